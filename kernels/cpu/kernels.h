@@ -1,0 +1,130 @@
+/* The CPU kernels: what one instruction set offers to the runtime.
+ *
+ * Every source in kernels/cpu is compiled once per instruction set and per compute type (float,
+ * double). One compilation fills one `sg_cpu_kernels` table; the runtime picks a table by cpuid and
+ * by the region's compute type and from then on only calls through it. Kernels allocate nothing,
+ * never fail and keep no state: all they need comes in as arguments.
+ *
+ * A *tile* is a row-major block in scratch memory, [rows][cols] of the compute type: rows are
+ * channels, columns are pixels. Tile rows start on 64-byte boundaries and their column count is
+ * padded to a multiple of the vector length, so tile kernels have no scalar remainder; what stands
+ * in padding columns is meaningless but initialised. Strides are in elements unless said otherwise. */
+#ifndef SEGUE_KERNELS_CPU_KERNELS_H
+#define SEGUE_KERNELS_CPU_KERNELS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Element types as they lie in memory. Tiles hold only the compute type (f32 or f64). */
+typedef enum sg_element {
+    SG_ELEMENT_BOOL, /* one byte, 0 or 1; in a tile 0.0 or 1.0 */
+    SG_ELEMENT_F16,
+    SG_ELEMENT_BF16,
+    SG_ELEMENT_F32,
+    SG_ELEMENT_F64,
+    SG_ELEMENT_COUNT
+} sg_element;
+
+/* Upper bound over every instruction set, for arrays on the stack and for padding. */
+enum { SG_VECTOR_BYTES_MAX = 64, SG_TILE_SOURCES_MAX = 3, SG_TILE_ATTRIBUTES_MAX = 4 };
+
+/* One operand of a tile op. Row r begins at data + r * row_stride; a splat operand repeats the first
+ * element of each row over all columns (row_stride 0 and splat: one scalar for the whole tile). */
+typedef struct sg_tile_source {
+    const void *data;
+    int64_t row_stride;
+    bool splat;
+} sg_tile_source;
+
+/* dst[r][c] = op(src0[r][c], ...) for all rows and for cols columns (a multiple of the vector
+ * length). dst may be one of the sources exactly, never overlap one partly. attributes: the op's
+ * numeric attributes in the order of its row in ops.def. */
+typedef void (*sg_tile_op)(int64_t rows, int64_t cols, void *dst, int64_t dst_row_stride,
+                           const sg_tile_source *sources, const double *attributes);
+
+/* How a reduction combines; NaN in any input gives NaN in every one of them. */
+typedef enum sg_reduction {
+    SG_REDUCTION_SUM,
+    SG_REDUCTION_PROD,
+    SG_REDUCTION_MIN,
+    SG_REDUCTION_MAX,
+    SG_REDUCTION_COUNT
+} sg_reduction;
+
+/* A run of valid columns in a tile row. Flattened pixel tiles contain columns past the image's edge;
+ * the segments name the ones that exist. */
+typedef struct sg_segment {
+    int64_t start, length;
+} sg_segment;
+
+/* dst[c] = reduction over rows of src[r][c], c < cols (a multiple of the vector length), rows >= 1.
+ * Sums carry a compensation (Neumaier 1974), so their error does not grow with rows. */
+typedef void (*sg_reduce_rows)(int64_t rows, int64_t cols, void *dst, const void *src,
+                               int64_t src_row_stride);
+
+/* dst[r] = reduction over the columns in the segments of src[r][.], at least one column in all.
+ * Float sums are taken in double. */
+typedef void (*sg_reduce_columns)(int64_t rows, void *dst, const void *src, int64_t src_row_stride,
+                                  int segment_count, const sg_segment *segments);
+
+/* acc[r][c] = acc[r][c] + src[r][c] with the rounding error kept in comp[r][c] (same shape and
+ * stride as acc); the true sum is acc + comp. */
+typedef void (*sg_accumulate_sum)(int64_t rows, int64_t cols, void *acc, void *comp,
+                                  int64_t acc_row_stride, const void *src, int64_t src_row_stride);
+
+/* One call of the contraction micro-kernel: a block of MR channels by NR vectors of pixels.
+ *
+ *   tile[m][j] (+)= sum over k of weights[k * MR + m] * slab[offset[k] + j],  j < NR * vector length
+ *
+ * The sum over this call's k runs in registers from zero; it is then added to what the tile holds
+ * (accumulate) or to bias[m] (bias given, not accumulate) or stored as it is. Calling it on chunks of
+ * k keeps the rounding error that of a blocked sum (Higham, Accuracy and Stability, section 4.2). */
+typedef struct sg_contract_args {
+    int64_t k;               /* products per output */
+    const void *slab;        /* first pixel of the block for tap offset 0; any alignment */
+    const int32_t *offset;   /* [k] element offsets into the slab */
+    const void *weights;     /* [k][MR], packed by pack_weights, 64-byte aligned */
+    void *tile;              /* first row and column of the block */
+    int64_t tile_row_stride; /* elements between channels of the tile */
+    const void *bias;        /* [MR] or NULL; ignored when accumulate */
+    bool accumulate;
+} sg_contract_args;
+typedef void (*sg_contract)(const sg_contract_args *args);
+
+/* Register blocks the instruction set offers, widest channel block first. */
+enum { SG_CONTRACT_BLOCKS_MAX = 4, SG_CONTRACT_VECTORS_MAX = 16 };
+typedef struct sg_contract_block {
+    int channels;                                     /* MR */
+    int vectors_max;                                  /* largest NR */
+    sg_contract contract[SG_CONTRACT_VECTORS_MAX + 1]; /* [NR], NR = 1..vectors_max */
+} sg_contract_block;
+
+/* dst[i * dst_stride] = (compute type) src[i * src_stride], i < count; src of any element type.
+ * Unit strides are the fast case. */
+typedef void (*sg_convert_in)(int64_t count, void *dst, int64_t dst_stride, const void *src,
+                              int64_t src_stride, sg_element src_type);
+
+/* dst[i * dst_stride] = (element type) src[i], rounded to nearest even; to bool: src[i] != 0. */
+typedef void (*sg_convert_out)(int64_t count, void *dst, int64_t dst_stride, sg_element dst_type,
+                               const void *src);
+
+typedef struct sg_cpu_kernels {
+    const char *isa;        /* "generic", "avx2", "avx512" */
+    sg_element compute;     /* SG_ELEMENT_F32 or SG_ELEMENT_F64 */
+    int vector_length;      /* elements */
+    const sg_tile_op *tile; /* [SG_OP_COUNT], NULL for ops that are not pointwise */
+    sg_reduce_rows reduce_rows[SG_REDUCTION_COUNT];
+    sg_reduce_columns reduce_columns[SG_REDUCTION_COUNT];
+    sg_accumulate_sum accumulate_sum;
+    int contract_block_count;
+    sg_contract_block contract_blocks[SG_CONTRACT_BLOCKS_MAX];
+    sg_convert_in convert_in;
+    sg_convert_out convert_out;
+} sg_cpu_kernels;
+
+/* The tables that this build holds; NULL where the build or this machine's cpu lacks the set. */
+const sg_cpu_kernels *sg_cpu_kernels_generic(sg_element compute);
+const sg_cpu_kernels *sg_cpu_kernels_avx2(sg_element compute);
+const sg_cpu_kernels *sg_cpu_kernels_avx512(sg_element compute);
+
+#endif
