@@ -1,0 +1,197 @@
+/* Segue: compiles a convolution and the operators that follow it into one kernel.
+ *
+ * The only public header of libsegue. Build a graph (by calls, or from its text form), compile it for
+ * concrete sizes, run the program on your own memory:
+ *
+ *     sg_context *ctx;  sg_graph *graph;  sg_program *program;
+ *     sg_context_create(&ctx);
+ *     sg_graph_parse(ctx, text, strlen(text), &graph);
+ *     sg_compile(graph, inputs, input_count, NULL, &program);
+ *     sg_program_run(program, input_data, output_data, 0);
+ *
+ * Every call that can fail returns an sg_status; what went wrong stands in a sentence on the context
+ * (sg_context_message). Outputs come last and are written only on success. Handles are opaque. A
+ * context and its graphs belong to one thread at a time; a program is immutable, may be run from many
+ * threads at once, and outlives the context and the graph it came from.
+ *
+ * Sizes and strides are int64_t; strides are in elements. */
+#ifndef SEGUE_H
+#define SEGUE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define SG_VERSION_MAJOR 0
+#define SG_VERSION_MINOR 1
+#define SG_VERSION_PATCH 0
+
+#if defined(__GNUC__)
+#define SG_API __attribute__((visibility("default")))
+#else
+#define SG_API
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum sg_status {
+    SG_OK = 0,
+    SG_INVALID,        /* an argument or a graph breaks a rule; the message says which */
+    SG_NOT_APPLICABLE, /* valid, but nothing here runs it faster than its host would */
+    SG_OUT_OF_MEMORY,
+    SG_IO /* a file could not be read or written */
+} sg_status;
+
+typedef enum sg_dtype {
+    SG_BOOL,
+    SG_F16,
+    SG_BF16,
+    SG_F32,
+    SG_F64,
+    SG_OPAQUE, /* a value only the host understands; no size, no layout */
+    SG_DTYPE_COUNT
+} sg_dtype;
+
+enum { SG_RANK_MAX = 8 };
+
+/* Sizes of a tensor and where its elements lie: element (i, j, ...) is at
+ * data + i * stride[0] + j * stride[1] + ... elements. A stride may be zero (broadcast views); it may
+ * not be negative. */
+typedef struct sg_layout {
+    sg_dtype dtype;
+    int rank;
+    int64_t size[SG_RANK_MAX];
+    int64_t stride[SG_RANK_MAX];
+} sg_layout;
+
+typedef struct sg_context sg_context;
+typedef struct sg_graph sg_graph;
+typedef struct sg_partition sg_partition;
+typedef struct sg_program sg_program;
+
+/* A value of a graph: an index, dense from 0. */
+typedef int32_t sg_value;
+
+/* "major.minor.patch" */
+SG_API const char *sg_version(void);
+
+/* ---- context ------------------------------------------------------------------------------- */
+SG_API sg_status sg_context_create(sg_context **context);
+SG_API void sg_context_destroy(sg_context *context);
+/* The sentence that goes with the last status other than SG_OK; "" before the first. Owned by the
+ * context, valid until its next failing call. */
+SG_API const char *sg_context_message(const sg_context *context);
+/* Strings that a call hands out (sg_graph_print, ...) are freed with this. */
+SG_API void sg_string_free(char *text);
+
+/* ---- graphs -------------------------------------------------------------------------------- */
+SG_API sg_status sg_graph_create(sg_context *context, const char *name, sg_graph **graph);
+SG_API void sg_graph_destroy(sg_graph *graph);
+
+/* Reads the text form (docs/text-format.md). length in bytes; no terminator needed. */
+SG_API sg_status sg_graph_parse(sg_context *context, const char *text, size_t length,
+                                sg_graph **graph);
+/* The text form; sg_graph_parse reads it back to an equal graph. */
+SG_API sg_status sg_graph_print(const sg_graph *graph, char **text);
+
+/* Adds one statement in the text form, such as "%y = tanh %x", without the graph around it, and
+ * returns the value it defines. The builder for programs in C: one call per operator, and no second
+ * way to spell an attribute. */
+SG_API sg_status sg_graph_add(sg_graph *graph, const char *statement, sg_value *value);
+
+SG_API int sg_graph_input_count(const sg_graph *graph);
+SG_API int sg_graph_output_count(const sg_graph *graph);
+SG_API sg_value sg_graph_input(const sg_graph *graph, int index);
+SG_API sg_value sg_graph_output(const sg_graph *graph, int index);
+SG_API const char *sg_graph_value_name(const sg_graph *graph, sg_value value);
+
+/* The pipeline up to a stage, for people: stages "verify", "simplify", "regions", "plan", "tile".
+ * inputs as in sg_compile, or NULL for the stages before "plan". */
+SG_API sg_status sg_graph_dump(const sg_graph *graph, const char *stage, const sg_layout *inputs,
+                               int input_count, char **text);
+
+/* ---- regions ------------------------------------------------------------------------------- */
+/* Cuts a graph into steps in execution order. A step is one foreign operator, which the host runs, or
+ * one region, which Segue can compile as a graph of its own. */
+typedef struct sg_step {
+    int foreign; /* 1: the host runs it; 0: a region */
+    int64_t tag; /* foreign: the operator's tag attribute */
+    int input_count, output_count;
+    const sg_value *inputs, *outputs; /* values of the partition's graph */
+    const sg_graph *graph;            /* region: its own graph, inputs and outputs in that order */
+    const char *reason; /* region: why it ends where it ends; foreign: "". Never NULL */
+} sg_step;
+
+SG_API sg_status sg_partition_create(const sg_graph *graph, sg_partition **partition);
+SG_API void sg_partition_destroy(sg_partition *partition);
+SG_API int sg_partition_step_count(const sg_partition *partition);
+SG_API const sg_step *sg_partition_step(const sg_partition *partition, int index);
+/* The partition's own graph: simplified, with the inputs and outputs of the original in order. */
+SG_API const sg_graph *sg_partition_graph(const sg_partition *partition);
+
+/* ---- programs ------------------------------------------------------------------------------ */
+typedef struct sg_compile_options {
+    int threads;            /* the number to plan for; 0: one per processor */
+    const char *isa;        /* "generic", "avx2", "avx512"; NULL: the best this machine has */
+    int always;             /* 1: never answer SG_NOT_APPLICABLE */
+    const sg_layout *outputs; /* where results shall lie, one per output; NULL: contiguous */
+} sg_compile_options;
+
+/* Compiles for concrete inputs, one layout per graph input in order. Symbolic sizes are bound by the
+ * layouts; SG_INVALID when they contradict the graph. SG_NOT_APPLICABLE when the planner expects the
+ * operators one by one, as a good library runs them, to be faster (unless options->always). */
+SG_API sg_status sg_compile(const sg_graph *graph, const sg_layout *inputs, int input_count,
+                            const sg_compile_options *options, sg_program **program);
+SG_API void sg_program_destroy(sg_program *program);
+
+SG_API int sg_program_input_count(const sg_program *program);
+SG_API int sg_program_output_count(const sg_program *program);
+SG_API const sg_layout *sg_program_input(const sg_program *program, int index);
+SG_API const sg_layout *sg_program_output(const sg_program *program, int index);
+
+/* Runs on memory laid out as compiled. Inputs and outputs must not overlap. Reads inputs, parameters
+ * among them, at every call. threads: at most that many, 0: one per processor. Thread-safe. Fails
+ * only with SG_OUT_OF_MEMORY, outputs then being undefined. */
+SG_API sg_status sg_program_run(const sg_program *program, const void *const *inputs,
+                                void *const *outputs, int threads);
+
+/* What the program does: regions, tile program, bytes and flops against the floor. */
+SG_API sg_status sg_program_explain(const sg_program *program, char **text);
+
+/* Work of one run, for reports. */
+typedef struct sg_work {
+    double flops;          /* multiply and add counted apart, contractions only */
+    double bytes;          /* inputs and outputs read or written once */
+    int64_t scratch_bytes; /* memory per thread beyond inputs and outputs */
+    int kernels;           /* fused kernels in the program */
+} sg_work;
+SG_API sg_work sg_program_work(const sg_program *program);
+
+/* The same graph in float64, op by op and slowly: the truth that tests compare with. inputs and
+ * outputs are contiguous doubles; bool is 0 or 1. */
+SG_API sg_status sg_reference_run(const sg_graph *graph, const sg_layout *inputs, int input_count,
+                                  const double *const *input_data, double *const *output_data);
+
+/* Sizes and dtypes the outputs have for these inputs, with contiguous strides. outputs has room for
+ * sg_graph_output_count entries. */
+SG_API sg_status sg_graph_infer(const sg_graph *graph, const sg_layout *inputs, int input_count,
+                                sg_layout *outputs);
+
+/* ---- what there is ------------------------------------------------------------------------- */
+/* The operator table, row by row, as JSON: for tools and tests. Owned by the library. */
+SG_API const char *sg_operators_json(void);
+/* This machine as Segue sees it, as JSON: isa, lanes, caches, threads. Owned by the library. */
+SG_API const char *sg_machine_json(void);
+
+/* ---- wisdom -------------------------------------------------------------------------------- */
+/* Plans remembered from measuring, as text. Importing is all or nothing. */
+SG_API sg_status sg_wisdom_export(sg_context *context, char **text);
+SG_API sg_status sg_wisdom_import(sg_context *context, const char *text, size_t length);
+SG_API void sg_wisdom_forget(void);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
