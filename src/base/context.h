@@ -17,7 +17,7 @@ sg_status sg_fail(sg_context *context, sg_status status, const char *format, ...
 /* SG_OUT_OF_MEMORY with its sentence. */
 sg_status sg_fail_memory(sg_context *context);
 
-/* Debug switches, from SEGUE_DEBUG (letters), read once: v verify after every pass, and a dump to
+/* Whether a letter stands in the environment's SEGUE_DEBUG: v verify after every pass, and a dump to
  * stderr after each stage: p parse, s simplify, r regions, l plan, t tile program. */
 int sg_debug(char letter);
 

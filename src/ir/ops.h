@@ -7,13 +7,13 @@
 #include <stdint.h>
 
 typedef enum sg_op {
-#define SG_LEAF(name, ...)           SG_OP_##name,
-#define SG_CONTRACTION(name, ...)    SG_OP_##name,
-#define SG_POINTWISE(name, ...)      SG_OP_##name,
-#define SG_CAST(name, ...)           SG_OP_##name,
-#define SG_REDUCTION(name, ...)      SG_OP_##name,
-#define SG_SOFTMAX(name, ...)        SG_OP_##name,
-#define SG_VIEW(name, ...)           SG_OP_##name,
+#define SG_LEAF(name, ...)        SG_OP_##name,
+#define SG_CONTRACTION(name, ...) SG_OP_##name,
+#define SG_POINTWISE(name, ...)   SG_OP_##name,
+#define SG_CAST(name, ...)        SG_OP_##name,
+#define SG_REDUCTION(name, ...)   SG_OP_##name,
+#define SG_SOFTMAX(name, ...)     SG_OP_##name,
+#define SG_VIEW(name, ...)        SG_OP_##name,
 #include "ir/ops.def"
 #undef SG_LEAF
 #undef SG_CONTRACTION
@@ -35,7 +35,12 @@ typedef enum sg_kind {
 } sg_kind;
 
 /* How a pointwise op's result dtype follows from its operands. */
-typedef enum sg_result { SG_RESULT_SAME, SG_RESULT_BOOL, SG_RESULT_SELECT, SG_RESULT_MASK } sg_result;
+typedef enum sg_result {
+    SG_RESULT_SAME,
+    SG_RESULT_BOOL,
+    SG_RESULT_SELECT,
+    SG_RESULT_MASK
+} sg_result;
 
 /* Algebraic properties, a set of bits. */
 enum {
@@ -66,7 +71,8 @@ enum { SG_ATTRIBUTES_MAX = 4, SG_OPERANDS_MAX = 3 };
 typedef struct sg_attribute_spec {
     const char *name;
     sg_attribute_kind kind;
-    double initial; /* value when the text leaves it out; lists: empty, or one entry if spatial */
+    double initial; /* value when the text leaves it out; lists: empty, or one entry if spatial;
+                       dtypes: -1, they must be given */
 } sg_attribute_spec;
 
 typedef struct sg_op_info {
@@ -78,8 +84,8 @@ typedef struct sg_op_info {
     sg_domain domain;
     const char *torch; /* ATen overloads, see ops.def */
     int ulp;
-    int attribute_count;
-    sg_attribute_spec attributes[SG_ATTRIBUTES_MAX];
+    int attribute_count; /* at most SG_ATTRIBUTES_MAX */
+    const sg_attribute_spec *attributes;
     double (*reference)(double a, double b, double c, const double *p); /* pointwise only */
 } sg_op_info;
 
