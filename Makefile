@@ -20,7 +20,7 @@ export PATH := $(CURDIR)/$(bin):$(PATH)
 
 library_files := $(shell find include src kernels cmake tools CMakeLists.txt)
 package_files := $(shell find python -not -path '*/__pycache__*') pyproject.toml LICENSE
-test_files := $(shell find tests/c bench)
+test_files := $(shell find tests/c bench/) # bench/, for bench is a target
 c_files := $(shell find include src kernels tools tests/c bench examples -name '*.[ch]')
 
 heading = @printf '\n==== %s\n' '$(1)'
@@ -92,11 +92,11 @@ lint-clang-tidy: .venv/ready
 
 pytest: build/test/installed build/sanitize/built
 	$(call heading,C units$(comma) text cases and Python tests)
-	@$(bin)/python -m pytest --build-dir build/test --build-dir build/sanitize
+	@$(bin)/python -m pytest --build-dir=build/test --build-dir=build/sanitize
 
 sanitize: build/sanitize/built
 	$(call heading,C units and text cases with sanitizers)
-	@$(bin)/python -m pytest --build-dir build/sanitize tests/python/test_c_units.py tests/cases
+	@$(bin)/python -m pytest --build-dir=build/sanitize tests/python/test_c_units.py tests/cases
 
 format: .venv/ready
 	clang-format -i $(c_files)
