@@ -23,7 +23,7 @@ def chosen(entry: dict[str, Any]) -> bool:
     """Whether one row of compile_commands.json is to be checked."""
     path = Path(entry["file"]).relative_to(ROOT)
     if path.parts[0] == "kernels":
-        return "segue_kernels_generic_f32" in entry["output"]
+        return "segue_kernels_generic_f32" in entry["command"]
     return path.parts[0] in ("src", "tools")
 
 
