@@ -23,6 +23,9 @@
 #endif
 #define SG_NAME(name) SG_PASTE(sg_, name, SG_ISA, SG_COMPUTE_NAME)
 
+/* table.c: all of the below as one table. */
+const sg_cpu_kernels *SG_NAME(table)(void);
+
 /* tile_ops.c: one entry per op of ops.def, NULL where the op is not pointwise. */
 extern const sg_tile_op SG_NAME(tile_ops)[];
 
