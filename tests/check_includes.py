@@ -51,10 +51,9 @@ def objection(includer: str, included: str) -> str | None:
         allowed = included in KERNEL_NEEDS or other_top == "kernels"
         return None if allowed else "kernels/ may include only " + ", ".join(sorted(KERNEL_NEEDS))
     if other_top == "kernels":
-        allowed = included == KERNEL_INTERFACE and module in KERNEL_USERS
-        return (
-            None if allowed else f"only src/run may include kernels/, and only {KERNEL_INTERFACE}"
-        )
+        allowed = included == KERNEL_INTERFACE and includer.rpartition("/")[0] in KERNEL_USERS
+        users = " and ".join(sorted(KERNEL_USERS))
+        return None if allowed else f"only {users} may include {KERNEL_INTERFACE}"
     if other_top != "src":
         return f"src/ may not include {other_top}/"
     if module not in STACK or other_module not in STACK:
