@@ -19,9 +19,10 @@ KERNEL_NEEDS = {"src/ir/ops.h", "src/ir/ops.def", "src/ir/constants.h"}
 KERNEL_INTERFACE = "kernels/cpu/kernels.h"
 KERNEL_USERS = {"src/gen/cpu", "src/run/cpu"}
 
-# Folders of programs over the library; nothing in src/ or kernels/ includes them. sgc and the
-# examples see what a user sees, the public header; tests and benchmarks may look at everything.
-PUBLIC_ONLY = {"tools", "examples"}
+# Folders of programs over the library; nothing in src/ or kernels/ includes them. sgc, the Python
+# extension and the examples see what a user sees, the public header; tests and benchmarks may look
+# at everything.
+PUBLIC_ONLY = {"tools", "python", "examples"}
 
 INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*"([^"]+)"', re.MULTILINE)
 
@@ -75,7 +76,7 @@ def check(root: Path) -> list[str]:
     """All objections under root, as lines for a person."""
     root = root.resolve()
     found = []
-    for folder in ("include", "src", "kernels", "tools", "examples", "tests", "bench"):
+    for folder in ("include", "src", "kernels", "tools", "python", "examples", "tests", "bench"):
         for path in sorted((root / folder).rglob("*")):
             if path.suffix not in (".c", ".h", ".def"):
                 continue

@@ -1,4 +1,4 @@
-"""Runs clang-tidy over the library and the tools, on all processors.
+"""Runs clang-tidy over the library, sgc and the Python extension, on all processors.
 
     run_clang_tidy.py BUILD_DIR
 
@@ -24,7 +24,7 @@ def chosen(entry: dict[str, Any]) -> bool:
     path = Path(entry["file"]).relative_to(ROOT)
     if path.parts[0] == "kernels":
         return "segue_kernels_generic_f32" in entry["command"]
-    return path.parts[0] in ("src", "tools")
+    return path.parts[0] in ("src", "tools", "python")
 
 
 def fingerprint(entry: dict[str, Any], shared: bytes) -> str:
@@ -48,7 +48,7 @@ def main() -> int:
     if not program:
         sys.exit("clang-tidy is not on the PATH")
     common = [ROOT / ".clang-tidy"]
-    for folder in ("include", "src", "kernels"):
+    for folder in ("include", "src", "kernels", "python"):
         common += [p for p in (ROOT / folder).rglob("*") if p.suffix in (".h", ".def")]
     version = subprocess.run([program, "--version"], capture_output=True, check=True).stdout
     shared = version + b"\0".join(p.read_bytes() for p in sorted(common))
