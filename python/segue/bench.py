@@ -1,0 +1,365 @@
+"""`segue bench`: eager PyTorch, torch.compile and Segue on the same model, side by side.
+
+One process runs all three on the same inputs, without gradients, in interleaved rounds (timing.py).
+Correctness comes first: against eager on all of the input and against the same module in float64 on
+as many elements of the batch as FLOAT64_FLOPS allows. Memory and start-up are measured in processes
+of their own (measure.py, probe.py).
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import warnings
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import nn
+
+import segue
+
+from . import accuracy, machine, measure, report
+from .modelfile import ModelFile, UserError, batch_of, describe, load_with_inputs, with_batch
+from .timing import Rounds, Spread, interleave, ratios
+
+FLOAT64_FLOPS = 2e10  # of the slice compared with float64; a few seconds of a slow convolution
+CONTENDERS = ("eager", "compile", "segue")
+TITLES = {"eager": "eager", "compile": "torch.compile", "segue": "Segue"}
+NO_CUDA = "This build of Segue has no CUDA backend; use --device cpu."
+
+Step = Callable[[str, float], None]  # what is being done, and the fraction of the model done
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to measure."""
+
+    batch: int | None = None
+    seconds: float = 10.0  # of interleaved rounds, a model
+    rounds: int | None = None
+    device: str = "cpu"
+    processes: bool = True  # measure memory and start-up, in processes of their own
+
+
+@dataclass
+class Contenders:
+    """The callables to compare, ready to run, and sentences on what is not among them."""
+
+    functions: dict[str, nn.Module | Callable[..., Any]]
+    notes: list[str] = field(default_factory=list)
+
+
+Record = dict[str, Any]
+
+
+def measure_model(
+    file: ModelFile, options: Options, best: machine.Ceilings, step: Step
+) -> tuple[Record, list[str]]:
+    """One model's record, as --json writes it, and sentences that belong to it."""
+    step("building", 0.0)
+    module, inputs = file.build(), file.inputs(options.batch)
+    with torch.no_grad():
+        try:
+            expected = module(*inputs)
+        except Exception as error:
+            what = f"{file.path}: Model's forward raised {describe(error, file.path)}"
+            raise UserError(what) from error
+        step("compiling", 0.05)
+        contenders = prepare(file.name, module, inputs)
+        step("comparing", 0.2)
+        record = describe_run(file, module, inputs, options)
+        record |= correctness(module, contenders.functions["segue"], inputs, expected)
+        floor = measure.floor_ms(module, inputs, expected, best)
+        del expected
+        rounds = interleave(
+            {name: _call(f, inputs) for name, f in contenders.functions.items()},
+            options.seconds,
+            options.rounds,
+            lambda done: step("timing", 0.25 + 0.35 * done),
+        )
+    record |= times(rounds, floor)
+    record |= host_overhead(contenders.functions["segue"], module, inputs)
+    del inputs
+    if options.processes:
+        record |= processes(file, options, "compile" in rounds, contenders.notes, step)
+    record["notes"] = contenders.notes
+    return record, contenders.notes
+
+
+def describe_run(
+    file: ModelFile, module: nn.Module, inputs: list[Any], options: Options
+) -> Record:
+    """What was run and on what."""
+    return {
+        "model": file.name,
+        "device": options.device,
+        "precision": precision_of(inputs),
+        "shapes": [list(x.shape) for x in accuracy.tensors(inputs)],
+        "batch": batch_of(inputs),
+        "parameters": sum(p.numel() for p in module.parameters()),
+        "threads": torch.get_num_threads(),
+        "cpu": machine.cpu_name(),
+        "versions": machine.versions(),
+        "commit": machine.commit(),
+    }
+
+
+def precision_of(inputs: list[Any]) -> str:
+    """The class of numbers of a run on a CPU, which is the dtype of the inputs."""
+    names = {torch.float32: "fp32", torch.float64: "fp64", torch.float16: "fp16"}
+    floating = [x.dtype for x in accuracy.tensors(inputs) if x.is_floating_point()]
+    return names.get(floating[0], "bf16") if floating else "fp32"
+
+
+def prepare(name: str, module: nn.Module, inputs: list[Any]) -> Contenders:
+    """Eager, torch.compile and Segue, each called once."""
+    result = Contenders({"eager": module})
+    torch.compiler.reset()
+    try:
+        compiled = torch.compile(copy.deepcopy(module))
+        compiled(*inputs)
+        result.functions["compile"] = compiled
+    except Exception as error:
+        reason = describe(error)
+        if "C++ compiler" in str(error) or "CppCompiler" in type(error).__name__:
+            reason = "it found no working C++ compiler."
+        result.notes.append(f"{name}: torch.compile cannot run here: {reason}")
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        fused = segue.optimize(copy.deepcopy(module), *inputs)
+        fused(*inputs)
+    result.functions["segue"] = fused
+    result.notes += [f"{name}: {w.message}" for w in said if _is_ours(w)]
+    return result
+
+
+def correctness(
+    module: nn.Module, fused: Callable[..., Any], inputs: list[Any], expected: Any
+) -> Record:
+    """Segue against eager on everything, both against float64 on a slice of the batch."""
+    result = fused(*inputs)
+    alike = [(t.shape, t.dtype, t.stride()) for t in accuracy.tensors(result)] == [
+        (t.shape, t.dtype, t.stride()) for t in accuracy.tensors(expected)
+    ]
+    difference = accuracy.max_abs_diff(result, expected) if alike else None
+    near = alike and accuracy.close(result, expected)
+    del result
+    part = float64_slice(module, inputs)
+    truth = accuracy.reference(module, part)
+    eager_result, fused_result = module(*part), fused(*part)
+    eager_error = accuracy.relative_error(eager_result, truth)
+    error = accuracy.relative_error(fused_result, truth) if alike else None
+    good = error is not None and error <= accuracy.error_limit(eager_error, eager_result)
+    return {
+        "correct": bool(near and good),
+        "max_abs_diff_eager": _finite(difference),
+        "rel_err_fp64": _finite(error),
+        "rel_err_fp64_eager": _finite(eager_error),
+        "float64_batch": batch_of(part),
+    }
+
+
+def float64_slice(module: nn.Module, inputs: list[Any]) -> list[Any]:
+    """The leading elements of the batch that float64 can do in a few seconds, one at least."""
+    batch = batch_of(inputs)
+    if not batch:
+        return inputs
+    single = measure.flops_of(module, with_batch(inputs, 1))
+    return with_batch(inputs, min(batch, max(1, int(FLOAT64_FLOPS / max(single, 1.0)))))
+
+
+def times(rounds: Rounds, floor: float) -> Record:
+    """Medians, quartiles and ratios of the rounds, in milliseconds."""
+    record: Record = {"rounds": len(rounds["eager"]), "floor_ms": floor}
+    for name in CONTENDERS:
+        spread = Spread.of([s * 1e3 for s in rounds[name]]) if name in rounds else None
+        record[f"{name}_ms"] = spread.median if spread else None
+        record[f"{name}_ms_quartiles"] = [spread.low, spread.high] if spread else None
+    for name in ("eager", "compile"):
+        ratio = ratios(rounds, name, "segue") if name in rounds else None
+        record[f"speedup_{name}"] = ratio.median if ratio else None
+        record[f"speedup_{name}_quartiles"] = [ratio.low, ratio.high] if ratio else None
+    record["floor_fraction"] = floor / record["segue_ms"]
+    return record
+
+
+def host_overhead(fused: Callable[..., Any], module: nn.Module, inputs: list[Any]) -> Record:
+    """What a call costs beyond its work: a call on the smallest input there is."""
+    small = measure.smallest_inputs(module, inputs)
+    if small is None:
+        return {"host_us": None, "host_us_eager": None}
+    return {
+        "host_us": measure.call_us(fused, small),
+        "host_us_eager": measure.call_us(module, small),
+    }
+
+
+def processes(
+    file: ModelFile, options: Options, compiles: bool, notes: list[str], step: Step
+) -> Record:
+    """Peak memory and start-up, from processes of their own; null where one failed."""
+    record: Record = {}
+    threads = torch.get_num_threads()
+
+    def attempt(run: Callable[[], Any]) -> Any:
+        try:
+            return run()
+        except (measure.ProbeError, OSError, TimeoutError) as error:
+            notes.append(f"{file.name}: {error}")
+            return None
+
+    done = 0.6
+    for name in ("eager", "segue"):
+        step(f"memory of {TITLES[name]}", done)
+        record[f"peak_mb_{name}"] = attempt(
+            lambda name=name: measure.peak_megabytes(name, file.path, options.batch, threads)
+        )
+        done += 0.06
+    for name in CONTENDERS:
+        step(f"start-up of {TITLES[name]}", done)
+        done += 0.1
+        figures = None
+        if name != "compile" or compiles:
+            figures = attempt(
+                lambda name=name: measure.startup(name, file.path, options.batch, threads)
+            )
+        record |= startup_record(name, figures)
+    return record
+
+
+def startup_record(name: str, figures: measure.Startup | None) -> Record:
+    """A contender's start-up under the names --json uses: compile_cold_s is Segue's."""
+    if name == "eager":
+        return {"eager_first_s": figures.cold if figures else None}
+    prefix = "torch_compile" if name == "compile" else "compile"
+    keys = ("cold", "warm", "cold_from_start", "warm_from_start")
+    return {f"{prefix}_{key}_s": getattr(figures, key) if figures else None for key in keys}
+
+
+# ---- what people see -----------------------------------------------------------------------------
+
+
+def time_table(records: list[Record], title: str = "") -> Table:
+    """Correctness, times and speedups; one row a model."""
+    columns = ["model", "batch", "correct", "eager ms", "torch.compile ms", "Segue ms"]
+    columns += ["vs eager", "vs torch.compile", "floor ms", "of floor"]
+    table = report.table(title, columns)
+    for r in records:
+        table.add_row(
+            r["model"],
+            str(r["batch"] if r["batch"] is not None else "-"),
+            "yes" if r["correct"] else "[bold red]NO[/]",
+            *(_with_spread(r, name) for name in CONTENDERS),
+            report.speedup(r["speedup_eager"]),
+            report.speedup(r["speedup_compile"]),
+            report.number(r["floor_ms"]),
+            f"{100 * r['floor_fraction']:.0f}%",
+        )
+    return table
+
+
+def detail_table(records: list[Record]) -> Table:
+    """Errors, memory, start-up and host overhead; one row a model."""
+    columns = ["model", "max diff", "error", "eager's error", "peak MB", "eager's", "cold s"]
+    columns += ["warm s", "torch.compile cold s", "warm s", "eager s", "host us", "eager's"]
+    table = report.table("", columns)
+    names = ["max_abs_diff_eager", "rel_err_fp64", "rel_err_fp64_eager", "peak_mb_segue"]
+    names += ["peak_mb_eager", "compile_cold_s", "compile_warm_s", "torch_compile_cold_s"]
+    names += ["torch_compile_warm_s", "eager_first_s", "host_us", "host_us_eager"]
+    for r in records:
+        table.add_row(r["model"], *(report.number(r.get(name), 2) for name in names))
+    return table
+
+
+def legend(best: machine.Ceilings, processes_too: bool) -> list[str]:
+    """What the columns mean."""
+    lines = [
+        "Times: median milliseconds of a call in interleaved rounds, half of the distance between "
+        "the quartiles after the sign; speedups: medians of the ratios within a round.",
+        f"Floor: max(operations / {best.flops / 1e9:.0f} GFLOP/s, bytes of inputs, parameters and "
+        f"outputs / {best.bandwidth / 1e9:.1f} GB/s), both measured here: {best.how}.",
+        "Correct: shape, dtype and strides are eager's, values agree with eager's at 1e-4, and the "
+        "relative error (norm-wise, against float64) is at most 1.1 times eager's or one rounding.",
+        "Host: median microseconds of a call on one batch element with the smallest image the "
+        "model accepts, where next to no work is left; without gradients.",
+    ]
+    if processes_too:
+        lines += [
+            "Peak: the most memory that the first call at this size holds beyond inputs, "
+            "parameters and outputs (resident high-water mark of a new process, after a call on "
+            "one batch element).",
+            "Cold, warm: seconds of a new process from the end of `import torch` to the first "
+            "result, less building the model and its inputs, with an empty cache folder and with "
+            "the one that run left; eager s is the same without any compiler.",
+        ]
+    return lines
+
+
+def run(args: argparse.Namespace) -> int:
+    """The command: measures every model, prints the tables, writes the JSON file."""
+    if args.device == "cuda":
+        raise UserError(NO_CUDA)
+    report.writable(args.json)
+    files = [load_with_inputs(path) for path in args.models]
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    options = Options(args.batch, args.seconds, args.repeat, args.device, not args.quick)
+    best = machine.ceilings()
+    records, notes = [], []
+    with report.progress_bar() as bar:
+        for index, file in enumerate(files):
+            task = bar.add_task(file.name, total=1.0)
+
+            def step(what: str, done: float, task: Any = task, name: str = file.name) -> None:
+                bar.update(task, completed=done, description=f"{name}: {what}")
+
+            record, said = measure_model(file, options, best, step)
+            records.append({**record, "ceilings": asdict(best)})
+            notes += said
+            bar.update(task, completed=1.0, description=file.name, visible=index + 1 < len(files))
+    if args.json:
+        report.write_json(args.json, records)
+    show(report.console(), records, notes, best, options)
+    return 0 if all(r["correct"] for r in records) else 1
+
+
+def show(
+    console: Console,
+    records: list[Record],
+    notes: list[str],
+    best: machine.Ceilings,
+    options: Options,
+) -> None:
+    """Prints tables, notes and legend."""
+    console.print(f"{machine.cpu_name()}, {torch.get_num_threads()} threads, {options.device}")
+    console.print(time_table(records))
+    console.print(detail_table(records))
+    for line in [*notes, *legend(best, options.processes)]:
+        console.print(line, markup=False)
+
+
+def _call(function: Callable[..., Any], inputs: list[Any]) -> Callable[[], object]:
+    return lambda: function(*inputs)
+
+
+def _is_ours(warning: warnings.WarningMessage) -> bool:
+    return "segue" in str(warning.filename).lower() or "segue" in str(warning.message).lower()
+
+
+def _with_spread(record: Record, name: str) -> str:
+    middle = record[f"{name}_ms"]
+    if middle is None:
+        return "-"
+    low, high = record[f"{name}_ms_quartiles"]
+    return f"{report.number(middle)} ±{report.number((high - low) / 2, 2)}"
+
+
+def _finite(value: float | None) -> float | None:
+    """JSON has no infinity: the largest float stands for it."""
+    if value is None:
+        return None
+    return min(value, torch.finfo(torch.float64).max)
