@@ -183,16 +183,15 @@ SG_INLINE D d_vanishing(D x, D r) {
     return d_select(x == d_splat(-INFINITY), d_splat(NAN), r);
 }
 
-/* x * Phi(x) = x erfc(-x / sqrt(2)) / 2; erfc'(t) / erfc(t) nears -2 t, so that what the scaled
- * argument rounded away has to be put back. */
+/* x * Phi(x) = x erfc(-x / sqrt(2)) / 2. Far left erfc multiplies a relative error of its argument
+ * by 2 t^2, so what the scaled argument rounded away has to be put back, through the logarithmic
+ * derivative of erfc. */
 static inline double gelu_lane(double x) {
     const double t = -x * SG_SQRT_HALF;
-    if (!(t > 1))
+    if (!(t > 1 && t < 40))
         return 0.5 * x * erfc(t);
-    const D product = d_splat(t);
-    const double rest = d_product_error(d_splat(-x), d_splat(SG_SQRT_HALF), product)[0] +
+    const double rest = d_product_error(d_splat(-x), d_splat(SG_SQRT_HALF), d_splat(t))[0] +
                         -x * -0x1.bdd3413b26456p-55;
-    /* The logarithmic derivative of erfc to the few digits that a correction takes. */
     const double slope = -2 * t * (1 + 1 / (2 * t * t + 1));
     return 0.5 * x * (erfc(t) * (1 + slope * rest));
 }
@@ -200,14 +199,27 @@ SG_INLINE D d_gelu(D x) {
     SG_EACH_LANE(gelu_lane(x[i]));
 }
 
+/* x sigmoid(u), u = x (linear + cubic x^2). The argument is evaluated as a pair, since far left the
+ * sigmoid is exp(u) and turns u's absolute error into its relative one. */
 SG_INLINE D d_gelu_tanh(D x) {
-    const D cubic = d_splat(2 * SG_SQRT_TWO_OVER_PI * SG_GELU_CUBIC);
-    const D linear = d_splat(2 * SG_SQRT_TWO_OVER_PI);
-    const D argument = x * d_fma(cubic, x * x, linear);
-    return d_vanishing(x, x * d_sigmoid(argument));
+    const D linear = d_splat(2 * SG_SQRT_TWO_OVER_PI), cubic = d_splat(0x1.2444f2a4d8b4bp-4);
+    const D y = d_within(x, -40, 40), square = y * y, high = cubic * square;
+    const D low = d_product_error(cubic, square, high) + cubic * d_product_error(y, y, square) +
+                  square * d_splat(-0x1.6c843a29d1c70p-61);
+    const D sum = linear + high, part = sum - linear;
+    const D rest =
+        ((linear - (sum - part)) + (high - part)) + (low + d_splat(-0x1.cbc0d30ebfd15p-54));
+    const D u = y * sum, error = d_product_error(y, sum, u) + y * rest, s = d_sigmoid(u);
+    return d_vanishing(x, x * d_fma(s * (d_splat(1) - s), error, s));
+}
+
+/* x exp(x) where exp(x) is subnormal: in two halves, so that only the product is. */
+SG_INLINE D d_far_left(D x) {
+    const D half = d_exp(x * d_splat(0.5));
+    return (x * half) * half;
 }
 SG_INLINE D d_silu(D x) {
-    return d_vanishing(x, x * d_sigmoid(x));
+    return d_vanishing(x, d_select(x < d_splat(-700), d_far_left(x), x * d_sigmoid(x)));
 }
 
 /* tanh(log(1 + e)) = (e^2 + 2 e) / (e^2 + 2 e + 2), e = exp(x) */
@@ -221,7 +233,7 @@ SG_INLINE D d_mish(D x) {
     const D below = n.high + d_splat(2), rest = below - n.high;
     const D below_error = (n.high - (below - rest)) + (d_splat(2) - rest);
     const D ratio = d_divide_pairs(n, (d_pair){below, below_error + n.low});
-    return d_vanishing(x, x * d_select(x < d_splat(-700), d_exp(x), ratio));
+    return d_vanishing(x, d_select(x < d_splat(-700), d_far_left(x), x * ratio));
 }
 
 SG_INLINE D d_softplus_one(D x) {
