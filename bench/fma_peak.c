@@ -42,8 +42,7 @@ static double median(double *values, int count) {
     return values[count / 2];
 }
 
-/* ---- peak loops: `rounds` times a fixed set of independent multiply-adds, returns the flops ----
- */
+/* ---- peak loops: `rounds` times a set of independent multiply-adds; they return the flops ---- */
 
 typedef double (*peak_loop)(int64_t rounds);
 
@@ -52,6 +51,7 @@ typedef double (*peak_loop)(int64_t rounds);
 #else
 #define UNROLL _Pragma("GCC unroll 16")
 #endif
+
 /* sums independent chains of step(sum, x, w, i), each worth flops per element. The empty asm makes
  * every sum opaque, so that no step can be folded or dropped. */
 #define DEFINE_PEAK(name, isa, vector, splat, step, element, sums, flops)                          \
@@ -66,7 +66,8 @@ typedef double (*peak_loop)(int64_t rounds);
                 __asm__ volatile("" : "+v"(sum[i]));                                               \
             }                                                                                      \
         }                                                                                          \
-        return (double)rounds * (sums) * (flops) * (double)(sizeof(vector) / sizeof(element));     \
+        const int64_t elements = sizeof(vector) / sizeof(element);                                 \
+        return (double)(rounds * (sums) * (flops) * elements);                                     \
     }
 
 #define FMA_256_PS(s, x, w, i) _mm256_fmadd_ps(x, w, s)
@@ -77,12 +78,14 @@ typedef double (*peak_loop)(int64_t rounds);
 #define ALTERNATE_PS(s, x, w, i) ((i) % 2 ? _mm_mul_ps(s, w) : _mm_add_ps(s, x))
 #define ALTERNATE_PD(s, x, w, i) ((i) % 2 ? _mm_mul_pd(s, w) : _mm_add_pd(s, x))
 
+/* NOLINTBEGIN(portability-no-assembler): an empty asm is the only opaque use of a register. */
 DEFINE_PEAK(peak_generic_f32, "sse2", __m128, _mm_set1_ps, ALTERNATE_PS, float, 12, 1)
 DEFINE_PEAK(peak_generic_f64, "sse2", __m128d, _mm_set1_pd, ALTERNATE_PD, double, 12, 1)
 DEFINE_PEAK(peak_avx2_f32, "avx2,fma", __m256, _mm256_set1_ps, FMA_256_PS, float, 12, 2)
 DEFINE_PEAK(peak_avx2_f64, "avx2,fma", __m256d, _mm256_set1_pd, FMA_256_PD, double, 12, 2)
 DEFINE_PEAK(peak_avx512_f32, "avx512f", __m512, _mm512_set1_ps, FMA_512_PS, float, 16, 2)
 DEFINE_PEAK(peak_avx512_f64, "avx512f", __m512d, _mm512_set1_pd, FMA_512_PD, double, 16, 2)
+/* NOLINTEND(portability-no-assembler) */
 
 typedef struct variant {
     const char *name;
@@ -287,7 +290,7 @@ int main(int argc, char **argv) {
         if (!strcmp(argv[i], "--json") && i + 1 < argc) {
             path = argv[++i];
         } else if (!strcmp(argv[i], "--samples") && i + 1 < argc) {
-            samples = atoi(argv[++i]);
+            samples = (int)strtol(argv[++i], NULL, 10); /* 0, refused below, if not a number */
         } else {
             fprintf(stderr, "usage: fma_peak [--json FILE] [--samples N]\n");
             return 2;

@@ -240,7 +240,10 @@ TEST(block_tables_are_complete) {
             continue;
         int count = kernels->contract_block_count;
         CASE("%s %s", kernels->isa, i % 2 ? "f64" : "f32");
-        REQUIRE(count >= 1 && count <= SG_CONTRACT_BLOCKS_MAX);
+        EXPECT(count >= 1);
+        EXPECT(count <= SG_CONTRACT_BLOCKS_MAX);
+        if (count < 1 || count > SG_CONTRACT_BLOCKS_MAX)
+            continue;
         EXPECT_EQ_INT(kernels->contract_blocks[count - 1].channels, 1);
         for (int b = 0; b < count; b++) {
             const sg_contract_block *block = &kernels->contract_blocks[b];
