@@ -145,9 +145,9 @@ def _check(args: argparse.Namespace) -> int:
 
 
 def _explain(args: argparse.Namespace) -> int:
-    from . import explain  # noqa: PLC0415
+    from . import explain_command  # noqa: PLC0415
 
-    return explain.run(args)
+    return explain_command.run(args)
 
 
 def _demo(args: argparse.Namespace) -> int:
@@ -163,6 +163,6 @@ def _doctor(args: argparse.Namespace) -> int:
 
 
 def _cache(args: argparse.Namespace) -> int:
-    from . import cache  # noqa: PLC0415
+    from . import cache_command  # noqa: PLC0415
 
-    return cache.run(args)
+    return cache_command.run(args)

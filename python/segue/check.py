@@ -1,0 +1,174 @@
+"""`segue check`: a replacement against the contract of a drop-in, point by point.
+
+The points are in segue.contract. Each runs on its own and ends in one of three ways: it holds, it is
+broken (with the sentence that says how), or it says nothing about this model.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+import warnings
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from rich.markup import escape
+from rich.table import Table
+from torch import nn
+
+import segue
+
+from . import contract, machine, report
+from .modelfile import ModelFile, UserError, describe, load, load_with_inputs
+
+HOLDS, BROKEN, INAPPLICABLE = "holds", "broken", "does not apply"
+MARKS = {HOLDS: "[green]holds[/]", BROKEN: "[bold red]BROKEN[/]", INAPPLICABLE: "[dim]-[/]"}
+NO_CUDA = "this build of Segue has no CUDA backend; use --device cpu."
+
+
+@dataclass(frozen=True)
+class Finding:
+    """How one point ended."""
+
+    group: str
+    point: str
+    status: str
+    detail: str
+    seconds: float
+
+
+def examine(
+    subject: contract.Subject, told: Callable[[str, float], None] | None = None
+) -> list[Finding]:
+    """Runs every point; `told` hears which one is next and the fraction done."""
+    findings = []
+    for index, point in enumerate(contract.POINTS):
+        if told:
+            told(f"{point.group}: {point.name}", index / len(contract.POINTS))
+        findings.append(examine_point(point, subject))
+    return findings
+
+
+def examine_point(point: contract.Point, subject: contract.Subject) -> Finding:
+    """Runs one point. Whatever it raises, other than for a useless file, breaks it."""
+    start = time.perf_counter()
+    torch.manual_seed(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            status, detail = HOLDS, point.test(subject)
+        except contract.InapplicableError as reason:
+            status, detail = INAPPLICABLE, str(reason)
+        except contract.BrokenError as how:
+            status, detail = BROKEN, str(how)
+        except UserError:
+            raise
+        except Exception as error:
+            status, detail = BROKEN, f"raised {describe(error)}"
+    return Finding(point.group, point.name, status, detail, time.perf_counter() - start)
+
+
+def optimized(module: nn.Module, inputs: Sequence[Any]) -> nn.Module:
+    """What `segue check MODEL.py` examines."""
+    return segue.optimize(module, *inputs)
+
+
+def from_file(file: ModelFile, new: ModelFile) -> Callable[[nn.Module, Sequence[Any]], nn.Module]:
+    """What `segue check MODEL.py NEW.py` examines: the new class with the original's values."""
+
+    def make(module: nn.Module, _: Sequence[Any]) -> nn.Module:
+        torch.manual_seed(0)
+        init = getattr(file.namespace, "get_init_inputs", list)()
+        made = new.construct(init)
+        reference = next(module.parameters(), None)
+        if reference is not None:
+            made = made.to(reference.dtype)
+        made.load_state_dict(module.state_dict(), strict=False)  # names are a point of their own
+        for name, p in module.named_parameters():
+            if p.dim() >= 4 and not p.is_contiguous():
+                own = dict(made.named_parameters()).get(name)
+                if own is not None:
+                    own.data = p.data.clone()
+        return made.train(module.training)
+
+    return make
+
+
+def run(args: argparse.Namespace) -> int:
+    """The command: prints the table, writes the JSON file; 0 when every point holds."""
+    if args.device == "cuda":
+        raise UserError(NO_CUDA)
+    report.writable(args.json)
+    file = load_with_inputs(args.model)
+    if args.new:
+        new = load(args.new, classes=("ModelNew", "Model"))
+        subject = contract.Subject(
+            file, from_file(file, new), args.batch or 2, new_class=new.model
+        )
+        label = f"{args.new} for {args.model}"
+    else:
+        subject = contract.Subject(file, optimized, args.batch or 2)
+        label = f"segue.optimize of {args.model}"
+    subject.inputs()  # a model that cannot run is the file's fault, not the replacement's
+    with report.progress_bar() as bar:
+        task = bar.add_task(file.name, total=1.0)
+        findings = examine(
+            subject,
+            lambda what, done: bar.update(task, completed=done, description=what),
+        )
+    if args.json:
+        report.write_json(args.json, as_json(args.model, args.new, findings))
+    show(label, findings)
+    return 1 if broken(findings) else 0
+
+
+def broken(findings: list[Finding]) -> list[Finding]:
+    """The points that the replacement breaks."""
+    return [f for f in findings if f.status == BROKEN]
+
+
+def as_json(model: str, new: str | None, findings: list[Finding]) -> dict[str, Any]:
+    """What --json writes."""
+    return {
+        "model": model,
+        "new": new,
+        "passed": not broken(findings),
+        "counts": dict(Counter(f.status for f in findings)),
+        "points": [asdict(f) for f in findings],
+        "cpu": machine.cpu_name(),
+        "threads": torch.get_num_threads(),
+        "versions": machine.versions(),
+        "commit": machine.commit(),
+    }
+
+
+def show(label: str, findings: list[Finding]) -> None:
+    """Prints the table and one sentence."""
+    console = report.console()
+    console.print(_table(label, findings))
+    counts = Counter(f.status for f in findings)
+    console.print(
+        f"{counts[HOLDS]} points hold, {counts[BROKEN]} are broken, "
+        f"{counts[INAPPLICABLE]} do not apply. Errors are norm-wise and relative, against the "
+        "original in float64; at most 1.1 times eager's is as good, or one rounding of the result.",
+        markup=False,
+    )
+
+
+def _table(label: str, findings: list[Finding]) -> Table:
+    table = report.table(label, ["", "point", "", "remark"], left=4)
+    last = ""
+    for finding in findings:
+        if finding.group != last and last:
+            table.add_section()
+        table.add_row(
+            finding.group if finding.group != last else "",
+            finding.point,
+            MARKS[finding.status],
+            escape(finding.detail),
+        )
+        last = finding.group
+    return table

@@ -1,0 +1,153 @@
+"""Calls: nothing is changed, remembered or shared that the original does not."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..accuracy import identical, tensors
+from .compare import agree, call, copy_of, detached
+from .point import demand, point
+from .subject import Subject
+
+REPEATS = 5
+THREADS = 4
+
+
+@point("calls", "inputs are not changed")
+def inputs_kept(subject: Subject) -> str:
+    """Contiguous inputs, and a view whose surroundings are watched too."""
+    inputs = subject.inputs(61)
+    watched = [copy_of(x) if isinstance(x, Tensor) else x for x in inputs]
+    call(subject.pair.new, inputs)
+    demand(identical(inputs, watched), "an input was changed")
+    wide = [
+        torch.cat([x, x], dim=-1) if isinstance(x, Tensor) and x.dim() else x for x in inputs
+    ]
+    before = [copy_of(x) if isinstance(x, Tensor) else x for x in wide]
+    call(subject.pair.new, [_left_half(x) for x in wide])
+    demand(identical(wide, before), "memory around an input was changed")
+    return ""
+
+
+def _left_half(x: Any) -> Any:
+    return x[..., : x.shape[-1] // 2] if isinstance(x, Tensor) and x.dim() else x
+
+
+@point("calls", "parameters are not changed")
+def parameters_kept(subject: Subject) -> str:
+    """Bit for bit, after calls in evaluation mode."""
+    pair = subject.fresh_pair()
+    before = {n: copy_of(t) for n, t in pair.new.state_dict().items()}
+    call(pair.new, subject.inputs(61))
+    after = pair.new.state_dict()
+    for name, value in before.items():
+        demand(identical(after[name], value), f"{name} was changed")
+    return ""
+
+
+@point("calls", "results are not remembered")
+def not_cached(subject: Subject) -> str:
+    """Other inputs, and the same tensor with other values, give other results."""
+    pair = subject.pair
+    first, second = subject.inputs(62), subject.inputs(63)
+    agree(pair, first, "first inputs")
+    agree(pair, second, "second inputs")
+    call(pair.new, first)
+    for x, y in zip(first, second, strict=True):
+        if isinstance(x, Tensor):
+            x.copy_(y)
+    wanted, got = call(pair.new, second).result, call(pair.new, first).result
+    demand(identical(wanted, got), "the same tensor with other values gave the old result")
+    return ""
+
+
+@point("calls", "results share no memory")
+def not_aliased(subject: Subject) -> str:
+    """Not with later results, nor with inputs or parameters unless the original's do."""
+    pair = subject.pair
+    first_inputs, second_inputs = subject.inputs(64), subject.inputs(65)
+    first = call(pair.new, first_inputs).result
+    kept = [t.clone() for t in tensors(first)]
+    second = call(pair.new, second_inputs).result
+    demand(identical(first, kept), "a later call changed an earlier result")
+    ours = _memory(first) & _memory(second)
+    demand(not ours, "two results lie in the same memory")
+    eager = call(pair.eager, first_inputs).result
+    for what, others_new, others_eager in (
+        ("an input", first_inputs, first_inputs),
+        ("a parameter", list(pair.new.parameters()), list(pair.eager.parameters())),
+    ):
+        if not _memory(eager) & _memory(others_eager):
+            demand(not _memory(first) & _memory(others_new), f"the result lies in {what}")
+    for t in tensors(first):
+        if not _memory(eager) & _memory(first_inputs):
+            t.zero_()
+    again = call(pair.new, first_inputs).result
+    demand(identical(again, kept), "changing a result changed a later one")
+    return ""
+
+
+def _memory(value: Any) -> set[int]:
+    return {t.untyped_storage().data_ptr() for t in tensors(value) if t.numel()}
+
+
+@point("calls", "repeated calls are equal bit for bit")
+def repeated(subject: Subject) -> str:
+    """The same inputs, and copies of them at other addresses."""
+    inputs = subject.inputs(66)
+    first = call(subject.pair.new, inputs).result
+    for _ in range(REPEATS):
+        again = call(subject.pair.new, detached(inputs)).result
+        demand(identical(first, again), "two calls on equal inputs differ")
+    return f"{REPEATS + 1} calls"
+
+
+@point("calls", "other numbers of threads")
+def thread_counts(subject: Subject) -> str:
+    """As accurate with one thread as with all."""
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        said = agree(subject.pair, subject.inputs(67), "one thread")
+        torch.set_num_threads(threads + 1)
+        agree(subject.pair, subject.inputs(67), f"{threads + 1} threads")
+    finally:
+        torch.set_num_threads(threads)
+    return said
+
+
+@point("calls", "several Python threads may call at once")
+def concurrent(subject: Subject) -> str:
+    """Each gets what it gets alone, bit for bit."""
+    pair = subject.pair
+    inputs = [subject.inputs(70 + i) for i in range(THREADS)]
+    alone = [call(pair.new, x) for x in inputs]
+
+    def repeat(index: int) -> bool:
+        return all(
+            identical(call(pair.new, inputs[index]).result, alone[index].result)
+            for _ in range(REPEATS)
+        )
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        good = list(pool.map(repeat, range(THREADS)))
+    demand(all(good), f"{good.count(False)} of {THREADS} threads got something else")
+    return f"{THREADS} threads, {REPEATS} calls each"
+
+
+@point("calls", "hooks are called")
+def hooks(subject: Subject) -> str:
+    """A forward hook may replace the result."""
+    pair, inputs = subject.fresh_pair(), subject.inputs()
+    results = []
+    for module in (pair.eager, pair.new):
+        handle = module.register_forward_hook(lambda *_: torch.full((1,), 7.0))
+        with torch.no_grad():
+            results.append(module(*inputs))
+        handle.remove()
+    demand(identical(results[0], results[1]), "a forward hook was not called")
+    return ""

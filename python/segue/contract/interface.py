@@ -1,0 +1,150 @@
+"""Names and signatures: what code around the model relies on without calling it."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import io
+
+import torch
+from torch import nn
+
+from ..accuracy import identical
+from .compare import agree, call, same_form, same_refusal
+from .point import InapplicableError, demand, point
+from .subject import Subject
+
+
+def _parameters(function: object) -> list[tuple[str, object, object]]:
+    assert callable(function)
+    signature = inspect.signature(function)
+    return [(p.name, p.kind, p.default) for p in signature.parameters.values()]
+
+
+@point("interface", "__init__ takes the same arguments")
+def init_signature(subject: Subject) -> str:
+    """Names, kinds and defaults."""
+    if subject.new_class is None:
+        raise InapplicableError("segue.optimize replaces an instance, not its class")
+    wanted = _parameters(subject.file.model.__init__)
+    got = _parameters(subject.new_class.__init__)
+    demand(got == wanted, f"{_listed(got)}, the original {_listed(wanted)}")
+    return _listed(wanted)
+
+
+@point("interface", "forward takes the same arguments")
+def forward_signature(subject: Subject) -> str:
+    """Names, kinds and defaults."""
+    wanted = _parameters(subject.pair.eager.forward)
+    got = _parameters(subject.pair.new.forward)
+    demand(got == wanted, f"{_listed(got)}, the original {_listed(wanted)}")
+    return _listed(wanted)
+
+
+@point("interface", "arguments may be passed by name")
+def by_name(subject: Subject) -> str:
+    """The first argument as a keyword."""
+    inputs = subject.inputs()
+    name, kind, _ = _parameters(subject.pair.eager.forward)[0]
+    if kind is not inspect.Parameter.POSITIONAL_OR_KEYWORD or len(inputs) != 1:
+        raise InapplicableError("forward takes no single named argument")
+    eager = call(subject.pair.eager, [], **{name: inputs[0]})
+    new = call(subject.pair.new, [], **{name: inputs[0]})
+    same_refusal(eager, new, f"{name}=...")
+    same_form(eager.result, new.result, f"{name}=...")
+    return f"{name}=..."
+
+
+def _listed(parameters: list[tuple[str, object, object]]) -> str:
+    return "(" + ", ".join(name for name, _, _ in parameters) + ")"
+
+
+@point("interface", "parameters and buffers have the same names, in order")
+def names(subject: Subject) -> str:
+    """Shapes, dtypes and requires_grad too."""
+    eager, new = subject.pair.eager, subject.pair.new
+    for what in ("parameters", "buffers"):
+        wanted = _described(eager, what)
+        got = _described(new, what)
+        demand(list(got) == list(wanted), f"{what} {list(got)}, the original {list(wanted)}")
+        for name, value in wanted.items():
+            demand(got[name] == value, f"{name} is {got[name]}, in the original {value}")
+    return f"{len(dict(eager.named_parameters()))} parameters"
+
+
+def _described(module: nn.Module, what: str) -> dict[str, tuple[object, ...]]:
+    return {
+        name: (tuple(t.shape), t.dtype, t.device, t.requires_grad)
+        for name, t in getattr(module, f"named_{what}")()
+    }
+
+
+@point("interface", "state_dict loads into the replacement")
+def state_forward(subject: Subject) -> str:
+    """The original's new values, through a file, change the replacement's results."""
+    pair = subject.fresh_pair()
+    other = subject.file.build(seed=2)
+    stream = io.BytesIO()
+    torch.save(other.state_dict(), stream)
+    stream.seek(0)
+    pair.new.load_state_dict(torch.load(stream, weights_only=True))
+    pair.eager = other
+    return agree(pair, subject.inputs(), "after load_state_dict")
+
+
+@point("interface", "state_dict loads back into the original")
+def state_backward(subject: Subject) -> str:
+    """The replacement's values have the original's names and sizes and are equal."""
+    pair = subject.fresh_pair()
+    fresh = subject.file.build(seed=2)
+    state = pair.new.state_dict()
+    demand(
+        list(state) == list(pair.eager.state_dict()),
+        f"keys {list(state)}, the original {list(pair.eager.state_dict())}",
+    )
+    fresh.load_state_dict(state)
+    for name, value in pair.eager.state_dict().items():
+        demand(torch.equal(fresh.state_dict()[name], value), f"{name} has other values")
+    return f"{len(state)} entries"
+
+
+@point("interface", "train() and eval() are followed")
+def training_flag(subject: Subject) -> str:
+    """The flag of the module and of its children."""
+    pair = subject.fresh_pair()
+    for mode in (True, False):
+        pair.eager.train(mode)
+        pair.new.train(mode)
+        demand(pair.new.training == mode, f"training is {pair.new.training} after train({mode})")
+        children = [m.training for m in pair.new.modules()]
+        demand(all(c == mode for c in children), f"a child ignores train({mode})")
+    return ""
+
+
+@point("interface", "copy.deepcopy gives an independent module")
+def deep_copy(subject: Subject) -> str:
+    """Equal results, and a change to the copy leaves the first alone."""
+    pair, inputs = subject.fresh_pair(), subject.inputs()
+    before = call(pair.new, inputs).result
+    twin = copy.deepcopy(pair.new)
+    demand(identical(before, call(twin, inputs).result), "the copy computes something else")
+    with torch.no_grad():
+        for p in twin.parameters():
+            p.add_(1.0)
+    demand(identical(before, call(pair.new, inputs).result), "changing the copy changes the first")
+    return ""
+
+
+@point("interface", "moves to other dtypes as the original does")
+def dtypes(subject: Subject) -> str:
+    """`.double()` and `.bfloat16()`, each made before and after the replacement."""
+    done = []
+    for dtype in (torch.float64, torch.bfloat16):
+        pair = subject.fresh_pair()
+        inputs = [x.to(dtype) if x.is_floating_point() else x for x in subject.inputs()]
+        pair.eager.to(dtype)
+        pair.new.to(dtype)
+        agree(pair, inputs, f"after .to({dtype})")
+        agree(subject.fresh_pair(lambda m, d=dtype: m.to(d)), inputs, f"made in {dtype}")
+        done.append(str(dtype).removeprefix("torch."))
+    return ", ".join(done)

@@ -1,0 +1,115 @@
+"""What is checked: an original, its replacement, and inputs to try them on."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..measure import flops_of
+from ..modelfile import ModelFile, UserError, describe, with_batch
+from .point import InapplicableError
+
+# Makes a replacement, with the original's parameter values, for a model and example inputs.
+Make = Callable[[nn.Module, Sequence[Any]], nn.Module]
+
+QUICK_FLOPS = 2e9  # a call of the original; larger ones are tried on a smaller image
+SMALL_IMAGE = {3: (97,), 4: (61, 67), 5: (11, 13, 17)}  # sides by rank; no two alike
+
+
+@dataclass
+class Pair:
+    """An original and its replacement, with the same parameter values and none in common."""
+
+    eager: nn.Module
+    new: nn.Module
+
+
+@dataclass
+class Subject:
+    """One model under check. Points that change a module ask for a pair of their own."""
+
+    file: ModelFile
+    make: Make
+    batch: int = 2
+    new_class: type[nn.Module] | None = None  # of NEW.py; None when segue.optimize replaces
+    _examples: list[Any] = field(default_factory=list)
+
+    def fresh_pair(self, adapt: Callable[[nn.Module], nn.Module] | None = None) -> Pair:
+        """A new pair; `adapt` changes the original before it is replaced."""
+        eager = self.file.build()
+        if adapt is not None:
+            eager = adapt(eager)
+        dtype = next((p.dtype for p in eager.parameters()), torch.float32)
+        inputs = [cast(x, dtype) if adapt else x for x in self.inputs()]
+        return Pair(eager, self.make(copy.deepcopy(eager), inputs))
+
+    @cached_property
+    def pair(self) -> Pair:
+        """The pair of all points that change neither module."""
+        return self.fresh_pair()
+
+    def inputs(self, seed: int = 1) -> list[Any]:
+        """Fresh inputs, small enough that a call takes milliseconds."""
+        drawn = self.file.inputs(self.batch, seed)
+        return [_crop(x) for x in drawn] if self._crops else drawn
+
+    def full_image(self, seed: int = 1) -> list[Any]:
+        """One element of the batch at the file's own image size."""
+        return self.file.inputs(1, seed)
+
+    @cached_property
+    def _crops(self) -> bool:
+        eager, drawn = self.file.build(), self.file.inputs(self.batch)
+        if flops_of(eager, drawn) > QUICK_FLOPS:
+            try:
+                with torch.no_grad():
+                    eager(*[_crop(x) for x in drawn])
+            except Exception:
+                return False
+            return True
+        try:
+            with torch.no_grad():
+                eager(*drawn)
+        except Exception as error:
+            what = f"{self.file.path}: Model's forward raised {describe(error, self.file.path)}"
+            raise UserError(what) from error
+        return False
+
+
+def cast(x: Any, dtype: torch.dtype) -> Any:
+    """A floating tensor in another dtype; all else unchanged."""
+    return x.to(dtype) if isinstance(x, Tensor) and x.is_floating_point() else x
+
+
+def change_images(inputs: Sequence[Any], change: Callable[[Tensor], Tensor]) -> list[Any]:
+    """Applies `change` to every floating tensor with spatial dimensions.
+
+    Without any, to every floating tensor; without those the model has nothing to change.
+    """
+
+    def floating(x: Any) -> bool:
+        return isinstance(x, Tensor) and x.is_floating_point()
+
+    ranks = [x.dim() for x in inputs if floating(x)]
+    if not ranks:
+        raise InapplicableError("the model takes no floating tensor")
+    least = 3 if max(ranks) >= 3 else 0
+    return [change(x) if floating(x) and x.dim() >= least else x for x in inputs]
+
+
+def batches(inputs: Sequence[Any], batch: int) -> list[Any]:
+    """The inputs with another leading dimension."""
+    return with_batch(list(inputs), batch)
+
+
+def _crop(x: Any) -> Any:
+    if not isinstance(x, Tensor) or x.dim() not in SMALL_IMAGE:
+        return x
+    sides = zip(SMALL_IMAGE[x.dim()], x.shape[2:], strict=True)
+    return x[(slice(None), slice(None), *(slice(0, min(a, b)) for a, b in sides))].clone()

@@ -1,0 +1,55 @@
+"""`segue demo`: four example models, timed on this machine at a batch that fits into a minute."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+
+from . import bench, machine, report
+from .modelfile import UserError, load_with_inputs
+
+# Batches of about 10 to 20 billion operations a call: a tenth of a second of one core or two.
+BATCHES = {
+    "conv2d_scale_min": 2,
+    "conv2d_min_add_mul": 8,
+    "conv2d_min_tanh_tanh": 8,
+    "conv3d_min_softmax": 128,
+}
+PACKAGE = Path(__file__).resolve().parent
+
+
+def examples() -> Path:
+    """The folder of the example models: in the package, or beside it in a source tree."""
+    for folder in (PACKAGE / "examples", PACKAGE.parents[1] / "examples"):
+        if all((folder / f"{name}.py").is_file() for name in BATCHES):
+            return folder
+    raise UserError(f"{PACKAGE / 'examples'}: the example models are not installed.")
+
+
+def run(args: argparse.Namespace) -> int:
+    """The command: measures the four models and prints one table."""
+    folder = examples()
+    best = machine.ceilings()
+    records, notes = [], []
+    with report.progress_bar() as bar:
+        task = bar.add_task("demo", total=float(len(BATCHES)))
+        for index, (name, batch) in enumerate(BATCHES.items()):
+
+            def step(what: str, done: float, name: str = name, index: int = index) -> None:
+                bar.update(task, completed=index + done, description=f"{name}: {what}")
+
+            file = load_with_inputs(folder / f"{name}.py")
+            options = bench.Options(
+                batch=batch, seconds=args.seconds / len(BATCHES), processes=False
+            )
+            record, said = bench.measure_model(file, options, best, step)
+            records.append(record)
+            notes += said
+    console = report.console()
+    title = f"{machine.cpu_name()}, {torch.get_num_threads()} threads, PyTorch {torch.__version__}"
+    console.print(bench.time_table(records, title))
+    for line in [*notes, *bench.legend(best, processes_too=False)[:3]]:
+        console.print(line, markup=False)
+    return 0 if all(r["correct"] for r in records) else 1

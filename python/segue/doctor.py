@@ -1,0 +1,145 @@
+"""`segue doctor`: what this machine offers, what Segue will use of it, and what is wrong."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+
+from . import machine, report
+
+Facts = dict[str, dict[str, str]]  # group, name, value
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """Facts by group, and problems in sentences."""
+
+    facts: Facts
+    problems: list[str]
+
+
+def run(args: argparse.Namespace) -> int:
+    """The command: prints the facts; 1 when Segue's library cannot be used."""
+    report.writable(args.json)
+    found = diagnose()
+    if args.json:
+        report.write_json(args.json, asdict(found))
+    console = report.console()
+    table = report.table("", ["", "", ""], left=3)
+    table.show_header = False
+    for group, facts in found.facts.items():
+        for index, (name, value) in enumerate(facts.items()):
+            table.add_row("" if index else f"[bold]{group}[/]", name, value.replace("[", r"\["))
+        table.add_section()
+    console.print(table)
+    for problem in found.problems:
+        console.print(f"Problem: {problem}", markup=False)
+    if not found.problems:
+        console.print("No problems found.")
+    return 1 if "library" not in found.facts else 0
+
+
+def diagnose() -> Diagnosis:
+    """Looks at everything, changes nothing."""
+    problems: list[str] = []
+    facts: Facts = {"processor": _processor(), "PyTorch": _torch()}
+    library = _library(problems)
+    if library:
+        facts["library"] = library
+    facts["compiler"] = _compiler()
+    cache = _cache(problems)
+    if cache:
+        facts["cache"] = cache
+    facts["GPU"] = _gpu()
+    _judge(problems)
+    return Diagnosis(facts, problems)
+
+
+def _processor() -> dict[str, str]:
+    return {
+        "name": machine.cpu_name(),
+        "kind": f"{platform.machine()}, {platform.system()} {platform.release()}",
+        "processors": f"{os.cpu_count()}, of which this process may use {usable_processors()}",
+        "PyTorch's instruction set": torch.backends.cpu.get_cpu_capability(),
+    }
+
+
+def usable_processors() -> int:
+    """Processors that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _torch() -> dict[str, str]:
+    return {
+        "version": torch.__version__,
+        "Python": platform.python_version(),
+        "threads": f"{torch.get_num_threads()} within an operator, "
+        f"{torch.get_num_interop_threads()} between",
+        "oneDNN": "on" if torch.backends.mkldnn.is_available() else "not in this build",
+        "fp32 matrix products": torch.get_float32_matmul_precision(),
+        "deterministic": str(torch.are_deterministic_algorithms_enabled()),
+    }
+
+
+def _library(problems: list[str]) -> dict[str, str]:
+    """Segue's own view of the machine; empty when its library does not load."""
+    try:
+        from . import _core  # noqa: PLC0415
+
+        seen: dict[str, Any] = json.loads(_core.machine_json())
+    except (ImportError, AttributeError, ValueError) as error:
+        problems.append(f"Segue's library could not be loaded: {error}.")
+        return {}
+    version = machine.library_version() or "unknown"
+    return {"Segue": version, **{str(k): _plain(v) for k, v in seen.items()}}
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{k} {_plain(v)}" for k, v in value.items())
+    if isinstance(value, list):
+        return ", ".join(map(_plain, value)) or "none"
+    return str(value)
+
+
+def _compiler() -> dict[str, str]:
+    found = next((path for name in ("c++", "g++", "clang++") if (path := shutil.which(name))), None)
+    return {"C++": f"{found or 'none'} (torch.compile needs one; Segue does not)"}
+
+
+def _cache(problems: list[str]) -> dict[str, str]:
+    """Where Segue remembers things, how much, and whether it may write there."""
+    return {}
+
+
+def _gpu() -> dict[str, str]:
+    if not torch.cuda.is_available():
+        return {"devices": "none that PyTorch can use"}
+    names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return {"devices": ", ".join(names), "Segue": "this build has no CUDA backend"}
+
+
+def _judge(problems: list[str]) -> None:
+    if torch.get_num_threads() > usable_processors():
+        problems.append(
+            f"PyTorch uses {torch.get_num_threads()} threads on {usable_processors()} processors, "
+            "which slows everything down; set OMP_NUM_THREADS or call torch.set_num_threads."
+        )
+    if torch.get_num_threads() == 1 and usable_processors() > 1:
+        problems.append(
+            f"PyTorch uses one thread although {usable_processors()} processors are free; "
+            "OMP_NUM_THREADS may be set to 1."
+        )
+    if torch.are_deterministic_algorithms_enabled():
+        problems.append(
+            "Deterministic algorithms are on, which makes PyTorch fill new memory and slows it."
+        )
