@@ -15,7 +15,8 @@ MAKEFLAGS += --no-builtin-rules
 .DELETE_ON_ERROR:
 
 bin := .venv/bin
-# cmake, ninja, clang-tidy and the others come from the virtual environment.
+# cmake, ninja, clang-tidy and the others come from the virtual environment; its Python does not.
+system_path := $(PATH)
 export PATH := $(CURDIR)/$(bin):$(PATH)
 
 library_files := $(shell find include src kernels cmake tools CMakeLists.txt)
@@ -42,7 +43,7 @@ test:
 # ---- set-up, each step done again when what it depends on has changed ----------------------------
 .venv/ready: tools/setup.sh dev-requirements.txt dev-constraints.txt
 	$(call heading,virtual environment)
-	@PYTHON='$(PYTHON)' tools/setup.sh
+	@PATH='$(system_path)' PYTHON='$(PYTHON)' tools/setup.sh
 	@touch $@
 
 # Two trees, so that neither a warning nor a broken test keeps anyone from the wheel.
