@@ -43,13 +43,10 @@ static sg_status check_input(const sg_graph *graph, int index, const sg_layout *
     const sg_type *type = &graph->nodes[graph->inputs[index]].type;
     for (int i = 0; i < type->rank; i++) {
         int64_t size = sg_dim_evaluate(graph->dims, type->size[i], values);
-        if (size == layout->size[i])
+        /* An expression whose symbols no input has by themselves is known from its input alone. */
+        if (size == layout->size[i] || size == SG_DIM_INVALID)
             continue;
         sg_words declared = sg_dim_words(graph, type->size[i]);
-        if (size == SG_DIM_INVALID)
-            return sg_fail(graph->context, SG_INVALID,
-                           "size %s of input %%%s is not determined by the sizes of the inputs",
-                           declared.text, graph->nodes[graph->inputs[index]].name);
         return sg_fail(graph->context, SG_INVALID,
                        "input %%%s is declared %s, where %s is %" PRId64
                        ", but its size %d is %" PRId64,
@@ -86,8 +83,9 @@ static sg_status evaluate(const sg_graph *graph, const int64_t *values, const sg
     return SG_OK;
 }
 
+/* layout: of the node when it is an input, which has just been checked against it. */
 static sg_status bind_node(const sg_graph *graph, const sg_node *node, const int64_t *values,
-                           sg_graph *bound) {
+                           const sg_layout *layout, sg_graph *bound) {
     const sg_op_info *info = sg_op_get(node->op);
     sg_attribute attributes[SG_ATTRIBUTES_MAX] = {0};
     sg_type type = node->type;
@@ -102,7 +100,9 @@ static sg_status bind_node(const sg_graph *graph, const sg_node *node, const int
         attributes[i].items = items;
         status = evaluate(graph, values, node->attributes[i].items, attributes[i].count, items);
     }
-    if (!status && info->kind == SG_KIND_LEAF)
+    for (int i = 0; layout && i < type.rank; i++)
+        type.size[i] = layout->size[i];
+    if (!status && info->kind == SG_KIND_LEAF && !layout)
         status = evaluate(graph, values, node->type.size, node->type.rank, type.size);
     sg_value value;
     if (!status)
@@ -121,8 +121,11 @@ sg_status sg_graph_bind(const sg_graph *graph, const sg_layout *inputs, int inpu
     status =
         values ? bind_symbols(graph, inputs, input_count, values) : sg_fail_memory(graph->context);
     /* Values keep their numbers: nodes are copied one for one. */
-    for (int i = 0; i < graph->node_count && !status; i++)
-        status = bind_node(graph, &graph->nodes[i], values, made);
+    for (int i = 0, input = 0; i < graph->node_count && !status; i++) {
+        bool is_input = input < graph->input_count && graph->inputs[input] == i;
+        status = bind_node(graph, &graph->nodes[i], values, is_input ? &inputs[input] : NULL, made);
+        input += is_input;
+    }
     for (int i = 0; i < graph->output_count && !status; i++)
         status = sg_graph_append_output(made, graph->outputs[i]);
     if (status)
