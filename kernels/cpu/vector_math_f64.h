@@ -215,8 +215,8 @@ SG_INLINE D d_gelu_tanh(D x) {
 
 /* x exp(x) where exp(x) is subnormal: in two halves, so that only the product is. */
 SG_INLINE D d_far_left(D x) {
-    const D half = d_exp(x * d_splat(0.5));
-    return (x * half) * half;
+    const d_pair half = d_exp_pair(d_within(x, -1400, 0) * d_splat(0.5));
+    return (x * half.high) * (half.high + (half.low + half.low));
 }
 SG_INLINE D d_silu(D x) {
     return d_vanishing(x, d_select(x < d_splat(-700), d_far_left(x), x * d_sigmoid(x)));
