@@ -73,7 +73,7 @@ def error_limit(eager_error: float, result: Any) -> float:
 
 
 def max_abs_diff(a: Any, b: Any) -> float:
-    """Largest difference of two results; infinite where one is NaN or infinite and the other not."""
+    """Largest difference of two results; infinite where only one of them is a number."""
     worst = 0.0
     for x, y in zip(tensors(a), tensors(b), strict=True):
         if x.shape != y.shape:

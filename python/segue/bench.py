@@ -13,6 +13,7 @@ import copy
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -90,9 +91,7 @@ def measure_model(
     return record, contenders.notes
 
 
-def describe_run(
-    file: ModelFile, module: nn.Module, inputs: list[Any], options: Options
-) -> Record:
+def describe_run(file: ModelFile, module: nn.Module, inputs: list[Any], options: Options) -> Record:
     """What was run and on what."""
     return {
         "model": file.name,
@@ -216,7 +215,7 @@ def processes(
     for name in ("eager", "segue"):
         step(f"memory of {TITLES[name]}", done)
         record[f"peak_mb_{name}"] = attempt(
-            lambda name=name: measure.peak_megabytes(name, file.path, options.batch, threads)
+            partial(measure.peak_megabytes, name, file.path, options.batch, threads)
         )
         done += 0.06
     for name in CONTENDERS:
@@ -224,9 +223,7 @@ def processes(
         done += 0.1
         figures = None
         if name != "compile" or compiles:
-            figures = attempt(
-                lambda name=name: measure.startup(name, file.path, options.batch, threads)
-            )
+            figures = attempt(partial(measure.startup, name, file.path, options.batch, threads))
         record |= startup_record(name, figures)
     return record
 
@@ -275,28 +272,32 @@ def detail_table(records: list[Record]) -> Table:
     return table
 
 
-def legend(best: machine.Ceilings, processes_too: bool) -> list[str]:
+def legend(best: machine.Ceilings, detailed: bool) -> list[str]:
     """What the columns mean."""
-    lines = [
-        "Times: median milliseconds of a call in interleaved rounds, half of the distance between "
-        "the quartiles after the sign; speedups: medians of the ratios within a round.",
-        f"Floor: max(operations / {best.flops / 1e9:.0f} GFLOP/s, bytes of inputs, parameters and "
-        f"outputs / {best.bandwidth / 1e9:.1f} GB/s), both measured here: {best.how}.",
-        "Correct: shape, dtype and strides are eager's, values agree with eager's at 1e-4, and the "
-        "relative error (norm-wise, against float64) is at most 1.1 times eager's or one rounding.",
-        "Host: median microseconds of a call on one batch element with the smallest image the "
-        "model accepts, where next to no work is left; without gradients.",
-    ]
-    if processes_too:
-        lines += [
-            "Peak: the most memory that the first call at this size holds beyond inputs, "
-            "parameters and outputs (resident high-water mark of a new process, after a call on "
-            "one batch element).",
-            "Cold, warm: seconds of a new process from the end of `import torch` to the first "
-            "result, less building the model and its inputs, with an empty cache folder and with "
-            "the one that run left; eager s is the same without any compiler.",
-        ]
-    return lines
+    rates = f"{best.flops / 1e9:.0f} GFLOP/s", f"{best.bandwidth / 1e9:.1f} GB/s"
+    text = f"""
+    Times: median milliseconds of a call in interleaved rounds, half of the distance between the
+    quartiles after the sign; speedups: medians of the ratios within a round.
+
+    Floor: max(operations / {rates[0]}, bytes of inputs, parameters and outputs / {rates[1]}), both
+    measured here: {best.how}.
+
+    Correct: shape, dtype and strides are eager's, values agree with eager's at 1e-4, and the
+    relative error (norm-wise, against float64) is at most 1.1 times eager's or one rounding.
+    """
+    details = """
+    Host: median microseconds of a call on one batch element with the smallest image the model
+    accepts, where next to no work is left; without gradients.
+
+    Peak: the most memory that the first call at this size holds beyond inputs, parameters and
+    outputs (resident high-water mark of a new process, after a call on one batch element).
+
+    Cold, warm: seconds of a new process from the end of `import torch` to the first result, less
+    building the model and its inputs, with an empty cache folder and with the one that run left;
+    eager s is the same without any compiler.
+    """
+    paragraphs = (text.rstrip() + "\n" + (details if detailed else "")).strip().split("\n\n")
+    return [" ".join(p.split()) for p in paragraphs]
 
 
 def run(args: argparse.Namespace) -> int:
@@ -338,7 +339,7 @@ def show(
     console.print(f"{machine.cpu_name()}, {torch.get_num_threads()} threads, {options.device}")
     console.print(time_table(records))
     console.print(detail_table(records))
-    for line in [*notes, *legend(best, options.processes)]:
+    for line in [*notes, *legend(best, detailed=True)]:
         console.print(line, markup=False)
 
 

@@ -1,7 +1,7 @@
 """`segue check`: a replacement against the contract of a drop-in, point by point.
 
-The points are in segue.contract. Each runs on its own and ends in one of three ways: it holds, it is
-broken (with the sentence that says how), or it says nothing about this model.
+The points are in segue.contract. Each runs on its own and ends in one of three ways: it holds, it
+is broken (with the sentence that says how), or it says nothing about this model.
 """
 
 from __future__ import annotations
@@ -81,8 +81,7 @@ def from_file(file: ModelFile, new: ModelFile) -> Callable[[nn.Module, Sequence[
 
     def make(module: nn.Module, _: Sequence[Any]) -> nn.Module:
         torch.manual_seed(0)
-        init = getattr(file.namespace, "get_init_inputs", list)()
-        made = new.construct(init)
+        made = new.construct(file.init_inputs())
         reference = next(module.parameters(), None)
         if reference is not None:
             made = made.to(reference.dtype)
@@ -105,9 +104,7 @@ def run(args: argparse.Namespace) -> int:
     file = load_with_inputs(args.model)
     if args.new:
         new = load(args.new, classes=("ModelNew", "Model"))
-        subject = contract.Subject(
-            file, from_file(file, new), args.batch or 2, new_class=new.model
-        )
+        subject = contract.Subject(file, from_file(file, new), args.batch or 2, new_class=new.model)
         label = f"{args.new} for {args.model}"
     else:
         subject = contract.Subject(file, optimized, args.batch or 2)

@@ -50,6 +50,6 @@ def run(args: argparse.Namespace) -> int:
     console = report.console()
     title = f"{machine.cpu_name()}, {torch.get_num_threads()} threads, PyTorch {torch.__version__}"
     console.print(bench.time_table(records, title))
-    for line in [*notes, *bench.legend(best, processes_too=False)[:3]]:
+    for line in [*notes, *bench.legend(best, detailed=False)]:
         console.print(line, markup=False)
     return 0 if all(r["correct"] for r in records) else 1

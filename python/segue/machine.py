@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import platform
 import subprocess
@@ -120,10 +121,8 @@ def peak_resident_bytes() -> int | None:
 
 def reset_peak() -> bool:
     """Hands freed memory back and makes the present the peak; False where that is impossible."""
-    try:
+    with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
-    except (OSError, AttributeError):
-        pass
     try:
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     except OSError:

@@ -23,7 +23,7 @@ from torch import nn
 
 
 class UserError(Exception):
-    """Something the user gave cannot be used; the message is one sentence that says what and where."""
+    """What the user gave cannot be used; the message is one sentence that says what and where."""
 
 
 @dataclass(frozen=True)
@@ -42,12 +42,16 @@ class ModelFile:
     def build(self, seed: int = 0) -> nn.Module:
         """The model in evaluation mode, its parameters drawn with `seed`."""
         torch.manual_seed(seed)
+        return self.construct(self.init_inputs()).eval()
+
+    def init_inputs(self) -> list[Any]:
+        """The arguments of the constructor."""
         arguments = self._call("get_init_inputs") if self._has("get_init_inputs") else []
         if not isinstance(arguments, list | tuple):
             raise UserError(f"{self.path}: get_init_inputs() must return a list of arguments.")
-        return self.construct(arguments).eval()
+        return list(arguments)
 
-    def construct(self, arguments: list[Any] | tuple[Any, ...]) -> nn.Module:
+    def construct(self, arguments: list[Any]) -> nn.Module:
         """`Model(*arguments)`."""
         try:
             return self.model(*arguments)

@@ -1,7 +1,8 @@
 """A measurement that needs a process of its own: start-up time or peak memory of one contender.
 
-Run as a program by measure.py, with one JSON object as its argument; prints one JSON object as its
-last line. It imports torch before anything of Segue, so that what Segue costs at start-up is counted.
+Run as a program by measure.py, with one JSON object as its argument; prints one JSON object as
+its last line. It imports torch before anything of Segue, so that what Segue costs at start-up is
+counted.
 
     {"what": "startup"|"memory", "contender": "eager"|"compile"|"segue", "path": ..., "batch": ...,
      "threads": ..., "folder": this package's folder, "started": time.monotonic() of the parent}
@@ -42,7 +43,7 @@ def main(request: Request) -> dict[str, Any]:
 
 
 def _startup(request: Request, module: Any, inputs: list[Any], imported: float) -> dict[str, Any]:
-    """Seconds to the first result; building the model and its inputs is left out of both figures."""
+    """Seconds to the first result, less building the model and its inputs."""
     ready = time.monotonic()
     _contender(request["contender"], module, inputs)(*inputs)
     done = time.monotonic()

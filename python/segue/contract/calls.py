@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..accuracy import identical, tensors
+from segue.accuracy import identical, tensors
+
 from .compare import agree, call, copy_of, detached
 from .point import demand, point
 from .subject import Subject
@@ -24,9 +25,7 @@ def inputs_kept(subject: Subject) -> str:
     watched = [copy_of(x) if isinstance(x, Tensor) else x for x in inputs]
     call(subject.pair.new, inputs)
     demand(identical(inputs, watched), "an input was changed")
-    wide = [
-        torch.cat([x, x], dim=-1) if isinstance(x, Tensor) and x.dim() else x for x in inputs
-    ]
+    wide = [torch.cat([x, x], dim=-1) if isinstance(x, Tensor) and x.dim() else x for x in inputs]
     before = [copy_of(x) if isinstance(x, Tensor) else x for x in wide]
     call(subject.pair.new, [_left_half(x) for x in wide])
     demand(identical(wide, before), "memory around an input was changed")

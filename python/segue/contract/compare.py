@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_map
 
-from ..accuracy import error_limit, reference, relative_error, rounding, tensors
+from segue.accuracy import SLACK, error_limit, reference, relative_error, rounding, tensors
+
 from .point import BrokenError, demand
 from .subject import Pair
 
@@ -45,7 +46,8 @@ class Errors:
         count = max(self.calls, 1)
         eager, new = (self.eager / count) ** 0.5, (self.new / count) ** 0.5
         said = f"error {new:.2g}, eager's {eager:.2g}"
-        demand(new <= max(1.1 * eager, self.floor), f"{where}: {said} (one rounding: {self.floor:.2g})")
+        limit = max(SLACK * eager, self.floor)
+        demand(new <= limit, f"{where}: {said} (one rounding: {self.floor:.2g})")
         return said
 
 

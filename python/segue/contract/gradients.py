@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..accuracy import close, relative_error, tensors, widen
+from segue.accuracy import close, relative_error, tensors, widen
+
 from .compare import detached
 from .point import InapplicableError, demand, point
 from .subject import Subject
@@ -20,9 +21,7 @@ DISTANCE = 1e-4
 
 def _gradients(module: nn.Module, inputs: Sequence[Any], seed: int) -> dict[str, Tensor]:
     """Of a random weighting of the result, for the inputs and every parameter."""
-    copies = [
-        x.detach().clone().requires_grad_() if _differentiable(x) else x for x in inputs
-    ]
+    copies = [x.detach().clone().requires_grad_() if _differentiable(x) else x for x in inputs]
     module.zero_grad(set_to_none=True)
     loss = torch.zeros((), dtype=torch.float64)
     for t in tensors(module(*copies)):

@@ -5,11 +5,13 @@ from __future__ import annotations
 import copy
 import inspect
 import io
+from operator import methodcaller
 
 import torch
 from torch import nn
 
-from ..accuracy import identical
+from segue.accuracy import identical
+
 from .compare import agree, call, same_form, same_refusal
 from .point import InapplicableError, demand, point
 from .subject import Subject
@@ -145,6 +147,6 @@ def dtypes(subject: Subject) -> str:
         pair.eager.to(dtype)
         pair.new.to(dtype)
         agree(pair, inputs, f"after .to({dtype})")
-        agree(subject.fresh_pair(lambda m, d=dtype: m.to(d)), inputs, f"made in {dtype}")
+        agree(subject.fresh_pair(methodcaller("to", dtype)), inputs, f"made in {dtype}")
         done.append(str(dtype).removeprefix("torch."))
     return ", ".join(done)

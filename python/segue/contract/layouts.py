@@ -33,9 +33,7 @@ def plain(subject: Subject) -> str:
     """For contiguous inputs."""
     _form(subject.pair, subject.inputs(), "contiguous input")
     result = call(subject.pair.eager, subject.inputs()).result
-    return ", ".join(
-        f"{tuple(t.shape)} by {t.stride()}" for t in [result] if isinstance(t, Tensor)
-    )
+    return ", ".join(f"{tuple(t.shape)} by {t.stride()}" for t in [result] if isinstance(t, Tensor))
 
 
 @point("layout", "channels-last inputs")
@@ -59,7 +57,7 @@ def channels_last_model(subject: Subject) -> str:
     found = next((formats[r] for r in (4, 5) if r in ranks), None)
     if found is None:
         raise InapplicableError("no parameter has two or three spatial dimensions")
-    pair = subject.fresh_pair(lambda m: m.to(memory_format=found))
+    pair = subject.fresh_pair(lambda m: m.to(memory_format=found))  # type: ignore[call-overload]
     _form(pair, subject.inputs(), "channels-last weights")
     return agree(pair, subject.inputs(), "channels-last weights")
 
@@ -67,9 +65,7 @@ def channels_last_model(subject: Subject) -> str:
 @point("layout", "transposed inputs")
 def transposed(subject: Subject) -> str:
     """The last two dimensions lie the other way round in memory."""
-    return _lay(
-        subject, lambda x: x.transpose(-1, -2).contiguous().transpose(-1, -2), "transposed"
-    )
+    return _lay(subject, lambda x: x.transpose(-1, -2).contiguous().transpose(-1, -2), "transposed")
 
 
 @point("layout", "inputs with a stride of two")
@@ -134,6 +130,8 @@ def parameter_views(subject: Subject) -> str:
                 changed += 1
     if not changed:
         raise InapplicableError("the model has no parameters")
-    demand(all(not p.is_contiguous() for p in pair.new.parameters() if p.dim() and p.numel() > 1),
-           "parameters could not be replaced")
+    demand(
+        all(not p.is_contiguous() for p in pair.new.parameters() if p.dim() and p.numel() > 1),
+        "parameters could not be replaced",
+    )
     return agree(pair, subject.inputs(), "strided parameters")

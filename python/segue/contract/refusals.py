@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..accuracy import tensors
+from segue.accuracy import tensors
+
 from .compare import Outcome, call, same_form, same_refusal, same_specials
 from .point import point
 from .subject import Subject, change_images

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from .compare import agree, call, same_strides
 from .point import point
-from .subject import Subject, batches, change_images
+from .subject import Subject, batches, change_images, crop
 
 
 def _try(subject: Subject, inputs: list[object], where: str) -> str:
@@ -42,8 +42,8 @@ def images(subject: Subject) -> str:
     """Each side by its own amount; the model may refuse, then both must."""
 
     def smaller(x: Tensor) -> Tensor:
-        cuts = [slice(0, max(1, n - 3 - 2 * i)) for i, n in enumerate(x.shape[2:])]
-        return x[(slice(None), slice(None), *cuts)].contiguous()
+        cuts = [max(1, n - 3 - 2 * i) for i, n in enumerate(x.shape[2:])]
+        return crop(x, cuts)
 
     def larger(x: Tensor) -> Tensor:
         for axis in range(2, x.dim()):
@@ -59,10 +59,7 @@ def tiny(subject: Subject) -> str:
     """Sides of 1 to 6: where the original refuses, the replacement must."""
 
     def cut(side: int) -> list[object]:
-        return change_images(
-            subject.inputs(34),
-            lambda x: x[(slice(None), slice(None), *[slice(0, side)] * (x.dim() - 2))].contiguous(),
-        )
+        return change_images(subject.inputs(34), lambda x: crop(x, [side] * (x.dim() - 2)))
 
     said = [_try(subject, cut(side), f"side {side}") for side in range(1, 7)]
     return f"{sum('refused' in s for s in said)} of 6 refused as by the original"

@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..measure import flops_of
-from ..modelfile import ModelFile, UserError, describe, with_batch
+from segue.measure import flops_of
+from segue.modelfile import ModelFile, UserError, describe, with_batch
+
 from .point import InapplicableError
 
 # Makes a replacement, with the original's parameter values, for a model and example inputs.
@@ -111,5 +112,11 @@ def batches(inputs: Sequence[Any], batch: int) -> list[Any]:
 def _crop(x: Any) -> Any:
     if not isinstance(x, Tensor) or x.dim() not in SMALL_IMAGE:
         return x
-    sides = zip(SMALL_IMAGE[x.dim()], x.shape[2:], strict=True)
-    return x[(slice(None), slice(None), *(slice(0, min(a, b)) for a, b in sides))].clone()
+    return crop(x, SMALL_IMAGE[x.dim()])
+
+
+def crop(x: Tensor, sides: Sequence[int]) -> Tensor:
+    """The corner of an image with at most these sides, contiguous."""
+    for axis, side in enumerate(sides, start=2):
+        x = x.narrow(axis, 0, min(side, x.shape[axis]))
+    return x.clone(memory_format=torch.contiguous_format)

@@ -7,7 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ..accuracy import close, identical, reference, relative_error, rounding, tensors
+from segue.accuracy import close, identical, reference, relative_error, rounding, tensors
+
 from .compare import Errors, agree, call
 from .point import InapplicableError, demand, point
 from .subject import Subject, change_images
@@ -61,8 +62,10 @@ def small(subject: Subject) -> str:
 @point("values", "1e30 and 1e-30")
 def extremes(subject: Subject) -> str:
     """Beyond half precision, within single; the bias hides the small ones."""
-    return _random(subject, lambda x: torch.randn_like(x) * 1e30) + "; " + _random(
-        subject, lambda x: torch.randn_like(x) * 1e-30
+    return (
+        _random(subject, lambda x: torch.randn_like(x) * 1e30)
+        + "; "
+        + _random(subject, lambda x: torch.randn_like(x) * 1e-30)
     )
 
 
@@ -83,9 +86,7 @@ def mixed_images(subject: Subject) -> str:
     if eager.error is not None:
         return said
     truth = reference(pair.eager, inputs)
-    for a, b, t in zip(
-        tensors(eager.result), tensors(new.result), tensors(truth), strict=True
-    ):
+    for a, b, t in zip(tensors(eager.result), tensors(new.result), tensors(truth), strict=True):
         if a.dim() == 0 or a.shape[0] != subject.batch:
             continue
         for i in range(a.shape[0]):
@@ -99,9 +100,7 @@ def mixed_images(subject: Subject) -> str:
 @point("values", "magnitudes that differ within an image")
 def mixed_pixels(subject: Subject) -> str:
     """Each element its own power of ten, from 1e-20 to 1e20."""
-    return _random(
-        subject, lambda x: torch.randn_like(x) * 10.0 ** (torch.rand_like(x) * 40 - 20)
-    )
+    return _random(subject, lambda x: torch.randn_like(x) * 10.0 ** (torch.rand_like(x) * 40 - 20))
 
 
 def _sprinkle(value: float, share: float = 0.002) -> Callable[[Tensor], Tensor]:

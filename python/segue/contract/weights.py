@@ -7,7 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from ..accuracy import identical
+from segue.accuracy import identical
+
 from .compare import agree, call
 from .point import InapplicableError, demand, point
 from .subject import Subject
