@@ -76,6 +76,49 @@ static bool grow(sg_arena *arena, void **items, int count, int *capacity, size_t
     return true;
 }
 
+/* A copy of count items in the arena; NULL when out of memory. */
+static void *duplicate(sg_arena *arena, const void *items, int count, size_t size) {
+    void *copy = sg_arena_alloc(arena, size * (size_t)count);
+    if (copy && count)
+        memcpy(copy, items, size * (size_t)count);
+    return copy;
+}
+
+static expression *copy_expression(sg_arena *arena, const expression *e) {
+    expression *copy = duplicate(arena, e, 1, sizeof *e);
+    term *terms = duplicate(arena, e->terms, e->count, sizeof *terms);
+    for (int i = 0; terms && i < e->count; i++)
+        terms[i].factors =
+            duplicate(arena, terms[i].factors, terms[i].degree, sizeof *terms[i].factors);
+    if (copy)
+        copy->terms = terms;
+    return copy;
+}
+
+sg_dim_table *sg_dim_table_copy(const sg_dim_table *table, sg_arena *arena) {
+    sg_dim_table *copy = sg_dim_table_create(arena);
+    if (!copy)
+        return NULL;
+    copy->count = copy->capacity = table->count;
+    copy->atom_count = copy->atom_capacity = table->atom_count;
+    copy->symbol_count = copy->symbol_capacity = table->symbol_count;
+    copy->expressions = SG_ARENA_NEW(arena, expression *, table->count);
+    copy->atoms = duplicate(arena, table->atoms, table->atom_count, sizeof(atom));
+    copy->symbols = duplicate(arena, table->symbols, table->symbol_count, sizeof(int));
+    for (int i = 0; i < table->atom_count && copy->atoms; i++) {
+        const char *symbol = table->atoms[i].symbol;
+        copy->atoms[i].symbol = symbol ? sg_arena_text(arena, symbol, strlen(symbol)) : NULL;
+    }
+    for (int i = 0; i < table->count && copy->expressions; i++) {
+        expression *e = copy_expression(arena, table->expressions[i]);
+        if (!e)
+            return NULL;
+        e->next = copy->buckets[e->hash % BUCKETS];
+        copy->expressions[i] = copy->buckets[e->hash % BUCKETS] = e;
+    }
+    return sg_arena_failed(arena) ? NULL : copy;
+}
+
 /* ---- checked integers ---------------------------------------------------------------------- */
 
 static bool in_range(int64_t value) {

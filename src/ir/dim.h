@@ -29,6 +29,10 @@ static inline bool sg_dim_is_constant(sg_dim dim) {
 /* An empty table, in the arena; NULL when out of memory. */
 sg_dim_table *sg_dim_table_create(sg_arena *arena);
 
+/* A copy, in the arena, in which every word means what it means in table; NULL when out of memory.
+ */
+sg_dim_table *sg_dim_table_copy(const sg_dim_table *table, sg_arena *arena);
+
 /* Each returns SG_DIM_INVALID when the result leaves the range above, is too long an expression
  * (some hundred symbols), or memory ran out; and passes an invalid operand on. */
 sg_dim sg_dim_symbol(sg_dim_table *table, const char *name, int64_t length);

@@ -37,6 +37,20 @@ sg_status sg_graph_create(sg_context *context, const char *name, sg_graph **grap
     return SG_OK;
 }
 
+sg_status sg_graph_create_like(const sg_graph *graph, sg_graph **made) {
+    sg_graph *like;
+    sg_status status = sg_graph_create(graph->context, graph->name, &like);
+    if (status)
+        return status;
+    like->dims = sg_dim_table_copy(graph->dims, &like->arena);
+    if (!like->dims) {
+        sg_graph_destroy(like);
+        return sg_fail_memory(graph->context);
+    }
+    *made = like;
+    return SG_OK;
+}
+
 void sg_graph_destroy(sg_graph *graph) {
     if (!graph)
         return;

@@ -54,6 +54,10 @@ struct sg_graph {
     sg_name_table names;
 };
 
+/* An empty graph with the name of another, in which that one's sizes mean the same, so that types
+ * and attributes may be taken over as they are. */
+sg_status sg_graph_create_like(const sg_graph *graph, sg_graph **made);
+
 static inline const sg_node *sg_graph_node(const sg_graph *graph, sg_value value) {
     return &graph->nodes[value];
 }

@@ -10,6 +10,15 @@ static double operation_constant(sg_dtype dtype, double value) {
     return dtype == SG_F64 ? value : sg_round_to(SG_F32, value);
 }
 
+/* ATen takes roots for the Python exponents 0.5 and -0.5, which differ from pow at -inf and -0.0.
+ */
+static sg_op operation(const sg_evaluation *e) {
+    if (e->node->op != SG_OP_pow || !e->types[1]->weak || e->types[0]->weak)
+        return e->node->op;
+    double exponent = *e->operands[1];
+    return exponent == 0.5 ? SG_OP_sqrt : exponent == -0.5 ? SG_OP_rsqrt : SG_OP_pow;
+}
+
 void sg_reference_pointwise(const sg_evaluation *e) {
     const sg_op_info *info = sg_op_get(e->node->op);
     sg_dtype dtype = sg_promote_all(e->types, e->node->operand_count);
@@ -27,11 +36,13 @@ void sg_reference_pointwise(const sg_evaluation *e) {
         }
     }
     int count = e->node->operand_count;
+    double (*reference)(double, double, double, const double *) =
+        sg_op_get(operation(e))->reference;
     double *result = e->result;
     do {
         double a = data[0][walk.at[0]];
         double b = count > 1 ? data[1][walk.at[1]] : 0, c = count > 2 ? data[2][walk.at[2]] : 0;
-        double value = info->reference(a, b, c, p);
+        double value = reference(a, b, c, p);
         *result++ = e->node->op == SG_OP_cast ? sg_round_to(e->node->type.dtype, value) : value;
     } while (sg_walk_next(&walk));
 }
