@@ -107,8 +107,8 @@ SG_INLINE F f_round_to_f16(F x) {
     return f_load_f16(h);
 }
 SG_INLINE F f_round_to_bf16(F x) {
-    const FI u = (FI)x;
-    const FI rounded = (u + 0x7fff + ((u >> 16) & 1)) & ~0xffff;
+    const FU u = (FU)x;
+    const FU rounded = (u + 0x7fff + ((u >> 16) & 1)) & ~0xffffu;
     return f_select(x == x, (F)rounded, (F)(u | 0x400000));
 }
 SG_INLINE D d_round_to_f16(D x) {

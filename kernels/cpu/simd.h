@@ -51,6 +51,9 @@ typedef float F __attribute__((vector_size(SG_VECTOR_BYTES)));
 typedef double D __attribute__((vector_size(SG_VECTOR_BYTES)));
 typedef int32_t FI __attribute__((vector_size(SG_VECTOR_BYTES)));
 typedef int64_t DI __attribute__((vector_size(SG_VECTOR_BYTES)));
+/* Bits to calculate with: unsigned, so that wrapping around is defined. */
+typedef uint32_t FU __attribute__((vector_size(SG_VECTOR_BYTES)));
+typedef uint64_t DU __attribute__((vector_size(SG_VECTOR_BYTES)));
 
 /* The same at any address and over memory of any declared type. */
 typedef float F_anywhere __attribute__((vector_size(SG_VECTOR_BYTES), aligned(4), may_alias));

@@ -9,9 +9,8 @@
 #include "ir/constants.h"
 #include "simd.h"
 
-/* Values that differ from their neighbours by bits, not by arithmetic. */
-SG_INLINE DI d_bits(uint64_t bits) {
-    return (DI){0} + (int64_t)bits;
+SG_INLINE DU d_bits(uint64_t bits) {
+    return (DU){0} + bits;
 }
 
 /* x held within [low, high]; NaN stays. */
@@ -28,15 +27,15 @@ SG_INLINE D d_within(D x, double low, double high) {
 
 /* 2^n for the integer n that the sum with SG_ROUNDING_SHIFT holds, -1022 <= n <= 1023. */
 SG_INLINE D d_power_of_two(D shifted) {
-    return (D)(((DI)shifted << 52) + d_bits(0x3ff0000000000000));
+    return (D)(((DU)shifted << 52) + d_bits(0x3ff0000000000000));
 }
 
 /* x = 2^n * (1 + f) with 1 + f in [sqrt(1/2), sqrt(2)), for positive normal x. */
 SG_INLINE D d_split_exponent(D x, D *f) {
     const uint64_t sqrt_half = 0x3fe6a09e667f3bcd, one = 0x3ff0000000000000;
-    const DI u = (DI)x + d_bits(one - sqrt_half);
+    const DU u = (DU)x + d_bits(one - sqrt_half);
     *f = (D)((u & d_bits(0x000fffffffffffff)) + d_bits(sqrt_half)) - d_splat(1);
-    /* The biased exponent becomes the last bits of a double near 2^52; logical shift: u > 0. */
+    /* The biased exponent becomes the last bits of a double near 2^52. */
     return (D)((u >> 52) | d_bits(0x4330000000000000)) - d_splat(0x1p52 + 1023);
 }
 
