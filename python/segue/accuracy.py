@@ -85,7 +85,7 @@ def max_abs_diff(a: Any, b: Any) -> float:
             continue
         same = (x == y) | (x.isnan() & y.isnan())
         apart = torch.where(same, torch.zeros_like(x), (x - y).abs())
-        worst = max(worst, float(apart.nan_to_num(nan=float("inf")).max()))
+        worst = max(worst, float(apart.nan_to_num(nan=float("inf"), posinf=float("inf")).max()))
     return worst
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import math
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -360,7 +361,5 @@ def _with_spread(record: Record, name: str) -> str:
 
 
 def _finite(value: float | None) -> float | None:
-    """JSON has no infinity: the largest float stands for it."""
-    if value is None:
-        return None
-    return min(value, torch.finfo(torch.float64).max)
+    """JSON has no infinity and no NaN: null, and the run is not correct."""
+    return value if value is not None and math.isfinite(value) else None

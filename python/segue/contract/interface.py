@@ -85,6 +85,7 @@ def _described(module: nn.Module, what: str) -> dict[str, tuple[object, ...]]:
 def state_forward(subject: Subject) -> str:
     """The original's new values, through a file, change the replacement's results."""
     pair = subject.fresh_pair()
+    call(pair.new, subject.inputs())
     other = subject.file.build(seed=2)
     stream = io.BytesIO()
     torch.save(other.state_dict(), stream)

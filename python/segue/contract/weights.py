@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from segue.accuracy import identical
+from segue.accuracy import close, identical
 
 from .compare import agree, call
 from .point import InapplicableError, demand, point
@@ -144,11 +144,9 @@ def functional(subject: Subject) -> str:
     state = {n: p.detach() + _noise(p) for n, p in pair.eager.named_parameters()}
     if not state:
         raise InapplicableError("the model has no parameters")
+    call(pair.new, inputs)
     with torch.no_grad():
         wanted = torch.func.functional_call(pair.eager, state, tuple(inputs))
         got = torch.func.functional_call(pair.new, state, tuple(inputs))
-    if not isinstance(wanted, Tensor):
-        raise InapplicableError("the result is not one tensor")
-    torch_close = torch.allclose(got, wanted, rtol=1e-4, atol=1e-4, equal_nan=True)
-    demand(torch_close, "the call used other parameters")
+    demand(close(got, wanted), "the call used other parameters")
     return ""
