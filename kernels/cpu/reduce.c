@@ -85,25 +85,54 @@ SG_INLINE V finish(sg_reduction how, const state *s) {
     return how == SG_REDUCTION_SUM ? s->value + s->error : s->value;
 }
 
-/* One result from all lanes. */
+/* One result from all lanes, by halves: no chain of dependent operations as long as the vector. */
+SG_INLINE double finish_sum(D value, D error) {
+    double v[SG_F64_LENGTH], e[SG_F64_LENGTH];
+    d_store(v, value);
+    d_store(e, error);
+    for (int half = SG_F64_LENGTH / 2; half > 0; half /= 2) {
+        for (int i = 0; i < half; i++) {
+            const double a = v[i], b = v[i + half], s = a + b, part = s - a;
+            const double rounded = (a - (s - part)) + (b - part);
+            v[i] = s;
+            e[i] += e[i + half] + (rounded == rounded ? rounded : 0);
+        }
+    }
+    return v[0] + e[0];
+}
+SG_INLINE double finish_product(D value) {
+    double v[SG_F64_LENGTH];
+    d_store(v, value);
+    for (int half = SG_F64_LENGTH / 2; half > 0; half /= 2)
+        for (int i = 0; i < half; i++)
+            v[i] *= v[i + half];
+    return v[0];
+}
+SG_INLINE S finish_order(sg_reduction how, V value) {
+    S v[SG_VECTOR_LENGTH];
+    v_store(v, value);
+    for (int half = SG_VECTOR_LENGTH / 2; half > 0; half /= 2) {
+        for (int i = 0; i < half; i++) {
+            const S a = v[i], b = v[i + half];
+            const bool second = b != b || (how == SG_REDUCTION_MIN ? b < a : b > a);
+            v[i] = second ? b : a;
+        }
+    }
+    return v[0];
+}
 SG_INLINE S finish_lanes(sg_reduction how, const state *s) {
-#ifndef SG_COMPUTE_F64
-    if (how == SG_REDUCTION_SUM || how == SG_REDUCTION_PROD) {
-        const bool sum = how == SG_REDUCTION_SUM;
-        const D both = sum ? s->low + s->high : s->low * s->high;
-        double total = both[0];
-        for (int i = 1; i < SG_F64_LENGTH; i++)
-            total = sum ? total + both[i] : total * both[i];
-        return (float)total;
-    }
+#ifdef SG_COMPUTE_F64
+    if (how == SG_REDUCTION_SUM)
+        return finish_sum(s->value, s->error);
+    if (how == SG_REDUCTION_PROD)
+        return finish_product(s->value);
+#else
+    if (how == SG_REDUCTION_SUM)
+        return (float)finish_sum(s->low + s->high, d_splat(0));
+    if (how == SG_REDUCTION_PROD)
+        return (float)finish_product(s->low * s->high);
 #endif
-    state total = begin(how);
-    for (int i = 0; i < SG_VECTOR_LENGTH; i++) {
-        step(how, &total, K(s->value[i]));
-        if (how == SG_REDUCTION_SUM)
-            step(how, &total, K(s->error[i]));
-    }
-    return finish(how, &total)[0];
+    return finish_order(how, s->value);
 }
 
 SG_INLINE void reduce_rows(sg_reduction how, int64_t rows, int64_t cols, void *dst, const void *src,

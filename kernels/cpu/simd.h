@@ -152,6 +152,8 @@ SG_INLINE F f_min_second(F a, F b) {
     return _mm512_min_ps(a, b);
 #elif SG_ISA_AVX2
     return _mm256_min_ps(a, b);
+#elif defined(__SSE2__)
+    return _mm_min_ps(a, b);
 #else
     return f_select(a < b, a, b);
 #endif
@@ -161,6 +163,8 @@ SG_INLINE F f_max_second(F a, F b) {
     return _mm512_max_ps(a, b);
 #elif SG_ISA_AVX2
     return _mm256_max_ps(a, b);
+#elif defined(__SSE2__)
+    return _mm_max_ps(a, b);
 #else
     return f_select(a > b, a, b);
 #endif
@@ -170,6 +174,8 @@ SG_INLINE D d_min_second(D a, D b) {
     return _mm512_min_pd(a, b);
 #elif SG_ISA_AVX2
     return _mm256_min_pd(a, b);
+#elif defined(__SSE2__)
+    return _mm_min_pd(a, b);
 #else
     return d_select(a < b, a, b);
 #endif
@@ -179,6 +185,8 @@ SG_INLINE D d_max_second(D a, D b) {
     return _mm512_max_pd(a, b);
 #elif SG_ISA_AVX2
     return _mm256_max_pd(a, b);
+#elif defined(__SSE2__)
+    return _mm_max_pd(a, b);
 #else
     return d_select(a > b, a, b);
 #endif
