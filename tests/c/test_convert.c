@@ -140,6 +140,29 @@ TEST(every_type_is_read_and_written_over_strides) {
     for_every_variant(check_strides);
 }
 
+/* A NaN whose payload lies below the narrow format's last bit must not turn into an infinity. */
+static void check_nan_payload(const sg_cpu_kernels *kernels) {
+    enum { COUNT = 19 };
+    const uint64_t bits64 = 0xfff0000000000001;
+    const uint32_t bits32 = 0xff800001;
+    double tile[COUNT];
+    for (int i = 0; i < COUNT; i++) {
+        if (kernels->compute == SG_ELEMENT_F64)
+            memcpy(tile + i, &bits64, sizeof bits64);
+        else
+            memcpy((float *)tile + i, &bits32, sizeof bits32);
+    }
+    for (sg_element type = SG_ELEMENT_F16; type <= SG_ELEMENT_BF16; type++) {
+        uint16_t out[COUNT];
+        kernels->convert_out(COUNT, out, 1, type, tile);
+        for (int i = 0; i < COUNT; i++)
+            EXPECT(isnan(value_of(out[i], type)));
+    }
+}
+TEST(nan_with_a_small_payload_stays_nan) {
+    for_every_variant(check_nan_payload);
+}
+
 static void check_wide_and_bool(const sg_cpu_kernels *kernels) {
     enum { COUNT = 5 };
     const double in[COUNT] = {0.1, -0.0, 1e-50, NAN, -INFINITY};

@@ -120,7 +120,7 @@ static double expected_of(const sg_op_info *info, const operands *x, int i, cons
     return info->reference(x->value[0][i], x->value[1][i], x->value[2][i], p);
 }
 
-static void check_row(sg_op op, const double *p) {
+static void check_row(sg_op op, const double *p, double limit) {
     const sg_op_info *info = sg_op_get(op);
     const sg_cpu_kernels *tables[CPU_VARIANTS_MAX];
     const int count = cpu_variants(SG_ELEMENT_F32, tables);
@@ -140,7 +140,7 @@ static void check_row(sg_op op, const double *p) {
                 if (may_leave_range(info, &x, i))
                     continue;
                 const double d = distance_f32(actual[i], expected[i], sum_scale(info, &x, i));
-                if (d <= info->ulp)
+                if (d <= limit)
                     continue;
                 CASE("%s %s(%a, %a, %a)", tables[t]->isa, info->name, (double)x.value[0][i],
                      (double)x.value[1][i], (double)x.value[2][i]);
@@ -160,27 +160,42 @@ TEST(float_rows_are_within_their_ulps) {
         double p[SG_ATTRIBUTES_MAX] = {0};
         for (int i = 0; i < info->attribute_count; i++)
             p[i] = info->attributes[i].initial;
-        check_row((sg_op)op, p);
+        check_row((sg_op)op, p, info->ulp);
         rows++;
     }
     EXPECT(rows > 60);
 }
 
+static void check_attributes(sg_op op, const double *p) {
+    check_row(op, p, sg_op_get(op)->ulp);
+}
 TEST(float_rows_use_their_attributes) {
-    check_row(SG_OP_leaky_relu, (const double[]){-0.25});
-    check_row(SG_OP_elu, (const double[]){1.5, 0.5, 2});
-    check_row(SG_OP_celu, (const double[]){0.5});
-    check_row(SG_OP_threshold, (const double[]){0.5, -7});
-    check_row(SG_OP_softplus, (const double[]){2, 8});
-    check_row(SG_OP_hardtanh, (const double[]){-0.25, 2});
-    check_row(SG_OP_clamp, (const double[]){-0.25, NAN});
-    check_row(SG_OP_clamp, (const double[]){2, -1});
-    check_row(SG_OP_hardshrink, (const double[]){1.5});
-    check_row(SG_OP_softshrink, (const double[]){1.5});
-    check_row(SG_OP_add, (const double[]){-1});
-    check_row(SG_OP_rsub, (const double[]){-1});
-    check_row(SG_OP_addcmul, (const double[]){2});
-    check_row(SG_OP_addcdiv, (const double[]){-2});
+    check_attributes(SG_OP_leaky_relu, (const double[]){-0.25});
+    check_attributes(SG_OP_elu, (const double[]){1.5, 0.5, 2});
+    check_attributes(SG_OP_celu, (const double[]){0.5});
+    check_attributes(SG_OP_threshold, (const double[]){0.5, -7});
+    check_attributes(SG_OP_softplus, (const double[]){2, 8});
+    check_attributes(SG_OP_hardtanh, (const double[]){-0.25, 2});
+    check_attributes(SG_OP_clamp, (const double[]){-0.25, NAN});
+    check_attributes(SG_OP_clamp, (const double[]){2, -1});
+    check_attributes(SG_OP_hardshrink, (const double[]){1.5});
+    check_attributes(SG_OP_softshrink, (const double[]){1.5});
+    check_attributes(SG_OP_add, (const double[]){-1});
+    check_attributes(SG_OP_rsub, (const double[]){-1});
+    check_attributes(SG_OP_addcmul, (const double[]){2});
+    check_attributes(SG_OP_addcdiv, (const double[]){-2});
+}
+
+/* What vector_math.h promises, which is more than the table asks. */
+TEST(float_functions_are_nearly_correctly_rounded) {
+    static const sg_op functions[] = {
+        SG_OP_exp,       SG_OP_exp2, SG_OP_expm1, SG_OP_log,         SG_OP_log1p,   SG_OP_log2,
+        SG_OP_log10,     SG_OP_pow,  SG_OP_erf,   SG_OP_tanh,        SG_OP_sigmoid, SG_OP_gelu,
+        SG_OP_gelu_tanh, SG_OP_silu, SG_OP_mish,  SG_OP_log_sigmoid,
+    };
+    for (int i = 0; i < (int)(sizeof functions / sizeof *functions); i++)
+        check_row(functions[i], NULL, 0.51);
+    check_row(SG_OP_softplus, (const double[]){1, 20}, 0.51);
 }
 
 TEST(float_pow_over_all_exponents) {
@@ -199,7 +214,7 @@ TEST(float_pow_over_all_exponents) {
             for (int i = 0; i < BLOCK; i++) {
                 CASE("%s pow(%a, %a) is %a", tables[t]->isa, (double)a[i], (double)b[i],
                      (double)actual[i]);
-                REQUIRE(distance_f32(actual[i], pow(a[i], b[i]), 0) <= 1);
+                REQUIRE(distance_f32(actual[i], pow(a[i], b[i]), 0) <= 0.51);
             }
         }
     }
