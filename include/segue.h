@@ -1,7 +1,7 @@
 /* Segue: compiles a convolution and the operators that follow it into one kernel.
  *
- * The only public header of libsegue. Build a graph (by calls, or from its text form), compile it for
- * concrete sizes, run the program on your own memory:
+ * The only public header of libsegue. Build a graph (by calls, or from its text form), compile it
+ * for concrete sizes, run the program on your own memory:
  *
  *     sg_context *ctx;  sg_graph *graph;  sg_program *program;
  *     sg_context_create(&ctx);
@@ -9,10 +9,10 @@
  *     sg_compile(graph, inputs, input_count, NULL, &program);
  *     sg_program_run(program, input_data, output_data, 0);
  *
- * Every call that can fail returns an sg_status; what went wrong stands in a sentence on the context
- * (sg_context_message). Outputs come last and are written only on success. Handles are opaque. A
- * context and its graphs belong to one thread at a time; a program is immutable, may be run from many
- * threads at once, and outlives the context and the graph it came from.
+ * Every call that can fail returns an sg_status; what went wrong stands in a sentence on the
+ * context (sg_context_message). Outputs come last and are written only on success. Handles are
+ * opaque. A context and its graphs belong to one thread at a time; a program is immutable, may be
+ * run from many threads at once, and outlives the context and the graph it came from.
  *
  * Sizes and strides are int64_t; strides are in elements. */
 #ifndef SEGUE_H
@@ -56,8 +56,8 @@ typedef enum sg_dtype {
 enum { SG_RANK_MAX = 8 };
 
 /* Sizes of a tensor and where its elements lie: element (i, j, ...) is at
- * data + i * stride[0] + j * stride[1] + ... elements. A stride may be zero (broadcast views); it may
- * not be negative. */
+ * data + i * stride[0] + j * stride[1] + ... elements. A stride may be zero (broadcast views); it
+ * may not be negative. */
 typedef struct sg_layout {
     sg_dtype dtype;
     int rank;
@@ -106,14 +106,19 @@ SG_API sg_value sg_graph_input(const sg_graph *graph, int index);
 SG_API sg_value sg_graph_output(const sg_graph *graph, int index);
 SG_API const char *sg_graph_value_name(const sg_graph *graph, sg_value value);
 
-/* The pipeline up to a stage, for people: stages "verify", "simplify", "regions", "plan", "tile".
- * inputs as in sg_compile, or NULL for the stages before "plan". */
+/* The pipeline up to a stage, for people: "parse", "simplify" and "regions" work on any graph;
+ * "tile" (the tile programs) and "plan" (with the planner's choices for this machine) need inputs
+ * as in sg_compile, else NULL and 0. */
 SG_API sg_status sg_graph_dump(const sg_graph *graph, const char *stage, const sg_layout *inputs,
                                int input_count, char **text);
 
+/* Contiguous layouts for the graph's inputs, with symbolic sizes bound by text such as "N=4,H=32".
+ * inputs has room for sg_graph_input_count entries. */
+SG_API sg_status sg_graph_layouts(const sg_graph *graph, const char *bindings, sg_layout *inputs);
+
 /* ---- regions ------------------------------------------------------------------------------- */
-/* Cuts a graph into steps in execution order. A step is one foreign operator, which the host runs, or
- * one region, which Segue can compile as a graph of its own. */
+/* Cuts a graph into steps in execution order. A step is one foreign operator, which the host runs,
+ * or one region, which Segue can compile as a graph of its own. */
 typedef struct sg_step {
     int foreign; /* 1: the host runs it; 0: a region */
     int64_t tag; /* foreign: the operator's tag attribute */
@@ -132,15 +137,17 @@ SG_API const sg_graph *sg_partition_graph(const sg_partition *partition);
 
 /* ---- programs ------------------------------------------------------------------------------ */
 typedef struct sg_compile_options {
-    int threads;            /* the number to plan for; 0: one per processor */
-    const char *isa;        /* "generic", "avx2", "avx512"; NULL: the best this machine has */
-    int always;             /* 1: never answer SG_NOT_APPLICABLE */
+    int threads;              /* the number to plan for; 0: one per processor */
+    const char *isa;          /* "generic", "avx2", "avx512"; NULL: the best this machine has */
+    int always;               /* 1: never answer SG_NOT_APPLICABLE */
+    int tune;                 /* 1: measure the candidate plans and remember the best as wisdom */
     const sg_layout *outputs; /* where results shall lie, one per output; NULL: contiguous */
 } sg_compile_options;
 
-/* Compiles for concrete inputs, one layout per graph input in order. Symbolic sizes are bound by the
- * layouts; SG_INVALID when they contradict the graph. SG_NOT_APPLICABLE when the planner expects the
- * operators one by one, as a good library runs them, to be faster (unless options->always). */
+/* Compiles for concrete inputs, one layout per graph input in order. Symbolic sizes are bound by
+ * the layouts; SG_INVALID when they contradict the graph. SG_NOT_APPLICABLE when the planner
+ * expects the operators one by one, as a good library runs them, to be faster (unless
+ * options->always). */
 SG_API sg_status sg_compile(const sg_graph *graph, const sg_layout *inputs, int input_count,
                             const sg_compile_options *options, sg_program **program);
 SG_API void sg_program_destroy(sg_program *program);
@@ -150,9 +157,9 @@ SG_API int sg_program_output_count(const sg_program *program);
 SG_API const sg_layout *sg_program_input(const sg_program *program, int index);
 SG_API const sg_layout *sg_program_output(const sg_program *program, int index);
 
-/* Runs on memory laid out as compiled. Inputs and outputs must not overlap. Reads inputs, parameters
- * among them, at every call. threads: at most that many, 0: one per processor. Thread-safe. Fails
- * only with SG_OUT_OF_MEMORY, outputs then being undefined. */
+/* Runs on memory laid out as compiled. Inputs and outputs must not overlap. Reads inputs,
+ * parameters among them, at every call. threads: at most that many, 0: one per processor.
+ * Thread-safe. Fails only with SG_OUT_OF_MEMORY, outputs then being undefined. */
 SG_API sg_status sg_program_run(const sg_program *program, const void *const *inputs,
                                 void *const *outputs, int threads);
 

@@ -1,0 +1,138 @@
+/* The pipeline's stages as text, and layouts made from names. */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "api/pipeline.h"
+#include "opt/simplify.h"
+#include "plan/partition.h"
+
+static sg_status dump_simplified(const sg_graph *graph, char **text) {
+    sg_graph *simplified;
+    sg_status status = sg_simplify(graph, &simplified);
+    if (status == SG_OK) {
+        status = sg_graph_print(simplified, text);
+        sg_graph_destroy(simplified);
+    }
+    return status;
+}
+
+static sg_status print_step(const sg_partition *partition, const sg_step *step, int index,
+                            sg_text *text) {
+    if (step->foreign) {
+        sg_text_add(text, "step %d: host ", index);
+        sg_node_print(partition->graph, step->outputs[0], text);
+        sg_text_add(text, "\n");
+        return SG_OK;
+    }
+    char *graph;
+    sg_status status = sg_graph_print(step->graph, &graph);
+    if (status != SG_OK)
+        return status;
+    sg_text_add(text, "step %d: region\n%s", index, graph);
+    if (step->reason[0])
+        sg_text_add(text, "ends here: %s\n", step->reason);
+    sg_string_free(graph);
+    return SG_OK;
+}
+
+static sg_status dump_regions(const sg_graph *graph, char **result) {
+    sg_partition *partition;
+    sg_text text = {0};
+    sg_status status = sg_partition_create(graph, &partition);
+    if (status != SG_OK)
+        return status;
+    for (int i = 0; i < partition->step_count && status == SG_OK; i++)
+        status = print_step(partition, &partition->steps[i], i, &text);
+    sg_partition_destroy(partition);
+    *result = sg_text_take(&text);
+    return status == SG_OK && !*result ? sg_fail_memory(graph->context) : status;
+}
+
+static sg_status dump_program(const sg_graph *graph, const sg_layout *inputs, int input_count,
+                              bool with_plan, char **result) {
+    sg_compile_options options = {.always = 1};
+    sg_program *program;
+    sg_status status = sg_compile(graph, inputs, input_count, &options, &program);
+    if (status != SG_OK)
+        return status;
+    if (with_plan) {
+        status = sg_program_explain(program, result);
+    } else {
+        sg_text text = {0};
+        for (int i = 0; i < program->step_count; i++) {
+            const sg_program_step *step = &program->steps[i];
+            sg_text_add(&text, "region %d:%s\n", i, step->kernel ? "" : " float64 interpreter");
+            if (step->kernel)
+                sg_tile_program_print(step->kernel, step->graph, &text);
+        }
+        *result = sg_text_take(&text);
+        status = *result ? SG_OK : sg_fail_memory(graph->context);
+    }
+    sg_program_destroy(program);
+    return status;
+}
+
+sg_status sg_graph_dump(const sg_graph *graph, const char *stage, const sg_layout *inputs,
+                        int input_count, char **text) {
+    if (strcmp(stage, "parse") == 0)
+        return sg_graph_print(graph, text);
+    if (strcmp(stage, "simplify") == 0)
+        return dump_simplified(graph, text);
+    if (strcmp(stage, "regions") == 0)
+        return dump_regions(graph, text);
+    bool plan = strcmp(stage, "plan") == 0;
+    if (plan || strcmp(stage, "tile") == 0)
+        return dump_program(graph, inputs, input_count, plan, text);
+    return sg_fail(graph->context, SG_INVALID,
+                   "stage \"%s\" is unknown; there are parse, simplify, regions, tile and plan",
+                   stage);
+}
+
+/* ---- layouts ------------------------------------------------------------------------------- */
+
+/* Reads "name=number" pairs into values by symbol. */
+static sg_status read_bindings(const sg_graph *graph, const char *bindings, int64_t *values) {
+    const char *at = bindings ? bindings : "";
+    while (*at) {
+        size_t length = strcspn(at, "=");
+        char *end = NULL;
+        int64_t value = at[length] == '=' ? strtoll(at + length + 1, &end, 10) : -1;
+        if (value < 0 || value >= SG_DIM_LIMIT || end == at + length + 1 ||
+            (*end != ',' && *end != '\0'))
+            return sg_fail(graph->context, SG_INVALID,
+                           "sizes \"%s\" are not of the form N=4,H=32 at \"%s\"", bindings, at);
+        for (int i = 0; i < sg_dim_symbol_count(graph->dims); i++) {
+            const char *name = sg_dim_symbol_name(graph->dims, i);
+            if (strlen(name) == length && strncmp(name, at, length) == 0)
+                values[i] = value;
+        }
+        at = *end ? end + 1 : end;
+    }
+    return SG_OK;
+}
+
+sg_status sg_graph_layouts(const sg_graph *graph, const char *bindings, sg_layout *inputs) {
+    int symbols = sg_dim_symbol_count(graph->dims);
+    int64_t *values = calloc((size_t)symbols + 1, sizeof *values);
+    if (!values)
+        return sg_fail_memory(graph->context);
+    for (int i = 0; i < symbols; i++)
+        values[i] = -1;
+    sg_status status = read_bindings(graph, bindings, values);
+    for (int i = 0; i < graph->input_count && status == SG_OK; i++) {
+        const sg_node *node = sg_graph_node(graph, graph->inputs[i]);
+        inputs[i] = (sg_layout){.dtype = node->type.dtype, .rank = node->type.rank};
+        for (int dim = 0; dim < node->type.rank && status == SG_OK; dim++) {
+            int64_t size = sg_dim_evaluate(graph->dims, node->type.size[dim], values);
+            if (size < 0)
+                status = sg_fail(graph->context, SG_INVALID,
+                                 "input %%%s is %s; give its sizes a value, such as N=4",
+                                 node->name, sg_type_words(graph, &node->type).text);
+            inputs[i].size[dim] = size;
+        }
+        sg_layout_make_contiguous(&inputs[i]);
+    }
+    free(values);
+    return status;
+}

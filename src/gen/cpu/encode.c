@@ -1,0 +1,437 @@
+/* Encoding of tile programs: the nodes of a region, in order, as instructions over tile buffers.
+ * Buffers are first made without end, then packed into slots by their lifetimes. */
+#include <assert.h>
+#include <math.h>
+#include <string.h>
+
+#include "gen/cpu/lower.h"
+
+typedef struct sg_encoder {
+    const sg_problem *problem;
+    const sg_graph *graph;
+    sg_arena *arena;
+    sg_tile_program *program;
+    int *buffer_of; /* [node]: buffer of a member value, -1 before it is made */
+} sg_encoder;
+
+/* What a source operand is: a buffer, or -1 - i for constant i. */
+typedef int sg_source;
+
+/* ---- growing lists ------------------------------------------------------------------------- */
+
+static void *grow(sg_arena *arena, void *items, int count, int *capacity, size_t size) {
+    if (count < *capacity) {
+        return items;
+    }
+    int larger = *capacity ? *capacity * 2 : 16;
+    void *copy = sg_arena_alloc(arena, size * (size_t)larger);
+    if (copy && count) {
+        memcpy(copy, items, size * (size_t)count);
+    }
+    *capacity = copy ? larger : *capacity;
+    return copy ? copy : items;
+}
+
+static int new_buffer(sg_encoder *encoder, sg_shape shape) {
+    sg_tile_program *program = encoder->program;
+    program->buffers = grow(encoder->arena, program->buffers, program->buffer_count,
+                            &program->buffer_capacity, sizeof *program->buffers);
+    if (sg_arena_failed(encoder->arena)) {
+        return 0;
+    }
+    program->buffers[program->buffer_count] = (sg_buffer){.shape = shape, .slot = -1};
+    return program->buffer_count++;
+}
+
+static void emit(sg_encoder *encoder, sg_section *section, sg_instruction instruction) {
+    section->items = grow(encoder->arena, section->items, section->count, &section->capacity,
+                          sizeof *section->items);
+    if (!sg_arena_failed(encoder->arena)) {
+        section->items[section->count++] = instruction;
+    }
+}
+
+static sg_source constant(sg_encoder *encoder, double value) {
+    sg_tile_program *program = encoder->program;
+    for (int i = 0; i < program->constant_count; i++) {
+        if (memcmp(&program->constants[i], &value, sizeof value) == 0) {
+            return -1 - i;
+        }
+    }
+    program->constants[program->constant_count] = value;
+    return -1 - program->constant_count++;
+}
+
+/* ---- shapes -------------------------------------------------------------------------------- */
+
+static sg_shape shape_of_roles(const sg_problem *problem, unsigned roles) {
+    int shape = roles >> SG_ROLE_C & 1U ? SG_SHAPE_CHANNEL : SG_SHAPE_NUMBER;
+    return (sg_shape)(roles & sg_problem_run_roles(problem) ? shape | SG_SHAPE_RUN : shape);
+}
+
+static bool run_is_walked(const sg_problem *problem) {
+    return problem->walk >> SG_ROLE_W & 1U;
+}
+
+/* A member's tile: one piece per run, unless the run was reduced. Axes of size 1 have no role in a
+ * region without an anchor, so the run bit does not come from the domain. */
+static sg_shape shape_of_member(const sg_encoder *encoder, sg_value value) {
+    const sg_problem *problem = encoder->problem;
+    bool whole = sg_problem_domain(problem, value) >> SG_ROLE_C & 1U;
+    bool run = !(problem->region->members[value].after_walk && run_is_walked(problem));
+    return (sg_shape)((whole ? SG_SHAPE_CHANNEL : 0) | (run ? SG_SHAPE_RUN : 0));
+}
+
+static sg_section *section_of(const sg_encoder *encoder, sg_value value) {
+    return encoder->problem->region->members[value].after_walk ? &encoder->program->after
+                                                               : &encoder->program->tile;
+}
+
+/* ---- sources ------------------------------------------------------------------------------- */
+
+/* Loads an input. What does not vary inside an item is loaded once per item. */
+static sg_source load(sg_encoder *encoder, sg_section *section, const sg_operand *operand) {
+    const sg_problem *problem = encoder->problem;
+    sg_tile_program *program = encoder->program;
+    sg_shape shape = shape_of_roles(problem, operand->domain);
+    /* D and H are fixed inside an item where they are kept and not part of the run. */
+    unsigned moving = sg_problem_run_roles(problem) | problem->walk;
+    section = operand->domain & moving ? section : &program->item;
+    int index = program->load_count++;
+    program->loads[index] = *operand;
+    int buffer = new_buffer(encoder, shape);
+    emit(encoder, section,
+         (sg_instruction){.kind = SG_INSTRUCTION_LOAD, .dst = buffer, .operand = index});
+    return buffer;
+}
+
+/* Operand `place` of a node whose instructions go to section. */
+static sg_source source(sg_encoder *encoder, sg_section *section, sg_value node, int place) {
+    const sg_problem *problem = encoder->problem;
+    sg_value operand = sg_graph_node(encoder->graph, node)->operands[place];
+    if (problem->region->members[operand].in) {
+        return encoder->buffer_of[operand];
+    }
+    if (sg_graph_node(encoder->graph, operand)->op == SG_OP_constant) {
+        return constant(encoder, sg_node_attribute(encoder->graph, operand, "value")->number);
+    }
+    for (int i = 0; i < problem->access_count; i++) {
+        if (problem->accesses[i].node == node && problem->accesses[i].place == place) {
+            return load(encoder, section, &problem->accesses[i].operand);
+        }
+    }
+    assert(!"an operand is a member, a constant or an access");
+    return 0;
+}
+
+/* ---- instructions -------------------------------------------------------------------------- */
+
+static int pointwise(sg_encoder *encoder, sg_section *section, sg_op op, sg_shape shape,
+                     const sg_source *sources, const double *attributes) {
+    const sg_op_info *info = sg_op_get(op);
+    sg_instruction instruction = {.kind = SG_INSTRUCTION_POINTWISE,
+                                  .op = op,
+                                  .dst = new_buffer(encoder, shape),
+                                  .source_count = info->arity};
+    for (int i = 0; i < info->arity; i++) {
+        instruction.sources[i] = sources[i];
+    }
+    for (int i = 0; i < info->attribute_count; i++) {
+        instruction.attributes[i] = attributes ? attributes[i] : info->attributes[i].initial;
+    }
+    emit(encoder, section, instruction);
+    return instruction.dst;
+}
+
+static int unary(sg_encoder *encoder, sg_section *section, sg_op op, sg_shape shape, sg_source a) {
+    return pointwise(encoder, section, op, shape, &a, NULL);
+}
+
+static int binary(sg_encoder *encoder, sg_section *section, sg_op op, sg_shape shape, sg_source a,
+                  sg_source b) {
+    return pointwise(encoder, section, op, shape, (sg_source[]){a, b}, NULL);
+}
+
+/* Reduction over the channels; a value without channels is its own reduction. */
+static int reduce_rows(sg_encoder *encoder, sg_section *section, sg_reduction reduction, int from) {
+    sg_shape shape = encoder->program->buffers[from].shape;
+    if (!(shape & SG_SHAPE_CHANNEL)) {
+        return from;
+    }
+    int dst = new_buffer(encoder, (sg_shape)(shape & ~SG_SHAPE_CHANNEL));
+    emit(encoder, section,
+         (sg_instruction){.kind = SG_INSTRUCTION_ROWS,
+                          .reduction = reduction,
+                          .dst = dst,
+                          .source_count = 1,
+                          .sources = {from}});
+    return dst;
+}
+
+/* Running value of a reduction over the walked axes; its result stands in the after section. */
+static int walk(sg_encoder *encoder, sg_reduction reduction, int from) {
+    sg_tile_program *program = encoder->program;
+    if (run_is_walked(encoder->problem)) {
+        int dst = new_buffer(encoder, (sg_shape)(program->buffers[from].shape & ~SG_SHAPE_RUN));
+        emit(encoder, &program->tile,
+             (sg_instruction){.kind = SG_INSTRUCTION_COLUMNS,
+                              .reduction = reduction,
+                              .dst = dst,
+                              .source_count = 1,
+                              .sources = {from}});
+        from = dst;
+    }
+    int index = program->walk_count++;
+    sg_shape shape = program->buffers[from].shape;
+    program->walks[index] = (sg_walk){.reduction = reduction, .shape = shape};
+    emit(encoder, &program->tile,
+         (sg_instruction){.kind = SG_INSTRUCTION_WALK,
+                          .reduction = reduction,
+                          .source_count = 1,
+                          .sources = {from},
+                          .walk = index});
+    int dst = new_buffer(encoder, shape);
+    emit(encoder, &program->after,
+         (sg_instruction){.kind = SG_INSTRUCTION_FINISH, .dst = dst, .walk = index});
+    return dst;
+}
+
+static sg_reduction reduction_of(sg_op op) {
+    switch (op) {
+    case SG_OP_amin:
+        return SG_REDUCTION_MIN;
+    case SG_OP_amax:
+        return SG_REDUCTION_MAX;
+    case SG_OP_prod:
+        return SG_REDUCTION_PROD;
+    default:
+        return SG_REDUCTION_SUM;
+    }
+}
+
+/* ---- nodes --------------------------------------------------------------------------------- */
+
+static int encode_pointwise(sg_encoder *encoder, sg_value value) {
+    const sg_node *node = sg_graph_node(encoder->graph, value);
+    sg_source sources[SG_OPERANDS_MAX] = {0};
+    double attributes[SG_ATTRIBUTES_MAX] = {0};
+    sg_section *section = section_of(encoder, value);
+    for (int i = 0; i < node->operand_count; i++) {
+        sources[i] = source(encoder, section, value, i);
+    }
+    for (int i = 0; i < SG_ATTRIBUTES_MAX; i++) {
+        attributes[i] = node->attributes[i].number;
+    }
+    if (node->op == SG_OP_cast) {
+        attributes[0] = sg_element_of(node->type.dtype);
+    }
+    return pointwise(encoder, section, node->op, shape_of_member(encoder, value), sources,
+                     attributes);
+}
+
+/* exp(x - max) / sum(exp(x - max)), or x - max - log(sum(exp(x - max))): the form PyTorch uses. */
+static int encode_softmax(sg_encoder *encoder, sg_value value) {
+    const sg_node *node = sg_graph_node(encoder->graph, value);
+    sg_section *section = section_of(encoder, value);
+    int x = source(encoder, section, value, 0);
+    sg_shape shape = shape_of_member(encoder, value);
+    int largest = reduce_rows(encoder, section, SG_REDUCTION_MAX, x);
+    int shifted = binary(encoder, section, SG_OP_sub, shape, x, largest);
+    int raised = unary(encoder, section, SG_OP_exp, shape, shifted);
+    int sum = reduce_rows(encoder, section, SG_REDUCTION_SUM, raised);
+    if (node->op == SG_OP_softmax) {
+        return binary(encoder, section, SG_OP_div, shape, raised, sum);
+    }
+    sg_shape reduced = encoder->program->buffers[sum].shape;
+    int logarithm = unary(encoder, section, SG_OP_log, reduced, sum);
+    return binary(encoder, section, SG_OP_sub, shape, shifted, logarithm);
+}
+
+/* log(sum(exp(x - m))) + m, m the maximum, or 0 where that is infinite. */
+static int encode_logsumexp(sg_encoder *encoder, sg_section *section, int x) {
+    sg_shape shape = encoder->program->buffers[x].shape;
+    int largest = reduce_rows(encoder, section, SG_REDUCTION_MAX, x);
+    sg_shape reduced = encoder->program->buffers[largest].shape;
+    int size = unary(encoder, section, SG_OP_abs, reduced, largest);
+    int infinite = binary(encoder, section, SG_OP_eq, reduced, size, constant(encoder, INFINITY));
+    int shift = pointwise(encoder, section, SG_OP_where, reduced,
+                          (sg_source[]){infinite, constant(encoder, 0), largest}, NULL);
+    int shifted = binary(encoder, section, SG_OP_sub, shape, x, shift);
+    int raised = unary(encoder, section, SG_OP_exp, shape, shifted);
+    int sum = reduce_rows(encoder, section, SG_REDUCTION_SUM, raised);
+    int logarithm = unary(encoder, section, SG_OP_log, reduced, sum);
+    return binary(encoder, section, SG_OP_add, reduced, logarithm, shift);
+}
+
+static double reduced_count(const sg_encoder *encoder, sg_value value) {
+    const sg_node *node = sg_graph_node(encoder->graph, value);
+    const sg_type *from = &sg_graph_node(encoder->graph, node->operands[0])->type;
+    unsigned over = sg_node_axes(encoder->graph, value);
+    double count = 1;
+    for (int dim = 0; dim < from->rank; dim++) {
+        count *= over >> dim & 1U ? (double)from->size[dim] : 1;
+    }
+    return count;
+}
+
+static int encode_reduction(sg_encoder *encoder, sg_value value) {
+    const sg_problem *problem = encoder->problem;
+    const sg_node *node = sg_graph_node(encoder->graph, value);
+    const sg_member *member = &problem->region->members[value];
+    sg_value operand = node->operands[0];
+    bool inside = problem->region->members[operand].in;
+    bool walked = member->after_walk && !(inside && problem->region->members[operand].after_walk);
+    sg_section *before = walked ? &encoder->program->tile : section_of(encoder, value);
+
+    sg_source from = source(encoder, before, value, 0);
+    bool over_channels = encoder->program->buffers[from].shape & SG_SHAPE_CHANNEL &&
+                         !(sg_problem_domain(problem, value) >> SG_ROLE_C & 1U);
+    if (node->op == SG_OP_logsumexp) {
+        if (!over_channels) {
+            sg_shape shape = encoder->program->buffers[from].shape;
+            return unary(encoder, before, SG_OP_identity, shape, from);
+        }
+        return encode_logsumexp(encoder, before, from);
+    }
+    sg_reduction reduction = reduction_of(node->op);
+    int result = over_channels ? reduce_rows(encoder, before, reduction, from) : from;
+    if (walked) {
+        result = walk(encoder, reduction, result);
+    }
+    sg_shape shape = encoder->program->buffers[result].shape;
+    if (node->op == SG_OP_mean) {
+        return binary(encoder, section_of(encoder, value), SG_OP_div, shape, result,
+                      constant(encoder, reduced_count(encoder, value)));
+    }
+    return result;
+}
+
+static void encode_node(sg_encoder *encoder, sg_value value) {
+    const sg_node *node = sg_graph_node(encoder->graph, value);
+    int buffer = -1;
+    switch (sg_op_get(node->op)->kind) {
+    case SG_KIND_CONTRACTION:
+        buffer = new_buffer(encoder, SG_SHAPE_TILE);
+        encoder->program->anchor = buffer;
+        break;
+    case SG_KIND_POINTWISE:
+        buffer = encode_pointwise(encoder, value);
+        break;
+    case SG_KIND_SOFTMAX:
+        buffer = encode_softmax(encoder, value);
+        break;
+    case SG_KIND_REDUCTION:
+        buffer = encode_reduction(encoder, value);
+        break;
+    case SG_KIND_VIEW:
+        buffer = encoder->buffer_of[node->operands[0]];
+        break;
+    default:
+        return;
+    }
+    encoder->buffer_of[value] = buffer;
+    for (int i = 0; i < encoder->graph->output_count; i++) {
+        if (encoder->graph->outputs[i] == value) {
+            int index = encoder->program->store_count++;
+            encoder->program->stores[index] = encoder->problem->outputs[i];
+            emit(encoder, section_of(encoder, value),
+                 (sg_instruction){.kind = SG_INSTRUCTION_STORE,
+                                  .source_count = 1,
+                                  .sources = {buffer},
+                                  .operand = index});
+        }
+    }
+}
+
+/* ---- slots --------------------------------------------------------------------------------- */
+
+typedef struct sg_life {
+    int first, last; /* positions in item + tile + after, counted through */
+} sg_life;
+
+static void extend(sg_life *lives, int buffer, int position) {
+    if (buffer >= 0) {
+        lives[buffer].first = lives[buffer].first < 0 ? position : lives[buffer].first;
+        lives[buffer].last = position;
+    }
+}
+
+/* Lives of buffers. What the item section loads, and what the walk's sections both read, lives to
+ * the end, since the sections after it run many times. */
+static void measure_lives(const sg_tile_program *program, sg_life *lives) {
+    const sg_section *sections[] = {&program->item, &program->tile, &program->after};
+    int total = program->item.count + program->tile.count + program->after.count;
+    int position = 0;
+    for (int i = 0; i < program->buffer_count; i++) {
+        lives[i] = (sg_life){.first = -1, .last = -1};
+    }
+    extend(lives, program->anchor, program->item.count);
+    for (int s = 0; s < 3; s++) {
+        for (int i = 0; i < sections[s]->count; i++, position++) {
+            const sg_instruction *instruction = &sections[s]->items[i];
+            for (int k = 0; k < instruction->source_count; k++) {
+                extend(lives, instruction->sources[k], position);
+            }
+            bool defines = instruction->kind != SG_INSTRUCTION_STORE &&
+                           instruction->kind != SG_INSTRUCTION_WALK;
+            if (defines) {
+                extend(lives, instruction->dst, s == 0 ? total : position);
+                lives[instruction->dst].first = s == 0 ? 0 : lives[instruction->dst].first;
+            }
+        }
+    }
+    for (int i = 0; i < program->item.count; i++) {
+        lives[program->item.items[i].dst] = (sg_life){.first = 0, .last = total};
+    }
+}
+
+/* Greedy colouring in order of definition. A pointwise result may take the slot of a source that
+ * dies with it; reductions read rows after they have written some, so theirs may not: but their
+ * shapes differ from their sources', and slots are kept by shape. */
+static void assign_slots(sg_encoder *encoder) {
+    sg_tile_program *program = encoder->program;
+    sg_life *lives = SG_ARENA_NEW(encoder->arena, sg_life, program->buffer_count + 1);
+    int *busy = SG_ARENA_NEW(encoder->arena, int, program->buffer_count + 1);
+    if (!lives || !busy) {
+        return;
+    }
+    measure_lives(program, lives);
+    for (int shape = 0; shape < SG_SHAPE_COUNT; shape++) {
+        int slots = 0;
+        for (int i = 0; i < program->buffer_count; i++) {
+            if ((int)program->buffers[i].shape != shape || lives[i].first < 0) {
+                continue;
+            }
+            int slot = 0;
+            while (slot < slots && busy[slot] > lives[i].first) {
+                slot++;
+            }
+            slots = slot == slots ? slots + 1 : slots;
+            busy[slot] = lives[i].last;
+            program->buffers[i].slot = slot;
+        }
+        program->slots[shape] = slots;
+    }
+}
+
+sg_status sg_encode_tile_program(const sg_problem *problem, sg_arena *arena,
+                                 sg_tile_program *program) {
+    const sg_graph *graph = problem->region->graph;
+    *program = (sg_tile_program){.anchor = -1};
+    sg_encoder encoder = {.problem = problem, .graph = graph, .arena = arena, .program = program};
+    encoder.buffer_of = SG_ARENA_NEW(arena, int, graph->node_count + 1);
+    program->loads = SG_ARENA_NEW(arena, sg_operand, problem->access_count + 1);
+    program->stores = SG_ARENA_NEW(arena, sg_operand, graph->output_count + 1);
+    program->walks = SG_ARENA_NEW(arena, sg_walk, graph->node_count + 1);
+    /* Each node brings at most three constants: its scalar operands, or those of its expansion. */
+    program->constants = SG_ARENA_NEW(arena, double, graph->node_count *SG_OPERANDS_MAX + 1);
+    for (sg_value value = 0; value < graph->node_count && !sg_arena_failed(arena); value++) {
+        if (problem->region->members[value].in) {
+            encode_node(&encoder, value);
+        }
+    }
+    if (!sg_arena_failed(arena)) {
+        assign_slots(&encoder);
+    }
+    return sg_arena_failed(arena) ? sg_fail_memory(graph->context) : SG_OK;
+}
