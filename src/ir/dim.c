@@ -5,7 +5,7 @@
  * form (and what is printed) does not depend on the order in which symbols were met. Each distinct
  * polynomial is stored once; a size's word is its index. Quotients are reduced as far as the
  * integers allow (see sg_dim_floor_divide); what cannot be divided becomes an atom. */
-#include "ir/dim.h"
+#include "ir/dim_table.h"
 
 #include <string.h>
 
@@ -13,46 +13,14 @@ enum {
     TERMS_MAX = 64,
     /* Symbols and quotients in one expression, those within quotients counted. Bounds the depth
      * and the work of everything below. */
-    WEIGHT_MAX = 512,
-    BUCKETS = 64
+    WEIGHT_MAX = 512
 };
-
-typedef struct term {
-    int64_t coefficient;
-    int degree;
-    const int *factors; /* atoms, sorted, repeated for powers; degree of them */
-} term;
 
 typedef struct polynomial {
     int count;
     bool failed; /* overflow, out of memory, or too long */
-    term terms[TERMS_MAX];
+    sg_term terms[TERMS_MAX];
 } polynomial;
-
-typedef struct expression {
-    int count, weight;
-    const term *terms;
-    uint64_t hash;
-    struct expression *next; /* in its bucket */
-    int index;
-} expression;
-
-typedef struct atom {
-    const char *symbol; /* NULL: a quotient */
-    int number;         /* of the symbol */
-    int weight;
-    sg_dim numerator, denominator;
-} atom;
-
-struct sg_dim_table {
-    sg_arena *arena;
-    expression **expressions, *buckets[BUCKETS];
-    int count, capacity;
-    atom *atoms;
-    int atom_count, atom_capacity;
-    int *symbols; /* number -> atom */
-    int symbol_count, symbol_capacity;
-};
 
 sg_dim_table *sg_dim_table_create(sg_arena *arena) {
     sg_dim_table *table = SG_ARENA_NEW(arena, sg_dim_table, 1);
@@ -84,9 +52,9 @@ static void *duplicate(sg_arena *arena, const void *items, int count, size_t siz
     return copy;
 }
 
-static expression *copy_expression(sg_arena *arena, const expression *e) {
-    expression *copy = duplicate(arena, e, 1, sizeof *e);
-    term *terms = duplicate(arena, e->terms, e->count, sizeof *terms);
+static sg_expression *copy_expression(sg_arena *arena, const sg_expression *e) {
+    sg_expression *copy = duplicate(arena, e, 1, sizeof *e);
+    sg_term *terms = duplicate(arena, e->terms, e->count, sizeof *terms);
     for (int i = 0; terms && i < e->count; i++)
         terms[i].factors =
             duplicate(arena, terms[i].factors, terms[i].degree, sizeof *terms[i].factors);
@@ -102,49 +70,21 @@ sg_dim_table *sg_dim_table_copy(const sg_dim_table *table, sg_arena *arena) {
     copy->count = copy->capacity = table->count;
     copy->atom_count = copy->atom_capacity = table->atom_count;
     copy->symbol_count = copy->symbol_capacity = table->symbol_count;
-    copy->expressions = SG_ARENA_NEW(arena, expression *, table->count);
-    copy->atoms = duplicate(arena, table->atoms, table->atom_count, sizeof(atom));
+    copy->expressions = SG_ARENA_NEW(arena, sg_expression *, table->count);
+    copy->atoms = duplicate(arena, table->atoms, table->atom_count, sizeof(sg_atom));
     copy->symbols = duplicate(arena, table->symbols, table->symbol_count, sizeof(int));
     for (int i = 0; i < table->atom_count && copy->atoms; i++) {
         const char *symbol = table->atoms[i].symbol;
         copy->atoms[i].symbol = symbol ? sg_arena_text(arena, symbol, strlen(symbol)) : NULL;
     }
     for (int i = 0; i < table->count && copy->expressions; i++) {
-        expression *e = copy_expression(arena, table->expressions[i]);
+        sg_expression *e = copy_expression(arena, table->expressions[i]);
         if (!e)
             return NULL;
-        e->next = copy->buckets[e->hash % BUCKETS];
-        copy->expressions[i] = copy->buckets[e->hash % BUCKETS] = e;
+        e->next = copy->buckets[e->hash % SG_DIM_BUCKETS];
+        copy->expressions[i] = copy->buckets[e->hash % SG_DIM_BUCKETS] = e;
     }
     return sg_arena_failed(arena) ? NULL : copy;
-}
-
-/* ---- checked integers ---------------------------------------------------------------------- */
-
-static bool in_range(int64_t value) {
-    return value >= SG_DIM_SYMBOLIC && value < SG_DIM_LIMIT;
-}
-
-/* Operands in range, so the sum cannot leave 64 bits. */
-static bool add_checked(int64_t a, int64_t b, int64_t *sum) {
-    *sum = a + b;
-    return in_range(*sum);
-}
-
-static bool multiply_checked(int64_t a, int64_t b, int64_t *product) {
-    if (a == 0 || b == 0) {
-        *product = 0;
-        return true;
-    }
-    int64_t x = a < 0 ? -a : a, y = b < 0 ? -b : b;
-    if (x > SG_DIM_LIMIT / y)
-        return false;
-    *product = a * b;
-    return in_range(*product);
-}
-
-static int64_t floor_quotient(int64_t a, int64_t b) {
-    return a / b - (a % b != 0 && (a < 0) != (b < 0));
 }
 
 static int64_t greatest_divisor(int64_t a, int64_t b) {
@@ -158,16 +98,12 @@ static int64_t greatest_divisor(int64_t a, int64_t b) {
 
 /* ---- order --------------------------------------------------------------------------------- */
 
-static const expression *expression_of(const sg_dim_table *table, sg_dim dim) {
-    return table->expressions[dim - SG_DIM_INVALID - 1];
-}
-
 static int compare_dims(const sg_dim_table *table, sg_dim a, sg_dim b);
 
 static int compare_atoms(const sg_dim_table *table, int a, int b) {
     if (a == b)
         return 0;
-    const atom *x = &table->atoms[a], *y = &table->atoms[b];
+    const sg_atom *x = &table->atoms[a], *y = &table->atoms[b];
     if (x->symbol && y->symbol)
         return strcmp(x->symbol, y->symbol);
     if (x->symbol || y->symbol)
@@ -178,7 +114,7 @@ static int compare_atoms(const sg_dim_table *table, int a, int b) {
 
 /* Negative when a comes first: higher degree, then the earlier name at the first difference. Two
  * terms keep their order when both are multiplied by a third, which division relies on. */
-static int compare_terms(const sg_dim_table *table, const term *a, const term *b) {
+static int compare_terms(const sg_dim_table *table, const sg_term *a, const sg_term *b) {
     if (a->degree != b->degree)
         return b->degree - a->degree;
     for (int i = 0; i < a->degree; i++) {
@@ -197,7 +133,7 @@ static int compare_dims(const sg_dim_table *table, sg_dim a, sg_dim b) {
             return a < b ? -1 : 1;
         return sg_dim_is_constant(a) ? -1 : 1;
     }
-    const expression *x = expression_of(table, a), *y = expression_of(table, b);
+    const sg_expression *x = sg_expression_of(table, a), *y = sg_expression_of(table, b);
     for (int i = 0; i < x->count && i < y->count; i++) {
         int order = compare_terms(table, &x->terms[i], &y->terms[i]);
         if (order)
@@ -212,19 +148,19 @@ static int compare_dims(const sg_dim_table *table, sg_dim a, sg_dim b) {
 
 static void load(const sg_dim_table *table, sg_dim dim, polynomial *p) {
     p->count = 0;
-    p->failed = dim == SG_DIM_INVALID || (sg_dim_is_constant(dim) && !in_range(dim));
+    p->failed = dim == SG_DIM_INVALID || (sg_dim_is_constant(dim) && !sg_dim_in_range(dim));
     if (p->failed || dim == 0)
         return;
     if (sg_dim_is_constant(dim)) {
-        p->terms[p->count++] = (term){.coefficient = dim};
+        p->terms[p->count++] = (sg_term){.coefficient = dim};
         return;
     }
-    const expression *e = expression_of(table, dim);
-    memcpy(p->terms, e->terms, sizeof(term) * (size_t)e->count);
+    const sg_expression *e = sg_expression_of(table, dim);
+    memcpy(p->terms, e->terms, sizeof(sg_term) * (size_t)e->count);
     p->count = e->count;
 }
 
-static void add_term(const sg_dim_table *table, polynomial *p, term added) {
+static void add_term(const sg_dim_table *table, polynomial *p, sg_term added) {
     if (p->failed || added.coefficient == 0)
         return;
     int i = 0, order = 1;
@@ -232,26 +168,27 @@ static void add_term(const sg_dim_table *table, polynomial *p, term added) {
         i++;
     if (i < p->count && order == 0) {
         int64_t *coefficient = &p->terms[i].coefficient;
-        if (!add_checked(*coefficient, added.coefficient, coefficient))
+        if (!sg_add_checked(*coefficient, added.coefficient, coefficient))
             p->failed = true;
         else if (*coefficient == 0) {
             p->count--;
-            memmove(&p->terms[i], &p->terms[i + 1], sizeof(term) * (size_t)(p->count - i));
+            memmove(&p->terms[i], &p->terms[i + 1], sizeof(sg_term) * (size_t)(p->count - i));
         }
     } else if (p->count == TERMS_MAX) {
         p->failed = true;
     } else {
-        memmove(&p->terms[i + 1], &p->terms[i], sizeof(term) * (size_t)(p->count - i));
+        memmove(&p->terms[i + 1], &p->terms[i], sizeof(sg_term) * (size_t)(p->count - i));
         p->terms[i] = added;
         p->count++;
     }
 }
 
-static bool multiply_terms(sg_dim_table *table, const term *a, const term *b, term *product) {
+static bool multiply_terms(sg_dim_table *table, const sg_term *a, const sg_term *b,
+                           sg_term *product) {
     product->degree = a->degree + b->degree;
     product->factors = a->degree ? a->factors : b->factors;
     if (product->degree > WEIGHT_MAX ||
-        !multiply_checked(a->coefficient, b->coefficient, &product->coefficient))
+        !sg_multiply_checked(a->coefficient, b->coefficient, &product->coefficient))
         return false;
     if (!a->degree || !b->degree)
         return true;
@@ -268,7 +205,8 @@ static bool multiply_terms(sg_dim_table *table, const term *a, const term *b, te
 }
 
 /* a / b where every factor of b is one of a's and the coefficients divide. */
-static bool divide_terms(sg_dim_table *table, const term *a, const term *b, term *quotient) {
+static bool divide_terms(sg_dim_table *table, const sg_term *a, const sg_term *b,
+                         sg_term *quotient) {
     if (a->degree < b->degree || a->coefficient % b->coefficient != 0)
         return false;
     int *factors = SG_ARENA_NEW(table->arena, int, a->degree - b->degree);
@@ -281,11 +219,11 @@ static bool divide_terms(sg_dim_table *table, const term *a, const term *b, term
         else if (count < a->degree - b->degree)
             factors[count++] = a->factors[i];
     }
-    *quotient = (term){a->coefficient / b->coefficient, a->degree - b->degree, factors};
-    return j == b->degree && in_range(quotient->coefficient);
+    *quotient = (sg_term){a->coefficient / b->coefficient, a->degree - b->degree, factors};
+    return j == b->degree && sg_dim_in_range(quotient->coefficient);
 }
 
-static bool same_terms(const term *a, const term *b, int count) {
+static bool same_terms(const sg_term *a, const sg_term *b, int count) {
     for (int i = 0; i < count; i++)
         if (a[i].coefficient != b[i].coefficient || a[i].degree != b[i].degree ||
             (a[i].degree &&
@@ -318,27 +256,27 @@ static sg_dim intern(sg_dim_table *table, const polynomial *p) {
     }
     if (weight > WEIGHT_MAX)
         return SG_DIM_INVALID;
-    expression **bucket = &table->buckets[hash % BUCKETS];
-    for (expression *e = *bucket; e; e = e->next)
+    sg_expression **bucket = &table->buckets[hash % SG_DIM_BUCKETS];
+    for (sg_expression *e = *bucket; e; e = e->next)
         if (e->hash == hash && e->count == p->count && same_terms(e->terms, p->terms, p->count))
             return SG_DIM_INVALID + 1 + e->index;
 
-    expression *e = SG_ARENA_NEW(table->arena, expression, 1);
-    term *terms = SG_ARENA_NEW(table->arena, term, p->count);
+    sg_expression *e = SG_ARENA_NEW(table->arena, sg_expression, 1);
+    sg_term *terms = SG_ARENA_NEW(table->arena, sg_term, p->count);
     if (!e || !terms ||
         !grow(table->arena, (void **)&table->expressions, table->count, &table->capacity,
-              sizeof(expression *)))
+              sizeof(sg_expression *)))
         return SG_DIM_INVALID;
-    memcpy(terms, p->terms, sizeof(term) * (size_t)p->count);
-    *e = (expression){p->count, weight, terms, hash, *bucket, table->count};
+    memcpy(terms, p->terms, sizeof(sg_term) * (size_t)p->count);
+    *e = (sg_expression){p->count, weight, terms, hash, *bucket, table->count};
     *bucket = e;
     table->expressions[table->count++] = e;
     return SG_DIM_INVALID + 1 + e->index;
 }
 
-static int new_atom(sg_dim_table *table, atom value) {
+static int new_atom(sg_dim_table *table, sg_atom value) {
     if (!grow(table->arena, (void **)&table->atoms, table->atom_count, &table->atom_capacity,
-              sizeof(atom)))
+              sizeof(sg_atom)))
         return -1;
     table->atoms[table->atom_count] = value;
     return table->atom_count++;
@@ -364,7 +302,8 @@ sg_dim sg_dim_symbol(sg_dim_table *table, const char *name, int64_t length) {
     if (!copy || !grow(table->arena, (void **)&table->symbols, table->symbol_count,
                        &table->symbol_capacity, sizeof(int)))
         return SG_DIM_INVALID;
-    int index = new_atom(table, (atom){.symbol = copy, .number = table->symbol_count, .weight = 1});
+    int index =
+        new_atom(table, (sg_atom){.symbol = copy, .number = table->symbol_count, .weight = 1});
     if (index >= 0)
         table->symbols[table->symbol_count++] = index;
     return atom_dim(table, index);
@@ -377,8 +316,8 @@ static sg_dim add_multiple(sg_dim_table *table, sg_dim a, sg_dim b, int64_t fact
     load(table, b, &other);
     sum.failed |= other.failed;
     for (int i = 0; i < other.count && !sum.failed; i++) {
-        term added = other.terms[i];
-        if (multiply_checked(added.coefficient, factor, &added.coefficient))
+        sg_term added = other.terms[i];
+        if (sg_multiply_checked(added.coefficient, factor, &added.coefficient))
             add_term(table, &sum, added);
         else
             sum.failed = true;
@@ -400,7 +339,7 @@ static void multiply(sg_dim_table *table, const polynomial *a, const polynomial 
     product->failed = a->failed || b->failed;
     for (int i = 0; i < a->count; i++)
         for (int j = 0; j < b->count && !product->failed; j++) {
-            term added;
+            sg_term added;
             if (multiply_terms(table, &a->terms[i], &b->terms[j], &added))
                 add_term(table, product, added);
             else
@@ -421,18 +360,18 @@ static sg_dim quotient_atom(sg_dim_table *table, sg_dim numerator, sg_dim denomi
     if (numerator == SG_DIM_INVALID || denominator == SG_DIM_INVALID)
         return SG_DIM_INVALID;
     for (int i = 0; i < table->atom_count; i++) {
-        const atom *a = &table->atoms[i];
+        const sg_atom *a = &table->atoms[i];
         if (!a->symbol && a->numerator == numerator && a->denominator == denominator)
             return atom_dim(table, i);
     }
     int weight = 1;
     if (!sg_dim_is_constant(numerator))
-        weight += expression_of(table, numerator)->weight;
+        weight += sg_expression_of(table, numerator)->weight;
     if (!sg_dim_is_constant(denominator))
-        weight += expression_of(table, denominator)->weight;
-    return atom_dim(table, new_atom(table, (atom){.weight = weight,
-                                                  .numerator = numerator,
-                                                  .denominator = denominator}));
+        weight += sg_expression_of(table, denominator)->weight;
+    return atom_dim(table, new_atom(table, (sg_atom){.weight = weight,
+                                                     .numerator = numerator,
+                                                     .denominator = denominator}));
 }
 
 /* Long division of polynomials: true when b divides a without rest (b's value taken as nonzero). */
@@ -442,13 +381,13 @@ static bool divides(sg_dim_table *table, const polynomial *a, const polynomial *
     quotient->count = 0;
     quotient->failed = false;
     for (int step = 0; rest.count > 0 && step < TERMS_MAX; step++) {
-        term lead;
+        sg_term lead;
         if (!divide_terms(table, &rest.terms[0], &b->terms[0], &lead))
             return false;
         add_term(table, quotient, lead);
         lead.coefficient = -lead.coefficient;
         for (int i = 0; i < b->count; i++) {
-            term subtracted;
+            sg_term subtracted;
             if (!multiply_terms(table, &lead, &b->terms[i], &subtracted))
                 return false;
             add_term(table, &rest, subtracted);
@@ -463,7 +402,7 @@ static bool divides(sg_dim_table *table, const polynomial *a, const polynomial *
 static sg_dim divide_rest(sg_dim_table *table, polynomial *rest, int64_t divisor) {
     if (rest->count == 0 || rest->terms[0].degree == 0)
         return 0;
-    term *last = &rest->terms[rest->count - 1];
+    sg_term *last = &rest->terms[rest->count - 1];
     bool has_constant = last->degree == 0;
     int64_t common = divisor;
     for (int i = 0; i < rest->count - has_constant; i++)
@@ -476,13 +415,13 @@ static sg_dim divide_rest(sg_dim_table *table, polynomial *rest, int64_t divisor
     if (has_constant && constant == 0)
         rest->count--;
     /* (X // m + c) // d == (X + m c) // (m d) */
-    const atom *inner = &table->atoms[rest->terms[0].factors[0]];
+    const sg_atom *inner = &table->atoms[rest->terms[0].factors[0]];
     if (rest->count == 1 + (constant != 0) && rest->terms[0].degree == 1 &&
         rest->terms[0].coefficient == 1 && !inner->symbol &&
         sg_dim_is_constant(inner->denominator)) {
         int64_t scaled, product;
-        if (!multiply_checked(inner->denominator, constant, &scaled) ||
-            !multiply_checked(inner->denominator, divisor, &product))
+        if (!sg_multiply_checked(inner->denominator, constant, &scaled) ||
+            !sg_multiply_checked(inner->denominator, divisor, &product))
             return SG_DIM_INVALID;
         return sg_dim_floor_divide(table, sg_dim_add(table, inner->numerator, scaled), product);
     }
@@ -492,8 +431,8 @@ static sg_dim divide_rest(sg_dim_table *table, polynomial *rest, int64_t divisor
 static sg_dim divide_by_constant(sg_dim_table *table, const polynomial *a, int64_t divisor) {
     polynomial whole = {0}, rest = {0};
     for (int i = 0; i < a->count; i++) {
-        term part = a->terms[i];
-        int64_t quotient = floor_quotient(part.coefficient, divisor);
+        sg_term part = a->terms[i];
+        int64_t quotient = sg_floor_quotient(part.coefficient, divisor);
         int64_t remainder = part.coefficient - quotient * divisor;
         part.coefficient = quotient;
         add_term(table, &whole, part);
@@ -508,7 +447,7 @@ sg_dim sg_dim_floor_divide(sg_dim_table *table, sg_dim a, sg_dim b) {
     if (a == SG_DIM_INVALID || b == SG_DIM_INVALID || (sg_dim_is_constant(b) && b <= 0))
         return SG_DIM_INVALID;
     if (sg_dim_is_constant(a) && sg_dim_is_constant(b))
-        return floor_quotient(a, b);
+        return sg_floor_quotient(a, b);
     polynomial x, y, quotient;
     load(table, a, &x);
     if (sg_dim_is_constant(b))
@@ -532,83 +471,9 @@ const char *sg_dim_symbol_name(const sg_dim_table *table, int symbol) {
 int sg_dim_as_symbol(const sg_dim_table *table, sg_dim dim) {
     if (dim == SG_DIM_INVALID || sg_dim_is_constant(dim))
         return -1;
-    const expression *e = expression_of(table, dim);
+    const sg_expression *e = sg_expression_of(table, dim);
     if (e->count != 1 || e->terms[0].degree != 1 || e->terms[0].coefficient != 1)
         return -1;
-    const atom *only = &table->atoms[e->terms[0].factors[0]];
+    const sg_atom *only = &table->atoms[e->terms[0].factors[0]];
     return only->symbol ? only->number : -1;
-}
-
-static int64_t evaluate_atom(const sg_dim_table *table, const atom *a, const int64_t *values) {
-    if (a->symbol)
-        return values[a->number] < 0 || !in_range(values[a->number]) ? SG_DIM_INVALID
-                                                                     : values[a->number];
-    int64_t numerator = sg_dim_evaluate(table, a->numerator, values);
-    int64_t denominator = sg_dim_evaluate(table, a->denominator, values);
-    if (numerator == SG_DIM_INVALID || denominator == SG_DIM_INVALID || denominator <= 0)
-        return SG_DIM_INVALID;
-    return floor_quotient(numerator, denominator);
-}
-
-int64_t sg_dim_evaluate(const sg_dim_table *table, sg_dim dim, const int64_t *values) {
-    if (dim == SG_DIM_INVALID || sg_dim_is_constant(dim))
-        return dim;
-    const expression *e = expression_of(table, dim);
-    int64_t sum = 0;
-    for (int i = 0; i < e->count; i++) {
-        int64_t product = e->terms[i].coefficient;
-        for (int j = 0; j < e->terms[i].degree; j++) {
-            int64_t factor = evaluate_atom(table, &table->atoms[e->terms[i].factors[j]], values);
-            if (factor == SG_DIM_INVALID || !multiply_checked(product, factor, &product))
-                return SG_DIM_INVALID;
-        }
-        if (!add_checked(sum, product, &sum))
-            return SG_DIM_INVALID;
-    }
-    return sum;
-}
-
-/* ---- printing ------------------------------------------------------------------------------ */
-
-/* An operand of // : in parentheses unless a symbol or a number by itself. */
-static void print_operand(const sg_dim_table *table, sg_dim dim, sg_text *text) {
-    bool bare = (sg_dim_is_constant(dim) && dim >= 0) || sg_dim_as_symbol(table, dim) >= 0;
-    sg_text_add(text, bare ? "" : "(");
-    sg_dim_print(table, dim, text);
-    sg_text_add(text, bare ? "" : ")");
-}
-
-static void print_atom(const sg_dim_table *table, const atom *a, bool alone, sg_text *text) {
-    if (a->symbol) {
-        sg_text_add(text, "%s", a->symbol);
-        return;
-    }
-    sg_text_add(text, alone ? "" : "(");
-    print_operand(table, a->numerator, text);
-    sg_text_add(text, " // ");
-    print_operand(table, a->denominator, text);
-    sg_text_add(text, alone ? "" : ")");
-}
-
-void sg_dim_print(const sg_dim_table *table, sg_dim dim, sg_text *text) {
-    if (dim == SG_DIM_INVALID || sg_dim_is_constant(dim)) {
-        sg_text_add(text, dim == SG_DIM_INVALID ? "?" : "%lld", (long long)dim);
-        return;
-    }
-    const expression *e = expression_of(table, dim);
-    for (int i = 0; i < e->count; i++) {
-        const term *t = &e->terms[i];
-        int64_t size = t->coefficient < 0 ? -t->coefficient : t->coefficient;
-        const char *minus = i ? " - " : "-", *plus = i ? " + " : "";
-        sg_text_add(text, "%s", t->coefficient < 0 ? minus : plus);
-        /* A quotient needs its parentheses in a product, and after a leading minus, which binds
-         * tighter than //. */
-        bool alone = t->degree == 1 && size == 1 && (i > 0 || t->coefficient > 0);
-        if (size != 1 || t->degree == 0)
-            sg_text_add(text, t->degree ? "%lld*" : "%lld", (long long)size);
-        for (int j = 0; j < t->degree; j++) {
-            sg_text_add(text, j ? "*" : "");
-            print_atom(table, &table->atoms[t->factors[j]], alone, text);
-        }
-    }
 }

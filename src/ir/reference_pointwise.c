@@ -36,6 +36,9 @@ void sg_reference_pointwise(const sg_evaluation *e) {
         }
     }
     int count = e->node->operand_count;
+    /* Values are exact here; a cast to the dtype they have must not round them. */
+    bool rounds = e->node->op == SG_OP_cast &&
+                  (e->types[0]->dtype != e->node->type.dtype || e->types[0]->weak);
     double (*reference)(double, double, double, const double *) =
         sg_op_get(operation(e))->reference;
     double *result = e->result;
@@ -43,7 +46,7 @@ void sg_reference_pointwise(const sg_evaluation *e) {
         double a = data[0][walk.at[0]];
         double b = count > 1 ? data[1][walk.at[1]] : 0, c = count > 2 ? data[2][walk.at[2]] : 0;
         double value = reference(a, b, c, p);
-        *result++ = e->node->op == SG_OP_cast ? sg_round_to(e->node->type.dtype, value) : value;
+        *result++ = rounds ? sg_round_to(e->node->type.dtype, value) : value;
     } while (sg_walk_next(&walk));
 }
 
