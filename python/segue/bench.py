@@ -74,6 +74,7 @@ def measure_model(
         contenders = prepare(file.name, module, inputs)
         step("comparing", 0.2)
         record = describe_run(file, module, inputs, options)
+        record |= fusion(module, inputs)
         record |= correctness(module, contenders.functions["segue"], inputs, expected)
         floor = measure.floor_ms(module, inputs, expected, best)
         del expected
@@ -135,6 +136,12 @@ def prepare(name: str, module: nn.Module, inputs: list[Any]) -> Contenders:
     result.functions["segue"] = fused
     result.notes += [f"{name}: {w.message}" for w in said if _is_ours(w)]
     return result
+
+
+def fusion(module: nn.Module, inputs: list[Any]) -> Record:
+    """How many fused kernels run, and why none does where none does."""
+    explanation = segue.explain(module, *inputs)
+    return {"kernels": explanation.kernels, "left_to_pytorch": explanation.reason}
 
 
 def correctness(
@@ -241,35 +248,43 @@ def startup_record(name: str, figures: measure.Startup | None) -> Record:
 # ---- what people see -----------------------------------------------------------------------------
 
 
-def time_table(records: list[Record], title: str = "") -> Table:
-    """Correctness, times and speedups; one row a model."""
-    columns = ["model", "batch", "correct", "eager ms", "torch.compile ms", "Segue ms"]
-    columns += ["vs eager", "vs torch.compile", "floor ms", "of floor"]
-    table = report.table(title, columns)
+def time_table(records: list[Record], title: str = "", brief: bool = False) -> Table:
+    """Correctness, times and speedups; one row a model. Briefly, it fits 80 columns."""
+    columns = ["model", "correct", "eager\nms", "torch.\ncompile\nms", "Segue\nms"]
+    columns += ["against\neager", "against\ntorch.\ncompile"]
+    table = report.table(title, columns if brief else [*columns, "floor\nms", "of\nfloor", "batch"])
     for r in records:
-        table.add_row(
-            r["model"],
-            str(r["batch"] if r["batch"] is not None else "-"),
-            "yes" if r["correct"] else "[bold red]NO[/]",
-            *(_with_spread(r, name) for name in CONTENDERS),
-            report.speedup(r["speedup_eager"]),
-            report.speedup(r["speedup_compile"]),
-            report.number(r["floor_ms"]),
-            f"{100 * r['floor_fraction']:.0f}%",
-        )
+        cells = [r["model"], "yes" if r["correct"] else "[bold red]NO[/]"]
+        cells += [_milliseconds(r, name, spread=not brief) for name in CONTENDERS]
+        cells += [report.speedup(r["speedup_eager"]), report.speedup(r["speedup_compile"])]
+        if not brief:
+            cells += [report.number(r["floor_ms"]), f"{100 * r['floor_fraction']:.0f}%"]
+            cells += [report.number(r["batch"])]
+        table.add_row(*cells)
     return table
+
+
+DETAILS = {
+    "largest\ndifference": "max_abs_diff_eager",
+    "error": "rel_err_fp64",
+    "eager's\nerror": "rel_err_fp64_eager",
+    "peak\nMB": "peak_mb_segue",
+    "eager's\npeak MB": "peak_mb_eager",
+    "cold\ns": "compile_cold_s",
+    "warm\ns": "compile_warm_s",
+    "torch.compile\ncold s": "torch_compile_cold_s",
+    "torch.compile\nwarm s": "torch_compile_warm_s",
+    "eager\ns": "eager_first_s",
+    "host\nus": "host_us",
+    "eager's\nhost us": "host_us_eager",
+}
 
 
 def detail_table(records: list[Record]) -> Table:
     """Errors, memory, start-up and host overhead; one row a model."""
-    columns = ["model", "max diff", "error", "eager's error", "peak MB", "eager's", "cold s"]
-    columns += ["warm s", "torch.compile cold s", "warm s", "eager s", "host us", "eager's"]
-    table = report.table("", columns)
-    names = ["max_abs_diff_eager", "rel_err_fp64", "rel_err_fp64_eager", "peak_mb_segue"]
-    names += ["peak_mb_eager", "compile_cold_s", "compile_warm_s", "torch_compile_cold_s"]
-    names += ["torch_compile_warm_s", "eager_first_s", "host_us", "host_us_eager"]
+    table = report.table("", ["model", *DETAILS])
     for r in records:
-        table.add_row(r["model"], *(report.number(r.get(name), 2) for name in names))
+        table.add_row(r["model"], *(report.number(r.get(name), 2) for name in DETAILS.values()))
     return table
 
 
@@ -277,8 +292,8 @@ def legend(best: machine.Ceilings, detailed: bool) -> list[str]:
     """What the columns mean."""
     rates = f"{best.flops / 1e9:.0f} GFLOP/s", f"{best.bandwidth / 1e9:.1f} GB/s"
     text = f"""
-    Times: median milliseconds of a call in interleaved rounds, half of the distance between the
-    quartiles after the sign; speedups: medians of the ratios within a round.
+    Times: median milliseconds of a call in interleaved rounds (after the sign: half of the distance
+    between the quartiles); speedups of Segue: medians of the ratios within a round.
 
     Floor: max(operations / {rates[0]}, bytes of inputs, parameters and outputs / {rates[1]}), both
     measured here: {best.how}.
@@ -352,10 +367,10 @@ def _is_ours(warning: warnings.WarningMessage) -> bool:
     return "segue" in str(warning.filename).lower() or "segue" in str(warning.message).lower()
 
 
-def _with_spread(record: Record, name: str) -> str:
+def _milliseconds(record: Record, name: str, spread: bool) -> str:
     middle = record[f"{name}_ms"]
-    if middle is None:
-        return "-"
+    if middle is None or not spread:
+        return report.number(middle)
     low, high = record[f"{name}_ms_quartiles"]
     return f"{report.number(middle)} ±{report.number((high - low) / 2, 2)}"
 

@@ -11,7 +11,7 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
@@ -38,6 +38,7 @@ class Finding:
     status: str
     detail: str
     seconds: float
+    notes: list[str] = field(default_factory=list)  # what Segue warned of meanwhile
 
 
 def examine(
@@ -56,8 +57,8 @@ def examine_point(point: contract.Point, subject: contract.Subject) -> Finding:
     """Runs one point. Whatever it raises, other than for a useless file, breaks it."""
     start = time.perf_counter()
     torch.manual_seed(0)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
         try:
             status, detail = HOLDS, point.test(subject)
         except contract.InapplicableError as reason:
@@ -68,7 +69,9 @@ def examine_point(point: contract.Point, subject: contract.Subject) -> Finding:
             raise
         except Exception as error:
             status, detail = BROKEN, f"raised {describe(error)}"
-    return Finding(point.group, point.name, status, detail, time.perf_counter() - start)
+    seconds = time.perf_counter() - start
+    notes = [str(w.message) for w in said if w.category.__name__ == "SegueWarning"]
+    return Finding(point.group, point.name, status, detail, seconds, notes)
 
 
 def optimized(module: nn.Module, inputs: Sequence[Any]) -> nn.Module:
@@ -116,9 +119,10 @@ def run(args: argparse.Namespace) -> int:
             subject,
             lambda what, done: bar.update(task, completed=done, description=what),
         )
+        fused = [] if args.new else fusion(subject)
     if args.json:
-        report.write_json(args.json, as_json(args.model, args.new, findings))
-    show(label, findings)
+        report.write_json(args.json, as_json(args.model, args.new, findings, fused))
+    show(label, findings, fused)
     return 1 if broken(findings) else 0
 
 
@@ -127,12 +131,27 @@ def broken(findings: list[Finding]) -> list[Finding]:
     return [f for f in findings if f.status == BROKEN]
 
 
-def as_json(model: str, new: str | None, findings: list[Finding]) -> dict[str, Any]:
+def fusion(subject: contract.Subject) -> list[str]:
+    """What of the model Segue runs at the sizes examined: PyTorch against itself proves nothing."""
+    said = []
+    for inputs in (subject.inputs(), subject.full_image()):
+        explanation = segue.explain(subject.file.build(), *inputs)
+        sizes = ", ".join(str(list(x.shape)) for x in inputs if hasattr(x, "shape"))
+        kernels = f"{explanation.kernels} fused kernel{'' if explanation.kernels == 1 else 's'}"
+        who = kernels if explanation.kernels else f"PyTorch runs all of it: {explanation.reason}"
+        said.append(f"{sizes}: {who}.")
+    return list(dict.fromkeys(said))
+
+
+def as_json(
+    model: str, new: str | None, findings: list[Finding], fused: list[str]
+) -> dict[str, Any]:
     """What --json writes."""
     return {
         "model": model,
         "new": new,
         "passed": not broken(findings),
+        "fused": fused,
         "counts": dict(Counter(f.status for f in findings)),
         "points": [asdict(f) for f in findings],
         "cpu": machine.cpu_name(),
@@ -142,11 +161,15 @@ def as_json(model: str, new: str | None, findings: list[Finding]) -> dict[str, A
     }
 
 
-def show(label: str, findings: list[Finding]) -> None:
+def show(label: str, findings: list[Finding], fused: list[str]) -> None:
     """Prints the table and one sentence."""
     console = report.console()
     console.print(_table(label, findings))
     counts = Counter(f.status for f in findings)
+    for line in fused:
+        console.print(line, markup=False)
+    for note in dict.fromkeys(note for f in findings for note in f.notes):
+        console.print(f"Meanwhile: {note}", markup=False)
     console.print(
         f"{counts[HOLDS]} points hold, {counts[BROKEN]} are broken, "
         f"{counts[INAPPLICABLE]} do not apply. Errors are norm-wise and relative, against the "

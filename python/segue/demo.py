@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
             notes += said
     console = report.console()
     title = f"{machine.cpu_name()}, {torch.get_num_threads()} threads, PyTorch {torch.__version__}"
-    console.print(bench.time_table(records, title))
+    console.print(bench.time_table(records, title, brief=True))
     for line in [*notes, *bench.legend(best, detailed=False)]:
         console.print(line, markup=False)
     return 0 if all(r["correct"] for r in records) else 1

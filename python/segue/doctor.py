@@ -66,6 +66,7 @@ def _processor() -> dict[str, str]:
     return {
         "name": machine.cpu_name(),
         "kind": f"{platform.machine()}, {platform.system()} {platform.release()}",
+        "C library": " ".join(platform.libc_ver()).strip() or "unknown",
         "processors": f"{os.cpu_count()}, of which this process may use {usable_processors()}",
         "PyTorch's instruction set": torch.backends.cpu.get_cpu_capability(),
     }
@@ -117,8 +118,25 @@ def _compiler() -> dict[str, str]:
 
 
 def _cache(problems: list[str]) -> dict[str, str]:
-    """Where Segue remembers things, how much, and whether it may write there."""
-    return {}
+    """Where Segue remembers plans, how much, and whether it may write there."""
+    try:
+        from . import cache  # noqa: PLC0415
+    except ImportError:
+        return {}
+    folder = cache.directory()
+    sizes = [path.stat().st_size for path in cache.files()]
+    existing = next(p for p in (folder, *folder.parents) if p.exists())
+    writable = existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)
+    if not writable:
+        problems.append(
+            f"{folder} cannot be written, so that nothing is remembered between processes; "
+            "set SEGUE_CACHE_DIR to a folder that can."
+        )
+    return {
+        "folder": str(folder),
+        "files": f"{len(sizes)}, {sum(sizes)} bytes in all",
+        "writable": "yes" if writable else "no",
+    }
 
 
 def _gpu() -> dict[str, str]:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -44,9 +45,9 @@ def progress_bar() -> Progress:
 
 def table(title: str, columns: Sequence[str], left: int = 1) -> Table:
     """An empty table; all columns but the first `left` are aligned right."""
-    result = Table(title=title or None, title_justify="left", title_style="bold")
+    result = Table(title=title or None, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
     for index, name in enumerate(columns):
-        result.add_column(name, justify="left" if index < left else "right")
+        result.add_column(name, justify="left" if index < left else "right", vertical="bottom")
     return result
 
 

@@ -13,6 +13,8 @@ from torch import nn
 
 import segue
 from segue import bench, cli, demo
+from segue.machine import Ceilings
+from segue.modelfile import load_with_inputs
 
 MODEL = """
 import torch
@@ -158,8 +160,8 @@ def test_slow_replacements_are_said(monkeypatch: pytest.MonkeyPatch, model: Path
     replace(
         monkeypatch, lambda y: torch.rand(1000, 1000) @ torch.rand(1000, 1000) * 0 + y[0, 0, 0, 0]
     )
-    file = bench.load_with_inputs(model)
-    best = bench.machine.Ceilings(1e11, 1e10, "")
+    file = load_with_inputs(model)
+    best = Ceilings(1e11, 1e10, "")
     record, _ = bench.measure_model(file, bench.Options(rounds=3, processes=False), best, _quiet)
     assert record["speedup_eager"] < 1
     assert record["floor_fraction"] < 0.1
@@ -192,7 +194,7 @@ def test_demo(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str
     for name in demo.BATCHES:
         assert name in said
     assert said.count("yes") == 4
-    assert said.count("┏") == 1  # one table
+    assert said.count("model ") == 1  # one table
 
 
 def _quiet(what: str, done: float) -> None:

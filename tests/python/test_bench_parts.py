@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -19,11 +20,11 @@ NAN, INF = float("nan"), float("inf")
 def test_rounds_interleave_and_rotate() -> None:
     order: list[str] = []
 
-    def call(name: str) -> object:
+    def call(name: str) -> None:
         order.append(name)
-        return time.sleep(0.003)
+        time.sleep(0.003)
 
-    rounds = interleave({n: lambda n=n: call(n) for n in "abc"}, 1.0, rounds=4)  # type: ignore[misc]
+    rounds = interleave({n: partial(call, n) for n in "abc"}, 1.0, rounds=4)
     timed = order[6:]  # two calls each choose the repeats
     assert ["".join(timed[i : i + 3]) for i in range(0, 12, 3)] == ["abc", "bca", "cab", "abc"]
     assert {len(sample) for sample in rounds.values()} == {4}
@@ -82,6 +83,7 @@ def test_relative_error() -> None:
     assert accuracy.error_limit(1e-3, torch.ones(1)) == pytest.approx(1.1e-3)
     assert accuracy.error_limit(0.0, torch.ones(1)) == 2.0**-24
     assert accuracy.error_limit(0.0, torch.ones(1, dtype=torch.bfloat16)) == 2.0**-8
+    assert accuracy.error_limit(0.0, torch.ones(1, dtype=torch.float64)) == 2.0**-49
 
 
 def test_close_knows_dtypes() -> None:

@@ -108,3 +108,32 @@ def test_as_a_program(tmp_path: Path, model: Path) -> None:
     assert bad.returncode == 2
     assert bad.stdout == ""
     assert bad.stderr == "segue: gone.py: there is no such file.\n"
+
+
+def test_cache(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    folder = tmp_path / "kept"
+    monkeypatch.setenv("SEGUE_CACHE_DIR", str(folder))
+    assert cli.main(["cache", "ls"]) == 0
+    assert f"{folder}: nothing is kept." in capsys.readouterr().out
+    folder.mkdir()
+    (folder / "old.wisdom").write_text("12345")
+    (folder / "another.txt").write_text("not ours")
+    assert cli.main(["cache", "ls"]) == 0
+    said = capsys.readouterr().out
+    assert "old.wisdom" in said
+    assert "another.txt" not in said
+    assert cli.main(["cache", "clear"]) == 0
+    assert "1 file removed" in capsys.readouterr().out
+    assert [p.name for p in folder.iterdir()] == ["another.txt"]
+
+
+def test_doctor_sees_a_cache_that_cannot_be_written(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("SEGUE_CACHE_DIR", str(tmp_path / "file"))
+    assert any("SEGUE_CACHE_DIR" in p for p in doctor.diagnose().problems)
+    monkeypatch.setenv("SEGUE_CACHE_DIR", str(tmp_path / "new"))
+    assert not any("SEGUE_CACHE_DIR" in p for p in doctor.diagnose().problems)

@@ -12,7 +12,7 @@ from segue.accuracy import identical, tensors
 
 from .compare import agree, call, copy_of, detached
 from .point import demand, point
-from .subject import Subject
+from .subject import Subject, batches
 
 REPEATS = 5
 THREADS = 4
@@ -96,13 +96,16 @@ def _memory(value: Any) -> set[int]:
 
 @point("calls", "repeated calls are equal bit for bit")
 def repeated(subject: Subject) -> str:
-    """The same inputs, and copies of them at other addresses."""
-    inputs = subject.inputs(66)
-    first = call(subject.pair.new, inputs).result
-    for _ in range(REPEATS):
-        again = call(subject.pair.new, detached(inputs)).result
-        demand(identical(first, again), "two calls on equal inputs differ")
-    return f"{REPEATS + 1} calls"
+    """Copies at other addresses; the sizes the replacement was made for, and new ones."""
+    for inputs, sizes in (
+        (subject.inputs(66), "the example's sizes"),
+        (batches(subject.inputs(66), subject.batch + 1), "sizes not seen before"),
+    ):
+        first = call(subject.pair.new, inputs).result
+        for number in range(2, REPEATS + 2):
+            again = call(subject.pair.new, detached(inputs)).result
+            demand(identical(first, again), f"{sizes}: call {number} differs from the first")
+    return f"{REPEATS + 1} calls of two sizes"
 
 
 @point("calls", "other numbers of threads")

@@ -39,11 +39,13 @@ class Subject:
     make: Make
     batch: int = 2
     new_class: type[nn.Module] | None = None  # of NEW.py; None when segue.optimize replaces
-    _examples: list[Any] = field(default_factory=list)
+    pairs: list[Pair] = field(default_factory=list)  # of several seeds, for points that pool errors
 
-    def fresh_pair(self, adapt: Callable[[nn.Module], nn.Module] | None = None) -> Pair:
-        """A new pair; `adapt` changes the original before it is replaced."""
-        eager = self.file.build()
+    def fresh_pair(
+        self, adapt: Callable[[nn.Module], nn.Module] | None = None, seed: int = 0
+    ) -> Pair:
+        """A new pair with parameters of a seed; `adapt` changes the original first."""
+        eager = self.file.build(seed)
         if adapt is not None:
             eager = adapt(eager)
         dtype = next((p.dtype for p in eager.parameters()), torch.float32)
