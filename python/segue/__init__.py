@@ -1,0 +1,22 @@
+"""Segue: runs a convolution and the operators that follow it as one fused program.
+
+    fast = segue.optimize(model, example_input)
+
+The drop-in takes the place of the model: the same results, weights and gradients.
+"""
+
+from ._core import NotApplicable, SegueError
+from ._core import version as __version__
+from .dropin import optimize
+from .explain import Explanation, explain
+from .prepare import SegueWarning
+
+__all__ = [
+    "Explanation",
+    "NotApplicable",
+    "SegueError",
+    "SegueWarning",
+    "__version__",
+    "explain",
+    "optimize",
+]

@@ -1,0 +1,617 @@
+/* Calls: what stands before every call of a drop-in, and the entries it chooses from.
+ *
+ * An entry is what was prepared for one signature: arguments of certain sizes, strides and dtypes,
+ * a module in a certain state (a guard), and tensors of the module with certain layouts. A call
+ * looks for the entry that fits and runs its program. On any doubt it does not run anything: MISS
+ * means that nothing is prepared for this signature, ORIGINAL that the module's own operators must
+ * run.
+ *
+ * Everything a tensor is asked, at some 40 ns each: type, is_cpu, shape, stride, dtype, is_neg;
+ * then data_ptr. Types are compared exactly, which leaves out subclasses such as fake tensors. */
+#include "_core.h"
+
+#include <string.h>
+
+enum { ARGUMENTS_MAX = 16, TENSORS_MAX = 256, OUTPUTS_MAX = 32 };
+
+static PyObject *miss, *original;
+static PyObject *text_shape, *text_stride, *text_dtype, *text_is_cpu, *text_is_neg, *text_data_ptr,
+    *text_requires_grad;
+static PyTypeObject *entry_type, *calls_type;
+
+/* ---- entries ------------------------------------------------------------------------------- */
+
+enum {
+    NAMES,     /* tuple: names of the keyword arguments, as they are passed */
+    ARGUMENTS, /* tuple of (True, (shape, stride, dtype)) or (False, value) */
+    GUARD,     /* Guard */
+    TENSORS,   /* tuple: tensors of the module that the program reads */
+    LAYOUTS,   /* tuple: (shape, stride, dtype) of each */
+    BINDING,   /* tuple of int: program input from argument i, or from tensor -1 - i */
+    PROGRAM,   /* Program or None */
+    OUTPUTS,   /* tuple of (arguments, keywords) for torch.empty_strided */
+    REBUILD,   /* None: the one output itself; else called with the list of outputs */
+    RUNNER,    /* called with (arguments, tensors) instead of a program; None: the original runs */
+    GRADIENT,  /* called with (module, args, kwargs) when a result may need a gradient */
+    FIELDS
+};
+
+static const char *const field_names[FIELDS + 1] = {
+    "names",   "arguments", "guard",   "tensors", "layouts",  "binding",
+    "program", "outputs",   "rebuild", "runner",  "gradient", NULL,
+};
+
+typedef struct entry {
+    PyObject_HEAD PyObject *fields[FIELDS];
+    int binding[TENSORS_MAX];
+    int input_count;
+} entry;
+
+static int entry_check(entry *self) {
+    static const int tuples[] = {NAMES, ARGUMENTS, TENSORS, LAYOUTS, BINDING, OUTPUTS};
+    for (size_t i = 0; i < sizeof tuples / sizeof *tuples; i++)
+        if (!PyTuple_Check(self->fields[tuples[i]])) {
+            PyErr_Format(PyExc_TypeError, "%s must be a tuple", field_names[tuples[i]]);
+            return -1;
+        }
+    Py_ssize_t arguments = PyTuple_Size(self->fields[ARGUMENTS]);
+    Py_ssize_t tensors = PyTuple_Size(self->fields[TENSORS]);
+    Py_ssize_t inputs = PyTuple_Size(self->fields[BINDING]);
+    PyObject *program = self->fields[PROGRAM];
+    if (arguments > ARGUMENTS_MAX || tensors > TENSORS_MAX || inputs > TENSORS_MAX ||
+        PyTuple_Size(self->fields[OUTPUTS]) > OUTPUTS_MAX ||
+        PyTuple_Size(self->fields[LAYOUTS]) != tensors ||
+        PyTuple_Size(self->fields[NAMES]) > arguments ||
+        !PyObject_TypeCheck(self->fields[GUARD], sgpy_guard_type) ||
+        (program != Py_None && !PyObject_TypeCheck(program, sgpy_program_type))) {
+        PyErr_SetString(sgpy_error, "an entry's fields do not fit each other");
+        return -1;
+    }
+    self->input_count = (int)inputs;
+    for (int i = 0; i < self->input_count; i++) {
+        long index = PyLong_AsLong(PyTuple_GetItem(self->fields[BINDING], i));
+        if (PyErr_Occurred())
+            return -1;
+        if (index >= arguments || -1 - index >= tensors) {
+            PyErr_SetString(sgpy_error, "an entry's binding points past its tensors");
+            return -1;
+        }
+        self->binding[i] = (int)index;
+    }
+    if (program != Py_None) {
+        const sg_program *handle = ((sgpy_program *)program)->program;
+        if (sg_program_input_count(handle) != inputs ||
+            sg_program_output_count(handle) != PyTuple_Size(self->fields[OUTPUTS])) {
+            PyErr_SetString(sgpy_error, "an entry's program has other inputs or outputs");
+            return -1;
+        }
+    }
+    return 0;
+}
+
+static PyObject *entry_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
+    PyObject *fields[FIELDS];
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OOOOOOOOOOO:Entry", (char **)field_names,
+                                     &fields[0], &fields[1], &fields[2], &fields[3], &fields[4],
+                                     &fields[5], &fields[6], &fields[7], &fields[8], &fields[9],
+                                     &fields[10]))
+        return NULL;
+    entry *self = (entry *)((allocfunc)PyType_GetSlot(type, Py_tp_alloc))(type, 0);
+    if (!self)
+        return NULL;
+    for (int i = 0; i < FIELDS; i++)
+        self->fields[i] = Py_NewRef(fields[i]);
+    if (entry_check(self) < 0)
+        Py_CLEAR(self);
+    return (PyObject *)self;
+}
+
+static int entry_traverse(PyObject *object, visitproc visit, void *arg) {
+    Py_VISIT(Py_TYPE(object));
+    for (int i = 0; i < FIELDS; i++)
+        Py_VISIT(((entry *)object)->fields[i]);
+    return 0;
+}
+
+static int entry_clear(PyObject *object) {
+    for (int i = 0; i < FIELDS; i++)
+        Py_CLEAR(((entry *)object)->fields[i]);
+    return 0;
+}
+
+static void entry_dealloc(PyObject *object) {
+    PyTypeObject *type = Py_TYPE(object);
+    PyObject_GC_UnTrack(object);
+    entry_clear(object);
+    ((freefunc)PyType_GetSlot(type, Py_tp_free))(object);
+    Py_DECREF(type);
+}
+
+static PyObject *entry_field(PyObject *object, void *field) {
+    PyObject *value = ((entry *)object)->fields[(intptr_t)field];
+    return Py_NewRef(value ? value : Py_None);
+}
+
+/* ---- signatures ---------------------------------------------------------------------------- */
+
+typedef struct call {
+    PyObject *values[ARGUMENTS_MAX]; /* borrowed from args and kwargs */
+    PyObject
+        *layouts[ARGUMENTS_MAX]; /* owned (shape, stride, dtype), NULL for other than tensors */
+    int count;
+} call;
+
+typedef struct calls {
+    PyObject_HEAD PyObject
+        *owner; /* borrowed: the module whose dictionary holds this object; compared only */
+    PyObject *tensor_type, *parameter_type, *predicates, *is_grad_enabled, *get_num_threads,
+        *empty_strided;
+    PyObject *entries; /* list, most recently used first */
+    Py_ssize_t capacity;
+} calls;
+
+static int is_attribute(PyObject *object, PyObject *name, PyObject *expected) {
+    PyObject *value = PyObject_GetAttr(object, name);
+    if (!value)
+        return -1;
+    Py_DECREF(value);
+    return value == expected;
+}
+
+/* (shape, stride, dtype) of a plain CPU tensor; NULL without an exception for any other. */
+static PyObject *layout_of(PyObject *tensor) {
+    if (is_attribute(tensor, text_is_cpu, Py_True) != 1)
+        return PyErr_Clear(), NULL;
+    PyObject *negative = PyObject_CallMethodObjArgs(tensor, text_is_neg, NULL);
+    PyObject *shape = PyObject_GetAttr(tensor, text_shape);
+    /* Raises for sparse and other layouts without strides. */
+    PyObject *stride = shape ? PyObject_CallMethodObjArgs(tensor, text_stride, NULL) : NULL;
+    PyObject *dtype = stride ? PyObject_GetAttr(tensor, text_dtype) : NULL;
+    PyObject *layout = dtype && negative == Py_False ? PyTuple_Pack(3, shape, stride, dtype) : NULL;
+    Py_XDECREF(negative);
+    Py_XDECREF(shape);
+    Py_XDECREF(stride);
+    Py_XDECREF(dtype);
+    PyErr_Clear();
+    return layout;
+}
+
+static int same_layout(PyObject *layout, PyObject *expected) {
+    if (!PyTuple_Check(expected) || PyTuple_Size(expected) != 3 ||
+        PyTuple_GetItem(layout, 2) != PyTuple_GetItem(expected, 2))
+        return 0;
+    for (int i = 0; i < 2; i++)
+        if (PyObject_RichCompareBool(PyTuple_GetItem(layout, i), PyTuple_GetItem(expected, i),
+                                     Py_EQ) != 1)
+            return PyErr_Clear(), 0;
+    return 1;
+}
+
+/* Other arguments are equal when forward() cannot tell them apart. */
+static int same_value(PyObject *value, PyObject *expected) {
+    if (value == expected)
+        return 1;
+    if (Py_TYPE(value) != Py_TYPE(expected))
+        return 0;
+    if (PyFloat_CheckExact(value)) { /* -0.0 is not 0.0 */
+        double a = PyFloat_AsDouble(value), b = PyFloat_AsDouble(expected);
+        return memcmp(&a, &b, sizeof a) == 0;
+    }
+    if (!PyLong_CheckExact(value) && !PyUnicode_CheckExact(value))
+        return 0;
+    int equal = PyObject_RichCompareBool(value, expected, Py_EQ);
+    PyErr_Clear();
+    return equal == 1;
+}
+
+static int is_tensor(const calls *self, PyObject *value) {
+    PyObject *type = (PyObject *)Py_TYPE(value);
+    return type == self->tensor_type || type == self->parameter_type;
+}
+
+static void release(call *now) {
+    for (int i = 0; i < now->count; i++)
+        Py_XDECREF(now->layouts[i]);
+}
+
+/* Reads the arguments; 0 when one is not for us. */
+static int gather(const calls *self, PyObject *args, PyObject *kwargs, call *now) {
+    now->count = 0;
+    Py_ssize_t count = PyTuple_Size(args);
+    if (count + PyDict_Size(kwargs) > ARGUMENTS_MAX)
+        return 0;
+    for (Py_ssize_t i = 0; i < count; i++)
+        now->values[now->count++] = PyTuple_GetItem(args, i);
+    PyObject *key, *value;
+    Py_ssize_t position = 0;
+    while (PyDict_Next(kwargs, &position, &key, &value))
+        now->values[now->count++] = value;
+    memset(now->layouts, 0, sizeof now->layouts);
+    for (int i = 0; i < now->count; i++) {
+        value = now->values[i];
+        if (is_tensor(self, value)) {
+            now->layouts[i] = layout_of(value);
+            if (!now->layouts[i])
+                return 0;
+        } else if (value != Py_None && !PyBool_Check(value) && !PyLong_CheckExact(value) &&
+                   !PyFloat_CheckExact(value) && !PyUnicode_CheckExact(value)) {
+            return 0;
+        }
+    }
+    return 1;
+}
+
+static int names_fit(const entry *candidate, PyObject *kwargs) {
+    PyObject *names = candidate->fields[NAMES];
+    if (PyDict_Size(kwargs) != PyTuple_Size(names))
+        return 0;
+    PyObject *key, *value;
+    Py_ssize_t position = 0, i = 0;
+    while (PyDict_Next(kwargs, &position, &key, &value)) {
+        PyObject *name = PyTuple_GetItem(names, i++);
+        if (key != name && PyObject_RichCompareBool(key, name, Py_EQ) != 1)
+            return PyErr_Clear(), 0;
+    }
+    return 1;
+}
+
+static int arguments_fit(const entry *candidate, const call *now) {
+    PyObject *arguments = candidate->fields[ARGUMENTS];
+    if (PyTuple_Size(arguments) != now->count)
+        return 0;
+    for (int i = 0; i < now->count; i++) {
+        PyObject *spec = PyTuple_GetItem(arguments, i);
+        if (!PyTuple_Check(spec) || PyTuple_Size(spec) != 2)
+            return 0;
+        PyObject *expected = PyTuple_GetItem(spec, 1);
+        int tensor = PyTuple_GetItem(spec, 0) == Py_True;
+        if (tensor != (now->layouts[i] != NULL) || !(tensor ? same_layout(now->layouts[i], expected)
+                                                            : same_value(now->values[i], expected)))
+            return 0;
+    }
+    return 1;
+}
+
+/* The module's own tensors may change layout without changing identity, by .data or .to(). */
+static int tensors_fit(const calls *self, const entry *candidate) {
+    PyObject *tensors = candidate->fields[TENSORS];
+    Py_ssize_t count = PyTuple_Size(tensors);
+    for (Py_ssize_t i = 0; i < count; i++) {
+        PyObject *tensor = PyTuple_GetItem(tensors, i);
+        PyObject *layout = is_tensor(self, tensor) ? layout_of(tensor) : NULL;
+        int fits = layout && same_layout(layout, PyTuple_GetItem(candidate->fields[LAYOUTS], i));
+        Py_XDECREF(layout);
+        if (!fits)
+            return 0;
+    }
+    return 1;
+}
+
+/* A new reference to the entry that fits, moved to the front; NULL without an exception when none.
+ */
+static entry *find(calls *self, PyObject *kwargs, const call *now) {
+    for (Py_ssize_t i = 0; i < PyList_Size(self->entries); i++) {
+        entry *candidate = (entry *)Py_NewRef(PyList_GetItem(self->entries, i));
+        if (arguments_fit(candidate, now) && names_fit(candidate, kwargs) &&
+            sgpy_guard_holds(candidate->fields[GUARD]) && tensors_fit(self, candidate)) {
+            if (i > 0 && PySequence_DelItem(self->entries, i) == 0)
+                PyList_Insert(self->entries, 0, (PyObject *)candidate);
+            PyErr_Clear();
+            return candidate;
+        }
+        Py_DECREF(candidate);
+    }
+    return NULL;
+}
+
+/* ---- the call ------------------------------------------------------------------------------ */
+
+static int is_true_now(PyObject *function) {
+    PyObject *value = PyObject_CallNoArgs(function);
+    int result = value ? PyObject_IsTrue(value) : -1;
+    Py_XDECREF(value);
+    return result;
+}
+
+/* Modes in which a call means more than its result: tracing, transforms, autocast. */
+static int in_a_mode(const calls *self) {
+    Py_ssize_t count = PyTuple_Size(self->predicates);
+    for (Py_ssize_t i = 0; i < count; i++) {
+        int now = is_true_now(PyTuple_GetItem(self->predicates, i));
+        if (now)
+            return now;
+    }
+    return 0;
+}
+
+static int needs_gradient(const calls *self, const entry *chosen, const call *now) {
+    int enabled = is_true_now(self->is_grad_enabled);
+    if (enabled != 1)
+        return enabled;
+    for (int i = 0; i < now->count; i++) {
+        int needs = now->layouts[i] ? is_attribute(now->values[i], text_requires_grad, Py_True) : 0;
+        if (needs)
+            return needs;
+    }
+    PyObject *tensors = chosen->fields[TENSORS];
+    for (Py_ssize_t i = 0; i < PyTuple_Size(tensors); i++) {
+        int needs = is_attribute(PyTuple_GetItem(tensors, i), text_requires_grad, Py_True);
+        if (needs)
+            return needs;
+    }
+    return 0;
+}
+
+static void *address_of(PyObject *tensor) {
+    PyObject *value = PyObject_CallMethodObjArgs(tensor, text_data_ptr, NULL);
+    void *address = value ? PyLong_AsVoidPtr(value) : NULL;
+    Py_XDECREF(value);
+    return address;
+}
+
+static PyObject *run_program(const calls *self, const entry *chosen, const call *now) {
+    const void *inputs[TENSORS_MAX + 1];
+    void *outputs[OUTPUTS_MAX + 1];
+    for (int i = 0; i < chosen->input_count; i++) {
+        int index = chosen->binding[i];
+        PyObject *tensor =
+            index >= 0 ? now->values[index] : PyTuple_GetItem(chosen->fields[TENSORS], -1 - index);
+        inputs[i] = address_of(tensor);
+        if (!inputs[i] && PyErr_Occurred())
+            return NULL;
+    }
+    Py_ssize_t count = PyTuple_Size(chosen->fields[OUTPUTS]);
+    PyObject *results = PyList_New(0);
+    int failed = !results;
+    for (Py_ssize_t i = 0; !failed && i < count; i++) {
+        PyObject *how = PyTuple_GetItem(chosen->fields[OUTPUTS], i);
+        PyObject *made =
+            PyObject_Call(self->empty_strided, PyTuple_GetItem(how, 0), PyTuple_GetItem(how, 1));
+        failed = !made || PyList_Append(results, made) < 0;
+        outputs[i] = failed ? NULL : address_of(made);
+        failed = failed || (!outputs[i] && PyErr_Occurred());
+        Py_XDECREF(made);
+    }
+    PyObject *threads = failed ? NULL : PyObject_CallNoArgs(self->get_num_threads);
+    long thread_count = threads ? PyLong_AsLong(threads) : -1;
+    Py_XDECREF(threads);
+    if (failed || (thread_count == -1 && PyErr_Occurred())) {
+        Py_XDECREF(results);
+        return NULL;
+    }
+    const sg_program *program = ((sgpy_program *)chosen->fields[PROGRAM])->program;
+    sg_status status;
+    Py_BEGIN_ALLOW_THREADS status = sg_program_run(program, inputs, outputs, (int)thread_count);
+    Py_END_ALLOW_THREADS PyObject *result = NULL;
+    if (status != SG_OK)
+        sgpy_raise(status, NULL);
+    else if (chosen->fields[REBUILD] == Py_None)
+        result = Py_NewRef(PyList_GetItem(results, 0));
+    else
+        result = PyObject_CallFunctionObjArgs(chosen->fields[REBUILD], results, NULL);
+    Py_DECREF(results);
+    return result;
+}
+
+static PyObject *run_entry(const calls *self, const entry *chosen, const call *now) {
+    if (chosen->fields[PROGRAM] != Py_None)
+        return run_program(self, chosen, now);
+    PyObject *arguments = PyTuple_New(now->count);
+    for (int i = 0; arguments && i < now->count; i++)
+        if (PyTuple_SetItem(arguments, i, Py_NewRef(now->values[i])) < 0)
+            Py_CLEAR(arguments);
+    if (!arguments)
+        return NULL;
+    PyObject *result = PyObject_CallFunctionObjArgs(chosen->fields[RUNNER], arguments,
+                                                    chosen->fields[TENSORS], NULL);
+    Py_DECREF(arguments);
+    return result;
+}
+
+static PyObject *call_with(calls *self, PyObject *module, PyObject *args, PyObject *kwargs,
+                           int gradients) {
+    int busy = in_a_mode(self);
+    if (busy < 0)
+        return NULL;
+    if (module != self->owner)
+        return Py_NewRef(miss);
+    call now;
+    if (busy || !gather(self, args, kwargs, &now)) {
+        if (!busy)
+            release(&now);
+        return Py_NewRef(original);
+    }
+    entry *chosen = find(self, kwargs, &now);
+    PyObject *result;
+    if (!chosen) {
+        result = Py_NewRef(miss);
+    } else if (chosen->fields[PROGRAM] == Py_None && chosen->fields[RUNNER] == Py_None) {
+        result = Py_NewRef(original);
+    } else {
+        int needs = gradients ? needs_gradient(self, chosen, &now) : 0;
+        if (needs < 0)
+            result = NULL;
+        else if (needs)
+            result = PyObject_CallFunctionObjArgs(chosen->fields[GRADIENT], chosen, module, args,
+                                                  kwargs, NULL);
+        else
+            result = run_entry(self, chosen, &now);
+    }
+    Py_XDECREF(chosen);
+    release(&now);
+    return result;
+}
+
+static PyObject *calls_method(PyObject *object, PyObject *args, int gradients) {
+    PyObject *module, *arguments, *keywords;
+    if (!PyArg_ParseTuple(args, "OO!O!", &module, &PyTuple_Type, &arguments, &PyDict_Type,
+                          &keywords))
+        return NULL;
+    return call_with((calls *)object, module, arguments, keywords, gradients);
+}
+
+static PyObject *calls_run(PyObject *object, PyObject *args) {
+    return calls_method(object, args, 1);
+}
+
+static PyObject *calls_run_values(PyObject *object, PyObject *args) {
+    return calls_method(object, args, 0);
+}
+
+static PyObject *calls_busy(PyObject *object, PyObject *unused) {
+    (void)unused;
+    int busy = in_a_mode((calls *)object);
+    return busy < 0 ? NULL : PyBool_FromLong(busy);
+}
+
+static PyObject *calls_add(PyObject *object, PyObject *added) {
+    calls *self = (calls *)object;
+    if (!PyObject_TypeCheck(added, entry_type)) {
+        PyErr_SetString(PyExc_TypeError, "add takes an Entry");
+        return NULL;
+    }
+    if (PyList_Insert(self->entries, 0, added) < 0)
+        return NULL;
+    Py_ssize_t count = PyList_Size(self->entries);
+    if (count > self->capacity && PyList_SetSlice(self->entries, self->capacity, count, NULL) < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+static PyObject *calls_entries(PyObject *object, void *unused) {
+    (void)unused;
+    calls *self = (calls *)object;
+    return PyList_GetSlice(self->entries, 0, PyList_Size(self->entries));
+}
+
+static PyObject *calls_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
+    static char *names[] = {"owner",         "tensor_type",     "parameter_type",
+                            "predicates",    "is_grad_enabled", "get_num_threads",
+                            "empty_strided", "capacity",        NULL};
+    PyObject *owner, *tensor, *parameter, *predicates, *grad, *threads, *empty;
+    Py_ssize_t capacity;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OOOO!OOOn:Calls", names, &owner, &tensor,
+                                     &parameter, &PyTuple_Type, &predicates, &grad, &threads,
+                                     &empty, &capacity))
+        return NULL;
+    calls *self = (calls *)((allocfunc)PyType_GetSlot(type, Py_tp_alloc))(type, 0);
+    if (!self)
+        return NULL;
+    self->owner = owner;
+    self->tensor_type = Py_NewRef(tensor);
+    self->parameter_type = Py_NewRef(parameter);
+    self->predicates = Py_NewRef(predicates);
+    self->is_grad_enabled = Py_NewRef(grad);
+    self->get_num_threads = Py_NewRef(threads);
+    self->empty_strided = Py_NewRef(empty);
+    self->capacity = capacity;
+    self->entries = PyList_New(0);
+    if (!self->entries)
+        Py_CLEAR(self);
+    return (PyObject *)self;
+}
+
+static int calls_traverse(PyObject *object, visitproc visit, void *arg) {
+    calls *self = (calls *)object;
+    Py_VISIT(Py_TYPE(object));
+    Py_VISIT(self->predicates);
+    Py_VISIT(self->entries);
+    return 0;
+}
+
+static int calls_clear(PyObject *object) {
+    calls *self = (calls *)object;
+    Py_CLEAR(self->predicates);
+    Py_CLEAR(self->entries);
+    return 0;
+}
+
+static void calls_dealloc(PyObject *object) {
+    calls *self = (calls *)object;
+    PyTypeObject *type = Py_TYPE(object);
+    PyObject_GC_UnTrack(object);
+    calls_clear(object);
+    Py_CLEAR(self->tensor_type);
+    Py_CLEAR(self->parameter_type);
+    Py_CLEAR(self->is_grad_enabled);
+    Py_CLEAR(self->get_num_threads);
+    Py_CLEAR(self->empty_strided);
+    ((freefunc)PyType_GetSlot(type, Py_tp_free))(object);
+    Py_DECREF(type);
+}
+
+/* ---- types --------------------------------------------------------------------------------- */
+
+static PyGetSetDef entry_getters[] = {
+    {"guard", entry_field, NULL, NULL, (void *)GUARD},
+    {"tensors", entry_field, NULL, NULL, (void *)TENSORS},
+    {"program", entry_field, NULL, NULL, (void *)PROGRAM},
+    {"runner", entry_field, NULL, NULL, (void *)RUNNER},
+    {"arguments", entry_field, NULL, NULL, (void *)ARGUMENTS},
+    {"names", entry_field, NULL, NULL, (void *)NAMES},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyType_Slot entry_slots[] = {
+    {Py_tp_doc,
+     "Entry(names, arguments, guard, tensors, layouts, binding, program, outputs, rebuild, "
+     "runner, gradient): what was prepared for one signature."},
+    {Py_tp_new, entry_new},
+    {Py_tp_dealloc, entry_dealloc},
+    {Py_tp_traverse, entry_traverse},
+    {Py_tp_clear, entry_clear},
+    {Py_tp_getset, entry_getters},
+    {0, NULL},
+};
+
+static PyMethodDef calls_methods[] = {
+    {"run", calls_run, METH_VARARGS,
+     "run(module, args, kwargs): the result of a call, or MISS, or ORIGINAL."},
+    {"run_values", calls_run_values, METH_VARARGS, "The same where gradients are not asked for."},
+    {"busy", calls_busy, METH_NOARGS, "Whether a mode is on in which the original must run."},
+    {"add", calls_add, METH_O, "Puts an entry in front; the one used least recently goes."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef calls_getters[] = {
+    {"entries", calls_entries, NULL, "The entries, most recently used first.", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyType_Slot calls_slots[] = {
+    {Py_tp_doc, "Calls(owner, tensor_type, parameter_type, predicates, is_grad_enabled, "
+                "get_num_threads, empty_strided, capacity): the prepared calls of one drop-in."},
+    {Py_tp_new, calls_new},
+    {Py_tp_dealloc, calls_dealloc},
+    {Py_tp_traverse, calls_traverse},
+    {Py_tp_clear, calls_clear},
+    {Py_tp_methods, calls_methods},
+    {Py_tp_getset, calls_getters},
+    {0, NULL},
+};
+
+static PyType_Spec entry_spec = {"segue._core.Entry", sizeof(entry), 0,
+                                 Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC, entry_slots};
+static PyType_Spec calls_spec = {"segue._core.Calls", sizeof(calls), 0,
+                                 Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC, calls_slots};
+
+static int add_sentinel(PyObject *module, const char *name, PyObject **sentinel) {
+    *sentinel = PyObject_CallNoArgs((PyObject *)&PyBaseObject_Type);
+    return *sentinel ? PyModule_AddObjectRef(module, name, *sentinel) : -1;
+}
+
+int sgpy_add_calls(PyObject *module) {
+    text_shape = PyUnicode_InternFromString("shape");
+    text_stride = PyUnicode_InternFromString("stride");
+    text_dtype = PyUnicode_InternFromString("dtype");
+    text_is_cpu = PyUnicode_InternFromString("is_cpu");
+    text_is_neg = PyUnicode_InternFromString("is_neg");
+    text_data_ptr = PyUnicode_InternFromString("data_ptr");
+    text_requires_grad = PyUnicode_InternFromString("requires_grad");
+    if (PyErr_Occurred() || add_sentinel(module, "MISS", &miss) < 0 ||
+        add_sentinel(module, "ORIGINAL", &original) < 0)
+        return -1;
+    entry_type = sgpy_add_type(module, &entry_spec, "Entry");
+    calls_type = entry_type ? sgpy_add_type(module, &calls_spec, "Calls") : NULL;
+    return calls_type ? 0 : -1;
+}

@@ -1,0 +1,270 @@
+"""What Segue prepares for one drop-in, signature by signature, and its gradients."""
+
+from __future__ import annotations
+
+import threading
+import time
+import warnings
+import weakref
+from collections import OrderedDict
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import forward_ad
+from torch.utils import _pytree as pytree
+
+from . import _core
+from .capture import NotCapturedError, capture, layout_of
+from .gradients import Recompute
+from .runtime import Options, Plan, make_plan
+from .state import ModuleState
+
+ENTRIES_MAX = 16
+# Captures that are free; beyond these they may take this share of the time since the first.
+CAPTURES_FREE, CAPTURE_SHARE = 32, 0.02
+# Calls that need gradients and run the original after a backward has come.
+CALLS_AFTER_BACKWARD = 64
+
+
+class SegueWarning(UserWarning):
+    """A module that is left to PyTorch."""
+
+
+class DropIn:
+    """Marks the classes of drop-ins."""
+
+
+def base_of(module: nn.Module) -> type:
+    """The class of the original."""
+    cls = type(module)
+    return cls.__mro__[1] if isinstance(module, DropIn) else cls
+
+
+def _original(module: nn.Module) -> Any:
+    """The original's forward, to be called with the module."""
+    return base_of(module).forward  # type: ignore[attr-defined]
+
+
+def _predicates() -> tuple[Any, ...]:
+    """Functions that are true while calls must not be short-cut: modes, transforms, tracing."""
+    functorch = torch._C._functorch
+    return (
+        torch._C._is_any_autocast_enabled,
+        torch._C._len_torch_dispatch_stack,
+        torch._C._len_torch_function_stack,
+        functorch.peek_interpreter_stack,
+        torch._C._get_tracing_state,
+        lambda: forward_ad._current_level >= 0,
+    )
+
+
+class Unprepared:
+    """Stands for a Runtime in a copy of a drop-in until its first call."""
+
+    def __init__(self, options: Options, fallback: str) -> None:
+        self.options = options
+        self.fallback = fallback
+
+    def owns(self, _: nn.Module) -> bool:
+        """A Runtime is to be made."""
+        return False
+
+    def run(self, *_: Any) -> Any:
+        """Nothing is prepared."""
+        return _core.MISS
+
+
+class Runtime:
+    """What Segue prepared for one drop-in."""
+
+    def __init__(self, module: nn.Module, options: Options, fallback: str) -> None:
+        self.options = options
+        self.fallback = fallback
+        self._owner = weakref.ref(module)
+        self.calls = _core.Calls(
+            module,
+            Tensor,
+            nn.Parameter,
+            _predicates(),
+            torch.is_grad_enabled,
+            torch.get_num_threads,
+            torch.empty_strided,
+            ENTRIES_MAX,
+        )
+        self.run = self.calls.run
+        self.last: Plan | None = None
+        self.reason = ""  # why the last signature runs through PyTorch
+        self._lock = threading.RLock()
+        self._warned = False
+        self._captures = 0
+        self._spent = 0.0
+        self._began = time.monotonic()
+        self._originals_left = 0
+        self._differentiable: OrderedDict[Any, tuple[bool, ...]] = OrderedDict()
+
+    def owns(self, module: nn.Module) -> bool:
+        """False for a module that took another's attributes over, as replicas do."""
+        return self._owner() is module
+
+    def __reduce__(self) -> Any:
+        """Programs are not copied: they are made again when needed."""
+        return Unprepared, (self.options, self.fallback)
+
+    # ---- preparing -----------------------------------------------------------------------------
+
+    def first_call(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """A call of a signature that nothing is prepared for: prepares it and runs it."""
+        with self._lock:
+            result = self.calls.run(module, args, kwargs)  # another thread may have come first
+            if result is not _core.MISS:
+                return result
+            if not self._may_capture():
+                return _core.ORIGINAL
+            result = self.prepare(module, args, kwargs)
+        if result is _core.ORIGINAL or not torch.is_grad_enabled():
+            return result
+        return self.calls.run(module, args, kwargs)
+
+    def prepare(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Adds an entry for these arguments. Returns the original's result, or ORIGINAL."""
+        began = time.monotonic()
+        names, flat = tuple(kwargs), [*args, *kwargs.values()]
+        result: Any = _core.ORIGINAL
+        plan: Plan | None = None
+        try:
+            found, result = capture(_original(module), module, args, kwargs)
+            plan = make_plan(found, type(module).__name__, self.options)
+            guard = found.guard
+            self.last = plan
+            self.reason = "" if plan.runs else _reasons(plan)
+        except (NotCapturedError, _core.SegueError) as reason:
+            self.reason = str(reason)
+            result = getattr(reason, "result", result)
+        except Exception as error:
+            # Perhaps forward() refuses these arguments; the original says it in its own words.
+            self.reason = f"forward() raised {type(error).__name__} while it was captured: {error}"
+            plan = None
+        if plan is None or not plan.runs:
+            guard = ModuleState(module).guard
+        arguments = tuple(
+            (True, layout_of(x)) if isinstance(x, Tensor) else (False, x) for x in flat
+        )
+        self.calls.add(_entry(names, arguments, guard, plan, self.gradient))
+        self._captures += 1
+        self._spent += time.monotonic() - began
+        if self.reason:
+            self._complain(module)
+        return result
+
+    def _may_capture(self) -> bool:
+        """Bounds what is lost on a module whose state never stays the same."""
+        allowed = CAPTURE_SHARE * (time.monotonic() - self._began)
+        return self._captures < CAPTURES_FREE or self._spent < allowed
+
+    def _complain(self, module: nn.Module) -> None:
+        message = f"{base_of(module).__name__} runs through PyTorch: {self.reason}"
+        if self.fallback == "error":
+            raise _core.NotApplicable(message)
+        if self.fallback == "warn" and not self._warned:
+            self._warned = True
+            warnings.warn(message, SegueWarning, stacklevel=6)
+
+    # ---- gradients -----------------------------------------------------------------------------
+
+    def gradient(
+        self, entry: _core.Entry, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        """A call while gradients are on and an argument or parameter needs one."""
+        tensors = [x for x in (*args, *kwargs.values()) if isinstance(x, Tensor)]
+        held = [x for x in entry.tensors if isinstance(x, Tensor)]
+        every = [*tensors, *held]
+        if any(x.is_inference() for x in every) or not all(x.is_leaf for x in held):
+            return _core.ORIGINAL
+        key = (id(entry), *(x.requires_grad for x in every))
+        differentiable = self._differentiable.get(key)
+        if differentiable is None:
+            # Which results need a gradient is eager's to say, once.
+            result = _original(module)(module, *args, **kwargs)
+            leaves = [x for x in pytree.tree_leaves(result) if isinstance(x, Tensor)]
+            self._keep(key, tuple(x.requires_grad for x in leaves))
+            return result
+        if not any(differentiable):
+            with torch.no_grad():
+                return self.calls.run_values(module, args, kwargs)
+        if self._originals_left > 0:
+            self._originals_left -= 1
+            return _core.ORIGINAL
+        return self._recomputed(entry, module, args, kwargs, (tensors, held), differentiable)
+
+    def _keep(self, key: Any, differentiable: tuple[bool, ...]) -> None:
+        self._differentiable[key] = differentiable
+        if len(self._differentiable) > 4 * ENTRIES_MAX:
+            self._differentiable.popitem(last=False)
+
+    def _recomputed(
+        self,
+        entry: _core.Entry,
+        module: nn.Module,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        tensors: tuple[list[Tensor], list[Tensor]],
+        differentiable: tuple[bool, ...],
+    ) -> Any:
+        own, held = tensors
+        spec: Any = None
+
+        def first() -> list[Tensor]:
+            nonlocal spec
+            result = self.calls.run_values(module, args, kwargs)
+            if result is _core.MISS or result is _core.ORIGINAL:
+                result = _original(module)(module, *args, **kwargs)
+            leaves, spec = pytree.tree_flatten(result)
+            return leaves
+
+        def again(*given: Tensor) -> list[Tensor]:
+            if not entry.guard.holds():
+                raise RuntimeError(
+                    f"{base_of(module).__name__} was changed between forward and backward, so its "
+                    "operators cannot be run again; call backward before changing it"
+                )
+            self._originals_left = CALLS_AFTER_BACKWARD
+            values = iter(given)
+            new = [next(values) if isinstance(x, Tensor) else x for x in args]
+            named = {k: next(values) if isinstance(x, Tensor) else x for k, x in kwargs.items()}
+            result = _original(module)(module, *new, **named)
+            return [x for x in pytree.tree_leaves(result) if isinstance(x, Tensor)]
+
+        live = [False] * len(own) + [True] * len(held)
+        constant = [not d for d in differentiable]
+        results = Recompute.apply(again, first, live, constant, *own, *held)
+        return pytree.tree_unflatten(list(results), spec)
+
+
+def _entry(
+    names: tuple[str, ...],
+    arguments: tuple[tuple[bool, Any], ...],
+    guard: _core.Guard,
+    plan: Plan | None,
+    gradient: Any,
+) -> _core.Entry:
+    if plan is None or not plan.runs:
+        return _core.Entry(names, arguments, guard, (), (), (), None, (), None, None, None)
+    return _core.Entry(
+        names,
+        arguments,
+        guard,
+        tuple(plan.tensors),
+        tuple(plan.layouts),
+        tuple(plan.binding),
+        plan.program,
+        tuple(plan.outputs),
+        plan.capture.rebuild,
+        plan.runner,
+        gradient,
+    )
+
+
+def _reasons(plan: Plan) -> str:
+    reasons = dict.fromkeys(step.reason for step in plan.steps if step.reason)
+    return "; ".join(reasons) or "nothing in it is an operator that Segue runs"
