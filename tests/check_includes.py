@@ -17,7 +17,7 @@ STACK = ["base", "target", "ir", "opt", "plan", "gen", "run", "api"]
 # what runs them know the kernels' interface.
 KERNEL_NEEDS = {"src/ir/ops.h", "src/ir/ops.def", "src/ir/constants.h"}
 KERNEL_INTERFACE = "kernels/cpu/kernels.h"
-KERNEL_USERS = {"src/gen/cpu", "src/run/cpu"}
+KERNEL_USERS = {"src/gen/cpu", "src/run", "src/run/cpu"}
 
 # Folders of programs over the library; nothing in src/ or kernels/ includes them. sgc, the Python
 # extension and the examples see what a user sees, the public header; tests and benchmarks may look
