@@ -8,7 +8,8 @@
  * A *tile* is a row-major block in scratch memory, [rows][cols] of the compute type: rows are
  * channels, columns are pixels. Tile rows start on 64-byte boundaries and their column count is
  * padded to a multiple of the vector length, so tile kernels have no scalar remainder; what stands
- * in padding columns is meaningless but initialised. Strides are in elements unless said otherwise. */
+ * in padding columns is meaningless but initialised. Strides are in elements unless said otherwise.
+ */
 #ifndef SEGUE_KERNELS_CPU_KERNELS_H
 #define SEGUE_KERNELS_CPU_KERNELS_H
 
@@ -28,8 +29,9 @@ typedef enum sg_element {
 /* Upper bound over every instruction set, for arrays on the stack and for padding. */
 enum { SG_VECTOR_BYTES_MAX = 64, SG_TILE_SOURCES_MAX = 3, SG_TILE_ATTRIBUTES_MAX = 4 };
 
-/* One operand of a tile op. Row r begins at data + r * row_stride; a splat operand repeats the first
- * element of each row over all columns (row_stride 0 and splat: one scalar for the whole tile). */
+/* One operand of a tile op. Row r begins at data + r * row_stride; a splat operand repeats the
+ * first element of each row over all columns (row_stride 0 and splat: one scalar for the whole
+ * tile). */
 typedef struct sg_tile_source {
     const void *data;
     int64_t row_stride;
@@ -51,19 +53,20 @@ typedef enum sg_reduction {
     SG_REDUCTION_COUNT
 } sg_reduction;
 
-/* A run of valid columns in a tile row. Flattened pixel tiles contain columns past the image's edge;
- * the segments name the ones that exist. */
+/* A run of valid columns in a tile row. Flattened pixel tiles contain columns past the image's
+ * edge; the segments name the ones that exist. */
 typedef struct sg_segment {
     int64_t start, length;
 } sg_segment;
 
 /* dst[c] = reduction over rows of src[r][c], c < cols (a multiple of the vector length), rows >= 1.
- * Sums carry a compensation (Neumaier 1974), so their error does not grow with rows. */
+ * Float sums and products are taken in double and rounded once, sums of doubles with compensation
+ * (Neumaier 1974): their error does not grow with rows. */
 typedef void (*sg_reduce_rows)(int64_t rows, int64_t cols, void *dst, const void *src,
                                int64_t src_row_stride);
 
 /* dst[r] = reduction over the columns in the segments of src[r][.], at least one column in all.
- * Float sums are taken in double. */
+ * Sums and products are taken as by sg_reduce_rows. */
 typedef void (*sg_reduce_columns)(int64_t rows, void *dst, const void *src, int64_t src_row_stride,
                                   int segment_count, const sg_segment *segments);
 
@@ -74,11 +77,13 @@ typedef void (*sg_accumulate_sum)(int64_t rows, int64_t cols, void *acc, void *c
 
 /* One call of the contraction micro-kernel: a block of MR channels by NR vectors of pixels.
  *
- *   tile[m][j] (+)= sum over k of weights[k * MR + m] * slab[offset[k] + j],  j < NR * vector length
+ *   tile[m][j] (+)= sum over k of weights[k * MR + m] * slab[offset[k] + j],  j < NR * vector
+ * length
  *
  * The sum over this call's k runs in registers from zero; it is then added to what the tile holds
- * (accumulate) or to bias[m] (bias given, not accumulate) or stored as it is. Calling it on chunks of
- * k keeps the rounding error that of a blocked sum (Higham, Accuracy and Stability, section 4.2). */
+ * (accumulate) or to bias[m] (bias given, not accumulate) or stored as it is. Calling it on chunks
+ * of k keeps the rounding error that of a blocked sum (Higham, Accuracy and Stability,
+ * section 4.2). */
 typedef struct sg_contract_args {
     int64_t k;               /* products per output */
     const void *slab;        /* first pixel of the block for tap offset 0; any alignment */
@@ -94,8 +99,8 @@ typedef void (*sg_contract)(const sg_contract_args *args);
 /* Register blocks the instruction set offers, widest channel block first. */
 enum { SG_CONTRACT_BLOCKS_MAX = 4, SG_CONTRACT_VECTORS_MAX = 16 };
 typedef struct sg_contract_block {
-    int channels;                                     /* MR */
-    int vectors_max;                                  /* largest NR */
+    int channels;                                      /* MR */
+    int vectors_max;                                   /* largest NR */
     sg_contract contract[SG_CONTRACT_VECTORS_MAX + 1]; /* [NR], NR = 1..vectors_max */
 } sg_contract_block;
 
