@@ -17,7 +17,8 @@ from typing import Any
 import torch
 
 from . import _core
-from .capture import Capture, Node, Ref
+from .capture import Capture
+from .trace import Node, Ref
 
 DTYPES = {
     torch.bool: "bool",
@@ -170,7 +171,8 @@ class _Writer:
                 del self.lines[start:]
                 continue
             name = self._name(result, rule.row["name"])
-            self.lines.append(f"  %{name} = {statement}")
+            # The declared type is checked against the library's own inference.
+            self.lines.append(f"  %{name} = {statement} : {self._type(result)}")
             return True
         return False
 

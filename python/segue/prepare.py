@@ -15,10 +15,11 @@ from torch.autograd import forward_ad
 from torch.utils import _pytree as pytree
 
 from . import _core
-from .capture import NotCapturedError, capture, layout_of
+from .capture import capture
 from .gradients import Recompute
 from .runtime import Options, Plan, make_plan
 from .state import ModuleState
+from .trace import NotCapturedError, layout_of
 
 ENTRIES_MAX = 16
 # Captures that are free; beyond these they may take this share of the time since the first.

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from . import _core
-from .capture import Capture, Layout, Node, NotCapturedError, Ref, layout_of
+from .capture import Capture
 from .lower import DTYPES, Lowered, lower
+from .trace import Layout, Node, NotCapturedError, Ref, layout_of
 
 CoreLayout = tuple[str, tuple[int, ...], tuple[int, ...]]
 
@@ -193,7 +194,8 @@ class Step(Protocol):
 class HostStep:
     """Operators that PyTorch runs, one after the other."""
 
-    def __init__(self, nodes: list[Node], instead: dict[int, int]) -> None:
+    def __init__(self, capture: Capture, nodes: list[Node], instead: dict[int, int]) -> None:
+        self._capture = capture
         self._calls = [(n, [_getter(a, instead) for a in n.args], dict(n.kwargs)) for n in nodes]
         self._keyed = [
             {k: _getter(a, instead) for k, a in n.kwargs.items() if _has_ref(a)} for n in nodes
@@ -210,10 +212,21 @@ class HostStep:
             if keyed:
                 kwargs = {**kwargs, **{k: get(values) for k, get in keyed.items()}}
             out = node.target(*[get(values) for get in getters], **kwargs)
+            target = node.results[0]
+            if node.in_place and target is not None:
+                out = _lying_as(out, self._capture.values[target].layout)
             results = (out,) if node.single else out
             values.update(
                 (i, x) for i, x in zip(node.results, results, strict=True) if i is not None
             )
+
+
+def _lying_as(tensor: Tensor, layout: Layout) -> Tensor:
+    """The values of tensor in the dtype and strides of layout."""
+    if layout_of(tensor) == layout:
+        return tensor
+    shape, stride, dtype = layout
+    return torch.empty_strided(shape, stride, dtype=dtype).copy_(tensor)
 
 
 class RegionStep:
@@ -294,7 +307,7 @@ def _make_step(
     inputs = [by_name[name] for name in input_names]
     outputs = [by_name[name] for name in output_names]
     nodes = _slice(capture, inputs, outputs)
-    host = HostStep(nodes, {})
+    host = HostStep(capture, nodes, {})
     names = [n.target._schema.name.split("::")[-1] for n in nodes]
     program = programs.get(
         region,
@@ -312,7 +325,7 @@ def _host_step(
     plan: Plan, tag: int, input_names: tuple[str, ...], by_name: dict[str, int]
 ) -> tuple[Step, StepReport]:
     if tag < 0:  # takes one result of several, which are there already
-        return HostStep([], {}), StepReport([], None, "")
+        return HostStep(plan.capture, [], {}), StepReport([], None, "")
     node = plan.capture.nodes[tag]
     operands = plan.lowered.operands[tag]
     if len(operands) != len(input_names):
@@ -322,7 +335,7 @@ def _host_step(
         v: by_name[name] for v, name in zip(operands, input_names, strict=True) if name in by_name
     }
     report = StepReport([str(node.target)], None, "no operator of Segue's table")
-    return HostStep([node], instead), report
+    return HostStep(plan.capture, [node], instead), report
 
 
 def _slice(capture: Capture, inputs: list[int], outputs: list[int]) -> list[Node]:

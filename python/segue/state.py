@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn.modules import module as nn_module
 
@@ -88,9 +89,9 @@ class ModuleState:
                 container.update(contents)
         return True
 
-    def versions(self) -> list[int]:
-        """Counts of in-place changes, one for each tensor."""
-        return [-1 if x.is_inference() else x._version for x in self._objects.values()]
+    def objects(self) -> list[Tensor]:
+        """Every plain tensor found."""
+        return [x for x in self._objects.values() if x.layout == torch.strided]
 
 
 def _join(path: str, key: Any) -> str:
