@@ -20,7 +20,7 @@ system_path := $(PATH)
 export PATH := $(CURDIR)/$(bin):$(PATH)
 
 library_files := $(shell find include src kernels cmake tools CMakeLists.txt)
-package_files := $(shell find python -not -path '*/__pycache__*') pyproject.toml LICENSE
+package_files := $(shell find python examples -not -path '*/__pycache__*') pyproject.toml LICENSE
 test_files := $(shell find tests/c bench/) # bench/, for bench is a target
 c_files := $(shell find include src kernels python tools tests/c bench/ examples -name '*.[ch]')
 
