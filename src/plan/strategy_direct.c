@@ -79,14 +79,14 @@ static int64_t box_run(const sg_problem *problem, const sg_target *target,
     return round_up(pixels, target->lanes);
 }
 
-/* Input channels whose slab window and weights share half of the first-level cache. */
+/* Input channels whose slab window and weights share most of the first-level cache. */
 static int64_t fit_chunk(const sg_problem *problem, const sg_target *target, int64_t run) {
     const sg_convolution *convolution = &problem->convolution;
     int64_t channels = convolution->in_channels / convolution->groups;
     int64_t taps = convolution->kernel[0] * convolution->kernel[1] * convolution->kernel[2];
     int64_t rows = convolution->kernel[0] * convolution->kernel[1];
     int64_t per_channel = rows * (run + target->lanes) + taps * target->block_channels;
-    int64_t budget = target->cpu->l1_bytes / 2 / sg_dtype_size(problem->compute);
+    int64_t budget = target->cpu->l1_bytes * 3 / 4 / sg_dtype_size(problem->compute);
     int64_t chunk = budget / per_channel;
 
     int64_t accurate = ACCURATE_PRODUCTS / taps;

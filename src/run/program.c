@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "run/cpu/execute.h"
+#include "run/cpu/pages.h"
 #include "target/cpu.h"
 
 void sg_program_destroy(sg_program *program) {
@@ -102,6 +103,8 @@ sg_status sg_program_run(const sg_program *program, const void *const *inputs, v
         places[given + i] = malloc((size_t)sg_layout_span(&program->intermediates[i]) + 1);
         status = places[given + i] ? SG_OK : SG_OUT_OF_MEMORY;
     }
+    for (int i = program->input_count; i < total && status == SG_OK; i++)
+        sg_advise_large_pages(places[i], (size_t)sg_layout_span(layout_at(program, i)));
     for (int i = 0; i < program->step_count && status == SG_OK; i++)
         status = run_step(program, &program->steps[i], team, places);
     for (int i = given; i < total && places; i++)

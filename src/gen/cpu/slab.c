@@ -24,6 +24,8 @@ sg_element sg_element_of(sg_dtype dtype) {
     }
 }
 
+enum { LINE = 16 }; /* elements; one cache line of float, two of double */
+
 /* Index of the phase that holds residue, adding it when it is new. */
 static int64_t phase_index(sg_slab *slab, int axis, int64_t residue) {
     for (int64_t i = 0; i < slab->phase_count[axis]; i++) {
@@ -56,6 +58,9 @@ static bool measure(const sg_convolution *convolution, const sg_cpu_plan *plan, 
     slab->pitch[1] = slab->extent[2];
     slab->pitch[0] = slab->extent[2] * slab->extent[1];
     slab->phase_size = slab->pitch[0] * slab->extent[0];
+    /* An odd number of cache lines from channel to channel: one run's window of every channel then
+     * falls on other sets of the first-level cache. */
+    slab->channel_size = sg_round_up(slab->channel_size, LINE) | LINE;
     /* The last run of the last channel reads on past the end. */
     slab->size = slab->channel_size * convolution->in_channels + plan->run;
     return true;
