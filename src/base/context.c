@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-sg_status sg_fail(sg_context *context, sg_status status, const char *format, ...) {
+void sg_note(sg_context *context, const char *format, ...) {
     /* Written aside first: an argument may be the old message itself. */
     char message[sizeof context->message];
     va_list arguments;
@@ -14,11 +14,6 @@ sg_status sg_fail(sg_context *context, sg_status status, const char *format, ...
     vsnprintf(message, sizeof message, format, arguments);
     va_end(arguments);
     memcpy(context->message, message, sizeof message);
-    return status;
-}
-
-sg_status sg_fail_memory(sg_context *context) {
-    return sg_fail(context, SG_OUT_OF_MEMORY, "out of memory");
 }
 
 int sg_debug(char letter) {

@@ -1,7 +1,7 @@
 /* Inference: pointwise operators, and what all kinds share. */
 #include "ir/infer.h"
 
-#include <math.h>
+#include <assert.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -143,6 +143,7 @@ static sg_status expect_bool(const sg_call *call, int index) {
 /* ATen fills in the dtype of self with one number. */
 static sg_status masked_dtype(const sg_call *call, sg_type *type) {
     const sg_type *self = call->operands[0], *value = call->operands[2];
+    assert(self && value);
     sg_status status = expect_bool(call, 1);
     if (status)
         return status;
@@ -191,11 +192,15 @@ static sg_status result_dtype(const sg_call *call, sg_type *type) {
 }
 
 sg_status sg_infer_pointwise(sg_call *call, sg_type *type) {
+    assert(call->count > 0);
+    for (int i = 0; i < call->count; i++)
+        assert(call->operands[i]); /* only a bias may be left out */
     sg_status status = result_dtype(call, type);
     if (status)
         return status;
     /* Arithmetic among Python scalars gives a Python scalar. */
     bool weak = call->info->result == SG_RESULT_SAME && call->op != SG_OP_cast;
+    assert(call->operands[0]);
     sg_type joined = *call->operands[0];
     for (int i = 0; i < call->count; i++) {
         weak = weak && call->operands[i]->weak;

@@ -155,6 +155,7 @@ static sg_status parse_nested(parser *p, sg_dim *dim) {
 }
 
 static sg_status parse_factor(parser *p, sg_dim *dim) {
+    *dim = SG_DIM_INVALID;
     if (p->depth == DEPTH_MAX)
         return fail_at(p, &p->lexer.token, "the size is nested deeper than %d levels", DEPTH_MAX);
     p->depth++;
@@ -174,7 +175,7 @@ static sg_status parse_product(parser *p, sg_dim *dim) {
     sg_status status = parse_factor(p, dim);
     while (!status && (at_mark(p, '*') || at_mark(p, '/'))) {
         sg_token sign = p->lexer.token;
-        sg_dim right;
+        sg_dim right = SG_DIM_INVALID;
         sg_lexer_next(&p->lexer);
         status = parse_factor(p, &right);
         if (status)
@@ -191,7 +192,7 @@ static sg_status parse_sum(parser *p, sg_dim *dim) {
     sg_status status = parse_product(p, dim);
     while (!status && (at_mark(p, '+') || at_mark(p, '-'))) {
         bool plus = at_mark(p, '+');
-        sg_dim right;
+        sg_dim right = SG_DIM_INVALID;
         sg_lexer_next(&p->lexer);
         status = parse_product(p, &right);
         if (!status)
@@ -247,7 +248,7 @@ static sg_status parse_type(parser *p, sg_type *type) {
 
 static sg_status parse_whole(parser *p, double *number) {
     sg_token start = p->lexer.token;
-    int64_t value;
+    int64_t value = 0;
     bool negative = take_mark(p, '-');
     sg_status status = parse_integer(p, &value);
     if (!status && value > INT64_C(1) << 53)
@@ -406,7 +407,7 @@ static sg_status append(parser *p, sg_op op, const char *name, const sg_attribut
 /* %name = op operands {attributes} : type */
 static sg_status parse_definition(parser *p, sg_value *value) {
     sg_token name = p->lexer.token, place_of_op;
-    sg_op op;
+    sg_op op = SG_OP_COUNT;
     sg_type type;
     sg_attribute attributes[SG_ATTRIBUTES_MAX] = {0};
     sg_lexer_next(&p->lexer);

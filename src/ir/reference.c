@@ -167,14 +167,14 @@ double sg_round_to(sg_dtype dtype, double value) {
     }
 }
 
-sg_walk sg_walk_over(const sg_type *type) {
-    sg_walk walk = {.rank = type->rank};
+sg_index_walk sg_index_walk_over(const sg_type *type) {
+    sg_index_walk walk = {.rank = type->rank};
     for (int i = 0; i < type->rank; i++)
         walk.size[i] = type->size[i];
     return walk;
 }
 
-int sg_walk_follow(sg_walk *walk, const sg_type *type) {
+int sg_index_walk_follow(sg_index_walk *walk, const sg_type *type) {
     int position = walk->positions++;
     int64_t stride = 1;
     for (int i = 1; i <= type->rank; i++) {
@@ -185,7 +185,7 @@ int sg_walk_follow(sg_walk *walk, const sg_type *type) {
     return position;
 }
 
-bool sg_walk_next(sg_walk *walk) {
+bool sg_index_walk_next(sg_index_walk *walk) {
     for (int i = walk->rank - 1; i >= 0; i--) {
         for (int j = 0; j < walk->positions; j++)
             walk->at[j] += walk->stride[j][i];

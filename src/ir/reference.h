@@ -27,18 +27,18 @@ int64_t sg_type_elements(const sg_type *type);
 
 /* A walk over all index tuples of some sizes, the last running fastest, with up to four positions
  * that each follow strides of their own. Not to be started where a size is 0. */
-typedef struct sg_walk {
+typedef struct sg_index_walk {
     int rank, positions;
     int64_t size[SG_RANK_MAX], index[SG_RANK_MAX];
     int64_t stride[4][SG_RANK_MAX], at[4];
-} sg_walk;
+} sg_index_walk;
 
 /* Sizes of type; no position yet. */
-sg_walk sg_walk_over(const sg_type *type);
+sg_index_walk sg_index_walk_over(const sg_type *type);
 /* Adds a position in a contiguous tensor that broadcasts to the walk's sizes; returns its number.
  */
-int sg_walk_follow(sg_walk *walk, const sg_type *type);
+int sg_index_walk_follow(sg_index_walk *walk, const sg_type *type);
 /* False at the end. */
-bool sg_walk_next(sg_walk *walk);
+bool sg_index_walk_next(sg_index_walk *walk);
 
 #endif

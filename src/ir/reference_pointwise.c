@@ -1,4 +1,5 @@
 /* Reference: pointwise operators, by the formulas of ops.def, and views. */
+#include <assert.h>
 #include <string.h>
 
 #include "ir/infer.h"
@@ -23,12 +24,12 @@ void sg_reference_pointwise(const sg_evaluation *e) {
     const sg_op_info *info = sg_op_get(e->node->op);
     sg_dtype dtype = sg_promote_all(e->types, e->node->operand_count);
     double p[SG_ATTRIBUTES_MAX] = {0}, weak[SG_OPERANDS_MAX];
-    const double *data[SG_OPERANDS_MAX];
-    sg_walk walk = sg_walk_over(&e->node->type);
+    const double *data[SG_OPERANDS_MAX] = {0};
+    sg_index_walk walk = sg_index_walk_over(&e->node->type);
     for (int i = 0; i < info->attribute_count; i++)
         p[i] = operation_constant(dtype, e->node->attributes[i].number);
     for (int i = 0; i < e->node->operand_count; i++) {
-        sg_walk_follow(&walk, e->types[i]);
+        sg_index_walk_follow(&walk, e->types[i]);
         data[i] = e->operands[i];
         if (e->types[i]->weak && !e->node->type.weak) {
             weak[i] = operation_constant(dtype, *e->operands[i]);
@@ -36,6 +37,7 @@ void sg_reference_pointwise(const sg_evaluation *e) {
         }
     }
     int count = e->node->operand_count;
+    assert(count > 0 && data[0]);
     /* Values are exact here; a cast to the dtype they have must not round them. */
     bool rounds = e->node->op == SG_OP_cast &&
                   (e->types[0]->dtype != e->node->type.dtype || e->types[0]->weak);
@@ -47,7 +49,7 @@ void sg_reference_pointwise(const sg_evaluation *e) {
         double b = count > 1 ? data[1][walk.at[1]] : 0, c = count > 2 ? data[2][walk.at[2]] : 0;
         double value = reference(a, b, c, p);
         *result++ = rounds ? sg_round_to(e->node->type.dtype, value) : value;
-    } while (sg_walk_next(&walk));
+    } while (sg_index_walk_next(&walk));
 }
 
 /* permute and transpose walk the operand in the order of the result; the others keep the order. */
@@ -59,9 +61,9 @@ void sg_reference_view(const sg_evaluation *e) {
                sizeof *e->result * (size_t)sg_type_elements(&e->node->type));
         return;
     }
-    sg_walk operand = sg_walk_over(e->types[0]);
-    sg_walk walk = sg_walk_over(&e->node->type);
-    sg_walk_follow(&operand, e->types[0]);
+    sg_index_walk operand = sg_index_walk_over(e->types[0]);
+    sg_index_walk walk = sg_index_walk_over(&e->node->type);
+    sg_index_walk_follow(&operand, e->types[0]);
     memcpy(stride, operand.stride[0], sizeof stride);
     walk.positions = 1;
     for (int i = 0; i < rank; i++) {
@@ -79,5 +81,5 @@ void sg_reference_view(const sg_evaluation *e) {
     double *result = e->result;
     do
         *result++ = e->operands[0][walk.at[0]];
-    while (sg_walk_next(&walk));
+    while (sg_index_walk_next(&walk));
 }

@@ -6,14 +6,14 @@
 
 /* The walk over an operand that also follows the result: position 0 is the element, position 1 what
  * it is reduced into. */
-static sg_walk reduction_walk(const sg_evaluation *e, unsigned axes) {
+static sg_index_walk reduction_walk(const sg_evaluation *e, unsigned axes) {
     sg_type kept = *e->types[0];
     for (int i = 0; i < kept.rank; i++)
         if (axes & 1u << i)
             kept.size[i] = 1;
-    sg_walk walk = sg_walk_over(e->types[0]);
-    sg_walk_follow(&walk, e->types[0]);
-    sg_walk_follow(&walk, &kept);
+    sg_index_walk walk = sg_index_walk_over(e->types[0]);
+    sg_index_walk_follow(&walk, e->types[0]);
+    sg_index_walk_follow(&walk, &kept);
     return walk;
 }
 
@@ -49,9 +49,9 @@ static double joined(sg_op op, double total, double value) {
  * result holds the maxima. Each element of the result walks its part of the operand for itself, so
  * that no second array is needed. */
 static void finish_logsumexp(const sg_evaluation *e, unsigned axes, int64_t count) {
-    sg_walk all = reduction_walk(e, axes);
+    sg_index_walk all = reduction_walk(e, axes);
     sg_type part = *e->types[0];
-    sg_walk start = all; /* over the kept sizes */
+    sg_index_walk start = all; /* over the kept sizes */
     for (int i = 0; i < part.rank; i++) {
         if (axes & 1u << i)
             start.size[i] = 1;
@@ -61,15 +61,15 @@ static void finish_logsumexp(const sg_evaluation *e, unsigned axes, int64_t coun
     int64_t elements = sg_type_elements(&part);
     for (int64_t i = 0; i < count; i++) {
         double sum = 0, shift = isinf(e->result[i]) ? 0 : e->result[i];
-        sg_walk walk = all;
+        sg_index_walk walk = all;
         for (int j = 0; j < part.rank; j++)
             walk.size[j] = part.size[j];
         for (int64_t k = 0; k < elements; k++) {
             sum += exp(e->operands[0][start.at[0] + walk.at[0]] - shift);
-            sg_walk_next(&walk);
+            sg_index_walk_next(&walk);
         }
         e->result[i] = log(sum) + shift;
-        sg_walk_next(&start);
+        sg_index_walk_next(&start);
     }
 }
 
@@ -79,12 +79,12 @@ void sg_reference_reduction(const sg_evaluation *e) {
     int64_t count = sg_type_elements(&e->node->type);
     for (int64_t i = 0; i < count; i++)
         e->result[i] = initial(op);
-    sg_walk walk = reduction_walk(e, axes);
+    sg_index_walk walk = reduction_walk(e, axes);
     if (sg_type_elements(e->types[0]))
         do {
             double *total = &e->result[walk.at[1]];
             *total = joined(op, *total, e->operands[0][walk.at[0]]);
-        } while (sg_walk_next(&walk));
+        } while (sg_index_walk_next(&walk));
     double reduced = 1;
     for (int i = 0; i < e->types[0]->rank; i++)
         if (axes & 1u << i)

@@ -45,7 +45,7 @@ static sg_outcome to_reshape(sg_rewrite *rewrite, sg_draft *draft) {
 
 /* Which axis of the operand each axis of the result is. */
 static void order_of(sg_op op, const sg_attribute *attributes, int rank, int *order) {
-    int a, b;
+    int a = 0, b = 0;
     for (int i = 0; i < rank; i++) {
         order[i] = i;
         if (op == SG_OP_permute)
@@ -74,7 +74,7 @@ static bool moves_nothing(const int *order, const sg_type *operand) {
 
 static sg_outcome to_permute(sg_rewrite *rewrite, sg_draft *draft) {
     const sg_node *inner = sg_draft_operand(rewrite, draft, 0);
-    int rank = draft->type->rank, order[SG_RANK_MAX], before[SG_RANK_MAX];
+    int rank = draft->type->rank, order[SG_RANK_MAX] = {0}, before[SG_RANK_MAX];
     bool twice = inner->op == SG_OP_permute || inner->op == SG_OP_transpose;
     sg_value source = twice ? inner->operands[0] : draft->operands[0];
     sg_dim items[SG_RANK_MAX];

@@ -185,7 +185,7 @@ static sg_status restore_copies(const sg_graph *original, sg_graph *graph) {
 }
 
 sg_status sg_simplify(const sg_graph *graph, sg_graph **simplified) {
-    sg_graph *current;
+    sg_graph *current = NULL;
     sg_status status = drop_dead(graph, &current);
     int changes = 1;
     for (int round = 0; round < ROUNDS_MAX && changes && !status; round++) {
