@@ -57,6 +57,7 @@ def examine_point(point: contract.Point, subject: contract.Subject) -> Finding:
     """Runs one point. Whatever it raises, other than for a useless file, breaks it."""
     start = time.perf_counter()
     torch.manual_seed(0)
+    subject.forget_pair()
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         try:

@@ -84,7 +84,7 @@ def parser() -> argparse.ArgumentParser:
 
     demo = commands.add_parser("demo", help="time four example models on this machine")
     demo.add_argument(
-        "--seconds", type=_seconds, default=60.0, help="length of all timing (default 60)"
+        "--seconds", type=_seconds, default=40.0, help="length of all timing (default 40)"
     )
     demo.set_defaults(command=_demo)
 

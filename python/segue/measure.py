@@ -5,13 +5,13 @@ from __future__ import annotations
 import copy
 import json
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +19,19 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+import segue
+
 from .accuracy import nbytes, tensors
+from .lower import DTYPES
 from .machine import Ceilings
 from .modelfile import with_batch
+from .state import RUNTIME
+from .timing import Run, Spread, interleave
 
 PACKAGE = Path(__file__).resolve().parent
 PROBE_SECONDS = 600
-HOST_CALLS = 200
-SMALLEST_SIDES = range(1, 17)
+HOST_SECONDS = 0.5
+SMALL_SIDES = (*range(1, 17), 20, 24, 32, 48, 64)
 
 
 class ProbeError(Exception):
@@ -133,31 +138,81 @@ def floor_ms(module: nn.Module, inputs: Sequence[Any], result: Any, best: Ceilin
     return best.floor_seconds(*work(module, inputs, result)) * 1e3
 
 
-def smallest_inputs(module: nn.Module, inputs: Sequence[Any]) -> list[Any] | None:
-    """One element of the batch, cut to the smallest image that the module accepts."""
+def small_inputs(module: nn.Module, inputs: Sequence[Any]) -> Iterator[list[Any]]:
+    """One element of the batch, cut to the images that the module accepts, smallest first."""
     single = with_batch(list(inputs), 1)
-    for side in SMALLEST_SIDES:
+    for side in SMALL_SIDES:
         small = [_cut(x, side) for x in single]
         try:
             with torch.no_grad():
                 module(*small)
         except Exception:  # noqa: S112  (too small for this module: try the next)
             continue
-        return small
+        yield small
+
+
+@dataclass(frozen=True)
+class Overhead:
+    """Microseconds of calls on a small input."""
+
+    call: float
+    program: float  # of that call, the fused program by itself; 0 where several parts ran
+    eager: float
+
+    @property
+    def host(self) -> float:
+        """What a call costs beyond its work."""
+        return max(0.0, self.call - self.program)
+
+
+def host_overhead(module: nn.Module, inputs: Sequence[Any]) -> Overhead | None:
+    """Times a call on the smallest input that Segue runs, and its program by itself.
+
+    None when PyTorch runs all of every small input.
+    """
+    for small in small_inputs(module, inputs):
+        if not segue.explain(module, *small).kernels:
+            continue
+        fused = segue.optimize(copy.deepcopy(module), *small, fallback="silent")
+        with torch.no_grad():
+            fused(*small)
+            functions: dict[str, Run] = {
+                "call": partial(fused, *small),
+                "eager": partial(module, *small),
+            }
+            program = _program_of(fused)
+            if program is not None:
+                functions["program"] = _alone(program)
+            rounds = interleave(functions, HOST_SECONDS)
+        micro = {name: Spread.of(sample).median * 1e6 for name, sample in rounds.items()}
+        return Overhead(micro["call"], micro.get("program", 0.0), micro["eager"])
     return None
 
 
-def call_us(forward: Callable[..., Any], inputs: Sequence[Any]) -> float:
-    """Median microseconds of a call."""
-    with torch.no_grad():
-        for _ in range(20):
-            forward(*inputs)
-        sample = []
-        for _ in range(HOST_CALLS):
-            start = time.perf_counter()
-            forward(*inputs)
-            sample.append(time.perf_counter() - start)
-    return statistics.median(sample) * 1e6
+def _program_of(fused: nn.Module) -> Any:
+    """The program that is all of the call a drop-in was made for, if one is."""
+    runtime = fused.__dict__.get(RUNTIME)
+    programs = [entry.program for entry in runtime.calls.entries] if runtime else []
+    return next((program for program in programs if program is not None), None)
+
+
+def _alone(program: Any) -> Run:
+    """Runs a program on memory of its own, laid out as compiled."""
+    dtypes = {name: dtype for dtype, name in DTYPES.items()}
+    inputs, outputs = (
+        [
+            torch.empty_strided(sizes, strides, dtype=dtypes[name]).fill_(1)
+            for name, sizes, strides in s
+        ]
+        for s in (program.inputs, program.outputs)
+    )
+    sources, targets = [x.data_ptr() for x in inputs], [x.data_ptr() for x in outputs]
+    threads = torch.get_num_threads()
+
+    def run(_memory: object = (inputs, outputs)) -> None:
+        program.run(sources, targets, threads)
+
+    return run
 
 
 def _cut(x: Any, side: int) -> Any:

@@ -114,10 +114,20 @@ def test_ceilings_are_plausible() -> None:
 
 
 def test_smallest_inputs() -> None:
-    small = measure.smallest_inputs(nn.Conv2d(2, 4, 3), [torch.rand(8, 2, 30, 40)])
-    assert small is not None
-    assert small[0].shape == (1, 2, 3, 3)
-    assert measure.smallest_inputs(nn.Linear(3, 3), [torch.rand(2, 4)]) is None
+    small = measure.small_inputs(nn.Conv2d(2, 4, 3), [torch.rand(8, 2, 9, 40)])
+    sizes = [tuple(inputs[0].shape) for inputs in small]
+    assert sizes[0] == (1, 2, 3, 3)
+    assert sizes[-1] == (1, 2, 9, 40)
+    assert not list(measure.small_inputs(nn.Linear(3, 3), [torch.rand(2, 4)]))
+
+
+def test_host_overhead() -> None:
+    module = nn.Sequential(nn.Conv2d(2, 8, 3), nn.ReLU(), nn.Tanh()).eval()
+    found = measure.host_overhead(module, [torch.rand(4, 2, 64, 64)])
+    assert found is not None
+    assert 0 < found.program <= found.call
+    assert 0 < found.host < 1000
+    assert measure.host_overhead(nn.Identity(), [torch.rand(4, 2, 64, 64)]) is None
 
 
 HUNGRY = """

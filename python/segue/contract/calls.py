@@ -59,7 +59,8 @@ def not_cached(subject: Subject) -> str:
     for x, y in zip(first, second, strict=True):
         if isinstance(x, Tensor):
             x.copy_(y)
-    wanted, got = call(pair.new, second).result, call(pair.new, first).result
+    got = call(pair.new, first).result
+    wanted = call(pair.new, second).result
     demand(identical(wanted, got), "the same tensor with other values gave the old result")
     return ""
 
