@@ -16,7 +16,8 @@ static void expect_types(const rule *rules, size_t count) {
         sg_graph *graph = graph_of_lines(&context, rules[i].lines);
         CASE("%s", rules[i].lines);
         EXPECT_STR(context.message, "");
-        sg_value y = graph ? sg_graph_find(graph, "y", 1) : -1;
+        REQUIRE(graph != NULL);
+        sg_value y = sg_graph_find(graph, "y", 1);
         if (EXPECT(y >= 0)) {
             EXPECT_STR(sg_type_words(graph, &graph->nodes[y].type).text, rules[i].type);
             EXPECT_EQ_INT(sg_graph_verify(graph), SG_OK);
