@@ -21,6 +21,7 @@ bool sg_arena_failed(const sg_arena *arena);
 /* Frees everything; the arena is empty and usable again. */
 void sg_arena_release(sg_arena *arena);
 
-#define SG_ARENA_NEW(arena, type, count) ((type *)sg_arena_alloc((arena), sizeof(type) * (size_t)(count)))
+#define SG_ARENA_NEW(arena, type, count)                                                           \
+    ((type *)sg_arena_alloc((arena), sizeof(type) * (size_t)(count)))
 
 #endif

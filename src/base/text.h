@@ -1,5 +1,5 @@
-/* Growing text, for printers and JSON. Ends with a terminator at all times; failed is set when memory
- * ran out, and later appends do nothing. */
+/* Growing text, for printers and JSON. Ends with a terminator at all times; failed is set when
+ * memory ran out, and later appends do nothing. */
 #ifndef SEGUE_BASE_TEXT_H
 #define SEGUE_BASE_TEXT_H
 
