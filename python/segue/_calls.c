@@ -8,129 +8,14 @@
  *
  * Everything a tensor is asked, at some 40 ns each: type, is_cpu, shape, stride, dtype, is_neg;
  * then data_ptr. Types are compared exactly, which leaves out subclasses such as fake tensors. */
-#include "_core.h"
+#include "_entry.h"
 
 #include <string.h>
-
-enum { ARGUMENTS_MAX = 16, TENSORS_MAX = 256, OUTPUTS_MAX = 32 };
 
 static PyObject *miss, *original;
 static PyObject *text_shape, *text_stride, *text_dtype, *text_is_cpu, *text_is_neg, *text_data_ptr,
     *text_requires_grad;
-static PyTypeObject *entry_type, *calls_type;
-
-/* ---- entries ------------------------------------------------------------------------------- */
-
-enum {
-    NAMES,     /* tuple: names of the keyword arguments, as they are passed */
-    ARGUMENTS, /* tuple of (True, (shape, stride, dtype)) or (False, value) */
-    GUARD,     /* Guard */
-    TENSORS,   /* tuple: tensors of the module that the program reads */
-    LAYOUTS,   /* tuple: (shape, stride, dtype) of each */
-    BINDING,   /* tuple of int: program input from argument i, or from tensor -1 - i */
-    PROGRAM,   /* Program or None */
-    OUTPUTS,   /* tuple of (arguments, keywords) for torch.empty_strided */
-    REBUILD,   /* None: the one output itself; else called with the list of outputs */
-    RUNNER,    /* called with (arguments, tensors) instead of a program; None: the original runs */
-    GRADIENT,  /* called with (module, args, kwargs) when a result may need a gradient */
-    FIELDS
-};
-
-static const char *const field_names[FIELDS + 1] = {
-    "names",   "arguments", "guard",   "tensors", "layouts",  "binding",
-    "program", "outputs",   "rebuild", "runner",  "gradient", NULL,
-};
-
-typedef struct entry {
-    PyObject_HEAD PyObject *fields[FIELDS];
-    int binding[TENSORS_MAX];
-    int input_count;
-} entry;
-
-static int entry_check(entry *self) {
-    static const int tuples[] = {NAMES, ARGUMENTS, TENSORS, LAYOUTS, BINDING, OUTPUTS};
-    for (size_t i = 0; i < sizeof tuples / sizeof *tuples; i++)
-        if (!PyTuple_Check(self->fields[tuples[i]])) {
-            PyErr_Format(PyExc_TypeError, "%s must be a tuple", field_names[tuples[i]]);
-            return -1;
-        }
-    Py_ssize_t arguments = PyTuple_Size(self->fields[ARGUMENTS]);
-    Py_ssize_t tensors = PyTuple_Size(self->fields[TENSORS]);
-    Py_ssize_t inputs = PyTuple_Size(self->fields[BINDING]);
-    PyObject *program = self->fields[PROGRAM];
-    if (arguments > ARGUMENTS_MAX || tensors > TENSORS_MAX || inputs > TENSORS_MAX ||
-        PyTuple_Size(self->fields[OUTPUTS]) > OUTPUTS_MAX ||
-        PyTuple_Size(self->fields[LAYOUTS]) != tensors ||
-        PyTuple_Size(self->fields[NAMES]) > arguments ||
-        !PyObject_TypeCheck(self->fields[GUARD], sgpy_guard_type) ||
-        (program != Py_None && !PyObject_TypeCheck(program, sgpy_program_type))) {
-        PyErr_SetString(sgpy_error, "an entry's fields do not fit each other");
-        return -1;
-    }
-    self->input_count = (int)inputs;
-    for (int i = 0; i < self->input_count; i++) {
-        long index = PyLong_AsLong(PyTuple_GetItem(self->fields[BINDING], i));
-        if (PyErr_Occurred())
-            return -1;
-        if (index >= arguments || -1 - index >= tensors) {
-            PyErr_SetString(sgpy_error, "an entry's binding points past its tensors");
-            return -1;
-        }
-        self->binding[i] = (int)index;
-    }
-    if (program != Py_None) {
-        const sg_program *handle = ((sgpy_program *)program)->program;
-        if (sg_program_input_count(handle) != inputs ||
-            sg_program_output_count(handle) != PyTuple_Size(self->fields[OUTPUTS])) {
-            PyErr_SetString(sgpy_error, "an entry's program has other inputs or outputs");
-            return -1;
-        }
-    }
-    return 0;
-}
-
-static PyObject *entry_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
-    PyObject *fields[FIELDS];
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OOOOOOOOOOO:Entry", (char **)field_names,
-                                     &fields[0], &fields[1], &fields[2], &fields[3], &fields[4],
-                                     &fields[5], &fields[6], &fields[7], &fields[8], &fields[9],
-                                     &fields[10]))
-        return NULL;
-    entry *self = (entry *)((allocfunc)PyType_GetSlot(type, Py_tp_alloc))(type, 0);
-    if (!self)
-        return NULL;
-    for (int i = 0; i < FIELDS; i++)
-        self->fields[i] = Py_NewRef(fields[i]);
-    if (entry_check(self) < 0)
-        Py_CLEAR(self);
-    return (PyObject *)self;
-}
-
-static int entry_traverse(PyObject *object, visitproc visit, void *arg) {
-    Py_VISIT(Py_TYPE(object));
-    for (int i = 0; i < FIELDS; i++)
-        Py_VISIT(((entry *)object)->fields[i]);
-    return 0;
-}
-
-static int entry_clear(PyObject *object) {
-    for (int i = 0; i < FIELDS; i++)
-        Py_CLEAR(((entry *)object)->fields[i]);
-    return 0;
-}
-
-static void entry_dealloc(PyObject *object) {
-    PyTypeObject *type = Py_TYPE(object);
-    PyObject_GC_UnTrack(object);
-    entry_clear(object);
-    ((freefunc)PyType_GetSlot(type, Py_tp_free))(object);
-    Py_DECREF(type);
-}
-
-static PyObject *entry_field(PyObject *object, void *field) {
-    PyObject *value = ((entry *)object)->fields[(intptr_t)field];
-    return Py_NewRef(value ? value : Py_None);
-}
+static PyTypeObject *calls_type;
 
 /* ---- signatures ---------------------------------------------------------------------------- */
 
@@ -466,7 +351,7 @@ static PyObject *calls_busy(PyObject *object, PyObject *unused) {
 
 static PyObject *calls_add(PyObject *object, PyObject *added) {
     calls *self = (calls *)object;
-    if (!PyObject_TypeCheck(added, entry_type)) {
+    if (!PyObject_TypeCheck(added, sgpy_entry_type)) {
         PyErr_SetString(PyExc_TypeError, "add takes an Entry");
         return NULL;
     }
@@ -542,28 +427,6 @@ static void calls_dealloc(PyObject *object) {
 
 /* ---- types --------------------------------------------------------------------------------- */
 
-static PyGetSetDef entry_getters[] = {
-    {"guard", entry_field, NULL, NULL, (void *)GUARD},
-    {"tensors", entry_field, NULL, NULL, (void *)TENSORS},
-    {"program", entry_field, NULL, NULL, (void *)PROGRAM},
-    {"runner", entry_field, NULL, NULL, (void *)RUNNER},
-    {"arguments", entry_field, NULL, NULL, (void *)ARGUMENTS},
-    {"names", entry_field, NULL, NULL, (void *)NAMES},
-    {NULL, NULL, NULL, NULL, NULL},
-};
-
-static PyType_Slot entry_slots[] = {
-    {Py_tp_doc,
-     "Entry(names, arguments, guard, tensors, layouts, binding, program, outputs, rebuild, "
-     "runner, gradient): what was prepared for one signature."},
-    {Py_tp_new, entry_new},
-    {Py_tp_dealloc, entry_dealloc},
-    {Py_tp_traverse, entry_traverse},
-    {Py_tp_clear, entry_clear},
-    {Py_tp_getset, entry_getters},
-    {0, NULL},
-};
-
 static PyMethodDef calls_methods[] = {
     {"run", calls_run, METH_VARARGS,
      "run(module, args, kwargs): the result of a call, or MISS, or ORIGINAL."},
@@ -590,8 +453,6 @@ static PyType_Slot calls_slots[] = {
     {0, NULL},
 };
 
-static PyType_Spec entry_spec = {"segue._core.Entry", sizeof(entry), 0,
-                                 Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC, entry_slots};
 static PyType_Spec calls_spec = {"segue._core.Calls", sizeof(calls), 0,
                                  Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC, calls_slots};
 
@@ -611,7 +472,6 @@ int sgpy_add_calls(PyObject *module) {
     if (PyErr_Occurred() || add_sentinel(module, "MISS", &miss) < 0 ||
         add_sentinel(module, "ORIGINAL", &original) < 0)
         return -1;
-    entry_type = sgpy_add_type(module, &entry_spec, "Entry");
-    calls_type = entry_type ? sgpy_add_type(module, &calls_spec, "Calls") : NULL;
+    calls_type = sgpy_add_type(module, &calls_spec, "Calls");
     return calls_type ? 0 : -1;
 }

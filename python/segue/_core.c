@@ -248,7 +248,7 @@ PyMODINIT_FUNC PyInit__core(void) {
                   sgpy_error) < 0 ||
         PyModule_AddStringConstant(module, "version", sg_version()) < 0 ||
         sgpy_add_graph(module) < 0 || sgpy_add_program(module) < 0 || sgpy_add_guard(module) < 0 ||
-        sgpy_add_calls(module) < 0) {
+        sgpy_add_entry(module) < 0 || sgpy_add_calls(module) < 0) {
         Py_DECREF(module);
         return NULL;
     }

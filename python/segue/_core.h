@@ -41,6 +41,7 @@ PyObject *sgpy_take_string(char *text);
 /* Each makes its types and adds them to the module; -1 with an exception set. */
 int sgpy_add_graph(PyObject *module);
 int sgpy_add_program(PyObject *module);
+int sgpy_add_entry(PyObject *module);
 int sgpy_add_calls(PyObject *module);
 int sgpy_add_guard(PyObject *module);
 

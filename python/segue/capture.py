@@ -73,6 +73,10 @@ def capture(
         except NotCapturedError as reason:
             reason.result = real  # forward() need not run again
             raise
+        except Exception as error:
+            stopped = NotCapturedError(f"forward() raised {error!r} on tensors without data")
+            stopped.result = real
+            raise stopped from error
 
 
 def _trace(

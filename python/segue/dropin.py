@@ -51,8 +51,7 @@ def optimize(
     made = make_dropin(module, Options(), fallback)
     if made is not module and (example_inputs or example_kwargs):
         runtime: Runtime = made.__dict__[RUNTIME]
-        if not runtime.calls.busy():
-            runtime.prepare(made, example_inputs, example_kwargs)
+        runtime.prepare_for(made, example_inputs, example_kwargs)
     return made
 
 

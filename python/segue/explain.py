@@ -41,9 +41,7 @@ def explain(module: nn.Module, *example_inputs: Any, **example_kwargs: Any) -> E
     if made is module:
         return _explanation(None, "its class cannot be extended, so that PyTorch runs all of it")
     runtime: Runtime = made.__dict__[RUNTIME]
-    if runtime.calls.busy():
-        return _explanation(None, "a tracing, autocast or transform mode is on")
-    runtime.prepare(made, example_inputs, example_kwargs)
+    runtime.prepare_for(made, example_inputs, example_kwargs)
     return _explanation(runtime.last, runtime.reason)
 
 

@@ -3,7 +3,7 @@
 A program leaves no intermediate values behind, so backward runs the original forward() again,
 with autograd watching, and differentiates that. The result is eager PyTorch's own gradient, to
 any order. Running forward() again costs more than the program saved, so that once a backward has
-come, the next calls that need gradients run the original at once (see `Runtime.gradient`).
+come, calls that need gradients run the original at once (see `Runtime.gradient`).
 """
 
 from __future__ import annotations

@@ -24,8 +24,6 @@ from .trace import NotCapturedError, layout_of
 ENTRIES_MAX = 16
 # Captures that are free; beyond these they may take this share of the time since the first.
 CAPTURES_FREE, CAPTURE_SHARE = 32, 0.02
-# Calls that need gradients and run the original after a backward has come.
-CALLS_AFTER_BACKWARD = 64
 
 
 class SegueWarning(UserWarning):
@@ -101,7 +99,7 @@ class Runtime:
         self._captures = 0
         self._spent = 0.0
         self._began = time.monotonic()
-        self._originals_left = 0
+        self._trains = False  # a backward has come
         self._differentiable: OrderedDict[Any, tuple[bool, ...]] = OrderedDict()
 
     def owns(self, module: nn.Module) -> bool:
@@ -122,17 +120,32 @@ class Runtime:
                 return result
             if not self._may_capture():
                 return _core.ORIGINAL
-            result = self.prepare(module, args, kwargs)
-        if result is _core.ORIGINAL or not torch.is_grad_enabled():
-            return result
-        return self.calls.run(module, args, kwargs)
+            result = self._prepare(module, args, kwargs)
+        # The program's own result, though PyTorch's is there: equal calls give equal bits.
+        again = self.calls.run(module, args, kwargs)
+        if again is not _core.MISS and again is not _core.ORIGINAL:
+            return again
+        return _core.ORIGINAL if torch.is_grad_enabled() else result
 
-    def prepare(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def prepare_for(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Prepares for arguments that no call has brought yet."""
+        with self._lock, torch.no_grad():
+            if self.calls.busy():
+                self.reason = "a tracing, autocast or transform mode is on"
+            elif self.calls.run(module, args, kwargs) is _core.MISS:
+                self._prepare(module, args, kwargs)
+                return
+            else:
+                self.reason = "an argument is no plain CPU tensor, number, string or None"
+            self._complain(module)
+
+    def _prepare(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Adds an entry for these arguments. Returns the original's result, or ORIGINAL."""
         began = time.monotonic()
         names, flat = tuple(kwargs), [*args, *kwargs.values()]
         result: Any = _core.ORIGINAL
         plan: Plan | None = None
+        refused = False
         try:
             found, result = capture(_original(module), module, args, kwargs)
             plan = make_plan(found, type(module).__name__, self.options)
@@ -143,9 +156,9 @@ class Runtime:
             self.reason = str(reason)
             result = getattr(reason, "result", result)
         except Exception as error:
-            # Perhaps forward() refuses these arguments; the original says it in its own words.
-            self.reason = f"forward() raised {type(error).__name__} while it was captured: {error}"
-            plan = None
+            # forward() refuses these arguments; the original will say so in its own words.
+            refused = True
+            self.reason = f"forward() raised {type(error).__name__}: {error}"
         if plan is None or not plan.runs:
             guard = ModuleState(module).guard
         arguments = tuple(
@@ -154,7 +167,7 @@ class Runtime:
         self.calls.add(_entry(names, arguments, guard, plan, self.gradient))
         self._captures += 1
         self._spent += time.monotonic() - began
-        if self.reason:
+        if self.reason and not refused:
             self._complain(module)
         return result
 
@@ -188,13 +201,12 @@ class Runtime:
             # Which results need a gradient is eager's to say, once.
             result = _original(module)(module, *args, **kwargs)
             leaves = [x for x in pytree.tree_leaves(result) if isinstance(x, Tensor)]
-            self._keep(key, tuple(x.requires_grad for x in leaves))
-            return result
+            differentiable = tuple(x.requires_grad for x in leaves)
+            self._keep(key, differentiable)
         if not any(differentiable):
             with torch.no_grad():
                 return self.calls.run_values(module, args, kwargs)
-        if self._originals_left > 0:
-            self._originals_left -= 1
+        if self._trains:
             return _core.ORIGINAL
         return self._recomputed(entry, module, args, kwargs, (tensors, held), differentiable)
 
@@ -229,7 +241,7 @@ class Runtime:
                     f"{base_of(module).__name__} was changed between forward and backward, so its "
                     "operators cannot be run again; call backward before changing it"
                 )
-            self._originals_left = CALLS_AFTER_BACKWARD
+            self._trains = True
             values = iter(given)
             new = [next(values) if isinstance(x, Tensor) else x for x in args]
             named = {k: next(values) if isinstance(x, Tensor) else x for k, x in kwargs.items()}
