@@ -96,7 +96,7 @@ def test_example_through_cmake(example, prefix, tmp_path):
 
 
 def test_sgc_is_installed_and_runs(prefix):
-    assert version() in run(prefix / "bin" / "sgc", "--version")
+    assert version() in run(prefix / "bin" / "sgc", "version")
 
 
 def test_versions_agree(pkg_config):
