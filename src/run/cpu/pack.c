@@ -68,28 +68,44 @@ static void valid_range(int64_t origin, int64_t stride, int64_t residue, int64_t
     *to = *to < *from ? *from : *to;
 }
 
-typedef struct sg_row_copy {
+/* One phase of one channel on its way into the slab. */
+typedef struct sg_phase_copy {
     const sg_cpu_kernel *kernel;
-    const char *source; /* input place of column position 0; may lie outside the input */
+    const char *source; /* input place of position 0; may lie outside the input */
     sg_element type;
-    int64_t step; /* elements between columns */
-    int64_t from, to;
-} sg_row_copy;
+    int64_t step[SG_SPATIAL_MAX];                       /* input elements between positions */
+    int64_t from[SG_SPATIAL_MAX], upto[SG_SPATIAL_MAX]; /* positions that exist */
+    bool solid; /* rows lie behind each other in the input as they do in the slab */
+} sg_phase_copy;
 
-static void copy_row(const sg_row_copy *row, char *to, bool inside) {
-    const sg_cpu_kernel *kernel = row->kernel;
-    size_t bytes = sg_element_bytes(kernel->isa->compute);
-    int64_t width = kernel->slab.extent[2];
-    if (!inside || row->from == row->to) {
-        memset(to, 0, (size_t)width * bytes);
-        return;
-    }
-    memset(to, 0, (size_t)row->from * bytes);
-    kernel->isa->convert_in(row->to - row->from, to + (size_t)row->from * bytes, 1,
-                            row->source +
-                                row->from * row->step * (int64_t)sg_element_bytes(row->type),
-                            row->step, row->type);
-    memset(to + (size_t)row->to * bytes, 0, (size_t)(width - row->to) * bytes);
+static char *zero(const sg_cpu_kernel *kernel, char *to, int64_t count) {
+    size_t size = (size_t)count * sg_element_bytes(kernel->isa->compute);
+    memset(to, 0, size);
+    return to + size;
+}
+
+/* Positions [from, upto) of a row; rows: how many that lie behind each other to take as one. */
+static char *copy_row(const sg_phase_copy *copy, int64_t z, int64_t y, int64_t rows, char *to) {
+    const sg_cpu_kernel *kernel = copy->kernel;
+    int64_t size = (int64_t)sg_element_bytes(copy->type), width = kernel->slab.extent[2];
+    int64_t count = (copy->upto[2] - copy->from[2]) * rows;
+    int64_t place = z * copy->step[0] + y * copy->step[1] + copy->from[2] * copy->step[2];
+    to = zero(kernel, to, copy->from[2]);
+    kernel->isa->convert_in(count, to, 1, copy->source + place * size, copy->step[2], copy->type);
+    to += (size_t)count * sg_element_bytes(kernel->isa->compute);
+    return zero(kernel, to, width - copy->upto[2]);
+}
+
+static char *copy_plane(const sg_phase_copy *copy, int64_t z, char *to) {
+    const sg_slab *slab = &copy->kernel->slab;
+    int64_t rows = slab->extent[1], width = slab->extent[2];
+    if (z < copy->from[0] || z >= copy->upto[0] || copy->from[2] == copy->upto[2])
+        return zero(copy->kernel, to, rows * width);
+    to = zero(copy->kernel, to, copy->from[1] * width);
+    int64_t at_once = copy->solid ? copy->upto[1] - copy->from[1] : 1;
+    for (int64_t y = copy->from[1]; y < copy->upto[1]; y += at_once)
+        to = copy_row(copy, z, y, at_once, to);
+    return zero(copy->kernel, to, (rows - copy->upto[1]) * width);
 }
 
 /* One phase combination of one channel. */
@@ -97,31 +113,22 @@ static void pack_phase(const sg_frame *frame, const char *channel, const int64_t
                        char *to) {
     const sg_cpu_kernel *kernel = frame->kernel;
     const sg_convolution *convolution = &kernel->convolution;
-    const sg_slab *slab = &kernel->slab;
     const sg_operand *input = &convolution->input;
-    size_t bytes = sg_element_bytes(kernel->isa->compute);
-    int64_t from[SG_SPATIAL_MAX], upto[SG_SPATIAL_MAX], base[SG_SPATIAL_MAX];
+    sg_phase_copy copy = {.kernel = kernel, .type = sg_element_of(input->dtype)};
+    int64_t place = 0;
     for (int a = 0; a < SG_SPATIAL_MAX; a++) {
         valid_range(frame->origin[a], convolution->stride[a], residue[a], convolution->padding[a],
-                    convolution->in_size[a], slab->extent[a], &from[a], &upto[a]);
-        base[a] = frame->origin[a] * convolution->stride[a] + residue[a] - convolution->padding[a];
+                    convolution->in_size[a], kernel->slab.extent[a], &copy.from[a], &copy.upto[a]);
+        copy.step[a] = input->stride[SG_ROLE_D + a] * convolution->stride[a];
+        place +=
+            (frame->origin[a] * convolution->stride[a] + residue[a] - convolution->padding[a]) *
+            input->stride[SG_ROLE_D + a];
     }
-    sg_row_copy row = {.kernel = kernel,
-                       .type = sg_element_of(input->dtype),
-                       .step = input->stride[SG_ROLE_W] * convolution->stride[2],
-                       .from = from[2],
-                       .to = upto[2]};
-    int64_t size = (int64_t)sg_element_bytes(row.type);
-    for (int64_t z = 0; z < slab->extent[0]; z++) {
-        for (int64_t y = 0; y < slab->extent[1]; y++) {
-            bool inside = z >= from[0] && z < upto[0] && y >= from[1] && y < upto[1];
-            int64_t place = (base[0] + z * convolution->stride[0]) * input->stride[SG_ROLE_D] +
-                            (base[1] + y * convolution->stride[1]) * input->stride[SG_ROLE_H] +
-                            base[2] * input->stride[SG_ROLE_W];
-            row.source = channel + place * size;
-            copy_row(&row, to + (size_t)(z * slab->pitch[0] + y * slab->pitch[1]) * bytes, inside);
-        }
-    }
+    copy.source = channel + place * (int64_t)sg_element_bytes(copy.type);
+    copy.solid = copy.from[2] == 0 && copy.upto[2] == kernel->slab.extent[2] &&
+                 copy.step[1] == copy.upto[2] * copy.step[2] && copy.from[1] < copy.upto[1];
+    for (int64_t z = 0; z < kernel->slab.extent[0]; z++)
+        to = copy_plane(&copy, z, to);
 }
 
 void sg_pack_slab(sg_frame *frame) {
