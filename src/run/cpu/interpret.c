@@ -87,14 +87,13 @@ static int64_t base_of(const sg_frame *frame, const sg_operand *operand) {
 }
 
 /* Rows that lie behind each other in the tensor as they do in the run are one piece. */
-static int piece_count(const sg_frame *frame, const sg_operand *operand) {
-    bool one = frame->dense && operand->stride[SG_ROLE_H] ==
-                                   sg_run_pitch(frame->kernel) * operand->stride[SG_ROLE_W];
-    return one && frame->segment_count > 0 ? 1 : frame->segment_count;
+static bool in_one_piece(const sg_frame *frame, const sg_operand *operand) {
+    return frame->dense &&
+           operand->stride[SG_ROLE_H] == sg_run_pitch(frame->kernel) * operand->stride[SG_ROLE_W];
 }
 
-static int64_t piece_length(const sg_frame *frame, int count, int piece) {
-    return count == 1 ? frame->run_length : frame->segments[piece].length;
+static int64_t piece_length(const sg_frame *frame, bool one, int piece) {
+    return one ? frame->run_length : frame->segments[piece].length;
 }
 
 static int64_t piece_place(const sg_frame *frame, const sg_operand *operand, int piece) {
@@ -117,11 +116,12 @@ static void load(const sg_frame *frame, const sg_instruction *instruction) {
         kernel->isa->convert_in(count, to, 1, from, operand->stride[SG_ROLE_C], type);
         return;
     }
-    int count = piece_count(frame, operand);
+    bool one = in_one_piece(frame, operand);
+    int count = one ? 1 : frame->segment_count;
     for (int64_t row = 0; row < live_rows(frame, shape); row++) {
         for (int i = 0; i < count; i++) {
             kernel->isa->convert_in(
-                piece_length(frame, count, i), to + (size_t)frame->segments[i].start * bytes, 1,
+                piece_length(frame, one, i), to + (size_t)frame->segments[i].start * bytes, 1,
                 from + piece_place(frame, operand, i) * size, operand->stride[SG_ROLE_W], type);
         }
         to += (size_t)kernel->plan.run * bytes;
@@ -143,11 +143,12 @@ static void store(const sg_frame *frame, const sg_instruction *instruction) {
         kernel->isa->convert_out(count, to, operand->stride[SG_ROLE_C], type, from);
         return;
     }
-    int count = piece_count(frame, operand);
+    bool one = in_one_piece(frame, operand);
+    int count = one ? 1 : frame->segment_count;
     for (int64_t row = 0; row < live_rows(frame, shape); row++) {
         for (int i = 0; i < count; i++) {
             kernel->isa->convert_out(
-                piece_length(frame, count, i), to + piece_place(frame, operand, i) * size,
+                piece_length(frame, one, i), to + piece_place(frame, operand, i) * size,
                 operand->stride[SG_ROLE_W], type, from + (size_t)frame->segments[i].start * bytes);
         }
         from += (size_t)kernel->plan.run * bytes;
