@@ -229,16 +229,29 @@ static int encode_pointwise(sg_encoder *encoder, sg_value value) {
                      attributes);
 }
 
+/* Whether softmax works over the channels, or else over a dimension of size 1. */
+static bool softmax_over_channels(const sg_encoder *encoder, sg_value value) {
+    const sg_region *region = encoder->problem->region;
+    unsigned over = sg_node_axes(encoder->graph, value);
+    for (int dim = 0; dim < sg_graph_node(encoder->graph, value)->type.rank; dim++) {
+        if (over >> dim & 1U && region->members[value].dims[dim].count > 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* exp(x - max) / sum(exp(x - max)), or x - max - log(sum(exp(x - max))): the form PyTorch uses. */
 static int encode_softmax(sg_encoder *encoder, sg_value value) {
     const sg_node *node = sg_graph_node(encoder->graph, value);
     sg_section *section = section_of(encoder, value);
     int x = source(encoder, section, value, 0);
     sg_shape shape = shape_of_member(encoder, value);
-    int largest = reduce_rows(encoder, section, SG_REDUCTION_MAX, x);
+    bool reduces = softmax_over_channels(encoder, value);
+    int largest = reduces ? reduce_rows(encoder, section, SG_REDUCTION_MAX, x) : x;
     int shifted = binary(encoder, section, SG_OP_sub, shape, x, largest);
     int raised = unary(encoder, section, SG_OP_exp, shape, shifted);
-    int sum = reduce_rows(encoder, section, SG_REDUCTION_SUM, raised);
+    int sum = reduces ? reduce_rows(encoder, section, SG_REDUCTION_SUM, raised) : raised;
     if (node->op == SG_OP_softmax) {
         return binary(encoder, section, SG_OP_div, shape, raised, sum);
     }
