@@ -213,6 +213,20 @@ static sg_dim axes_size(const sg_region *region, sg_axes axes) {
     return size;
 }
 
+/* Broadcasting may set a value beside itself turned, [H, 1] beside [H]: an outer product. */
+static bool dims_are_disjoint(sg_region *region, const sg_member *member, const sg_node *node) {
+    unsigned seen = 0;
+    for (int dim = 0; dim < node->type.rank; dim++) {
+        unsigned bits = member->dims[dim].count ? axes_bits(member->dims[dim]) : 0;
+        if (seen & bits) {
+            return refuse(region, "%s %%%s has operands that run along one axis in two dimensions",
+                          sg_op_get(node->op)->name, node->name);
+        }
+        seen |= bits;
+    }
+    return true;
+}
+
 static bool join_pointwise(sg_region *region, sg_value value, sg_member *member) {
     const sg_node *node = sg_graph_node(region->graph, value);
     const char *name = sg_op_get(node->op)->name;
@@ -228,6 +242,11 @@ static bool join_pointwise(sg_region *region, sg_value value, sg_member *member)
                 continue;
             }
             sg_axes mine = region->members[node->operands[i]].dims[place];
+            sg_dim size = sg_graph_node(region->graph, node->operands[i])->type.size[place];
+            if (size == 1 && node->type.size[dim] != 1) {
+                mine.first = mine.count > 1 ? SG_AXIS_COUNT : mine.first;
+                mine.count = 0;
+            }
             if (mine.count && axes.count && !axes_equal(mine, axes)) {
                 return refuse(region,
                               "%s %%%s has operands whose dimension %d runs along "
@@ -255,7 +274,7 @@ static bool join_pointwise(sg_region *region, sg_value value, sg_member *member)
         }
         member->dims[dim] = axes;
     }
-    return true;
+    return dims_are_disjoint(region, member, node);
 }
 
 static bool channel_is(sg_region *region, int axis) {
