@@ -169,15 +169,26 @@ static sg_status drop_dead(const sg_graph *from, sg_graph **live) {
     return status;
 }
 
-/* An output that was computed and has become an input or a constant is a copy of it: the caller
- * gets memory of its own. */
+/* Whether an output before the index-th is the same value here, and another in the original. */
+static bool merged_with_another(const sg_graph *original, const sg_graph *graph, int index) {
+    for (int i = 0; i < index; i++)
+        if (graph->outputs[i] == graph->outputs[index] &&
+            original->outputs[i] != original->outputs[index])
+            return true;
+    return false;
+}
+
+/* An output that was computed and has become an input, a constant or another output is a copy of
+ * it: the caller gets memory of its own. */
 static sg_status restore_copies(const sg_graph *original, sg_graph *graph) {
     sg_status status = SG_OK;
     for (int i = 0; i < graph->output_count && !status; i++) {
         const sg_node *before = &original->nodes[original->outputs[i]];
         const sg_node *now = &graph->nodes[graph->outputs[i]];
-        if ((now->op == SG_OP_input || now->op == SG_OP_constant) && before->op != SG_OP_input &&
-            before->op != SG_OP_constant)
+        bool leaf = now->op == SG_OP_input || now->op == SG_OP_constant;
+        if (before->op == SG_OP_input || before->op == SG_OP_constant)
+            continue;
+        if (leaf || merged_with_another(original, graph, i))
             status = sg_graph_append(graph, SG_OP_identity, before->name, &graph->outputs[i], 1,
                                      NULL, NULL, &graph->outputs[i]);
     }
