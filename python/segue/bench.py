@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 from rich.console import Console
+from rich.progress import Progress
 from rich.table import Table
 from torch import nn
 
@@ -58,10 +59,29 @@ class Contenders:
 Record = dict[str, Any]
 
 
-def measure_model(
-    file: ModelFile, options: Options, best: machine.Ceilings, step: Step
-) -> tuple[Record, list[str]]:
-    """One model's record, as --json writes it, and sentences that belong to it."""
+def measure_all(
+    files: list[tuple[ModelFile, Options]], bar: Progress
+) -> tuple[list[Record], machine.Ceilings]:
+    """The records of several models, and the machine's ceilings, taken before and after each.
+
+    A busy machine measures its ceilings too low, hence the best of all, for all.
+    """
+    best, records = machine.ceilings(), []
+    task = bar.add_task("", total=float(len(files)))
+    for index, (file, options) in enumerate(files):
+
+        def step(what: str, done: float, index: int = index, name: str = file.name) -> None:
+            bar.update(task, completed=index + done, description=f"{name}: {what}")
+
+        records.append(measure_model(file, options, step))
+        best = best.or_better(machine.ceilings())
+    for record in records:
+        record |= floor(record, best)
+    return records, best
+
+
+def measure_model(file: ModelFile, options: Options, step: Step) -> Record:
+    """One model's record, as --json writes it, but for the floor."""
     step("building", 0.0)
     module, inputs = file.build(), file.inputs(options.batch)
     with torch.no_grad():
@@ -76,7 +96,7 @@ def measure_model(
         record = describe_run(file, module, inputs, options)
         record |= fusion(module, inputs)
         record |= correctness(module, contenders.functions["segue"], inputs, expected)
-        floor = measure.floor_ms(module, inputs, expected, best)
+        record["flops"], record["bytes"] = measure.work(module, inputs, expected)
         del expected
         rounds = interleave(
             {name: _call(f, inputs) for name, f in contenders.functions.items()},
@@ -84,13 +104,13 @@ def measure_model(
             options.rounds,
             lambda done: step("timing", 0.25 + 0.35 * done),
         )
-    record |= times(rounds, floor)
+    record |= times(rounds)
     record |= host_overhead(module, inputs)
     del inputs
     if options.processes:
         record |= processes(file, options, "compile" in rounds, contenders.notes, step)
     record["notes"] = contenders.notes
-    return record, contenders.notes
+    return record
 
 
 def describe_run(file: ModelFile, module: nn.Module, inputs: list[Any], options: Options) -> Record:
@@ -179,9 +199,9 @@ def float64_slice(module: nn.Module, inputs: list[Any]) -> list[Any]:
     return with_batch(inputs, min(batch, max(1, int(FLOAT64_FLOPS / max(single, 1.0)))))
 
 
-def times(rounds: Rounds, floor: float) -> Record:
+def times(rounds: Rounds) -> Record:
     """Medians, quartiles and ratios of the rounds, in milliseconds."""
-    record: Record = {"rounds": len(rounds["eager"]), "floor_ms": floor}
+    record: Record = {"rounds": len(rounds["eager"])}
     for name in CONTENDERS:
         spread = Spread.of([s * 1e3 for s in rounds[name]]) if name in rounds else None
         record[f"{name}_ms"] = spread.median if spread else None
@@ -190,8 +210,17 @@ def times(rounds: Rounds, floor: float) -> Record:
         ratio = ratios(rounds, name, "segue") if name in rounds else None
         record[f"speedup_{name}"] = ratio.median if ratio else None
         record[f"speedup_{name}_quartiles"] = [ratio.low, ratio.high] if ratio else None
-    record["floor_fraction"] = floor / record["segue_ms"]
     return record
+
+
+def floor(record: Record, best: machine.Ceilings) -> Record:
+    """Milliseconds below which no program does this work on this machine, and how near Segue is."""
+    least = best.floor_seconds(record["flops"], record["bytes"]) * 1e3
+    return {
+        "floor_ms": least,
+        "floor_fraction": least / record["segue_ms"],
+        "ceilings": asdict(best),
+    }
 
 
 def host_overhead(module: nn.Module, inputs: list[Any]) -> Record:
@@ -264,27 +293,29 @@ def time_table(records: list[Record], title: str = "", brief: bool = False) -> T
 
 
 DETAILS = {
-    "largest\ndifference": "max_abs_diff_eager",
-    "error": "rel_err_fp64",
-    "eager's\nerror": "rel_err_fp64_eager",
-    "peak\nMB": "peak_mb_segue",
-    "eager's\npeak MB": "peak_mb_eager",
-    "cold\ns": "compile_cold_s",
-    "warm\ns": "compile_warm_s",
-    "torch.compile\ncold s": "torch_compile_cold_s",
-    "torch.compile\nwarm s": "torch_compile_warm_s",
-    "eager\ns": "eager_first_s",
-    "host\nus": "host_us",
-    "small\ncall us": "small_call_us",
-    "eager's small\ncall us": "small_call_us_eager",
+    "largest difference from eager": "max_abs_diff_eager",
+    "error against float64": "rel_err_fp64",
+    "eager's error": "rel_err_fp64_eager",
+    "fused kernels": "kernels",
+    "peak MB": "peak_mb_segue",
+    "eager's peak MB": "peak_mb_eager",
+    "first result, cold, s": "compile_cold_s",
+    "first result, warm, s": "compile_warm_s",
+    "torch.compile's, cold, s": "torch_compile_cold_s",
+    "torch.compile's, warm, s": "torch_compile_warm_s",
+    "eager's, s": "eager_first_s",
+    "host us": "host_us",
+    "small call us": "small_call_us",
+    "eager's small call us": "small_call_us_eager",
 }
 
 
 def detail_table(records: list[Record]) -> Table:
-    """Errors, memory, start-up and host overhead; one row a model."""
-    table = report.table("", ["model", *DETAILS])
-    for r in records:
-        table.add_row(r["model"], *(report.number(r.get(name), 2) for name in DETAILS.values()))
+    """Errors, memory, start-up and host overhead; one column a model."""
+    table = report.table("", ["", *(r["model"] for r in records)])
+    for label, name in DETAILS.items():
+        if any(r.get(name) is not None for r in records):
+            table.add_row(label, *(report.number(r.get(name), 2) for r in records))
     return table
 
 
@@ -309,9 +340,8 @@ def legend(best: machine.Ceilings, detailed: bool) -> list[str]:
     Peak: the most memory that the first call at this size holds beyond inputs, parameters and
     outputs (resident high-water mark of a new process, after a call on one batch element).
 
-    Cold, warm: seconds of a new process from the end of `import torch` to the first result, less
-    building the model and its inputs, with an empty cache folder and with the one that run left;
-    eager s is the same without any compiler.
+    First result: seconds of a new process from the end of `import torch`, less building the model
+    and its inputs; cold with an empty cache folder, warm with what the cold run left in it.
     """
     paragraphs = (text.rstrip() + "\n" + (details if detailed else "")).strip().split("\n\n")
     return [" ".join(p.split()) for p in paragraphs]
@@ -326,37 +356,21 @@ def run(args: argparse.Namespace) -> int:
     if args.threads:
         torch.set_num_threads(args.threads)
     options = Options(args.batch, args.seconds, args.repeat, args.device, not args.quick)
-    best = machine.ceilings()
-    records, notes = [], []
     with report.progress_bar() as bar:
-        for index, file in enumerate(files):
-            task = bar.add_task(file.name, total=1.0)
-
-            def step(what: str, done: float, task: Any = task, name: str = file.name) -> None:
-                bar.update(task, completed=done, description=f"{name}: {what}")
-
-            record, said = measure_model(file, options, best, step)
-            records.append({**record, "ceilings": asdict(best)})
-            notes += said
-            bar.update(task, completed=1.0, description=file.name, visible=index + 1 < len(files))
+        records, best = measure_all([(file, options) for file in files], bar)
     if args.json:
         report.write_json(args.json, records)
-    show(report.console(), records, notes, best, options)
+    console = report.console()
+    title = f"{machine.cpu_name()}, {torch.get_num_threads()} threads, PyTorch {torch.__version__}"
+    console.print(time_table(records, title))
+    console.print(detail_table(records))
+    explain(console, records, legend(best, detailed=True))
     return 0 if all(r["correct"] for r in records) else 1
 
 
-def show(
-    console: Console,
-    records: list[Record],
-    notes: list[str],
-    best: machine.Ceilings,
-    options: Options,
-) -> None:
-    """Prints tables, notes and legend."""
-    console.print(f"{machine.cpu_name()}, {torch.get_num_threads()} threads, {options.device}")
-    console.print(time_table(records))
-    console.print(detail_table(records))
-    for line in [*notes, *legend(best, detailed=True)]:
+def explain(console: Console, records: list[Record], lines: list[str]) -> None:
+    """Prints the records' notes and a legend."""
+    for line in [*(note for r in records for note in r["notes"]), *lines]:
         console.print(line, markup=False)
 
 

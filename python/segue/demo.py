@@ -31,25 +31,15 @@ def examples() -> Path:
 def run(args: argparse.Namespace) -> int:
     """The command: measures the four models and prints one table."""
     folder = examples()
-    best = machine.ceilings()
-    records, notes = [], []
+    seconds = args.seconds / len(BATCHES)
+    files = [
+        (load_with_inputs(folder / f"{name}.py"), bench.Options(batch, seconds, processes=False))
+        for name, batch in BATCHES.items()
+    ]
     with report.progress_bar() as bar:
-        task = bar.add_task("demo", total=float(len(BATCHES)))
-        for index, (name, batch) in enumerate(BATCHES.items()):
-
-            def step(what: str, done: float, name: str = name, index: int = index) -> None:
-                bar.update(task, completed=index + done, description=f"{name}: {what}")
-
-            file = load_with_inputs(folder / f"{name}.py")
-            options = bench.Options(
-                batch=batch, seconds=args.seconds / len(BATCHES), processes=False
-            )
-            record, said = bench.measure_model(file, options, best, step)
-            records.append(record)
-            notes += said
+        records, best = bench.measure_all(files, bar)
     console = report.console()
     title = f"{machine.cpu_name()}, {torch.get_num_threads()} threads, PyTorch {torch.__version__}"
     console.print(bench.time_table(records, title, brief=True))
-    for line in [*notes, *bench.legend(best, detailed=False)]:
-        console.print(line, markup=False)
+    bench.explain(console, records, bench.legend(best, detailed=False))
     return 0 if all(r["correct"] for r in records) else 1

@@ -100,7 +100,7 @@ def _library(problems: list[str]) -> dict[str, str]:
     except (ImportError, AttributeError, ValueError) as error:
         problems.append(f"Segue's library could not be loaded: {error}.")
         return {}
-    version = machine.library_version() or "unknown"
+    version = machine.versions()["segue"] or "unknown"
     return {"Segue": version, **{str(k): _plain(v) for k, v in seen.items()}}
 
 

@@ -6,9 +6,9 @@ import contextlib
 import ctypes
 import platform
 import subprocess
+import sys
 import time
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 
 import torch
@@ -29,6 +29,12 @@ class Ceilings:
         """No program can do this work faster: the slower of arithmetic and memory."""
         return max(flops / self.flops, bytes_moved / self.bandwidth)
 
+    def or_better(self, other: Ceilings) -> Ceilings:
+        """The better rate of each kind: a busy machine measures its ceilings too low."""
+        return Ceilings(
+            max(self.flops, other.flops), max(self.bandwidth, other.bandwidth), self.how
+        )
+
 
 def cpu_name() -> str:
     """What the processor calls itself."""
@@ -40,18 +46,10 @@ def cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
-def library_version(package: str = "segue") -> str | None:
-    """The version of an installed package."""
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
-
-
 def versions() -> dict[str, str | None]:
     """What a figure depends on besides the machine."""
     return {
-        "segue": library_version(),
+        "segue": getattr(sys.modules.get("segue"), "__version__", None),
         "torch": torch.__version__,
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.release()}",

@@ -23,7 +23,6 @@ import segue
 
 from .accuracy import nbytes, tensors
 from .lower import DTYPES
-from .machine import Ceilings
 from .modelfile import with_batch
 from .state import RUNTIME
 from .timing import Run, Spread, interleave
@@ -131,11 +130,6 @@ def flops_of(module: nn.Module, inputs: Sequence[Any]) -> float:
 def _on_meta(module: nn.Module, inputs: Sequence[Any]) -> None:
     twin = copy.deepcopy(module).to("meta")
     twin(*(x.to("meta") if isinstance(x, torch.Tensor) else x for x in inputs))
-
-
-def floor_ms(module: nn.Module, inputs: Sequence[Any], result: Any, best: Ceilings) -> float:
-    """Milliseconds below which no program can do this work on this machine."""
-    return best.floor_seconds(*work(module, inputs, result)) * 1e3
 
 
 def small_inputs(module: nn.Module, inputs: Sequence[Any]) -> Iterator[list[Any]]:
