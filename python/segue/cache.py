@@ -1,8 +1,9 @@
-"""What Segue keeps between processes: plans found by measuring, one small text file a version.
+"""What Segue keeps between processes, in one folder of small text files.
 
-Captures are not kept: making one takes less time than reading it safely would. The folder is
-$SEGUE_CACHE_DIR, else `segue` in the user's cache folder. A file that cannot be read is ignored
-and written anew; writing goes to a temporary file that is then renamed.
+Plans found by measuring, and how PyTorch lays out the results of operators, so that a known model
+needs no run on real data before it runs fused. The folder is $SEGUE_CACHE_DIR, else `segue` in the
+user's cache folder. A file that cannot be read is ignored and written anew; writing goes to a
+temporary file that is then renamed.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 from . import _core
 
 FORMAT = 1
+SUFFIXES = (".wisdom", ".layouts")
 
 
 def directory() -> Path:
@@ -29,7 +31,7 @@ def directory() -> Path:
 def files() -> list[Path]:
     """Every file kept, of whatever version, sorted by name."""
     with contextlib.suppress(OSError):
-        return sorted(p for p in directory().glob("*.wisdom") if p.is_file())
+        return sorted(p for p in directory().iterdir() if p.suffix in SUFFIXES and p.is_file())
     return []
 
 
@@ -45,8 +47,13 @@ def clear() -> int:
 
 
 def wisdom_file() -> Path:
-    """The file of this version."""
+    """Plans found by measuring, of this version."""
     return directory() / f"segue-{_core.version}-{FORMAT}.wisdom"
+
+
+def layouts_file() -> Path:
+    """How PyTorch lays out the results of operators, of this version."""
+    return directory() / f"segue-{_core.version}-{FORMAT}.layouts"
 
 
 def load_wisdom() -> bool:
@@ -60,18 +67,22 @@ def load_wisdom() -> bool:
 
 def save_wisdom() -> bool:
     """Writes the plans of this process; False when the folder cannot be written."""
-    path = wisdom_file()
+    return write(wisdom_file(), _core.wisdom_export())
+
+
+def write(path: Path, text: str) -> bool:
+    """Writes a file whole or not at all; False when the folder cannot be written."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".new")
-        try:
-            with open(handle, "w", encoding="utf-8") as file:
-                file.write(_core.wisdom_export())
-            os.replace(temporary, path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
-            raise
     except OSError:
+        return False
+    try:
+        with open(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.replace(temporary, path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
         return False
     return True

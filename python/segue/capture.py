@@ -3,7 +3,7 @@
 forward() runs once on the real arguments while a dispatch mode records every operator below
 autograd, in the decomposed form that PyTorch runs, and how its results lie. Then forward() runs
 once more on stand-ins: tensors with sizes, strides, a dtype and the CPU as their device, but no
-data.
+data. Where it is remembered how the results of all its operators lie, that second run is enough.
 
 Why this is safe. The stand-ins have no data, so nothing in the list can depend on data: whoever
 asks for it (`item`, `numpy`, an `if` on a tensor) stops the capture. The list therefore depends
@@ -20,7 +20,7 @@ for shapes, many of which are in Python.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,8 +29,20 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from ._core import Guard
+from .layouts import key_of, memory
 from .state import ModuleState
-from .trace import NoData, Node, NotCapturedError, Recorder, StandIn, Tracer, Value, layout_of
+from .trace import (
+    Event,
+    NoData,
+    Node,
+    NotCapturedError,
+    Recorder,
+    Source,
+    StandIn,
+    Tracer,
+    Value,
+    layout_of,
+)
 
 
 @dataclass
@@ -44,6 +56,8 @@ class Capture:
     names: dict[int, str]  # value -> name, of arguments and held tensors
     outputs: list[int]  # values, in the order of the result's leaves
     rebuild: Callable[[list[Tensor]], Any] | None  # None: the result is the one tensor itself
+    spec: Any  # of the result, as torch.utils._pytree has it
+    leaves: list[int]  # values of its tensors
     guard: Guard = field(repr=False)
 
 
@@ -55,21 +69,28 @@ def capture(
 ) -> tuple[Capture, Any]:
     """Captures forward(module, *args, **kwargs) for arguments like these.
 
-    Arguments are plain CPU tensors, numbers, strings, booleans or None. Returns the capture and the
-    result of forward() on the arguments themselves, computed without gradients. NotCapturedError
-    says why there is no capture.
+    Arguments are plain CPU tensors, numbers, strings, booleans or None. Returns the capture and,
+    where forward() had to be run on the arguments themselves, its result, computed without
+    gradients; else None. NotCapturedError says why there is no capture.
     """
     state = ModuleState(module)
     hook = state.hook()
     if hook:
         raise NotCapturedError(f"a hook is registered on {hook}")
+    remembered = _Remembered()
+    with contextlib.suppress(Exception), torch.no_grad():
+        known = _trace(state, remembered, forward, module, args, kwargs)
+        if not remembered.unknown:
+            return known, None
     tensors = [x for x in (*args, *kwargs.values()) if isinstance(x, Tensor)]
     recorder = Recorder([*tensors, *state.objects()])
     with torch.no_grad():
         with _restored(state), recorder:
             real = forward(module, *args, **kwargs)
         try:
-            return _trace(state, recorder, forward, module, args, kwargs, real), real
+            source = _Recorded(recorder.events)
+            found = _trace(state, source, forward, module, args, kwargs)
+            _check_result(found, real)
         except NotCapturedError as reason:
             reason.result = real  # forward() need not run again
             raise
@@ -77,18 +98,62 @@ def capture(
             stopped = NotCapturedError(f"forward() raised {error!r} on tensors without data")
             stopped.result = real
             raise stopped from error
+    memory.save()
+    return found, real
+
+
+class _UnknownError(Exception):
+    """An operator of which it is not remembered what it gives."""
+
+
+class _Remembered:
+    """What operators gave before, in this process or another."""
+
+    unknown = False  # whether something was not known; forward() may have caught the error
+
+    def event(self, func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Event:
+        """What func gave for arguments like these."""
+        found = memory.get(func, key_of(func, args, kwargs))
+        if found is None:
+            self.unknown = True
+            raise _UnknownError
+        return found
+
+    def finished(self) -> bool:
+        """Nothing has to come."""
+        return True
+
+
+class _Recorded:
+    """What operators gave on real data, in the order they ran."""
+
+    def __init__(self, events: Sequence[Event]) -> None:
+        self._events = events
+        self._next = 0
+
+    def event(self, func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Event | None:
+        """The next operator, if it is func."""
+        if self.finished() or self._events[self._next].func is not func:
+            return None
+        self._next += 1
+        event = self._events[self._next - 1]
+        memory.put(event, key_of(func, args, kwargs))
+        return event
+
+    def finished(self) -> bool:
+        """Whether all have been asked for."""
+        return self._next == len(self._events)
 
 
 def _trace(
     state: ModuleState,
-    recorder: Recorder,
+    source: Source,
     forward: Callable[..., Any],
     module: nn.Module,
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
-    real: Any,
 ) -> Capture:
-    tracer = Tracer(state, recorder.events)
+    tracer = Tracer(state, source)
     arguments: dict[int, int] = {}
     flat = [*args, *kwargs.values()]
     names = [f"x{i}" for i in range(len(args))] + list(kwargs)
@@ -102,7 +167,6 @@ def _trace(
     tracer.finish()
     leaves, spec = pytree.tree_flatten(out)
     outputs = _outputs(tracer, leaves)
-    _check_result(tracer, outputs, real, spec)
     nodes = _needed(tracer.nodes, outputs)
     read = {v for node in nodes for v in node.operands()}
     return Capture(
@@ -113,6 +177,8 @@ def _trace(
         tracer.names,
         list(dict.fromkeys(outputs)),
         _rebuilder(leaves, outputs, spec),
+        spec,
+        outputs,
         state.guard,
     )
 
@@ -150,16 +216,16 @@ def _outputs(tracer: Tracer, leaves: list[Any]) -> list[int]:
     return outputs
 
 
-def _check_result(tracer: Tracer, outputs: list[int], real: Any, spec: Any) -> None:
-    leaves, real_spec = pytree.tree_flatten(real)
+def _check_result(found: Capture, real: Any) -> None:
+    """The result on real data must be what the capture says."""
+    leaves, spec = pytree.tree_flatten(real)
     tensors = [x for x in leaves if isinstance(x, Tensor)]
-    if real_spec != spec or len(tensors) != len(outputs):
+    if spec != found.spec or len(tensors) != len(found.leaves):
         raise NotCapturedError("forward() returns another structure on real data")
-    for index, tensor in zip(outputs, tensors, strict=True):
+    for index, tensor in zip(found.leaves, tensors, strict=True):
         if type(tensor) is not Tensor or tensor.layout != torch.strided or tensor.is_neg():
             raise NotCapturedError("a result is no plain tensor")
-        value = tracer.values[index]
-        if value.layout != layout_of(tensor):
+        if found.values[index].layout != layout_of(tensor):
             raise NotCapturedError("a result lies otherwise on real data")
 
 

@@ -147,7 +147,8 @@ class Runtime:
         plan: Plan | None = None
         refused = False
         try:
-            found, result = capture(_original(module), module, args, kwargs)
+            found, real = capture(_original(module), module, args, kwargs)
+            result = _core.ORIGINAL if real is None else real
             plan = make_plan(found, type(module).__name__, self.options)
             guard = found.guard
             self.last = plan

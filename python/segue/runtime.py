@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from . import _core
+from . import _core, cache
 from .capture import Capture
 from .lower import DTYPES, Lowered, lower
 from .trace import Layout, Node, NotCapturedError, Ref, layout_of
@@ -64,6 +64,14 @@ class _Programs:
     def __init__(self) -> None:
         self._kept: OrderedDict[Any, _core.Program | str] = OrderedDict()
         self._lock = threading.Lock()
+        self._wisdom: str | None = None  # as it was when last loaded or saved
+
+    def _keep_wisdom(self) -> None:
+        """Writes plans that compiling found by measuring."""
+        wisdom = _core.wisdom_export()
+        if wisdom != self._wisdom:
+            self._wisdom = wisdom
+            cache.save_wisdom()
 
     def get(
         self,
@@ -79,6 +87,9 @@ class _Programs:
         with self._lock:
             found = self._kept.get(key)
             if found is None:
+                if self._wisdom is None:
+                    cache.load_wisdom()
+                    self._wisdom = _core.wisdom_export()
                 try:
                     found = _core.Program(
                         graph, inputs, outputs, threads, options.isa, options.always
@@ -86,6 +97,7 @@ class _Programs:
                 except _core.NotApplicable as reason:
                     found = str(reason)
                 self._kept[key] = found
+                self._keep_wisdom()
                 if len(self._kept) > PROGRAMS_MAX:
                     self._kept.popitem(last=False)
             self._kept.move_to_end(key)

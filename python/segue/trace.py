@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -97,6 +97,22 @@ def _written(schema: Any) -> list[Any]:
     return [a for a in schema.arguments if a.alias_info and a.alias_info.is_write]
 
 
+def _given(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Arguments by name."""
+    return {a.name: x for a, x in zip(func._schema.arguments, args, strict=False)} | kwargs
+
+
+def refusal(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> str | None:
+    """Why an operator may not run twice, or None."""
+    if torch.Tag.nondeterministic_seeded in func.tags:
+        return f"forward() draws random numbers ({func})"
+    given = _given(func, args, kwargs)
+    # Some versions' schemas leave unsaid that training updates running statistics.
+    if given.get("running_mean") is not None and (given.get("training") or given.get("train")):
+        return f"forward() updates running statistics ({func})"
+    return None
+
+
 @dataclass
 class Event:
     """An operator that ran on real data."""
@@ -139,19 +155,26 @@ class Recorder(TorchDispatchMode):
         return out
 
     def _refuse_effects(self, func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> None:
-        schema = func._schema
-        if torch.Tag.nondeterministic_seeded in func.tags:
-            raise NotCapturedError(f"forward() draws random numbers ({func})")
-        given = {a.name: x for a, x in zip(schema.arguments, args, strict=False)} | kwargs
-        # Some versions' schemas leave unsaid that training updates running statistics.
-        if given.get("running_mean") is not None and (given.get("training") or given.get("train")):
-            raise NotCapturedError(f"forward() updates running statistics ({func})")
-        for argument in _written(schema):
+        reason = refusal(func, args, kwargs)
+        if reason is not None:
+            raise NotCapturedError(reason)
+        given = _given(func, args, kwargs)
+        for argument in _written(func._schema):
             for x in pytree.tree_leaves(given.get(argument.name)):
                 if isinstance(x, Tensor) and x.untyped_storage().data_ptr() in self._lasting:
                     raise NotCapturedError(
                         f"forward() changes an argument or a tensor of the module ({func})"
                     )
+
+
+class Source(Protocol):
+    """Where a Tracer learns what operators give."""
+
+    def event(self, func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Event | None:
+        """What func gave for these arguments; None when it did not run."""
+
+    def finished(self) -> bool:
+        """Whether everything that ran has been asked for."""
 
 
 class NoData(TorchFunctionMode):
@@ -213,7 +236,7 @@ class Tracer(TorchDispatchMode):
     def _should_skip_dynamo(cls) -> bool:
         return False
 
-    def __init__(self, state: ModuleState, events: Sequence[Event]) -> None:
+    def __init__(self, state: ModuleState, source: Source) -> None:
         super().__init__()
         self.values: list[Value] = []
         self.nodes: list[Node] = []
@@ -221,13 +244,12 @@ class Tracer(TorchDispatchMode):
         self.names: dict[int, str] = {}
         self._stopped: str | None = None
         self._state = state
-        self._events = events
-        self._next = 0
+        self._source = source
         self._lifted: dict[int, tuple[Tensor, StandIn]] = {}
 
     def finish(self) -> None:
         """To be called at the end: raises what forward() may have caught."""
-        if self._stopped is None and self._next != len(self._events):
+        if self._stopped is None and not self._source.finished():
             self._stopped = "forward() runs other operators on real data"
         if self._stopped is not None:
             raise NotCapturedError(self._stopped)
@@ -280,7 +302,7 @@ class Tracer(TorchDispatchMode):
 
         args, kwargs = pytree.tree_map(lift, (args, kwargs or {}))
         ins = [x for x in pytree.tree_leaves((args, kwargs)) if isinstance(x, StandIn)]
-        event = self._event(func)
+        event = self._event(func, args, kwargs or {})
         written = _written(func._schema)
         if written:
             twin = self._twin(func, written, args)
@@ -289,14 +311,17 @@ class Tracer(TorchDispatchMode):
             return args[0]
         return self._apply(func, args, kwargs or {}, ins, event, in_place=False)
 
-    def _event(self, func: Any) -> Event:
+    def _event(self, func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Event:
         """What the same operator did on real data."""
-        if func.namespace != "aten":
-            raise self.stop(f"forward() runs {func}, which is no operator of PyTorch's own")
-        if self._next == len(self._events) or self._events[self._next].func is not func:
+        reason = refusal(func, args, kwargs)
+        if reason is None and func.namespace != "aten":
+            reason = f"forward() runs {func}, which is no operator of PyTorch's own"
+        if reason is not None:
+            raise self.stop(reason)
+        event = self._source.event(func, args, kwargs)
+        if event is None:
             raise self.stop(f"forward() does not run {func} on real data")
-        self._next += 1
-        return self._events[self._next - 1]
+        return event
 
     def _apply(
         self,
