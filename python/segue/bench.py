@@ -66,6 +66,7 @@ def measure_all(
 
     A busy machine measures its ceilings too low, hence the best of all, for all.
     """
+    load, busy = machine.load(), machine.busy()
     best, records = machine.ceilings(), []
     task = bar.add_task("", total=float(len(files)))
     for index, (file, options) in enumerate(files):
@@ -76,7 +77,9 @@ def measure_all(
         records.append(measure_model(file, options, step))
         best = best.or_better(machine.ceilings())
     for record in records:
-        record |= floor(record, best)
+        record |= {**floor(record, best), "load_before": load}
+    if busy and records:
+        records[0]["notes"].insert(0, busy)
     return records, best
 
 
@@ -319,31 +322,32 @@ def detail_table(records: list[Record]) -> Table:
     return table
 
 
-def legend(best: machine.Ceilings, detailed: bool) -> list[str]:
-    """What the columns mean."""
-    rates = f"{best.flops / 1e9:.0f} GFLOP/s", f"{best.bandwidth / 1e9:.1f} GB/s"
-    text = f"""
-    Times: median milliseconds of a call in interleaved rounds (after the sign: half of the distance
-    between the quartiles); speedups of Segue: medians of the ratios within a round.
-
-    Floor: max(operations / {rates[0]}, bytes of inputs, parameters and outputs / {rates[1]}), both
-    measured here: {best.how}.
+def legend(best: machine.Ceilings | None = None) -> list[str]:
+    """What the columns mean; those of the brief table alone when no ceilings are given."""
+    text = """
+    Times: median milliseconds of a call in interleaved rounds (after a sign: half of the distance
+    between the quartiles); against: medians of the ratios within a round.
 
     Correct: shape, dtype and strides are eager's, values agree with eager's at 1e-4, and the
     relative error (norm-wise, against float64) is at most 1.1 times eager's or one rounding.
     """
-    details = """
-    Small call: median microseconds of a call on one batch element with the smallest image that
-    Segue runs. Host: that less what its program takes by itself on the same sizes; where a call is
-    more than one program, all of it.
+    if best:
+        rates = f"{best.flops / 1e9:.0f} GFLOP/s", f"{best.bandwidth / 1e9:.1f} GB/s"
+        text += f"""
+
+    Floor: max(operations / {rates[0]}, bytes of inputs, parameters and outputs / {rates[1]}), both
+    measured here: {best.how}.
 
     Peak: the most memory that the first call at this size holds beyond inputs, parameters and
     outputs (resident high-water mark of a new process, after a call on one batch element).
 
     First result: seconds of a new process from the end of `import torch`, less building the model
     and its inputs; cold with an empty cache folder, warm with what the cold run left in it.
+
+    Small call: median microseconds of a call on one batch element with the smallest image that the
+    model accepts. Host: that less what the fused program takes by itself.
     """
-    paragraphs = (text.rstrip() + "\n" + (details if detailed else "")).strip().split("\n\n")
+    paragraphs = [p for p in text.split("\n\n") if p.strip()]
     return [" ".join(p.split()) for p in paragraphs]
 
 
@@ -364,7 +368,7 @@ def run(args: argparse.Namespace) -> int:
     title = f"{machine.cpu_name()}, {torch.get_num_threads()} threads, PyTorch {torch.__version__}"
     console.print(time_table(records, title))
     console.print(detail_table(records))
-    explain(console, records, legend(best, detailed=True))
+    explain(console, records, legend(best))
     return 0 if all(r["correct"] for r in records) else 1
 
 

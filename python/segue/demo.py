@@ -37,9 +37,9 @@ def run(args: argparse.Namespace) -> int:
         for name, batch in BATCHES.items()
     ]
     with report.progress_bar() as bar:
-        records, best = bench.measure_all(files, bar)
+        records, _ = bench.measure_all(files, bar)
     console = report.console()
     title = f"{machine.cpu_name()}, {torch.get_num_threads()} threads, PyTorch {torch.__version__}"
     console.print(bench.time_table(records, title, brief=True))
-    bench.explain(console, records, bench.legend(best, detailed=False))
+    bench.explain(console, records, bench.legend())
     return 0 if all(r["correct"] for r in records) else 1

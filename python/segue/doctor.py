@@ -67,16 +67,9 @@ def _processor() -> dict[str, str]:
         "name": machine.cpu_name(),
         "kind": f"{platform.machine()}, {platform.system()} {platform.release()}",
         "C library": " ".join(platform.libc_ver()).strip() or "unknown",
-        "processors": f"{os.cpu_count()}, of which this process may use {usable_processors()}",
+        "processors": f"{os.cpu_count()}, of which this process may use {machine.usable_processors()}",
         "PyTorch's instruction set": torch.backends.cpu.get_cpu_capability(),
     }
-
-
-def usable_processors() -> int:
-    """Processors that this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _torch() -> dict[str, str]:
@@ -147,16 +140,19 @@ def _gpu() -> dict[str, str]:
 
 
 def _judge(problems: list[str]) -> None:
-    if torch.get_num_threads() > usable_processors():
+    if torch.get_num_threads() > machine.usable_processors():
         problems.append(
-            f"PyTorch uses {torch.get_num_threads()} threads on {usable_processors()} processors, "
+            f"PyTorch uses {torch.get_num_threads()} threads on {machine.usable_processors()} processors, "
             "which slows everything down; set OMP_NUM_THREADS or call torch.set_num_threads."
         )
-    if torch.get_num_threads() == 1 and usable_processors() > 1:
+    if torch.get_num_threads() == 1 and machine.usable_processors() > 1:
         problems.append(
-            f"PyTorch uses one thread although {usable_processors()} processors are free; "
+            f"PyTorch uses one thread although {machine.usable_processors()} processors are free; "
             "OMP_NUM_THREADS may be set to 1."
         )
+    busy = machine.busy()
+    if busy:
+        problems.append(busy)
     if torch.are_deterministic_algorithms_enabled():
         problems.append(
             "Deterministic algorithms are on, which makes PyTorch fill new memory and slows it."

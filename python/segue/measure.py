@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -19,18 +20,18 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-import segue
-
 from .accuracy import nbytes, tensors
+from .dropin import make_dropin
 from .lower import DTYPES
 from .modelfile import with_batch
+from .runtime import Options
 from .state import RUNTIME
-from .timing import Run, Spread, interleave
+from .timing import Run, interleave
 
 PACKAGE = Path(__file__).resolve().parent
 PROBE_SECONDS = 600
 HOST_SECONDS = 0.5
-SMALL_SIDES = (*range(1, 17), 20, 24, 32, 48, 64)
+SMALL_SIDES = range(1, 65)
 
 
 class ProbeError(Exception):
@@ -147,47 +148,44 @@ def small_inputs(module: nn.Module, inputs: Sequence[Any]) -> Iterator[list[Any]
 
 @dataclass(frozen=True)
 class Overhead:
-    """Microseconds of calls on a small input."""
+    """Microseconds of calls on the smallest input."""
 
+    host: float  # of a call beyond its program; where several parts run, all of it
     call: float
-    program: float  # of that call, the fused program by itself; 0 where several parts ran
     eager: float
-
-    @property
-    def host(self) -> float:
-        """What a call costs beyond its work."""
-        return max(0.0, self.call - self.program)
 
 
 def host_overhead(module: nn.Module, inputs: Sequence[Any]) -> Overhead | None:
-    """Times a call on the smallest input that Segue runs, and its program by itself.
+    """Times a call on the smallest input, and its program by itself.
 
-    None when PyTorch runs all of every small input.
+    Segue leaves such inputs to PyTorch where that is faster; here it must run what it can. None
+    when it can run nothing.
     """
-    for small in small_inputs(module, inputs):
-        if not segue.explain(module, *small).kernels:
-            continue
-        fused = segue.optimize(copy.deepcopy(module), *small, fallback="silent")
-        with torch.no_grad():
+    small = next(small_inputs(module, inputs), None)
+    if small is None:
+        return None
+    fused = make_dropin(copy.deepcopy(module), Options(always=True), "silent")
+    with torch.no_grad():
+        for _ in range(2):
             fused(*small)
-            functions: dict[str, Run] = {
-                "call": partial(fused, *small),
-                "eager": partial(module, *small),
-            }
-            program = _program_of(fused)
-            if program is not None:
-                functions["program"] = _alone(program)
-            rounds = interleave(functions, HOST_SECONDS)
-        micro = {name: Spread.of(sample).median * 1e6 for name, sample in rounds.items()}
-        return Overhead(micro["call"], micro.get("program", 0.0), micro["eager"])
+        entries = fused.__dict__[RUNTIME].calls.entries if RUNTIME in fused.__dict__ else []
+        if not any(entry.program or entry.runner for entry in entries):
+            return None
+        program = next((entry.program for entry in entries if entry.program), None)
+        functions: dict[str, Run] = {
+            "call": partial(fused, *small),
+            "program": _alone(program) if program else _nothing,
+            "eager": partial(module, *small),
+        }
+        rounds = interleave(functions, HOST_SECONDS)
+    pairs = zip(rounds["call"], rounds["program"], strict=True)
+    beyond = statistics.median(call - alone for call, alone in pairs)
+    middle = {name: statistics.median(sample) * 1e6 for name, sample in rounds.items()}
+    return Overhead(max(0.0, beyond * 1e6), middle["call"], middle["eager"])
+
+
+def _nothing() -> None:
     return None
-
-
-def _program_of(fused: nn.Module) -> Any:
-    """The program that is all of the call a drop-in was made for, if one is."""
-    runtime = fused.__dict__.get(RUNTIME)
-    programs = [entry.program for entry in runtime.calls.entries] if runtime else []
-    return next((program for program in programs if program is not None), None)
 
 
 def _alone(program: Any) -> Run:

@@ -108,7 +108,7 @@ def test_floor_is_the_slower_of_two() -> None:
 
 
 def test_ceilings_are_plausible() -> None:
-    best = machine.ceilings(size=256, copy_bytes=1 << 24)
+    best = machine.ceilings(size=256, image=20, copy_bytes=1 << 24)
     assert 1e8 < best.flops < 1e16
     assert 1e8 < best.bandwidth < 1e14
 
@@ -125,8 +125,8 @@ def test_host_overhead() -> None:
     module = nn.Sequential(nn.Conv2d(2, 8, 3), nn.ReLU(), nn.Tanh()).eval()
     found = measure.host_overhead(module, [torch.rand(4, 2, 64, 64)])
     assert found is not None
-    assert 0 < found.program <= found.call
-    assert 0 < found.host < 1000
+    assert 0 <= found.host <= found.call
+    assert found.eager > 0
     assert measure.host_overhead(nn.Identity(), [torch.rand(4, 2, 64, 64)]) is None
 
 

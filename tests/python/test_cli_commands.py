@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from segue import check, cli, contract, doctor
+from segue import check, cli, contract, doctor, machine
 
 MODEL = """
 import torch
@@ -60,9 +60,9 @@ def test_doctor(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
 def test_doctor_sees_too_many_threads() -> None:
     before = torch.get_num_threads()
     try:
-        torch.set_num_threads(doctor.usable_processors() + 1)
+        torch.set_num_threads(machine.usable_processors() + 1)
         assert any("threads on" in p for p in doctor.diagnose().problems)
-        torch.set_num_threads(doctor.usable_processors())
+        torch.set_num_threads(machine.usable_processors())
         assert not any("threads on" in p for p in doctor.diagnose().problems)
     finally:
         torch.set_num_threads(before)
@@ -137,3 +137,10 @@ def test_doctor_sees_a_cache_that_cannot_be_written(
     assert any("SEGUE_CACHE_DIR" in p for p in doctor.diagnose().problems)
     monkeypatch.setenv("SEGUE_CACHE_DIR", str(tmp_path / "new"))
     assert not any("SEGUE_CACHE_DIR" in p for p in doctor.diagnose().problems)
+
+
+def test_doctor_sees_a_busy_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "load", lambda: 1000.0)
+    assert any("load average 1000.0" in p for p in doctor.diagnose().problems)
+    monkeypatch.setattr(machine, "load", lambda: 0.1)
+    assert not any("load average" in p for p in doctor.diagnose().problems)
