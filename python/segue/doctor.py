@@ -67,7 +67,7 @@ def _processor() -> dict[str, str]:
         "name": machine.cpu_name(),
         "kind": f"{platform.machine()}, {platform.system()} {platform.release()}",
         "C library": " ".join(platform.libc_ver()).strip() or "unknown",
-        "processors": f"{os.cpu_count()}, of which this process may use {machine.usable_processors()}",
+        "processors": f"{os.cpu_count()}, usable by this process: {machine.usable_processors()}",
         "PyTorch's instruction set": torch.backends.cpu.get_cpu_capability(),
     }
 
@@ -140,14 +140,15 @@ def _gpu() -> dict[str, str]:
 
 
 def _judge(problems: list[str]) -> None:
-    if torch.get_num_threads() > machine.usable_processors():
+    threads, processors = torch.get_num_threads(), machine.usable_processors()
+    if threads > processors:
         problems.append(
-            f"PyTorch uses {torch.get_num_threads()} threads on {machine.usable_processors()} processors, "
-            "which slows everything down; set OMP_NUM_THREADS or call torch.set_num_threads."
+            f"PyTorch uses {threads} threads on {processors} processors, which slows everything "
+            "down; set OMP_NUM_THREADS or call torch.set_num_threads."
         )
-    if torch.get_num_threads() == 1 and machine.usable_processors() > 1:
+    if threads == 1 and processors > 1:
         problems.append(
-            f"PyTorch uses one thread although {machine.usable_processors()} processors are free; "
+            f"PyTorch uses one thread although {processors} processors are free; "
             "OMP_NUM_THREADS may be set to 1."
         )
     busy = machine.busy()
