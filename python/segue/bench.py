@@ -246,7 +246,7 @@ def processes(
     def attempt(run: Callable[[], Any]) -> Any:
         try:
             return run()
-        except (measure.ProbeError, OSError, TimeoutError) as error:
+        except (measure.ProbeError, OSError) as error:
             notes.append(f"{file.name}: {error}")
             return None
 

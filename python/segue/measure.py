@@ -88,14 +88,18 @@ def probe(
     # runpy keeps this package's folder off sys.path, where its modules would shadow others.
     program = "import runpy, sys; runpy.run_path(sys.argv.pop(1), run_name='__main__')"
     search = os.pathsep.join([str(PACKAGE.parent), os.environ.get("PYTHONPATH", "")])
-    done = subprocess.run(
-        [sys.executable, "-c", program, str(PACKAGE / "probe.py"), json.dumps(request)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=PROBE_SECONDS,
-        env={**os.environ, **environment, "PYTHONPATH": search.rstrip(os.pathsep)},
-    )
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", program, str(PACKAGE / "probe.py"), json.dumps(request)],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=PROBE_SECONDS,
+            env={**os.environ, **environment, "PYTHONPATH": search.rstrip(os.pathsep)},
+        )
+    except subprocess.TimeoutExpired as error:
+        what = f"{contender} took more than {PROBE_SECONDS} s in a process of its own."
+        raise ProbeError(what) from error
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
         raise ProbeError(f"{contender} did not run in a process of its own: {last}")

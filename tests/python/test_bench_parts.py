@@ -161,6 +161,14 @@ def test_probe_says_what_failed(tmp_path: Path) -> None:
         measure.peak_megabytes("eager", path, None, 1)
 
 
+def test_probe_has_a_limit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    path = tmp_path / "hungry.py"
+    path.write_text(HUNGRY)
+    monkeypatch.setattr(measure, "PROBE_SECONDS", 0.1)
+    with pytest.raises(measure.ProbeError, match=r"more than 0\.1 s"):
+        measure.peak_megabytes("eager", path, None, 1)
+
+
 def test_startup_of_eager(tmp_path: Path) -> None:
     path = tmp_path / "hungry.py"
     path.write_text(HUNGRY)
