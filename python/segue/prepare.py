@@ -45,11 +45,16 @@ def _original(module: nn.Module) -> Any:
     return base_of(module).forward  # type: ignore[attr-defined]
 
 
+def _autocast_enabled() -> bool:
+    return torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda")
+
+
 def _predicates() -> tuple[Any, ...]:
     """Functions that are true while calls must not be short-cut: modes, transforms, tracing."""
     functorch = torch._C._functorch
+    autocast = getattr(torch._C, "_is_any_autocast_enabled", _autocast_enabled)
     return (
-        torch._C._is_any_autocast_enabled,
+        autocast,
         torch._C._len_torch_dispatch_stack,
         torch._C._len_torch_function_stack,
         functorch.peek_interpreter_stack,
@@ -96,6 +101,7 @@ class Runtime:
         self.reason = ""  # why the last signature runs through PyTorch
         self._lock = threading.RLock()
         self._warned = False
+        self._ever_ran = False  # whether any signature runs Segue's programs
         self._captures = 0
         self._spent = 0.0
         self._began = time.monotonic()
@@ -153,6 +159,7 @@ class Runtime:
             guard = found.guard
             self.last = plan
             self.reason = "" if plan.runs else _reasons(plan)
+            self._ever_ran = self._ever_ran or plan.runs
         except (NotCapturedError, _core.SegueError) as reason:
             self.reason = str(reason)
             result = getattr(reason, "result", result)
@@ -178,6 +185,9 @@ class Runtime:
         return self._captures < CAPTURES_FREE or self._spent < allowed
 
     def _complain(self, module: nn.Module) -> None:
+        """Says that nothing of the module runs through Segue; other sizes may be left unsaid."""
+        if self._ever_ran:
+            return
         message = f"{base_of(module).__name__} runs through PyTorch: {self.reason}"
         if self.fallback == "error":
             raise _core.NotApplicable(message)

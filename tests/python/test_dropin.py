@@ -524,6 +524,16 @@ def test_fallback(x: Tensor) -> None:
         warned_late(x)
 
 
+def test_sizes_left_to_pytorch_are_no_news(model: Model) -> None:
+    big, small = torch.randn(8, 3, 128, 128), torch.randn(1, 3, 3, 3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        dropin = segue.optimize(model, big, fallback="error")
+        with torch.no_grad():
+            for x in (big, small):
+                torch.testing.assert_close(dropin(x), model(x))
+
+
 def test_wrong_options(model: Model) -> None:
     with pytest.raises(TypeError, match=r"takes a torch\.nn\.Module, not a int"):
         segue.optimize(3)  # type: ignore[arg-type]
