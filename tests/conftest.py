@@ -72,6 +72,15 @@ def seed(request: pytest.FixtureRequest) -> int:
     return value
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """What Segue remembers stays in a folder of the run's own, in programs it starts too."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SEGUE_CACHE_DIR", str(folder))
+        yield folder
+
+
 # ---- C units: one test for each name that segue_unit --list prints -------------------------------
 
 
