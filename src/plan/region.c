@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ir/infer.h"
+
 static const char *const axis_names[SG_AXIS_COUNT] = {"N", "C", "D", "H", "W"};
 
 const char *sg_axis_name(int axis) {
@@ -364,6 +366,16 @@ static bool join_reduction(sg_region *region, sg_value value, sg_member *member)
     return true;
 }
 
+/* Does the axis follow the run of axes, but for others of size 1? */
+static bool follows(const sg_region *region, sg_axes run, int axis) {
+    for (int between = run.first + run.count; between < axis; between++) {
+        if (region->size[between] != 1) {
+            return false;
+        }
+    }
+    return axis >= run.first + run.count;
+}
+
 /* Lays the operand's axes, in order, out over the dimensions of a new shape. */
 static bool join_reshape(sg_region *region, sg_value value, sg_member *member) {
     const sg_node *node = sg_graph_node(region->graph, value);
@@ -380,11 +392,11 @@ static bool join_reshape(sg_region *region, sg_value value, sg_member *member) {
     for (int dim = 0; dim < node->type.rank; dim++) {
         sg_axes run = no_axes();
         while (next < count && axes_size(region, run) != node->type.size[dim]) {
-            if (run.count && axes[next] != run.first + run.count) {
+            if (run.count && !follows(region, run, axes[next])) {
                 break;
             }
             run.first = run.count ? run.first : (unsigned char)axes[next];
-            run.count++;
+            run.count = (unsigned char)(axes[next] + 1 - run.first);
             next++;
         }
         if (axes_size(region, run) != node->type.size[dim]) {
@@ -397,20 +409,32 @@ static bool join_reshape(sg_region *region, sg_value value, sg_member *member) {
            refuse(region, "%s %%%s reorders elements", sg_op_get(node->op)->name, node->name);
 }
 
+/* Dimension of the operand that a permutation puts at `dim`. */
+static int permuted_dim(const sg_region *region, sg_value value, int dim) {
+    const sg_node *node = sg_graph_node(region->graph, value);
+    int rank = node->type.rank, source = dim;
+    if (node->op == SG_OP_permute) {
+        sg_axis(sg_node_attribute(region->graph, value, "dims")->items[dim], rank, &source);
+        return source;
+    }
+    int first, second;
+    sg_axis((int64_t)sg_node_attribute(region->graph, value, "dim0")->number, rank, &first);
+    sg_axis((int64_t)sg_node_attribute(region->graph, value, "dim1")->number, rank, &second);
+    return dim == first ? second : dim == second ? first : dim;
+}
+
 static bool join_view(sg_region *region, sg_value value, sg_member *member) {
     const sg_node *node = sg_graph_node(region->graph, value);
     if (!is_inside(region, node->operands[0])) {
         return refuse(region, "%s %%%s moves no data", sg_op_get(node->op)->name, node->name);
     }
-    if (node->op != SG_OP_permute) {
+    if (node->op != SG_OP_permute && node->op != SG_OP_transpose) {
         return join_reshape(region, value, member);
     }
-    const sg_attribute *dims = sg_node_attribute(region->graph, value, "dims");
     const sg_member *from = &region->members[node->operands[0]];
     member->after_walk = from->after_walk;
     for (int dim = 0; dim < node->type.rank; dim++) {
-        sg_dim source = dims->items[dim];
-        member->dims[dim] = from->dims[source < 0 ? source + node->type.rank : source];
+        member->dims[dim] = from->dims[permuted_dim(region, value, dim)];
     }
     return true;
 }
