@@ -111,8 +111,9 @@ static int64_t some_box(random_state *random, int64_t size) {
 }
 
 /* Tiny boxes and runs, so that all their edges are met; now and then far too large ones. */
-static sg_cpu_plan some_plan(random_state *random, const sg_problem *problem) {
-    sg_cpu_plan plan;
+static sg_cpu_plan some_plan(random_state *random, const sg_problem *problem,
+                             const sg_cpu_plan *candidate) {
+    sg_cpu_plan plan = *candidate;
     for (int axis = 0; axis < SG_SPATIAL_MAX; axis++)
         plan.box[axis] = some_box(random, problem->size[SG_ROLE_D + axis]);
     plan.run = SG_RUN_STEP * random_between(random, 1, 4);
@@ -142,8 +143,9 @@ static void remember_plan(check_run *run, const sg_graph *graph, const sg_layout
         int count = sg_list_plans(&problem, &target, choices);
         if (count) {
             sg_choice *choice = &choices[random_between(&run->random, 0, count - 1)];
-            sg_cpu_plan plan =
-                random_chance(&run->random, 25) ? choice->plan : some_plan(&run->random, &problem);
+            sg_cpu_plan plan = choice->plan;
+            if (random_chance(&run->random, 75))
+                plan = some_plan(&run->random, &problem, &choice->plan);
             snprintf(run->plan, sizeof run->plan,
                      "box=%" PRId64 ",%" PRId64 ",%" PRId64 " run=%" PRId64 " chunk=%" PRId64,
                      plan.box[0], plan.box[1], plan.box[2], plan.run, plan.chunk);
