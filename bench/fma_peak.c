@@ -130,6 +130,7 @@ static double contract_row(const sg_cpu_kernels *kernels, const sg_contract_bloc
         for (int j = 0; j + run <= PIXELS; j += run) {
             sg_contract_args args = {
                 .k = k,
+                .sum = k,
                 .slab = (char *)o->slab + (size_t)j * size,
                 .offset = o->offset,
                 .weights = (char *)o->weights + (size_t)(m * k) * size,

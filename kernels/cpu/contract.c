@@ -3,7 +3,7 @@
  *
  * Pixels lie in the lanes. For each product k the kernel loads NR vectors of pixels, broadcasts MR
  * weights one after the other and does MR * NR fused multiply-adds into accumulators that stay in
- * registers from the first k to the last. The tile is read at most once and written once per call.
+ * registers for `sum` steps; then they are added to the tile and begin anew.
  *
  * The size of the block is a matter of register and load counts. MR * NR accumulators, NR pixel
  * vectors and one or more broadcasts must fit the register file; the loads per k, MR broadcasts
@@ -32,29 +32,36 @@ static inline __attribute__((always_inline)) void contract(const sg_contract_arg
     const S *weights = args->weights;
     const S *slab = args->slab;
     const int32_t *offset = args->offset;
+    const S *bias = args->bias;
     V sum[SUMS_MAX], x[VECTORS_MAX];
+    bool fresh = !args->accumulate;
+    /* Among many products the bias would make partial sums larger, so it comes after them; with one
+     * or two it goes first, where the multiply-add rounds it along. */
+    bool bias_first = args->k <= 2;
 
-    UNROLL for (int i = 0; i < mr * nr; i++) {
-        sum[i] = K(0);
-    }
-    for (int64_t k = 0; k < args->k; k++, weights += mr) {
-        const S *pixels = slab + offset[k];
-        UNROLL for (int n = 0; n < nr; n++) {
-            x[n] = v_load(pixels + n * SG_VECTOR_LENGTH);
+    for (int64_t k = 0; k < args->k || fresh;) {
+        int64_t end = args->k - k < args->sum ? args->k : k + args->sum;
+        UNROLL for (int i = 0; i < mr * nr; i++) {
+            sum[i] = fresh && bias && bias_first ? K(bias[i / nr]) : K(0);
+        }
+        for (; k < end; k++, weights += mr) {
+            const S *pixels = slab + offset[k];
+            UNROLL for (int n = 0; n < nr; n++) {
+                x[n] = v_load(pixels + n * SG_VECTOR_LENGTH);
+            }
+            UNROLL for (int i = 0; i < mr * nr; i++) {
+                sum[i] = v_fma(K(weights[i / nr]), x[i % nr], sum[i]);
+            }
         }
         UNROLL for (int i = 0; i < mr * nr; i++) {
-            sum[i] = v_fma(K(weights[i / nr]), x[i % nr], sum[i]);
+            S *cell = (S *)args->tile + i / nr * args->tile_row_stride + i % nr * SG_VECTOR_LENGTH;
+            if (!fresh)
+                sum[i] += v_load(cell);
+            else if (bias && !bias_first)
+                sum[i] += K(bias[i / nr]);
+            v_store(cell, sum[i]);
         }
-    }
-
-    const S *bias = args->bias;
-    UNROLL for (int i = 0; i < mr * nr; i++) {
-        S *cell = (S *)args->tile + i / nr * args->tile_row_stride + i % nr * SG_VECTOR_LENGTH;
-        if (args->accumulate)
-            sum[i] += v_load(cell);
-        else if (bias)
-            sum[i] += K(bias[i / nr]);
-        v_store(cell, sum[i]);
+        fresh = false;
     }
 }
 

@@ -80,18 +80,20 @@ typedef void (*sg_accumulate_sum)(int64_t rows, int64_t cols, void *acc, void *c
  *   tile[m][j] (+)= sum over k of weights[k * MR + m] * slab[offset[k] + j],  j < NR * vector
  * length
  *
- * The sum over this call's k runs in registers from zero; it is then added to what the tile holds
- * (accumulate) or to bias[m] (bias given, not accumulate) or stored as it is. Calling it on chunks
- * of k keeps the rounding error that of a blocked sum (Higham, Accuracy and Stability,
- * section 4.2). */
+ * Products are summed in registers, `sum` of them at a time; the first sum takes the bias in, and
+ * these partial sums are added up in the tile. So the rounding error is that of a blocked sum
+ * (Higham, Accuracy and Stability of Numerical Algorithms, section 4.2), of about sqrt(sum + k /
+ * sum) units.
+ */
 typedef struct sg_contract_args {
     int64_t k;               /* products per output */
+    int64_t sum;             /* products summed in registers, at least 1 */
     const void *slab;        /* first pixel of the block for tap offset 0; any alignment */
     const int32_t *offset;   /* [k] element offsets into the slab */
     const void *weights;     /* [k][MR], packed by pack_weights, 64-byte aligned */
     void *tile;              /* first row and column of the block */
     int64_t tile_row_stride; /* elements between channels of the tile */
-    const void *bias;        /* [MR] or NULL; ignored when accumulate */
+    const void *bias;        /* [MR] or NULL for zeros; ignored when accumulate */
     bool accumulate;
 } sg_contract_args;
 typedef void (*sg_contract)(const sg_contract_args *args);

@@ -125,14 +125,18 @@ static double contract_vectors(const sg_problem *problem, const sg_target *targe
     return products * channels * vectors / rate;
 }
 
-/* The reading of the tile that every chunk of input channels costs, in vectors. */
-static double chunk_vectors(const sg_problem *problem, const sg_target *target,
-                            const sg_cpu_plan *plan, double vectors) {
+/* Adding register sums to the tile, in vectors. */
+static double sum_vectors(const sg_problem *problem, const sg_target *target,
+                          const sg_cpu_plan *plan, double vectors) {
     if (!problem->has_convolution)
         return 0;
-    double channels = (double)(problem->convolution.in_channels / problem->convolution.groups);
-    return ceil_divide(channels, (double)plan->chunk) * sg_padded_channels(problem, target) *
-           vectors * 2;
+    const sg_convolution *convolution = &problem->convolution;
+    double taps =
+        (double)(convolution->kernel[0] * convolution->kernel[1] * convolution->kernel[2]);
+    double channels = (double)(convolution->in_channels / convolution->groups);
+    double chunk = fmin((double)plan->chunk, channels);
+    double sums = ceil_divide(channels, chunk) * ceil_divide(chunk * taps, (double)plan->sum);
+    return sums * sg_padded_channels(problem, target) * vectors;
 }
 
 double sg_cost_plan(const sg_problem *problem, const sg_target *target, const sg_cpu_plan *plan) {
@@ -140,11 +144,11 @@ double sg_cost_plan(const sg_problem *problem, const sg_target *target, const sg
     double tile_rows = 0, instructions = 0;
     tail_work(problem, &tile_rows, &instructions);
     double contract = contract_vectors(problem, target, tiling.run_vectors);
-    double tile = contract / fma_vectors_per_second(target) +
-                  (tile_rows * tiling.run_vectors +
-                   chunk_vectors(problem, target, plan, tiling.run_vectors)) /
-                      (LOAD_RATE * CLOCK) +
-                  instructions * TILE_SECONDS;
+    double tile =
+        contract / fma_vectors_per_second(target) +
+        (tile_rows * tiling.run_vectors + sum_vectors(problem, target, plan, tiling.run_vectors)) /
+            (LOAD_RATE * CLOCK) +
+        instructions * TILE_SECONDS;
     double pack = tiling.slab_elements / target->lanes / (PACK_RATE * CLOCK);
     double item = tiling.steps * (tiling.runs * tile + pack) + ITEM_SECONDS;
     double rounds = ceil_divide(tiling.items, target->threads);

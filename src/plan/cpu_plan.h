@@ -11,7 +11,8 @@ typedef struct sg_cpu_plan {
     int64_t box[3]; /* pixels (D, H, W) taken at once: of one item where kept, of one step where
                        walked */
     int64_t run;    /* pixels of one tile, a multiple of SG_RUN_STEP */
-    int64_t chunk;  /* input channels contracted between two visits of the tile */
+    int64_t chunk;  /* input channels contracted before other output channels have their turn */
+    int64_t sum;    /* products summed in registers before they are added to the tile */
 } sg_cpu_plan;
 
 #endif

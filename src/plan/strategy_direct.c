@@ -1,6 +1,7 @@
 /* Direct convolution: the slab makes every tap a contiguous read, the contraction kernel fills a
  * tile of all output channels by one run of pixels, and the tail finishes it while it is in the
  * first-level cache. */
+#include <math.h>
 #include <stdio.h>
 
 #include "plan/cost.h"
@@ -10,11 +11,6 @@
 static const double SLAB_LIMIT = 16 << 20;
 /* Bytes of one tile. */
 static const double TILE_LIMIT = 4 << 20;
-
-/* Products summed in registers before the sum goes to the tile. Longer sums are a few per cent
- * faster and round more: with 144 the error on random data is PyTorch's, growing as the square
- * root. */
-static const int64_t ACCURATE_PRODUCTS = 120;
 
 static bool applicable(const sg_problem *problem, const sg_target *target, char *reason) {
     if (!problem->has_convolution) {
@@ -88,13 +84,34 @@ static int64_t fit_chunk(const sg_problem *problem, const sg_target *target, int
     int64_t per_channel = rows * (run + target->lanes) + taps * target->block_channels;
     int64_t budget = target->cpu->l1_bytes * 3 / 4 / sg_dtype_size(problem->compute);
     int64_t chunk = budget / per_channel;
-
-    int64_t accurate = ACCURATE_PRODUCTS / taps;
-    chunk = chunk < accurate ? chunk : accurate;
     chunk = chunk < 1 ? 1 : chunk;
     /* Equal chunks. */
     int64_t pieces = (channels + chunk - 1) / chunk;
     return (channels + pieces - 1) / pieces;
+}
+
+/* Products to sum in registers. n of them, in sums of s, round with an error of about sqrt(s + n /
+ * s) units: each sum grows like a random walk of s steps, and so does the sum of the n / s sums.
+ * oneDNN mostly sums one vector of input channels by all taps at a time, as its measured errors
+ * show. Stay below that by MARGIN in the square, as near to CHEAP as that allows: shorter sums cost
+ * time (32 one or two per cent, 16 four), longer ones hardly gain any. */
+static int64_t fit_sum(const sg_problem *problem, const sg_target *target) {
+    static const double MARGIN = 0.85, CHEAP = 32;
+    static const int64_t FEW = 16; /* products: two sums are enough */
+    const sg_convolution *convolution = &problem->convolution;
+    int64_t taps = convolution->kernel[0] * convolution->kernel[1] * convolution->kernel[2];
+    int64_t channels = convolution->in_channels / convolution->groups;
+    if (channels * taps <= FEW)
+        return (channels * taps + 1) / 2;
+    double products = (double)(channels * taps);
+    double library = fmin((double)target->lanes, (double)channels) * (double)taps;
+    double limit = MARGIN * (library + products / library);
+    /* s + products / s <= limit between the roots; without roots the least is at their middle. */
+    double square = fmax(0, limit * limit / 4 - products);
+    if (square == 0)
+        return (int64_t)ceil(sqrt(products));
+    double least = limit / 2 - sqrt(square), most = limit / 2 + sqrt(square);
+    return (int64_t)fmax(ceil(least), fmin(most, fmax(CHEAP, sqrt(products))));
 }
 
 static int candidates(const sg_problem *problem, const sg_target *target, sg_cpu_plan *plans) {
@@ -108,6 +125,7 @@ static int candidates(const sg_problem *problem, const sg_target *target, sg_cpu
             int64_t whole = box_run(problem, target, &plan);
             plan.run = round_up(blocks * step < whole ? blocks * step : whole, SG_RUN_STEP);
             plan.chunk = fit_chunk(problem, target, plan.run);
+            plan.sum = fit_sum(problem, target);
             plans[count++] = plan;
         }
     }

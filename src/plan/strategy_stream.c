@@ -45,7 +45,7 @@ static int candidates(const sg_problem *problem, const sg_target *target, sg_cpu
     for (int b = 0; b < 3; b++) {
         int64_t run = round_up(clamp(budgets[b] / bytes / channels, line, 1 << 14), line);
         for (int64_t runs = 1; runs <= 64; runs *= 8) {
-            sg_cpu_plan plan = {.box = {1, 1, 1}, .run = run, .chunk = 1};
+            sg_cpu_plan plan = {.box = {1, 1, 1}, .run = run, .chunk = 1, .sum = 1};
             plan.box[2] = width < run * runs ? width : run * runs;
             int64_t rows = clamp(run * runs / plan.box[2], 1, height);
             plan.box[1] = problem->flat || problem->walk >> SG_ROLE_H & 1U ? rows : 1;

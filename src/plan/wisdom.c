@@ -132,8 +132,8 @@ sg_status sg_wisdom_export(sg_context *context, char **text) {
         const sg_wisdom_entry *entry = &wisdom.entries[i];
         sg_text_add(&out, "%s = %s", entry->key, entry->strategy);
         add_numbers(&out, " box=", entry->plan.box, 3);
-        sg_text_add(&out, " run=%" PRId64 " chunk=%" PRId64 "\n", entry->plan.run,
-                    entry->plan.chunk);
+        sg_text_add(&out, " run=%" PRId64 " chunk=%" PRId64 " sum=%" PRId64 "\n", entry->plan.run,
+                    entry->plan.chunk, entry->plan.sum);
     }
     pthread_mutex_unlock(&lock);
     *text = sg_text_take(&out);
@@ -145,7 +145,7 @@ static bool sane(const sg_cpu_plan *plan) {
     bool ok = plan->run > 0 && plan->run <= 1 << 20 && plan->run % SG_RUN_STEP == 0;
     for (int axis = 0; axis < 3; axis++)
         ok = ok && plan->box[axis] > 0 && plan->box[axis] <= 1 << 24;
-    return ok && plan->chunk > 0 && plan->chunk <= 1 << 24;
+    return ok && plan->chunk > 0 && plan->chunk <= 1 << 24 && plan->sum > 0;
 }
 
 static bool read_line(sg_wisdom *table, char *line) {
@@ -156,11 +156,12 @@ static bool read_line(sg_wisdom *table, char *line) {
     if (!middle)
         return false;
     *middle = '\0';
-    int fields =
-        sscanf(middle + 3,
-               "%31s box=%" SCNd64 ",%" SCNd64 ",%" SCNd64 " run=%" SCNd64 " chunk=%" SCNd64 "%n",
-               strategy, &plan.box[0], &plan.box[1], &plan.box[2], &plan.run, &plan.chunk, &used);
-    return fields == 6 && middle[3 + used] == '\0' && sane(&plan) &&
+    int fields = sscanf(middle + 3,
+                        "%31s box=%" SCNd64 ",%" SCNd64 ",%" SCNd64 " run=%" SCNd64
+                        " chunk=%" SCNd64 " sum=%" SCNd64 "%n",
+                        strategy, &plan.box[0], &plan.box[1], &plan.box[2], &plan.run, &plan.chunk,
+                        &plan.sum, &used);
+    return fields == 7 && middle[3 + used] == '\0' && sane(&plan) &&
            put(table, line, strategy, &plan);
 }
 
@@ -188,6 +189,6 @@ sg_status sg_wisdom_import(sg_context *context, const char *text, size_t length)
     return ok ? SG_OK
               : sg_fail(context, SG_INVALID,
                         "wisdom: line %d is not of the form \"key = strategy "
-                        "box=D,H,W run=R chunk=C\" under the header \"%s\"",
+                        "box=D,H,W run=R chunk=C sum=S\" under the header \"%s\"",
                         number, HEADER);
 }

@@ -1,7 +1,7 @@
 /* Wisdom: plans remembered from measuring, as text, one line a problem:
  *
  *     segue-wisdom 1
- *     <key> = <strategy> box=1,8,254 run=96 chunk=16
+ *     <key> = <strategy> box=1,8,254 run=96 chunk=16 sum=120
  *
  * The key names all that would change the best plan: instruction set, threads, dtypes, sizes, the
  * convolution's parameters and the operators of the tail. Wisdom serves the process; importing is

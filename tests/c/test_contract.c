@@ -15,7 +15,7 @@ static const double SENTINEL = 12345.5;
  * in float, so the reference sees the same numbers. */
 typedef struct problem {
     int channels, pixels;
-    int64_t k, row_stride;
+    int64_t k, sum, row_stride;
     bool accumulate, with_bias;
     double slab[SLAB], weights[K_MAX * 16], bias[16];
     double tile[(16 + 2) * (ROW_MAX + 2 * BAND)]; /* with a row of sentinels before and after */
@@ -38,7 +38,7 @@ static int64_t tile_start(const problem *p) {
 }
 
 static void fill(problem *p, int channels, int pixels, int64_t k) {
-    *p = (problem){.channels = channels, .pixels = pixels, .k = k};
+    *p = (problem){.channels = channels, .pixels = pixels, .k = k, .sum = k + 1};
     p->row_stride = pixels + 2 * BAND;
     for (int i = 0; i < SLAB; i++)
         p->slab[i] = random_value();
@@ -80,6 +80,7 @@ static void run(const sg_cpu_kernels *kernels, sg_contract contract, problem *p,
     void *tile = in_compute_type(c, p->tile, tile_count(p), 0, &base[0]);
     sg_contract_args args = {
         .k = p->k,
+        .sum = p->sum,
         .slab = in_compute_type(c, p->slab, SLAB, shift, &base[1]),
         .offset = p->offset,
         .weights = in_compute_type(c, p->weights, p->k * p->channels, 0, &base[2]),
@@ -177,6 +178,7 @@ static void sums_test(const sg_cpu_kernels *kernels, sg_contract contract, int c
             fill(&before, channels, vectors * kernels->vector_length, depths[d]);
             before.accumulate = mode & 1;
             before.with_bias = mode & 2;
+            before.sum = 1 + (d * 4 + mode) * 29 % 40;
             after = before;
             run(kernels, contract, &after, d % 5);
             check(kernels, &before, &after);
@@ -226,6 +228,46 @@ static void chunks_test(const sg_cpu_kernels *kernels, sg_contract contract, int
 
 TEST(chunks_of_k_add_up) {
     for_each_block(chunks_test);
+}
+
+static double rms_error(const problem *wanted, const problem *got) {
+    double error = 0;
+    for (int m = 0; m < wanted->channels; m++) {
+        for (int j = 0; j < wanted->pixels; j++) {
+            double scale;
+            double off = got->tile[tile_start(got) + m * got->row_stride + j] -
+                         expected(wanted, m, j, &scale);
+            error += off * off;
+        }
+    }
+    return sqrt(error / (wanted->channels * wanted->pixels));
+}
+
+/* Blocked sums are what the accuracy contract rests on: 26 sums of 27 products must round clearly
+ * less than one of 700. */
+static void accuracy_test(const sg_cpu_kernels *kernels, sg_contract contract, int channels,
+                          int vectors) {
+    if (channels * vectors < 8)
+        return; /* too few results for a mean */
+    fill(&before, channels, vectors * kernels->vector_length, K_MAX);
+    for (int64_t i = 0; i < K_MAX * channels; i++)
+        before.weights[i] += 0x1p-30 * (double)(i % 7); /* products that do not fit a float */
+    problem *whole = malloc(sizeof *whole), *blocked = malloc(sizeof *blocked);
+    REQUIRE(whole && blocked);
+    *whole = *blocked = before;
+    whole->sum = K_MAX;
+    blocked->sum = 27;
+    if (kernels->compute == SG_ELEMENT_F32) {
+        run(kernels, contract, whole, 0);
+        run(kernels, contract, blocked, 0);
+        EXPECT(rms_error(&before, blocked) < 0.7 * rms_error(&before, whole));
+    }
+    free(whole);
+    free(blocked);
+}
+
+TEST(blocked_sums_round_less) {
+    for_each_block(accuracy_test);
 }
 
 /* The runtime makes up any channel count from the blocks, so the last must be one channel; and it

@@ -167,6 +167,7 @@ void sg_contract_run(const sg_frame *frame, const void *packed) {
                 (size_t)(block->group * channels * slab->channel_size + place) * bytes;
             sg_contract_args args = {
                 .k = chunk * slab->taps,
+                .sum = kernel->plan.sum,
                 .offset = slab->offset + first * slab->taps,
                 .weights = (const char *)packed +
                            (size_t)(block->weights + first * slab->taps * width) * bytes,

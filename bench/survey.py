@@ -1,0 +1,158 @@
+"""Is the planner right? Random convolutions with random tails: eager PyTorch against Segue.
+
+Every region is compiled even where the planner would leave it to PyTorch, so that both kinds of
+mistake show: a region taken that is slower (the contract says never), and one refused that would
+have been faster. Times are medians over interleaved rounds, one model after the other.
+
+    python bench/survey.py [--cases N] [--seed N] [--json FILE]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import statistics
+import time
+from typing import Any
+
+import torch
+from torch import nn
+
+import segue
+from segue.dropin import make_dropin
+from segue.runtime import Options
+
+CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+ROUNDS, MILLISECONDS = 7, 4.0
+
+
+def relu(x: torch.Tensor) -> torch.Tensor:
+    return torch.relu(x)
+
+
+def affine_gelu(x: torch.Tensor) -> torch.Tensor:
+    return nn.functional.gelu(x * 0.5 + 1.0)
+
+
+def smallest(x: torch.Tensor) -> torch.Tensor:
+    return torch.tanh(torch.amin(x, dim=1, keepdim=True))
+
+
+def pooled(x: torch.Tensor) -> torch.Tensor:
+    return torch.sigmoid(x.mean(dim=tuple(range(2, x.ndim))))
+
+
+def softmax(x: torch.Tensor) -> torch.Tensor:
+    return torch.softmax(x, dim=1)
+
+
+def nothing(x: torch.Tensor) -> torch.Tensor:
+    return x
+
+
+TAILS = [relu, affine_gelu, smallest, pooled, softmax, nothing]
+
+
+class Case(nn.Module):
+    """One convolution and one tail."""
+
+    def __init__(self, rank: int, settings: dict[str, Any], tail: Any) -> None:
+        super().__init__()
+        self.convolution = CONVOLUTIONS[rank](**settings)
+        self.tail = tail
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.tail(self.convolution(x))
+
+
+def draw(source: random.Random) -> tuple[str, Case, torch.Tensor]:
+    """A case, its name and its input; at most a fifth of a second of work."""
+    while True:
+        rank = source.choice([1, 2, 2, 2, 3])
+        groups = source.choice([1, 1, 1, 1, 2, 4])
+        channels = groups * source.choice([1, 3, 4, 8, 16, 32, 64, 128, 256])
+        out = groups * source.choice([1, 2, 4, 8, 16, 24, 32, 64, 100, 128, 256])
+        if source.random() < 0.1:  # depthwise
+            groups = out = channels
+        kernel = source.choice([1, 3, 3, 3, 5])
+        stride = source.choice([1, 1, 1, 2])
+        size = source.choice({1: [16, 100, 1000, 8000], 2: [7, 14, 28, 56, 112], 3: [4, 8, 16, 32]}[rank])
+        batch = source.choice([1, 1, 4, 16])
+        if size < kernel:
+            continue
+        pixels = ((size - kernel) // stride + 1) ** rank
+        products = 2.0 * batch * out * pixels * channels // groups * kernel**rank
+        elements = batch * max(channels * size**rank, out * pixels)
+        if not 1e5 < products < 2e10 or elements > 3e7:
+            continue
+        tail = source.choice(TAILS)
+        settings = {
+            "in_channels": channels,
+            "out_channels": out,
+            "kernel_size": kernel,
+            "stride": stride,
+            "padding": source.choice([0, kernel // 2]),
+            "groups": groups,
+        }
+        name = (
+            f"{rank}d {batch}x{channels}x{size} -> {out} k{kernel} s{stride} p{settings['padding']} "
+            f"g{groups} {tail.__name__}"
+        )
+        return name, Case(rank, settings, tail), torch.rand(batch, channels, *[size] * rank)
+
+
+def time_both(eager: nn.Module, fused: nn.Module, x: torch.Tensor) -> tuple[float, float]:
+    """Median milliseconds of eager and fused."""
+    times: tuple[list[float], list[float]] = ([], [])
+    calls = []
+    for module in (eager, fused):
+        module(x)
+        start = time.perf_counter()
+        module(x)
+        calls.append(max(1, int(MILLISECONDS / 1e3 / (time.perf_counter() - start))))
+    for _ in range(ROUNDS):
+        for module, count, found in zip((eager, fused), calls, times, strict=True):
+            start = time.perf_counter()
+            for _ in range(count):
+                module(x)
+            found.append((time.perf_counter() - start) / count * 1e3)
+    return statistics.median(times[0]), statistics.median(times[1])
+
+
+def survey(count: int, seed: int) -> list[dict[str, Any]]:
+    """Measures count cases; one object each."""
+    source = random.Random(seed)
+    rows = []
+    for _ in range(count):
+        name, case, x = draw(source)
+        with torch.no_grad():
+            fused = make_dropin(case, Options(always=True), "silent")
+            chosen = segue.explain(case, x)
+            eager_ms, fused_ms = time_both(case, fused, x)
+        taken = chosen.kernels > 0
+        rows.append({"case": name, "eager_ms": eager_ms, "segue_ms": fused_ms, "taken": taken})
+        ratio = eager_ms / fused_ms
+        verdict = "" if taken == (ratio >= 1) else "   LOSS" if taken else "   missed"
+        print(f"{ratio:6.2f}x {'taken  ' if taken else 'refused'} {eager_ms:9.3f} ms  {name}{verdict}", flush=True)
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--cases", type=int, default=60)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", metavar="FILE")
+    options = parser.parse_args()
+    rows = survey(options.cases, options.seed)
+    losses = [r for r in rows if r["taken"] and r["segue_ms"] > r["eager_ms"]]
+    missed = [r for r in rows if not r["taken"] and r["segue_ms"] < r["eager_ms"]]
+    won = statistics.geometric_mean([r["eager_ms"] / r["segue_ms"] for r in rows if r["taken"]] or [1])
+    print(f"{len(rows)} cases, {len(losses)} taken and slower, {len(missed)} refused and faster; {won:.2f}x where taken")
+    if options.json:
+        with open(options.json, "w", encoding="utf-8") as file:
+            json.dump(rows, file, indent=1)
+
+
+if __name__ == "__main__":
+    main()
