@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -19,10 +21,11 @@ class Model(nn.Module):
 
 
 def test_backend() -> None:
-    model, made = Model(), []
+    model = Model()
+    made: list[Any] = []
 
-    def backend(*given: object) -> object:
-        made.append(dynamo.backend(*given))  # type: ignore[arg-type]
+    def backend(*given: Any) -> Any:
+        made.append(dynamo.backend(*given))
         return made[-1]
 
     compiled = torch.compile(model, backend=backend)
