@@ -33,12 +33,33 @@ static sg_layout layout_of(const sg_graph *graph, sg_value value) {
     return layout;
 }
 
+/* Strides that kernels can count with. */
+static sg_status check_strides(sg_context *context, const char *what, int index,
+                               const sg_layout *layout) {
+    double span = sg_dtype_size(layout->dtype);
+    for (int dim = 0; dim < layout->rank; dim++) {
+        if (layout->stride[dim] < 0)
+            return sg_fail(context, SG_INVALID,
+                           "%s %d: stride %lld of dimension %d is negative; 0 or more would be "
+                           "accepted",
+                           what, index, (long long)layout->stride[dim], dim);
+        if (layout->size[dim] == 0)
+            return SG_OK;
+        span += (double)(layout->size[dim] - 1) * (double)layout->stride[dim] *
+                sg_dtype_size(layout->dtype);
+    }
+    return span < (double)SG_DIM_LIMIT
+               ? SG_OK
+               : sg_fail(context, SG_INVALID, "%s %d: its strides leave the 64-bit range", what,
+                         index);
+}
+
 static sg_status check_output_layout(const sg_compiler *compiler, int index,
                                      const sg_layout *wanted, const sg_layout *given) {
     bool same = wanted->dtype == given->dtype && wanted->rank == given->rank;
     for (int dim = 0; same && dim < wanted->rank; dim++)
         same = wanted->size[dim] == given->size[dim];
-    return same ? SG_OK
+    return same ? check_strides(compiler->context, "output", index, given)
                 : sg_fail(compiler->context, SG_INVALID,
                           "output %d: the layout given has another dtype or other sizes than the "
                           "graph's result",
@@ -58,6 +79,9 @@ static sg_status place_operands(sg_compiler *compiler, const sg_layout *inputs) 
         return sg_fail_memory(compiler->context);
     memset(compiler->place_of, -1, sizeof(int) * (size_t)graph->node_count);
     for (int i = 0; i < graph->input_count; i++) {
+        sg_status status = check_strides(compiler->context, "input", i, &inputs[i]);
+        if (status != SG_OK)
+            return status;
         program->inputs[i] = inputs[i];
         compiler->place_of[graph->inputs[i]] = i;
     }
