@@ -42,8 +42,12 @@ static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 /* ---- fork ---------------------------------------------------------------------------------- */
 
-/* The child has none of the threads, and locks in whatever state they were in. */
+/* The child has none of the threads, and locks in whatever state they were in. Who held the team
+ * may have been replacing its memory, which is then left alone. */
 static void forget_threads(void) {
+    if (pthread_mutex_trylock(&team.taken) != 0) {
+        memset(team.memory, 0, sizeof team.memory);
+    }
     pthread_mutex_init(&team.taken, NULL);
     pthread_mutex_init(&team.lock, NULL);
     pthread_cond_init(&team.work, NULL);
