@@ -4,7 +4,6 @@
 
 #include "api/pipeline.h"
 #include "opt/simplify.h"
-#include "plan/partition.h"
 #include "run/cpu/execute.h"
 
 /* A region is worth replacing when its expected time is below this part of the host's. The cost
@@ -233,7 +232,10 @@ static sg_status compile(sg_compiler *compiler, const sg_layout *inputs) {
     if (status != SG_OK)
         return status;
     program->explanation = sg_text_take(&compiler->text);
-    return program->explanation ? SG_OK : sg_fail_memory(compiler->context);
+    if (!program->explanation)
+        return sg_fail_memory(compiler->context);
+    sg_trace_program(program);
+    return SG_OK;
 }
 
 sg_status sg_compile(const sg_graph *graph, const sg_layout *inputs, int input_count,
@@ -243,8 +245,10 @@ sg_status sg_compile(const sg_graph *graph, const sg_layout *inputs, int input_c
     sg_status status = sg_target_create(graph->context, options, &compiler.target);
     if (status == SG_OK)
         status = sg_graph_bind(graph, inputs, input_count, &bound);
-    if (status == SG_OK)
+    if (status == SG_OK) {
+        sg_trace_graph('p', "parse", bound);
         status = sg_partition_create(bound, &compiler.partition);
+    }
     sg_graph_destroy(bound);
     if (status == SG_OK) {
         compiler.program = calloc(1, sizeof *compiler.program);
@@ -267,5 +271,11 @@ sg_status sg_program_explain(const sg_program *program, char **text) {
 sg_status sg_partition_create(const sg_graph *graph, sg_partition **partition) {
     sg_graph *simplified;
     sg_status status = sg_simplify(graph, &simplified);
-    return status == SG_OK ? sg_partition_cut(simplified, partition) : status;
+    if (status != SG_OK)
+        return status;
+    sg_trace_graph('s', "simplify", simplified);
+    status = sg_partition_cut(simplified, partition);
+    if (status == SG_OK)
+        sg_trace_partition(*partition);
+    return status;
 }

@@ -17,36 +17,25 @@ static sg_status dump_simplified(const sg_graph *graph, char **text) {
     return status;
 }
 
-static sg_status print_step(const sg_partition *partition, const sg_step *step, int index,
-                            sg_text *text) {
-    if (step->foreign) {
-        sg_text_add(text, "step %d: host ", index);
-        sg_node_print(partition->graph, step->outputs[0], text);
-        sg_text_add(text, "\n");
-        return SG_OK;
-    }
-    char *graph;
-    sg_status status = sg_graph_print(step->graph, &graph);
-    if (status != SG_OK)
-        return status;
-    sg_text_add(text, "step %d: region\n%s", index, graph);
-    if (step->reason[0])
-        sg_text_add(text, "ends here: %s\n", step->reason);
-    sg_string_free(graph);
-    return SG_OK;
-}
-
 static sg_status dump_regions(const sg_graph *graph, char **result) {
     sg_partition *partition;
     sg_text text = {0};
     sg_status status = sg_partition_create(graph, &partition);
     if (status != SG_OK)
         return status;
-    for (int i = 0; i < partition->step_count && status == SG_OK; i++)
-        status = print_step(partition, &partition->steps[i], i, &text);
+    status = sg_partition_print(partition, &text);
     sg_partition_destroy(partition);
     *result = sg_text_take(&text);
     return status == SG_OK && !*result ? sg_fail_memory(graph->context) : status;
+}
+
+void sg_program_print_tiles(const sg_program *program, sg_text *text) {
+    for (int i = 0; i < program->step_count; i++) {
+        const sg_program_step *step = &program->steps[i];
+        sg_text_add(text, "region %d:%s\n", i, step->kernel ? "" : " float64 interpreter");
+        if (step->kernel)
+            sg_tile_program_print(step->kernel, step->graph, text);
+    }
 }
 
 static sg_status dump_program(const sg_graph *graph, const sg_layout *inputs, int input_count,
@@ -60,12 +49,7 @@ static sg_status dump_program(const sg_graph *graph, const sg_layout *inputs, in
         status = sg_program_explain(program, result);
     } else {
         sg_text text = {0};
-        for (int i = 0; i < program->step_count; i++) {
-            const sg_program_step *step = &program->steps[i];
-            sg_text_add(&text, "region %d:%s\n", i, step->kernel ? "" : " float64 interpreter");
-            if (step->kernel)
-                sg_tile_program_print(step->kernel, step->graph, &text);
-        }
+        sg_program_print_tiles(program, &text);
         *result = sg_text_take(&text);
         status = *result ? SG_OK : sg_fail_memory(graph->context);
     }

@@ -3,6 +3,7 @@
 #include <pthread.h>
 
 #include "base/text.h"
+#include "segue.h"
 #include "target/cpu.h"
 
 static char *machine;

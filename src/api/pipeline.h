@@ -3,6 +3,7 @@
 #define SEGUE_API_PIPELINE_H
 
 #include "gen/cpu/lower.h"
+#include "plan/partition.h"
 #include "plan/strategy.h"
 #include "run/program.h"
 
@@ -32,5 +33,14 @@ sg_status sg_compile_region(sg_compilation *compilation, bool tune, sg_arena *ar
 
 /* Replaces the choice by the fastest of the candidates, measured on memory of its own. */
 sg_status sg_tune_region(sg_compilation *compilation);
+
+/* Tile programs of all steps, the same text on every machine. */
+void sg_program_print_tiles(const sg_program *program, sg_text *text);
+
+/* What SEGUE_DEBUG asks for, to the standard error: each call prints if the stage's letter is there
+ * (base/context.h). */
+void sg_trace_graph(char letter, const char *stage, const sg_graph *graph);
+void sg_trace_partition(const sg_partition *partition);
+void sg_trace_program(const sg_program *program);
 
 #endif

@@ -306,3 +306,31 @@ const sg_step *sg_partition_step(const sg_partition *partition, int index) {
 const sg_graph *sg_partition_graph(const sg_partition *partition) {
     return partition->graph;
 }
+
+/* ---- printing ------------------------------------------------------------------------------ */
+
+static sg_status print_step(const sg_partition *partition, const sg_step *step, int index,
+                            sg_text *text) {
+    if (step->foreign) {
+        sg_text_add(text, "step %d: host ", index);
+        sg_node_print(partition->graph, step->outputs[0], text);
+        sg_text_add(text, "\n");
+        return SG_OK;
+    }
+    char *graph;
+    sg_status status = sg_graph_print(step->graph, &graph);
+    if (status != SG_OK)
+        return status;
+    sg_text_add(text, "step %d: region\n%s", index, graph);
+    if (step->reason[0])
+        sg_text_add(text, "ends here: %s\n", step->reason);
+    sg_string_free(graph);
+    return SG_OK;
+}
+
+sg_status sg_partition_print(const sg_partition *partition, sg_text *text) {
+    sg_status status = SG_OK;
+    for (int i = 0; i < partition->step_count && status == SG_OK; i++)
+        status = print_step(partition, &partition->steps[i], i, text);
+    return status;
+}

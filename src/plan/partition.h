@@ -5,6 +5,7 @@
 #ifndef SEGUE_PLAN_PARTITION_H
 #define SEGUE_PLAN_PARTITION_H
 
+#include "base/text.h"
 #include "plan/region.h"
 
 struct sg_partition {
@@ -16,5 +17,8 @@ struct sg_partition {
 
 /* Takes ownership of graph, on failure too. */
 sg_status sg_partition_cut(sg_graph *graph, sg_partition **partition);
+
+/* The steps as text: foreign operators, and each region's graph with the reason why it ends. */
+sg_status sg_partition_print(const sg_partition *partition, sg_text *text);
 
 #endif

@@ -44,8 +44,14 @@ static char *make_key(const sg_problem *problem, const sg_target *target) {
                     convolution->groups, sg_dtype_name(convolution->input.dtype));
         add_numbers(&text, " kernel=", convolution->kernel, SG_SPATIAL_MAX);
         add_numbers(&text, " stride=", convolution->stride, SG_SPATIAL_MAX);
+        add_numbers(&text, " padding=", convolution->padding, SG_SPATIAL_MAX);
         add_numbers(&text, " dilation=", convolution->dilation, SG_SPATIAL_MAX);
+        add_numbers(&text, " lies=", convolution->input.stride, SG_ROLE_COUNT);
     }
+    for (int i = 0; i < problem->access_count; i++)
+        add_numbers(&text, " reads=", problem->accesses[i].operand.stride, SG_ROLE_COUNT);
+    for (int i = 0; i < problem->output_count; i++)
+        add_numbers(&text, " writes=", problem->outputs[i].stride, SG_ROLE_COUNT);
     sg_text_add(&text, " ops=");
     for (sg_value value = 0; value < problem->region->graph->node_count; value++) {
         if (problem->region->members[value].in)

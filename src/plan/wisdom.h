@@ -3,9 +3,9 @@
  *     segue-wisdom 1
  *     <key> = <strategy> box=1,8,254 run=96 chunk=16 sum=120
  *
- * The key names all that would change the best plan: instruction set, threads, dtypes, sizes, the
- * convolution's parameters and the operators of the tail. Wisdom serves the process; importing is
- * all or nothing, and a later line for the same key replaces the earlier one. */
+ * The key names all that would change the best plan: instruction set, threads, dtypes, sizes,
+ * strides, the convolution's parameters and the operators of the tail. Wisdom serves the process;
+ * importing is all or nothing, and a later line for the same key replaces the earlier one. */
 #ifndef SEGUE_PLAN_WISDOM_H
 #define SEGUE_PLAN_WISDOM_H
 
