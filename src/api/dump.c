@@ -82,7 +82,7 @@ static sg_status read_bindings(const sg_graph *graph, const char *bindings, int6
         size_t length = strcspn(at, "=");
         char *end = NULL;
         int64_t value = at[length] == '=' ? strtoll(at + length + 1, &end, 10) : -1;
-        if (value < 0 || value >= SG_DIM_LIMIT || end == at + length + 1 ||
+        if (length == 0 || value < 0 || value >= SG_DIM_LIMIT || end == at + length + 1 ||
             (*end != ',' && *end != '\0'))
             return sg_fail(graph->context, SG_INVALID,
                            "sizes \"%s\" are not of the form N=4,H=32 at \"%s\"", bindings, at);
@@ -93,6 +93,22 @@ static sg_status read_bindings(const sg_graph *graph, const char *bindings, int6
         }
         at = *end ? end + 1 : end;
     }
+    return SG_OK;
+}
+
+/* Contiguous strides, once the sizes are known to have a product. */
+static sg_status make_contiguous(const sg_graph *graph, const sg_node *node, sg_layout *layout) {
+    double bytes = sg_dtype_size(layout->dtype);
+    bool empty = false;
+    for (int dim = 0; dim < layout->rank; dim++) {
+        empty |= layout->size[dim] == 0;
+        bytes *= (double)(layout->size[dim] > 1 ? layout->size[dim] : 1);
+    }
+    if (!empty && bytes >= (double)SG_DIM_LIMIT)
+        return sg_fail(graph->context, SG_INVALID,
+                       "input %%%s: the number of bytes leaves the 64-bit range", node->name);
+    if (bytes < (double)SG_DIM_LIMIT)
+        sg_layout_make_contiguous(layout);
     return SG_OK;
 }
 
@@ -115,7 +131,8 @@ sg_status sg_graph_layouts(const sg_graph *graph, const char *bindings, sg_layou
                                  node->name, sg_type_words(graph, &node->type).text);
             inputs[i].size[dim] = size;
         }
-        sg_layout_make_contiguous(&inputs[i]);
+        if (status == SG_OK)
+            status = make_contiguous(graph, node, &inputs[i]);
     }
     free(values);
     return status;
