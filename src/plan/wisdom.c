@@ -172,6 +172,8 @@ static bool read_line(sg_wisdom *table, char *line) {
 }
 
 sg_status sg_wisdom_import(sg_context *context, const char *text, size_t length) {
+    if (memchr(text, '\0', length))
+        return sg_fail(context, SG_INVALID, "wisdom: the text holds a zero byte");
     char *copy = strndup(text, length);
     if (!copy)
         return sg_fail_memory(context);
