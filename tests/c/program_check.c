@@ -118,6 +118,7 @@ static sg_cpu_plan some_plan(random_state *random, const sg_problem *problem,
         plan.box[axis] = some_box(random, problem->size[SG_ROLE_D + axis]);
     plan.run = SG_RUN_STEP * random_between(random, 1, 4);
     plan.chunk = random_between(random, 1, problem->has_convolution ? 12 : 1);
+    plan.sum = random_between(random, 1, 150);
     if (random_chance(random, 5)) {
         plan.box[random_between(random, 0, 2)] = 1 << 24;
         plan.run = 1 << 20;
@@ -147,8 +148,9 @@ static void remember_plan(check_run *run, const sg_graph *graph, const sg_layout
             if (random_chance(&run->random, 75))
                 plan = some_plan(&run->random, &problem, &choice->plan);
             snprintf(run->plan, sizeof run->plan,
-                     "box=%" PRId64 ",%" PRId64 ",%" PRId64 " run=%" PRId64 " chunk=%" PRId64,
-                     plan.box[0], plan.box[1], plan.box[2], plan.run, plan.chunk);
+                     "box=%" PRId64 ",%" PRId64 ",%" PRId64 " run=%" PRId64 " chunk=%" PRId64
+                     " sum=%" PRId64,
+                     plan.box[0], plan.box[1], plan.box[2], plan.run, plan.chunk, plan.sum);
             EXPECT(sg_wisdom_remember(&problem, &target, choice->strategy->name, &plan) == SG_OK);
         }
     }
