@@ -229,9 +229,11 @@ static int compare_output(const sg_session *session, int output, const double *w
     double error = 0, size = 0;
     for (int64_t i = 0; i < count_of(layout); i++) {
         double got = value_at(layout, data, i);
-        if (isnan(got) != isnan(wanted[i]))
+        double held = layout->dtype == SG_F32 ? (float)wanted[i] : wanted[i];
+        bool same_place = isnan(held) ? isnan(got) : isinf(held) ? got == held : isfinite(got);
+        if (!same_place)
             error = (double)INFINITY;
-        if (isfinite(got) && isfinite(wanted[i])) {
+        if (isfinite(got) && isfinite(held)) {
             error += (got - wanted[i]) * (got - wanted[i]);
             size += wanted[i] * wanted[i];
         }
