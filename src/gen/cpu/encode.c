@@ -433,6 +433,9 @@ sg_status sg_encode_tile_program(const sg_problem *problem, sg_arena *arena,
     *program = (sg_tile_program){.anchor = -1};
     sg_encoder encoder = {.problem = problem, .graph = graph, .arena = arena, .program = program};
     encoder.buffer_of = SG_ARENA_NEW(arena, int, graph->node_count + 1);
+    /* There is always a buffer to look at, also when memory runs out in the middle of a node. */
+    program->buffer_capacity = 16;
+    program->buffers = SG_ARENA_NEW(arena, sg_buffer, program->buffer_capacity);
     program->loads = SG_ARENA_NEW(arena, sg_operand, problem->access_count + 1);
     program->stores = SG_ARENA_NEW(arena, sg_operand, graph->output_count + 1);
     program->walks = SG_ARENA_NEW(arena, sg_walk, graph->node_count + 1);
