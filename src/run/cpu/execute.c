@@ -48,27 +48,31 @@ static size_t line_up(size_t size) {
     return (size + 63) / 64 * 64;
 }
 
+static void *at_offset(char *base, size_t offset) {
+    return base ? base + offset : NULL;
+}
+
 /* Lays out, or with base NULL only measures, one thread's memory. */
 static size_t lay_out(const sg_cpu_kernel *kernel, char *base, sg_frame *frame) {
     const sg_tile_program *program = &kernel->program;
     size_t bytes = sg_element_bytes(kernel->isa->compute), at = 0;
-    frame->slab = base + at;
+    frame->slab = at_offset(base, at);
     at += kernel->has_convolution ? line_up((size_t)kernel->slab.size * bytes) : 0;
     for (int shape = 0; shape < SG_SHAPE_COUNT; shape++) {
-        frame->buffers[shape] = base + at;
+        frame->buffers[shape] = at_offset(base, at);
         int64_t size =
             sg_buffer_stride(kernel, (sg_shape)shape) * sg_buffer_rows(kernel, (sg_shape)shape);
         at += line_up((size_t)(size * program->slots[shape]) * bytes);
     }
-    frame->constants = base + at;
+    frame->constants = at_offset(base, at);
     at += line_up((size_t)(program->constant_count + 1) * bytes);
     /* A run has at most one segment per pixel. */
     size_t pieces = (size_t)kernel->plan.run + 1;
-    frame->segments = (sg_segment *)(void *)(base + at);
+    frame->segments = at_offset(base, at);
     at += line_up(pieces * sizeof(sg_segment));
-    frame->pieces = (sg_row_piece *)(void *)(base + at);
+    frame->pieces = at_offset(base, at);
     at += line_up(pieces * sizeof(sg_row_piece));
-    frame->running = (char **)(void *)(base + at);
+    frame->running = at_offset(base, at);
     at += line_up((size_t)(2 * program->walk_count + 1) * sizeof(char *));
     for (int i = 0; i < 2 * program->walk_count; i++) {
         const sg_walk *walk = &program->walks[i % program->walk_count];
