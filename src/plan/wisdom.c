@@ -1,5 +1,6 @@
 #include "plan/wisdom.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -154,21 +155,31 @@ static bool sane(const sg_cpu_plan *plan) {
     return ok && plan->chunk > 0 && plan->chunk <= 1 << 24 && plan->sum > 0;
 }
 
+/* The number after name; moves *at behind it. False when something else stands there. */
+static bool read_number(char **at, const char *name, int64_t *value) {
+    size_t length = strlen(name);
+    if (strncmp(*at, name, length) != 0)
+        return false;
+    char *digits = *at + length;
+    errno = 0;
+    *value = strtoll(digits, at, 10);
+    return errno == 0 && *at != digits;
+}
+
 static bool read_line(sg_wisdom *table, char *line) {
     char *middle = strstr(line, " = ");
-    char strategy[32];
     sg_cpu_plan plan;
-    int used = 0;
     if (!middle)
         return false;
     *middle = '\0';
-    int fields = sscanf(middle + 3,
-                        "%31s box=%" SCNd64 ",%" SCNd64 ",%" SCNd64 " run=%" SCNd64
-                        " chunk=%" SCNd64 " sum=%" SCNd64 "%n",
-                        strategy, &plan.box[0], &plan.box[1], &plan.box[2], &plan.run, &plan.chunk,
-                        &plan.sum, &used);
-    return fields == 7 && middle[3 + used] == '\0' && sane(&plan) &&
-           put(table, line, strategy, &plan);
+    char *strategy = middle + 3, *at = strchr(strategy, ' ');
+    if (!at || at == strategy)
+        return false;
+    *at++ = '\0';
+    bool read = read_number(&at, "box=", &plan.box[0]) && read_number(&at, ",", &plan.box[1]) &&
+                read_number(&at, ",", &plan.box[2]) && read_number(&at, " run=", &plan.run) &&
+                read_number(&at, " chunk=", &plan.chunk) && read_number(&at, " sum=", &plan.sum);
+    return read && *at == '\0' && sane(&plan) && put(table, line, strategy, &plan);
 }
 
 sg_status sg_wisdom_import(sg_context *context, const char *text, size_t length) {
