@@ -9,6 +9,7 @@
  * FILE may be - for standard input. Exit status: 0, 1 when something was wrong with the input or a
  * comparison failed, 2 for a wrong command line. */
 #include <argp.h>
+#include <limits.h>
 #include <math.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -47,6 +48,15 @@ static const struct argp_option options[] = {
     {"tune", 'u', NULL, 0, "measure the candidate plans and take the fastest", 0},
     {0}};
 
+/* A whole number in [low, INT_MAX]. */
+static int read_count(struct argp_state *state, const char *text, long low) {
+    char *end;
+    long value = strtol(text, &end, 10);
+    if (end == text || *end || value < low || value > INT_MAX)
+        argp_error(state, "\"%s\" is not a whole number of at least %ld", text, low);
+    return (int)value;
+}
+
 static error_t take_option(int key, char *value, struct argp_state *state) {
     sg_request *request = state->input;
     switch (key) {
@@ -60,10 +70,10 @@ static error_t take_option(int key, char *value, struct argp_state *state) {
         request->isa = value;
         break;
     case 't':
-        request->threads = atoi(value);
+        request->threads = read_count(state, value, 0);
         break;
     case 'r':
-        request->repeat = atoi(value) > 0 ? atoi(value) : 1;
+        request->repeat = read_count(state, value, 1);
         break;
     case 'e':
         request->seed = (unsigned)strtoul(value, NULL, 10);
@@ -372,6 +382,7 @@ static int on_graph(const sg_request *request) {
 
 int main(int argc, char **argv) {
     sg_request request = {.repeat = 15, .seed = 1, .scale = 1};
+    argp_err_exit_status = 2;
     argp_parse(&parser, argc, argv, 0, NULL, &request);
     const char *command = request.command;
     if (strcmp(command, "version") == 0)
