@@ -163,6 +163,14 @@ SG_API const sg_layout *sg_program_output(const sg_program *program, int index);
 SG_API sg_status sg_program_run(const sg_program *program, const void *const *inputs,
                                 void *const *outputs, int threads);
 
+/* Lets programs run on the host's threads instead of Segue's own: no two pools then compete for the
+ * processors, and threads that the host keeps awake begin at once. pool(body, argument, threads)
+ * calls body(argument) on at most `threads` threads at the same time, the caller among them, and
+ * returns when all have returned. For the process, from the next run on; NULL: Segue's own threads.
+ */
+typedef void (*sg_thread_pool)(void (*body)(void *argument), void *argument, int threads);
+SG_API void sg_set_thread_pool(sg_thread_pool pool);
+
 /* What the program does: regions, tile program, bytes and flops against the floor. */
 SG_API sg_status sg_program_explain(const sg_program *program, char **text);
 

@@ -115,6 +115,40 @@ typedef void (*sg_convert_in)(int64_t count, void *dst, int64_t dst_stride, cons
 typedef void (*sg_convert_out)(int64_t count, void *dst, int64_t dst_stride, sg_element dst_type,
                                const void *src);
 
+/* Between a tile and a tensor in memory, piece by piece of its rows:
+ * tile[r][start + i]  <->  data[r * row_stride + place + i * column_stride],  i < length. */
+typedef struct sg_piece {
+    int64_t start, length, place;
+} sg_piece;
+typedef struct sg_tile_move {
+    void *tile; /* compute type; read by a store, written by a load */
+    int64_t tile_row_stride;
+    void *data; /* of type; written by a store, read by a load */
+    int64_t row_stride, column_stride;
+    sg_element type;
+    int64_t rows;
+    int piece_count;
+    const sg_piece *pieces;
+} sg_tile_move;
+typedef void (*sg_move_tile)(const sg_tile_move *move);
+
+/* A plane of the slab: dst[row][column] = (compute type) src[row * row_step + column * column_step]
+ * where row and column lie in the ranges that exist, else 0. */
+typedef struct sg_plane {
+    void *dst; /* [rows][width], contiguous */
+    int64_t rows, width;
+    int64_t first_row, end_row, first_column, end_column;
+    const void *src; /* of row 0 and column 0, which need not exist */
+    int64_t row_step, column_step;
+    sg_element type;
+} sg_plane;
+typedef void (*sg_pack_plane)(const sg_plane *plane);
+
+/* dst[column * width + row] = (compute type) src[row * row_stride + column], row < rows,
+ * column < columns; rows up to width are zero. */
+typedef void (*sg_pack_transposed)(int64_t rows, int64_t columns, int64_t width, void *dst,
+                                   const void *src, int64_t row_stride, sg_element type);
+
 typedef struct sg_cpu_kernels {
     const char *isa;        /* "generic", "avx2", "avx512" */
     sg_element compute;     /* SG_ELEMENT_F32 or SG_ELEMENT_F64 */
@@ -127,6 +161,9 @@ typedef struct sg_cpu_kernels {
     sg_contract_block contract_blocks[SG_CONTRACT_BLOCKS_MAX];
     sg_convert_in convert_in;
     sg_convert_out convert_out;
+    sg_move_tile load_tile, store_tile;
+    sg_pack_plane pack_plane;
+    sg_pack_transposed pack_transposed;
 } sg_cpu_kernels;
 
 /* The tables that this build holds; NULL where the build or this machine's cpu lacks the set. */

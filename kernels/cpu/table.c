@@ -21,6 +21,10 @@ static void fill_table(void) {
         .contract_block_count = SG_NAME(contract_block_count),
         .convert_in = SG_NAME(convert_in),
         .convert_out = SG_NAME(convert_out),
+        .load_tile = SG_NAME(load_tile),
+        .store_tile = SG_NAME(store_tile),
+        .pack_plane = SG_NAME(pack_plane),
+        .pack_transposed = SG_NAME(pack_transposed),
     };
     memcpy(table.reduce_rows, SG_NAME(reduce_rows), sizeof table.reduce_rows);
     memcpy(table.reduce_columns, SG_NAME(reduce_columns), sizeof table.reduce_columns);

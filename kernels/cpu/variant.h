@@ -45,4 +45,13 @@ void SG_NAME(convert_in)(int64_t count, void *dst, int64_t dst_stride, const voi
 void SG_NAME(convert_out)(int64_t count, void *dst, int64_t dst_stride, sg_element dst_type,
                           const void *src);
 
+/* move.c. */
+void SG_NAME(load_tile)(const sg_tile_move *move);
+void SG_NAME(store_tile)(const sg_tile_move *move);
+
+/* pack.c. */
+void SG_NAME(pack_plane)(const sg_plane *plane);
+void SG_NAME(pack_transposed)(int64_t rows, int64_t columns, int64_t width, void *dst,
+                              const void *src, int64_t row_stride, sg_element type);
+
 #endif

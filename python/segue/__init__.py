@@ -5,11 +5,15 @@
 The drop-in takes the place of the model: the same results, weights and gradients.
 """
 
-from ._core import NotApplicable, SegueError
+import torch  # noqa: F401  its threads are looked for below
+
+from ._core import NotApplicable, SegueError, share_threads
 from ._core import version as __version__
 from .dropin import optimize
 from .explain import Explanation, explain
 from .prepare import SegueWarning
+
+share_threads()
 
 __all__ = [
     "Explanation",

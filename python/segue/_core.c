@@ -210,6 +210,8 @@ static PyObject *wisdom_forget(PyObject *module, PyObject *unused) {
 static PyMethodDef functions[] = {
     {"operators_json", operators_json, METH_NOARGS, "The operator table, as JSON."},
     {"machine_json", machine_json, METH_NOARGS, "This machine as Segue sees it, as JSON."},
+    {"share_threads", sgpy_share_threads, METH_NOARGS,
+     "Runs programs on PyTorch's threads from now on; False where they cannot be found."},
     {"wisdom_export", wisdom_export, METH_NOARGS, "Plans remembered from measuring, as text."},
     {"wisdom_import", wisdom_import, METH_O, "Takes in exported plans, all or nothing."},
     {"wisdom_forget", wisdom_forget, METH_NOARGS, "Forgets all remembered plans."},

@@ -35,6 +35,9 @@ int sgpy_layouts_from(PyObject *sequence, sg_layout **layouts, int *count);
 /* A sequence of addresses into a new array, freed with PyMem_Free. */
 int sgpy_pointers_from(PyObject *sequence, void ***pointers, int *count);
 
+/* Module function share_threads: True when PyTorch's threads were found. */
+PyObject *sgpy_share_threads(PyObject *module, PyObject *unused);
+
 /* A new Python string from a string of the library's, which is freed. */
 PyObject *sgpy_take_string(char *text);
 

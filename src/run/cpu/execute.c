@@ -72,6 +72,8 @@ static size_t lay_out(const sg_cpu_kernel *kernel, char *base, sg_frame *frame) 
     at += line_up(pieces * sizeof(sg_segment));
     frame->pieces = at_offset(base, at);
     at += line_up(pieces * sizeof(sg_row_piece));
+    frame->moves = at_offset(base, at);
+    at += line_up(pieces * sizeof(sg_piece));
     frame->running = at_offset(base, at);
     at += line_up((size_t)(2 * program->walk_count + 1) * sizeof(char *));
     for (int i = 0; i < 2 * program->walk_count; i++) {

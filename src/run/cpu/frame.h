@@ -24,6 +24,7 @@ typedef struct sg_frame {
     bool dense;           /* rows of the run follow each other without a gap */
     sg_segment *segments; /* valid columns of the tile, by row */
     sg_row_piece *pieces; /* [segment_count], where each lies in the image */
+    sg_piece *moves;      /* the same for one operand of a load or store */
 
     char *slab;
     char *buffers[SG_SHAPE_COUNT]; /* first slot of each shape */

@@ -92,68 +92,68 @@ static bool in_one_piece(const sg_frame *frame, const sg_operand *operand) {
            operand->stride[SG_ROLE_H] == sg_run_pitch(frame->kernel) * operand->stride[SG_ROLE_W];
 }
 
-static int64_t piece_length(const sg_frame *frame, bool one, int piece) {
-    return one ? frame->run_length : frame->segments[piece].length;
-}
-
-static int64_t piece_place(const sg_frame *frame, const sg_operand *operand, int piece) {
-    int64_t place = frame->pieces[piece].x * operand->stride[SG_ROLE_W];
-    return frame->kernel->flat ? place + frame->pieces[piece].y * operand->stride[SG_ROLE_H]
-                               : place;
+/* The run's pieces in memory; returns how many. */
+static int list_pieces(const sg_frame *frame, const sg_operand *operand) {
+    const int64_t *stride = operand->stride;
+    bool one = in_one_piece(frame, operand);
+    int count = one ? 1 : frame->segment_count;
+    for (int i = 0; i < count; i++) {
+        int64_t row = frame->kernel->flat ? frame->pieces[i].y * stride[SG_ROLE_H] : 0;
+        frame->moves[i] = (sg_piece){.start = frame->segments[i].start,
+                                     .length = one ? frame->run_length : frame->segments[i].length,
+                                     .place = row + frame->pieces[i].x * stride[SG_ROLE_W]};
+    }
+    return count;
 }
 
 static void load(const sg_frame *frame, const sg_instruction *instruction) {
     const sg_cpu_kernel *kernel = frame->kernel;
     const sg_operand *operand = &kernel->program.loads[instruction->operand];
     sg_element type = sg_element_of(operand->dtype);
-    int64_t size = (int64_t)sg_element_bytes(type);
-    size_t bytes = sg_element_bytes(kernel->isa->compute);
     sg_shape shape = shape_of(frame, instruction->dst);
-    char *to = buffer_at(frame, instruction->dst);
-    const char *from = (const char *)frame->inputs[operand->index] + base_of(frame, operand) * size;
+    const char *from = (const char *)frame->inputs[operand->index] +
+                       base_of(frame, operand) * (int64_t)sg_element_bytes(type);
     if (!(shape & SG_SHAPE_RUN)) {
         int64_t count = shape == SG_SHAPE_CHANNEL ? kernel->size[SG_ROLE_C] : 1;
-        kernel->isa->convert_in(count, to, 1, from, operand->stride[SG_ROLE_C], type);
+        kernel->isa->convert_in(count, buffer_at(frame, instruction->dst), 1, from,
+                                operand->stride[SG_ROLE_C], type);
         return;
     }
-    bool one = in_one_piece(frame, operand);
-    int count = one ? 1 : frame->segment_count;
-    for (int64_t row = 0; row < live_rows(frame, shape); row++) {
-        for (int i = 0; i < count; i++) {
-            kernel->isa->convert_in(
-                piece_length(frame, one, i), to + (size_t)frame->segments[i].start * bytes, 1,
-                from + piece_place(frame, operand, i) * size, operand->stride[SG_ROLE_W], type);
-        }
-        to += (size_t)kernel->plan.run * bytes;
-        from += operand->stride[SG_ROLE_C] * size;
-    }
+    sg_tile_move move = {.tile = buffer_at(frame, instruction->dst),
+                         .tile_row_stride = kernel->plan.run,
+                         .data = (void *)(uintptr_t)from, /* only read */
+                         .row_stride = operand->stride[SG_ROLE_C],
+                         .column_stride = operand->stride[SG_ROLE_W],
+                         .type = type,
+                         .rows = live_rows(frame, shape),
+                         .piece_count = list_pieces(frame, operand),
+                         .pieces = frame->moves};
+    kernel->isa->load_tile(&move);
 }
 
 static void store(const sg_frame *frame, const sg_instruction *instruction) {
     const sg_cpu_kernel *kernel = frame->kernel;
     const sg_operand *operand = &kernel->program.stores[instruction->operand];
     sg_element type = sg_element_of(operand->dtype);
-    int64_t size = (int64_t)sg_element_bytes(type);
-    size_t bytes = sg_element_bytes(kernel->isa->compute);
     sg_shape shape = shape_of(frame, instruction->sources[0]);
-    const char *from = buffer_at(frame, instruction->sources[0]);
-    char *to = (char *)frame->outputs[operand->index] + base_of(frame, operand) * size;
+    char *from = buffer_at(frame, instruction->sources[0]);
+    char *to = (char *)frame->outputs[operand->index] +
+               base_of(frame, operand) * (int64_t)sg_element_bytes(type);
     if (!(shape & SG_SHAPE_RUN)) {
         int64_t count = shape == SG_SHAPE_CHANNEL ? kernel->size[SG_ROLE_C] : 1;
         kernel->isa->convert_out(count, to, operand->stride[SG_ROLE_C], type, from);
         return;
     }
-    bool one = in_one_piece(frame, operand);
-    int count = one ? 1 : frame->segment_count;
-    for (int64_t row = 0; row < live_rows(frame, shape); row++) {
-        for (int i = 0; i < count; i++) {
-            kernel->isa->convert_out(
-                piece_length(frame, one, i), to + piece_place(frame, operand, i) * size,
-                operand->stride[SG_ROLE_W], type, from + (size_t)frame->segments[i].start * bytes);
-        }
-        from += (size_t)kernel->plan.run * bytes;
-        to += operand->stride[SG_ROLE_C] * size;
-    }
+    sg_tile_move move = {.tile = from,
+                         .tile_row_stride = kernel->plan.run,
+                         .data = to,
+                         .row_stride = operand->stride[SG_ROLE_C],
+                         .column_stride = operand->stride[SG_ROLE_W],
+                         .type = type,
+                         .rows = live_rows(frame, shape),
+                         .piece_count = list_pieces(frame, operand),
+                         .pieces = frame->moves};
+    kernel->isa->store_tile(&move);
 }
 
 /* ---- reductions ---------------------------------------------------------------------------- */

@@ -4,6 +4,28 @@
 
 #include "run/cpu/frame.h"
 
+/* Weights of one block, tap by tap, from memory in any order. */
+static void pack_scattered(const sg_cpu_kernel *kernel, const sg_channel_block *block,
+                           const char *source, char *to) {
+    const sg_convolution *convolution = &kernel->convolution;
+    const sg_operand *weight = &convolution->weight;
+    const int64_t *size = convolution->kernel;
+    sg_element type = sg_element_of(weight->dtype);
+    int64_t width = block->contract->channels, taps = kernel->slab.taps;
+    int64_t channels = convolution->in_channels / convolution->groups;
+    size_t bytes = sg_element_bytes(kernel->isa->compute), from = sg_element_bytes(type);
+    memset(to, 0, (size_t)(channels * taps * width) * bytes);
+    for (int64_t i = 0; i < channels * taps; i++) {
+        int64_t tap = i % taps;
+        int64_t place = i / taps * weight->stride[SG_ROLE_C] +
+                        tap % size[2] * weight->stride[SG_ROLE_W] +
+                        tap / size[2] % size[1] * weight->stride[SG_ROLE_H] +
+                        tap / size[2] / size[1] * weight->stride[SG_ROLE_D];
+        kernel->isa->convert_in(block->count, to + (size_t)(i * width) * bytes, 1,
+                                source + (size_t)place * from, weight->stride[SG_ROLE_N], type);
+    }
+}
+
 /* Writes weights [k][MR] of one channel block; channels that pad the block are zero. The bias,
  * padded likewise, goes to the end of the packed memory. */
 void sg_pack_weights(const sg_cpu_kernel *kernel, const void *const *inputs, int64_t index,
@@ -23,27 +45,12 @@ void sg_pack_weights(const sg_cpu_kernel *kernel, const void *const *inputs, int
                        weight->stride[SG_ROLE_H] == kernel_size[2] &&
                        weight->stride[SG_ROLE_D] == kernel_size[1] * kernel_size[2];
     bool all_follow = (taps == 1 || taps_follow) && weight->stride[SG_ROLE_C] == taps;
-    if (block->count < width) {
-        memset(to, 0, (size_t)(channels * taps * width) * bytes);
-    }
-    for (int64_t m = 0; m < block->count; m++) {
-        const char *row = source + (size_t)((block->first + m) * weight->stride[SG_ROLE_N]) * from;
-        char *column = to + (size_t)m * bytes;
-        if (all_follow) {
-            kernel->isa->convert_in(channels * taps, column, width, row, 1, type);
-            continue;
-        }
-        for (int64_t c = 0; c < channels; c++) {
-            for (int64_t tap = 0; tap < taps; tap++) {
-                int64_t place = c * weight->stride[SG_ROLE_C] +
-                                tap % kernel_size[2] * weight->stride[SG_ROLE_W] +
-                                tap / kernel_size[2] % kernel_size[1] * weight->stride[SG_ROLE_H] +
-                                tap / kernel_size[2] / kernel_size[1] * weight->stride[SG_ROLE_D];
-                kernel->isa->convert_in(1, column + (size_t)((c * taps + tap) * width) * bytes, 1,
-                                        row + (size_t)place * from, 1, type);
-            }
-        }
-    }
+    source += block->first * weight->stride[SG_ROLE_N] * (int64_t)from;
+    if (all_follow)
+        kernel->isa->pack_transposed(block->count, channels * taps, width, to, source,
+                                     weight->stride[SG_ROLE_N], type);
+    else
+        pack_scattered(kernel, block, source, to);
     char *bias = (char *)packed + (size_t)(kernel->bias_offset + block->first) * bytes;
     memset(bias, 0, (size_t)width * bytes);
     if (convolution->bias.index >= 0) {
@@ -68,88 +75,81 @@ static void valid_range(int64_t origin, int64_t stride, int64_t residue, int64_t
     *to = *to < *from ? *from : *to;
 }
 
-/* One phase of one channel on its way into the slab. */
-typedef struct sg_phase_copy {
-    const sg_cpu_kernel *kernel;
-    const char *source; /* input place of position 0; may lie outside the input */
-    sg_element type;
-    int64_t step[SG_SPATIAL_MAX];                       /* input elements between positions */
-    int64_t from[SG_SPATIAL_MAX], upto[SG_SPATIAL_MAX]; /* positions that exist */
-    bool solid; /* rows lie behind each other in the input as they do in the slab */
-} sg_phase_copy;
+/* The planes of one combination of phases: all but the addresses is the same for every channel. */
+typedef struct sg_phase {
+    sg_plane plane;     /* without addresses */
+    int64_t place;      /* of position 0 in a channel of the input, in elements; may lie outside */
+    int64_t depth_step; /* input elements between planes */
+    int64_t from, upto; /* planes that exist */
+} sg_phase;
 
-static char *zero(const sg_cpu_kernel *kernel, char *to, int64_t count) {
-    size_t size = (size_t)count * sg_element_bytes(kernel->isa->compute);
-    memset(to, 0, size);
-    return to + size;
-}
-
-/* Positions [from, upto) of a row; rows: how many that lie behind each other to take as one. */
-static char *copy_row(const sg_phase_copy *copy, int64_t z, int64_t y, int64_t rows, char *to) {
-    const sg_cpu_kernel *kernel = copy->kernel;
-    int64_t size = (int64_t)sg_element_bytes(copy->type), width = kernel->slab.extent[2];
-    int64_t count = (copy->upto[2] - copy->from[2]) * rows;
-    int64_t place = z * copy->step[0] + y * copy->step[1] + copy->from[2] * copy->step[2];
-    to = zero(kernel, to, copy->from[2]);
-    kernel->isa->convert_in(count, to, 1, copy->source + place * size, copy->step[2], copy->type);
-    to += (size_t)count * sg_element_bytes(kernel->isa->compute);
-    return zero(kernel, to, width - copy->upto[2]);
-}
-
-static char *copy_plane(const sg_phase_copy *copy, int64_t z, char *to) {
-    const sg_slab *slab = &copy->kernel->slab;
-    int64_t rows = slab->extent[1], width = slab->extent[2];
-    if (z < copy->from[0] || z >= copy->upto[0] || copy->from[2] == copy->upto[2])
-        return zero(copy->kernel, to, rows * width);
-    to = zero(copy->kernel, to, copy->from[1] * width);
-    int64_t at_once = copy->solid ? copy->upto[1] - copy->from[1] : 1;
-    for (int64_t y = copy->from[1]; y < copy->upto[1]; y += at_once)
-        to = copy_row(copy, z, y, at_once, to);
-    return zero(copy->kernel, to, (rows - copy->upto[1]) * width);
-}
-
-/* One phase combination of one channel. */
-static void pack_phase(const sg_frame *frame, const char *channel, const int64_t *residue,
-                       char *to) {
+static sg_phase describe_phase(const sg_frame *frame, const int64_t *residue) {
     const sg_cpu_kernel *kernel = frame->kernel;
     const sg_convolution *convolution = &kernel->convolution;
-    const sg_operand *input = &convolution->input;
-    sg_phase_copy copy = {.kernel = kernel, .type = sg_element_of(input->dtype)};
-    int64_t place = 0;
+    const sg_slab *slab = &kernel->slab;
+    int64_t from[SG_SPATIAL_MAX], upto[SG_SPATIAL_MAX], step[SG_SPATIAL_MAX], place = 0;
     for (int a = 0; a < SG_SPATIAL_MAX; a++) {
+        int64_t stride = convolution->input.stride[SG_ROLE_D + a];
         valid_range(frame->origin[a], convolution->stride[a], residue[a], convolution->padding[a],
-                    convolution->in_size[a], kernel->slab.extent[a], &copy.from[a], &copy.upto[a]);
-        copy.step[a] = input->stride[SG_ROLE_D + a] * convolution->stride[a];
+                    convolution->in_size[a], slab->extent[a], &from[a], &upto[a]);
+        step[a] = stride * convolution->stride[a];
         place +=
             (frame->origin[a] * convolution->stride[a] + residue[a] - convolution->padding[a]) *
-            input->stride[SG_ROLE_D + a];
+            stride;
     }
-    copy.source = channel + place * (int64_t)sg_element_bytes(copy.type);
-    copy.solid = copy.from[2] == 0 && copy.upto[2] == kernel->slab.extent[2] &&
-                 copy.step[1] == copy.upto[2] * copy.step[2] && copy.from[1] < copy.upto[1];
-    for (int64_t z = 0; z < kernel->slab.extent[0]; z++)
-        to = copy_plane(&copy, z, to);
+    sg_plane plane = {.rows = slab->extent[1],
+                      .width = slab->extent[2],
+                      .first_row = from[1],
+                      .end_row = upto[1],
+                      .first_column = from[2],
+                      .end_column = upto[2],
+                      .row_step = step[1],
+                      .column_step = step[2],
+                      .type = sg_element_of(convolution->input.dtype)};
+    /* Rows that lie behind each other, as they do in the slab, are one long row. */
+    if (from[2] == 0 && upto[2] == plane.width && step[1] == plane.width * step[2]) {
+        plane.first_column = from[1] * plane.width;
+        plane.end_column = upto[1] * plane.width;
+        plane.width *= plane.rows;
+        plane.rows = 1;
+        plane.first_row = 0;
+        plane.end_row = 1;
+    }
+    return (sg_phase){
+        .plane = plane, .place = place, .depth_step = step[0], .from = from[0], .upto = upto[0]};
 }
 
-void sg_pack_slab(sg_frame *frame) {
+/* One combination of phases of every channel; index counts the combinations. */
+static void pack_phase(const sg_frame *frame, const int64_t *residue, int64_t index) {
     const sg_cpu_kernel *kernel = frame->kernel;
     const sg_slab *slab = &kernel->slab;
     const sg_operand *input = &kernel->convolution.input;
-    size_t bytes = sg_element_bytes(kernel->isa->compute);
-    size_t from = sg_element_bytes(sg_element_of(input->dtype));
+    sg_phase phase = describe_phase(frame, residue);
+    int64_t bytes = (int64_t)sg_element_bytes(kernel->isa->compute);
+    int64_t size = (int64_t)sg_element_bytes(phase.plane.type);
     const char *image = (const char *)frame->inputs[input->index] +
-                        (size_t)(frame->n * input->stride[SG_ROLE_N]) * from;
+                        (frame->n * input->stride[SG_ROLE_N] + phase.place) * size;
     for (int64_t channel = 0; channel < kernel->convolution.in_channels; channel++) {
-        char *to = frame->slab + (size_t)(channel * slab->channel_size) * bytes;
-        const char *source = image + (size_t)(channel * input->stride[SG_ROLE_C]) * from;
-        for (int64_t pz = 0; pz < slab->phase_count[0]; pz++) {
-            for (int64_t py = 0; py < slab->phase_count[1]; py++) {
-                for (int64_t px = 0; px < slab->phase_count[2]; px++) {
-                    int64_t residue[] = {slab->phase[0][pz], slab->phase[1][py],
-                                         slab->phase[2][px]};
-                    pack_phase(frame, source, residue, to);
-                    to += (size_t)slab->phase_size * bytes;
-                }
+        const char *from = image + channel * input->stride[SG_ROLE_C] * size;
+        char *to = frame->slab + (channel * slab->channel_size + index * slab->phase_size) * bytes;
+        for (int64_t z = 0; z < slab->extent[0]; z++) {
+            sg_plane plane = phase.plane;
+            plane.dst = to + z * slab->pitch[0] * bytes;
+            plane.src = from + z * phase.depth_step * size;
+            plane.end_row = z >= phase.from && z < phase.upto ? plane.end_row : plane.first_row;
+            kernel->isa->pack_plane(&plane);
+        }
+    }
+}
+
+void sg_pack_slab(sg_frame *frame) {
+    const sg_slab *slab = &frame->kernel->slab;
+    int64_t index = 0;
+    for (int64_t pz = 0; pz < slab->phase_count[0]; pz++) {
+        for (int64_t py = 0; py < slab->phase_count[1]; py++) {
+            for (int64_t px = 0; px < slab->phase_count[2]; px++) {
+                int64_t residue[] = {slab->phase[0][pz], slab->phase[1][py], slab->phase[2][px]};
+                pack_phase(frame, residue, index++);
             }
         }
     }

@@ -32,6 +32,7 @@ struct sg_team {
     void *context;
     int64_t count;
     _Atomic int64_t next;
+    _Atomic int arrived; /* threads of the host's pool that have taken a number */
 };
 
 static sg_team team = {.taken = PTHREAD_MUTEX_INITIALIZER,
@@ -39,6 +40,11 @@ static sg_team team = {.taken = PTHREAD_MUTEX_INITIALIZER,
                        .work = PTHREAD_COND_INITIALIZER,
                        .done = PTHREAD_COND_INITIALIZER};
 static pthread_once_t once = PTHREAD_ONCE_INIT;
+static _Atomic(sg_thread_pool) host_pool;
+
+void sg_set_thread_pool(sg_thread_pool pool) {
+    host_pool = pool;
+}
 
 /* ---- fork ---------------------------------------------------------------------------------- */
 
@@ -70,6 +76,15 @@ static void work_through(sg_team *self, int worker) {
             return;
         }
         self->body(self->context, item, worker);
+    }
+}
+
+/* What each thread of the host's pool runs. */
+static void join_from_pool(void *argument) {
+    sg_team *self = argument;
+    int worker = atomic_fetch_add_explicit(&self->arrived, 1, memory_order_relaxed);
+    if (worker < self->size) {
+        work_through(self, worker);
     }
 }
 
@@ -162,6 +177,12 @@ void sg_team_run(sg_team *self, int64_t count,
         return;
     }
     int helpers = count - 1 < self->size - 1 ? (int)(count - 1) : self->size - 1;
+    sg_thread_pool pool = host_pool;
+    if (pool) {
+        atomic_store_explicit(&self->arrived, 0, memory_order_relaxed);
+        pool(join_from_pool, self, helpers + 1);
+        return;
+    }
     pthread_mutex_lock(&self->lock);
     self->joining = start_threads(helpers);
     self->running = self->joining;

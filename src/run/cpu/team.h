@@ -8,6 +8,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "segue.h"
+
 typedef struct sg_team sg_team;
 
 /* A team of up to `threads` (at least 1), the caller among them. NULL when memory ran out. */
