@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import re
 import statistics
 import time
 from typing import Any
@@ -120,6 +121,12 @@ def time_both(eager: nn.Module, fused: nn.Module, x: torch.Tensor) -> tuple[floa
     return statistics.median(times[0]), statistics.median(times[1])
 
 
+def expectation(explained: str) -> dict[str, float]:
+    """The cost model's milliseconds, for Segue and for PyTorch, as explain prints them."""
+    found = re.search(r"expected ([0-9.]+) ms against ([0-9.]+) ms", explained)
+    return {"expected_ms": float(found[1]), "expected_host_ms": float(found[2])} if found else {}
+
+
 def survey(count: int, seed: int) -> list[dict[str, Any]]:
     """Measures count cases; one object each."""
     source = random.Random(seed)
@@ -131,7 +138,8 @@ def survey(count: int, seed: int) -> list[dict[str, Any]]:
             chosen = segue.explain(case, x)
             eager_ms, fused_ms = time_both(case, fused, x)
         taken = chosen.kernels > 0
-        rows.append({"case": name, "eager_ms": eager_ms, "segue_ms": fused_ms, "taken": taken})
+        row = {"case": name, "eager_ms": eager_ms, "segue_ms": fused_ms, "taken": taken}
+        rows.append(row | expectation(segue.explain(fused, x)))
         ratio = eager_ms / fused_ms
         verdict = "" if taken == (ratio >= 1) else "   LOSS" if taken else "   missed"
         print(f"{ratio:6.2f}x {'taken  ' if taken else 'refused'} {eager_ms:9.3f} ms  {name}{verdict}", flush=True)

@@ -3,18 +3,38 @@
 #include <math.h>
 
 /* Rates of a current server core. Only their ratios decide, and those hold from AVX2 desktops to
- * AVX-512 servers within the margin that PROFIT asks for (see api/compile.c). Measured with
- * bench/fma_peak.c and on the four example models. */
-static const double CLOCK = 3e9;              /* cycles a second under vector load */
-static const double CONTRACT_RATE = 0.85;     /* of the FMA peak, our contraction */
-static const double HOST_CONTRACT_RATE = 0.6; /* oneDNN's, best case */
-static const double CORE_BANDWIDTH = 12e9;    /* bytes a second to memory, one core streaming */
-static const double LOAD_RATE = 1.0;          /* vectors a cycle through one tile instruction */
-static const double PACK_RATE = 0.5;          /* vectors a cycle copied into a slab */
-static const double ITEM_SECONDS = 0.4e-6;    /* starting one item */
-static const double TILE_SECONDS = 0.05e-6;   /* decoding one instruction */
-static const double CALL_SECONDS = 8e-6;      /* entering a program, waking threads */
-static const double HOST_CALL_SECONDS = 5e-6; /* one PyTorch operator */
+ * AVX-512 servers within the margin that PROFIT asks for (see api/compile.c). From
+ * bench/contraction.c and from bench/survey.py, which prints what was expected beside what was
+ * measured. */
+static const double CLOCK = 3e9;             /* cycles a second under vector load */
+static const double CONTRACT_RATE = 0.9;     /* of the FMA peak, our contraction */
+static const double CALL_CYCLES = 60;        /* one call of the contraction */
+static const double PLANE_CYCLES = 40;       /* one plane packed into a slab, however small */
+static const double LOAD_RATE = 1.0;         /* vectors a cycle through one tile instruction */
+static const double PACK_RATE = 0.5;         /* vectors a cycle copied into a slab */
+static const double ITEM_SECONDS = 0.4e-6;   /* starting one item */
+static const double TILE_SECONDS = 0.05e-6;  /* decoding one instruction */
+static const double PROGRAM_SECONDS = 5e-6;  /* entering a program, calling threads */
+static const double MEMORY_BANDWIDTH = 12e9; /* bytes a second and core, streaming */
+static const double CACHE_BANDWIDTH = 40e9;  /* the same while all fits the last cache */
+/* The host, PyTorch with oneDNN. */
+static const double HOST_CONTRACT_RATE = 0.7; /* of the FMA peak, where channels fill vectors */
+static const double HOST_CALL_SECONDS = 4e-6; /* one operator */
+static const double HOST_PRIMITIVE_SECONDS = 35e-6; /* a convolution that goes to oneDNN */
+static const double HOST_FRESH_BYTE = 0.3e-9;       /* a byte of a new large result: page faults */
+static const double FRESH_LIMIT = 32 << 20; /* bytes; smaller results come from a warm heap */
+
+/* Vector cycles an element of a pointwise operator takes; the ulp column tells cheap operators from
+ * transcendental ones, and those from compositions of several. */
+static double weight_of(const sg_op_info *info) {
+    return info->kind == SG_KIND_SOFTMAX ? 24 : info->ulp > 2 ? 36 : info->ulp > 1 ? 16 : 1;
+}
+
+/* Seconds to move bytes once. */
+static double traffic(const sg_target *target, double bytes) {
+    bool cached = bytes <= (double)target->cpu->l3_bytes / 2;
+    return bytes / ((cached ? CACHE_BANDWIDTH : MEMORY_BANDWIDTH) * target->threads);
+}
 
 static double fma_vectors_per_second(const sg_target *target) {
     return CLOCK * sg_isa_get(target->isa)->fma_per_cycle;
@@ -88,9 +108,7 @@ static void tail_work(const sg_problem *problem, double *tile_rows, double *inst
             continue;
         bool whole = sg_problem_domain(problem, value) >> SG_ROLE_C & 1U;
         bool reads_whole = info->kind == SG_KIND_REDUCTION || whole;
-        /* The ulp column tells cheap operators from transcendental ones. */
-        double weight = info->kind == SG_KIND_SOFTMAX ? 24 : info->ulp > 1 ? 16 : 1;
-        *tile_rows += weight * (reads_whole ? channels : 1);
+        *tile_rows += weight_of(info) * (reads_whole ? channels : 1);
         *instructions += info->kind == SG_KIND_SOFTMAX ? 5 : 1;
     }
     for (int i = 0; i < problem->access_count; i++) {
@@ -122,7 +140,10 @@ static double contract_vectors(const sg_problem *problem, const sg_target *targe
     double filled = fmin(1, vectors / target->block_vectors);
     rate *= 0.4 + 0.6 * filled;
     rate *= fmin(1, 0.35 + 0.65 * per_group / target->block_channels);
-    return products * channels * vectors / rate;
+    double width = fmin(per_group, target->block_channels);
+    double calls = channels / width * ceil_divide(vectors, target->block_vectors);
+    return products * channels * vectors / rate +
+           calls * CALL_CYCLES * sg_isa_get(target->isa)->fma_per_cycle;
 }
 
 /* Adding register sums to the tile, in vectors. */
@@ -139,6 +160,19 @@ static double sum_vectors(const sg_problem *problem, const sg_target *target,
     return sums * sg_padded_channels(problem, target) * vectors;
 }
 
+static double planes_of(const sg_problem *problem, const sg_cpu_plan *plan) {
+    if (!problem->has_convolution)
+        return 0;
+    const sg_convolution *convolution = &problem->convolution;
+    double planes =
+        (double)(convolution->in_channels * (plan->box[0] + convolution->kernel[0] - 1));
+    for (int axis = 1; axis < SG_SPATIAL_MAX; axis++)
+        planes *= (double)(convolution->stride[axis] < convolution->kernel[axis]
+                               ? convolution->stride[axis]
+                               : convolution->kernel[axis]);
+    return planes;
+}
+
 double sg_cost_plan(const sg_problem *problem, const sg_target *target, const sg_cpu_plan *plan) {
     sg_tiling tiling = sg_tile(problem, target, plan);
     double tile_rows = 0, instructions = 0;
@@ -149,7 +183,9 @@ double sg_cost_plan(const sg_problem *problem, const sg_target *target, const sg
         (tile_rows * tiling.run_vectors + sum_vectors(problem, target, plan, tiling.run_vectors)) /
             (LOAD_RATE * CLOCK) +
         instructions * TILE_SECONDS;
-    double pack = tiling.slab_elements / target->lanes / (PACK_RATE * CLOCK);
+    double pack = (tiling.slab_elements / target->lanes / PACK_RATE +
+                   planes_of(problem, plan) * PLANE_CYCLES) /
+                  CLOCK;
     double item = tiling.steps * (tiling.runs * tile + pack) + ITEM_SECONDS;
     double rounds = ceil_divide(tiling.items, target->threads);
     double weights = 0;
@@ -162,8 +198,8 @@ double sg_cost_plan(const sg_problem *problem, const sg_target *target, const sg
         weights /= CLOCK * target->threads;
     }
     double compute = rounds * item + weights;
-    double memory = problem->bytes / (CORE_BANDWIDTH * target->threads);
-    return CALL_SECONDS + fmax(compute, memory) + 0.3 * fmin(compute, memory);
+    double memory = traffic(target, problem->bytes);
+    return PROGRAM_SECONDS + fmax(compute, memory) + 0.3 * fmin(compute, memory);
 }
 
 /* ---- the host ------------------------------------------------------------------------------ */
@@ -176,20 +212,50 @@ static double value_bytes(const sg_graph *graph, sg_value value) {
     return bytes;
 }
 
+static double elements(const sg_graph *graph, sg_value value) {
+    const sg_type *type = &sg_graph_node(graph, value)->type;
+    return value_bytes(graph, value) / (double)sg_dtype_size(type->dtype);
+}
+
+/* oneDNN computes whole vectors of channels on both sides (few input channels apart) and takes its
+ * time to begin; PyTorch spares small single images that beginning. */
+static double host_convolution(const sg_problem *problem, const sg_target *target) {
+    const sg_convolution *convolution = &problem->convolution;
+    double lanes = target->lanes, groups = (double)convolution->groups;
+    double in = (double)convolution->in_channels / groups;
+    double out = (double)problem->size[SG_ROLE_C] / groups;
+    double padded = ceil_divide(out, lanes) * lanes / out;
+    padded *= in > 4 ? ceil_divide(in, lanes) * lanes / in : 1;
+    if (in == 1 && out == 1) /* depthwise has a kernel of its own, limited by loads */
+        padded = 4;
+    double image = (double)convolution->in_channels;
+    for (int axis = 0; axis < SG_SPATIAL_MAX; axis++)
+        image *= (double)convolution->in_size[axis];
+    bool primitive =
+        problem->size[SG_ROLE_N] > 1 || groups > 1 || image > 20480 || convolution->kernel[2] > 3;
+    double seconds = problem->flops * padded / (2 * lanes) /
+                     (fma_vectors_per_second(target) * HOST_CONTRACT_RATE * target->threads);
+    return seconds + (primitive ? HOST_PRIMITIVE_SECONDS : 0);
+}
+
 double sg_cost_host(const sg_problem *problem, const sg_target *target) {
     const sg_graph *graph = problem->region->graph;
-    double seconds = 0, bandwidth = CORE_BANDWIDTH * target->threads;
+    double seconds = 0;
     for (sg_value value = 0; value < graph->node_count; value++) {
         const sg_node *node = sg_graph_node(graph, value);
-        if (!problem->region->members[value].in || sg_op_get(node->op)->kind == SG_KIND_VIEW)
+        const sg_op_info *info = sg_op_get(node->op);
+        if (!problem->region->members[value].in || info->kind == SG_KIND_VIEW)
             continue;
-        double bytes = value_bytes(graph, value);
+        double result = value_bytes(graph, value), bytes = result, work = 0;
         for (int i = 0; i < node->operand_count; i++)
             bytes += node->operands[i] < 0 ? 0 : value_bytes(graph, node->operands[i]);
-        seconds += HOST_CALL_SECONDS + bytes / bandwidth;
         if (value == problem->region->anchor)
-            seconds += problem->flops / (2.0 * target->lanes) /
-                       (fma_vectors_per_second(target) * HOST_CONTRACT_RATE * target->threads);
+            seconds += host_convolution(problem, target);
+        else
+            work = elements(graph, value) * weight_of(info) / target->lanes /
+                   (CLOCK * target->threads);
+        seconds += HOST_CALL_SECONDS + fmax(work, traffic(target, bytes));
+        seconds += result > FRESH_LIMIT ? result * HOST_FRESH_BYTE : 0;
     }
     return seconds;
 }
