@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "run/cpu/team.h"
+#include "segue.h"
 #include "unit.h"
 
 enum { ITEMS = 5000, CALLERS = 4, ROUNDS = 40 };
@@ -150,4 +151,28 @@ TEST(a_child_forked_in_the_middle_of_a_run_is_sound) {
             break;
     stop = true;
     pthread_join(thread, NULL);
+}
+
+/* ---- the host's threads -------------------------------------------------------------------- */
+
+static int pool_calls;
+
+/* A pool without threads of its own, and one more call than asked for. */
+static void run_in_turn(void (*body)(void *argument), void *argument, int count) {
+    for (int i = 0; i <= count; i++)
+        body(argument);
+    pool_calls++;
+}
+
+TEST(the_hosts_threads_take_the_place_of_ours) {
+    pool_calls = 0;
+    sg_set_thread_pool(run_in_turn);
+    EXPECT(run_all(3, ITEMS));
+    EXPECT(run_all(4, 2));
+    EXPECT_EQ_INT(pool_calls, 2);
+    EXPECT(run_all(1, ITEMS)); /* alone, nobody is asked */
+    EXPECT_EQ_INT(pool_calls, 2);
+    sg_set_thread_pool(NULL);
+    EXPECT(run_all(3, ITEMS));
+    EXPECT_EQ_INT(pool_calls, 2);
 }
