@@ -25,6 +25,7 @@ from segue.dropin import make_dropin
 from segue.runtime import Options
 
 CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+SIZES = {1: [16, 100, 1000, 8000], 2: [7, 14, 28, 56, 112], 3: [4, 8, 16, 32]}
 ROUNDS, MILLISECONDS = 7, 4.0
 
 
@@ -78,7 +79,7 @@ def draw(source: random.Random) -> tuple[str, Case, torch.Tensor]:
             groups = out = channels
         kernel = source.choice([1, 3, 3, 3, 5])
         stride = source.choice([1, 1, 1, 2])
-        size = source.choice({1: [16, 100, 1000, 8000], 2: [7, 14, 28, 56, 112], 3: [4, 8, 16, 32]}[rank])
+        size = source.choice(SIZES[rank])
         batch = source.choice([1, 1, 4, 16])
         if size < kernel:
             continue
@@ -97,8 +98,8 @@ def draw(source: random.Random) -> tuple[str, Case, torch.Tensor]:
             "groups": groups,
         }
         name = (
-            f"{rank}d {batch}x{channels}x{size} -> {out} k{kernel} s{stride} p{settings['padding']} "
-            f"g{groups} {tail.__name__}"
+            f"{rank}d {batch}x{channels}x{size} -> {out} k{kernel} s{stride} "
+            f"p{settings['padding']} g{groups} {tail.__name__}"
         )
         return name, Case(rank, settings, tail), torch.rand(batch, channels, *[size] * rank)
 
@@ -142,7 +143,8 @@ def survey(count: int, seed: int) -> list[dict[str, Any]]:
         rows.append(row | expectation(segue.explain(fused, x)))
         ratio = eager_ms / fused_ms
         verdict = "" if taken == (ratio >= 1) else "   LOSS" if taken else "   missed"
-        print(f"{ratio:6.2f}x {'taken  ' if taken else 'refused'} {eager_ms:9.3f} ms  {name}{verdict}", flush=True)
+        choice = "taken  " if taken else "refused"
+        print(f"{ratio:6.2f}x {choice} {eager_ms:9.3f} ms  {name}{verdict}", flush=True)
     return rows
 
 
@@ -155,8 +157,11 @@ def main() -> None:
     rows = survey(options.cases, options.seed)
     losses = [r for r in rows if r["taken"] and r["segue_ms"] > r["eager_ms"]]
     missed = [r for r in rows if not r["taken"] and r["segue_ms"] < r["eager_ms"]]
-    won = statistics.geometric_mean([r["eager_ms"] / r["segue_ms"] for r in rows if r["taken"]] or [1])
-    print(f"{len(rows)} cases, {len(losses)} taken and slower, {len(missed)} refused and faster; {won:.2f}x where taken")
+    ratios = [r["eager_ms"] / r["segue_ms"] for r in rows if r["taken"]]
+    print(
+        f"{len(rows)} cases, {len(losses)} taken and slower, {len(missed)} refused and faster; "
+        f"{statistics.geometric_mean(ratios or [1]):.2f}x where taken"
+    )
     if options.json:
         with open(options.json, "w", encoding="utf-8") as file:
             json.dump(rows, file, indent=1)

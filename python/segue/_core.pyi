@@ -41,6 +41,7 @@ class Program:
         threads: int = 0,
         isa: str | None = None,
         always: bool = False,
+        tune: bool = False,
     ) -> Program: ...
     @property
     def inputs(self) -> tuple[Layout, ...]: ...

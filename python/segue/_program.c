@@ -38,12 +38,12 @@ static PyObject *compile(sgpy_graph *graph, PyObject *inputs, PyObject *outputs,
 
 static PyObject *program_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
     (void)type;
-    static char *names[] = {"graph", "inputs", "outputs", "threads", "isa", "always", NULL};
+    static char *names[] = {"graph", "inputs", "outputs", "threads", "isa", "always", "tune", NULL};
     PyObject *graph, *inputs, *outputs = Py_None;
     sg_compile_options options = {0};
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!O|Oizp:Program", names, sgpy_graph_type,
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!O|Oizpp:Program", names, sgpy_graph_type,
                                      &graph, &inputs, &outputs, &options.threads, &options.isa,
-                                     &options.always))
+                                     &options.always, &options.tune))
         return NULL;
     return compile((sgpy_graph *)graph, inputs, outputs, &options);
 }

@@ -46,6 +46,7 @@ class Options:
     rounds: int | None = None
     device: str = "cpu"
     processes: bool = True  # measure memory and start-up, in processes of their own
+    tune: bool = False  # Segue measures its candidate plans first
 
 
 @dataclass
@@ -94,7 +95,7 @@ def measure_model(file: ModelFile, options: Options, step: Step) -> Record:
             what = f"{file.path}: Model's forward raised {describe(error, file.path)}"
             raise UserError(what) from error
         step("compiling", 0.05)
-        contenders = prepare(file.name, module, inputs)
+        contenders = prepare(file.name, module, inputs, options.tune)
         step("comparing", 0.2)
         record = describe_run(file, module, inputs, options)
         record |= fusion(module, inputs)
@@ -139,7 +140,7 @@ def precision_of(inputs: list[Any]) -> str:
     return names.get(floating[0], "bf16") if floating else "fp32"
 
 
-def prepare(name: str, module: nn.Module, inputs: list[Any]) -> Contenders:
+def prepare(name: str, module: nn.Module, inputs: list[Any], tune: bool) -> Contenders:
     """Eager, torch.compile and Segue, each called once."""
     result = Contenders({"eager": module})
     torch.compiler.reset()
@@ -154,7 +155,7 @@ def prepare(name: str, module: nn.Module, inputs: list[Any]) -> Contenders:
         result.notes.append(f"{name}: torch.compile cannot run here: {reason}")
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
-        fused = segue.optimize(copy.deepcopy(module), *inputs)
+        fused = segue.optimize(copy.deepcopy(module), *inputs, tune=tune)
         fused(*inputs)
     result.functions["segue"] = fused
     result.notes += [f"{name}: {w.message}" for w in said if _is_ours(w)]
@@ -359,7 +360,7 @@ def run(args: argparse.Namespace) -> int:
     files = [load_with_inputs(path) for path in args.models]
     if args.threads:
         torch.set_num_threads(args.threads)
-    options = Options(args.batch, args.seconds, args.repeat, args.device, not args.quick)
+    options = Options(args.batch, args.seconds, args.repeat, args.device, not args.quick, args.tune)
     with report.progress_bar() as bar:
         records, best = measure_all([(file, options) for file in files], bar)
     if args.json:

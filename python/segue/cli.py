@@ -59,6 +59,9 @@ def parser() -> argparse.ArgumentParser:
         "--seconds", type=_seconds, default=10.0, help="length of the timing, a model (default 10)"
     )
     bench.add_argument("--repeat", type=_count, help="rounds of the timing, instead of --seconds")
+    bench.add_argument(
+        "--tune", action="store_true", help="measure Segue's candidate plans and keep the best"
+    )
     bench.add_argument("--threads", type=_count, help="threads for PyTorch and Segue")
     bench.add_argument(
         "--quick", action="store_true", help="leave out what needs new processes: memory, start-up"

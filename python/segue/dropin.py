@@ -32,6 +32,7 @@ def optimize(
     *example_inputs: Any,
     precision: str = "match",
     fallback: str = "warn",
+    tune: bool = False,
     **example_kwargs: Any,
 ) -> nn.Module:
     """A drop-in for module: the same results, attributes and gradients, faster.
@@ -40,6 +41,8 @@ def optimize(
     examples, at the first call that needs them. What Segue cannot make faster runs through
     PyTorch: fallback="warn" says so once by a SegueWarning when that is all of it, "silent" does
     not, "error" raises NotApplicable. precision="match": the numbers are as good as PyTorch's own.
+    tune=True measures the candidate plans of every program it prepares, which takes a second or so,
+    and remembers the best in the cache folder for later processes.
 
     The drop-in shares parameters, buffers and submodules with module, which stays as it is.
     TypeError when module is no nn.Module, ValueError for an unknown precision or fallback.
@@ -48,7 +51,7 @@ def optimize(
         raise ValueError(f"precision {precision!r} is unknown; accepted: {', '.join(PRECISIONS)}")
     if fallback not in FALLBACKS:
         raise ValueError(f"fallback {fallback!r} is unknown; accepted: {', '.join(FALLBACKS)}")
-    made = make_dropin(module, Options(), fallback)
+    made = make_dropin(module, Options(tune=tune), fallback)
     if made is not module and (example_inputs or example_kwargs):
         runtime: Runtime = made.__dict__[RUNTIME]
         runtime.prepare_for(made, example_inputs, example_kwargs)

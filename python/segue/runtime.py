@@ -27,6 +27,7 @@ class Options:
 
     always: bool = False  # run regions even where PyTorch's operators are expected to be faster
     isa: str | None = None
+    tune: bool = False  # measure the candidate plans, and remember the best
 
 
 @dataclass
@@ -92,7 +93,13 @@ class _Programs:
                     self._wisdom = _core.wisdom_export()
                 try:
                     found = _core.Program(
-                        graph, inputs, outputs, threads, options.isa, options.always
+                        graph,
+                        inputs,
+                        outputs,
+                        threads,
+                        options.isa,
+                        options.always,
+                        options.tune,
                     )
                 except _core.NotApplicable as reason:
                     found = str(reason)
