@@ -7,8 +7,9 @@
 
 /* A set of nodes that run together: a region, or one foreign operator. */
 typedef struct sg_unit {
-    sg_region region; /* members NULL for a foreign unit */
-    sg_value foreign; /* -1 for a region */
+    sg_region region;     /* unused by a foreign unit */
+    sg_value foreign;     /* -1 for a region */
+    sg_value first, last; /* its nodes, in order, linked by sg_cutter.next */
     const char *reason;
 } sg_unit;
 
@@ -17,24 +18,29 @@ typedef struct sg_cutter {
     sg_partition *partition;
     sg_unit *units; /* [node_count] */
     int unit_count;
-    int *unit_of;  /* [node], -1: input or constant */
-    bool *visited; /* [unit], for searches */
-    int *order;    /* [unit], in execution order */
+    int *unit_of;       /* [node], -1: input or constant */
+    sg_value *next;     /* [node], the next one of the same unit, or -1 */
+    sg_member *members; /* [node], shared by all regions */
+    int *visited;       /* [unit], the search that saw it last */
+    int search;         /* the current one */
+    bool *escapes;      /* [node], read outside its unit, or a result of the graph */
+    int *written;       /* [node], the unit (+ 1) whose graph has this constant already */
+    int *order;         /* [unit], in execution order */
     int ordered;
 } sg_cutter;
 
 /* ---- joining ------------------------------------------------------------------------------- */
 
-/* Does unit `from` need, directly or not, what unit `target` makes? */
+/* Does unit `from` need, directly or not, what unit `target` makes? Only units with nodes behind
+ * the target's first can. */
 static bool depends(sg_cutter *cutter, int from, int target) {
     if (from == target)
         return true;
-    if (cutter->visited[from])
+    if (cutter->visited[from] == cutter->search ||
+        cutter->units[from].last < cutter->units[target].first)
         return false;
-    cutter->visited[from] = true;
-    for (sg_value value = 0; value < cutter->graph->node_count; value++) {
-        if (cutter->unit_of[value] != from)
-            continue;
+    cutter->visited[from] = cutter->search;
+    for (sg_value value = cutter->units[from].first; value >= 0; value = cutter->next[value]) {
         const sg_node *node = sg_graph_node(cutter->graph, value);
         for (int i = 0; i < node->operand_count; i++) {
             int unit = node->operands[i] < 0 ? -1 : cutter->unit_of[node->operands[i]];
@@ -49,7 +55,7 @@ static bool depends(sg_cutter *cutter, int from, int target) {
 static bool makes_cycle(sg_cutter *cutter, const sg_node *node, int unit) {
     for (int i = 0; i < node->operand_count; i++) {
         int other = node->operands[i] < 0 ? -1 : cutter->unit_of[node->operands[i]];
-        memset(cutter->visited, 0, sizeof *cutter->visited * (size_t)cutter->unit_count);
+        cutter->search++;
         if (other >= 0 && other != unit && depends(cutter, other, unit))
             return true;
     }
@@ -87,40 +93,50 @@ static int find_region(sg_cutter *cutter, sg_value value) {
     }
 }
 
-static sg_status place_node(sg_cutter *cutter, sg_value value) {
+static void append_node(sg_cutter *cutter, int unit, sg_value value) {
+    sg_unit *entry = &cutter->units[unit];
+    cutter->unit_of[value] = unit;
+    cutter->next[value] = -1;
+    if (entry->first < 0)
+        entry->first = value;
+    else
+        cutter->next[entry->last] = value;
+    entry->last = value;
+}
+
+static void place_node(sg_cutter *cutter, sg_value value) {
     const sg_node *node = sg_graph_node(cutter->graph, value);
     cutter->unit_of[value] = -1;
     if (node->op == SG_OP_input || node->op == SG_OP_constant)
-        return SG_OK;
+        return;
     int unit = node->op == SG_OP_foreign ? -1 : find_region(cutter, value);
     if (unit >= 0) {
-        cutter->unit_of[value] = unit;
-        return SG_OK;
+        append_node(cutter, unit, value);
+        return;
     }
     unit = cutter->unit_count++;
-    cutter->units[unit] = (sg_unit){.foreign = -1, .reason = ""};
-    cutter->unit_of[value] = unit;
+    cutter->units[unit] = (sg_unit){.foreign = -1, .first = -1, .last = -1, .reason = ""};
+    append_node(cutter, unit, value);
     if (node->op == SG_OP_foreign) {
         cutter->units[unit].foreign = value;
-        return SG_OK;
+        return;
     }
-    sg_status status = sg_region_open(cutter->graph, &cutter->units[unit].region);
+    sg_region_open_shared(cutter->graph, cutter->members, unit + 1, &cutter->units[unit].region);
     /* A node that cannot even start a region is still a step of one node, which no strategy but the
      * reference takes. */
-    if (status == SG_OK && !sg_region_join(&cutter->units[unit].region, value))
+    if (!sg_region_join(&cutter->units[unit].region, value))
         note_reason(cutter, &cutter->units[unit], cutter->units[unit].region.reason);
-    return status;
 }
 
 /* ---- steps --------------------------------------------------------------------------------- */
 
 static void visit(sg_cutter *cutter, int unit) {
-    if (cutter->visited[unit])
+    if (cutter->visited[unit] == cutter->search)
         return;
-    cutter->visited[unit] = true;
-    for (sg_value value = 0; value < cutter->graph->node_count; value++) {
+    cutter->visited[unit] = cutter->search;
+    for (sg_value value = cutter->units[unit].first; value >= 0; value = cutter->next[value]) {
         const sg_node *node = sg_graph_node(cutter->graph, value);
-        for (int i = 0; cutter->unit_of[value] == unit && i < node->operand_count; i++) {
+        for (int i = 0; i < node->operand_count; i++) {
             int needed = node->operands[i] < 0 ? -1 : cutter->unit_of[node->operands[i]];
             if (needed >= 0)
                 visit(cutter, needed);
@@ -141,21 +157,29 @@ static bool is_constant(const sg_graph *graph, sg_value value) {
     return sg_graph_node(graph, value)->op == SG_OP_constant;
 }
 
+static int count_nodes(const sg_cutter *cutter, int unit) {
+    int count = 0;
+    for (sg_value value = cutter->units[unit].first; value >= 0; value = cutter->next[value])
+        count++;
+    return count;
+}
+
 /* Inputs: what the unit reads and does not make, in order of first use. Foreign steps name every
  * operand, so that the host can put each in its place. */
 static void list_inputs(sg_cutter *cutter, int unit, sg_step *step) {
     const sg_graph *graph = cutter->graph;
-    sg_value *inputs =
-        SG_ARENA_NEW(&cutter->partition->arena, sg_value, graph->node_count * SG_OPERANDS_MAX + 1);
     if (cutter->units[unit].foreign >= 0) {
         const sg_node *node = sg_graph_node(graph, cutter->units[unit].foreign);
         step->inputs = node->operands;
         step->input_count = node->operand_count;
         return;
     }
-    for (sg_value value = 0; value < graph->node_count && inputs; value++) {
+    sg_value *inputs = SG_ARENA_NEW(&cutter->partition->arena, sg_value,
+                                    count_nodes(cutter, unit) * SG_OPERANDS_MAX + 1);
+    for (sg_value value = cutter->units[unit].first; value >= 0 && inputs;
+         value = cutter->next[value]) {
         const sg_node *node = sg_graph_node(graph, value);
-        for (int i = 0; cutter->unit_of[value] == unit && i < node->operand_count; i++) {
+        for (int i = 0; i < node->operand_count; i++) {
             sg_value operand = node->operands[i];
             bool outside = operand >= 0 && cutter->unit_of[operand] != unit;
             if (outside && !is_constant(graph, operand) &&
@@ -166,22 +190,49 @@ static void list_inputs(sg_cutter *cutter, int unit, sg_step *step) {
     step->inputs = inputs;
 }
 
-static void list_outputs(sg_cutter *cutter, int unit, sg_step *step) {
+static void find_escapes(sg_cutter *cutter) {
     const sg_graph *graph = cutter->graph;
-    sg_value *outputs = SG_ARENA_NEW(&cutter->partition->arena, sg_value, graph->node_count + 1);
-    for (sg_value value = 0; value < graph->node_count && outputs; value++) {
-        if (cutter->unit_of[value] != unit)
-            continue;
-        bool used = contains(graph->outputs, graph->output_count, value);
-        for (sg_value user = value + 1; user < graph->node_count && !used; user++) {
-            const sg_node *node = sg_graph_node(graph, user);
-            used = cutter->unit_of[user] != unit &&
-                   contains(node->operands, node->operand_count, value);
+    for (int i = 0; i < graph->output_count; i++)
+        cutter->escapes[graph->outputs[i]] = true;
+    for (sg_value user = 0; user < graph->node_count; user++) {
+        const sg_node *node = sg_graph_node(graph, user);
+        for (int i = 0; i < node->operand_count; i++) {
+            sg_value operand = node->operands[i];
+            if (operand >= 0 && cutter->unit_of[operand] != cutter->unit_of[user])
+                cutter->escapes[operand] = true;
         }
-        if (used || cutter->units[unit].foreign >= 0)
+    }
+}
+
+static void list_outputs(sg_cutter *cutter, int unit, sg_step *step) {
+    sg_value *outputs =
+        SG_ARENA_NEW(&cutter->partition->arena, sg_value, count_nodes(cutter, unit) + 1);
+    for (sg_value value = cutter->units[unit].first; value >= 0 && outputs;
+         value = cutter->next[value]) {
+        if (cutter->escapes[value] || cutter->units[unit].foreign >= 0)
             outputs[step->output_count++] = value;
     }
     step->outputs = outputs;
+}
+
+static void write_node(const sg_graph *graph, sg_value value, sg_text *text) {
+    sg_text_add(text, "  ");
+    sg_node_print(graph, value, text);
+    sg_text_add(text, "\n");
+}
+
+/* The constants that a node reads, unless the text has them. Those without a name of their own are
+ * printed where they are used. */
+static void write_constants(sg_cutter *cutter, int unit, const sg_node *node, sg_text *text) {
+    for (int i = 0; i < node->operand_count; i++) {
+        sg_value operand = node->operands[i];
+        if (operand >= 0 && is_constant(cutter->graph, operand) &&
+            sg_graph_node(cutter->graph, operand)->name[0] != '#' &&
+            cutter->written[operand] != unit + 1) {
+            cutter->written[operand] = unit + 1;
+            write_node(cutter->graph, operand, text);
+        }
+    }
 }
 
 /* The step's nodes as a graph of their own, by way of the text form. */
@@ -195,15 +246,9 @@ static sg_status extract(sg_cutter *cutter, int unit, sg_step *step) {
         sg_type_print(graph, &node->type, &text);
         sg_text_add(&text, "\n");
     }
-    for (sg_value value = 0; value < graph->node_count; value++) {
-        /* Constants without a name of their own are printed where they are used. */
-        const sg_node *node = sg_graph_node(graph, value);
-        bool constant = is_constant(graph, value) && node->name[0] != '#';
-        if (cutter->unit_of[value] == unit || constant) {
-            sg_text_add(&text, "  ");
-            sg_node_print(graph, value, &text);
-            sg_text_add(&text, "\n");
-        }
+    for (sg_value value = cutter->units[unit].first; value >= 0; value = cutter->next[value]) {
+        write_constants(cutter, unit, sg_graph_node(graph, value), &text);
+        write_node(graph, value, &text);
     }
     for (int i = 0; i < step->output_count; i++)
         sg_text_add(&text, "%s%%%s", i ? ", " : "  output ",
@@ -222,7 +267,7 @@ static sg_status extract(sg_cutter *cutter, int unit, sg_step *step) {
 static sg_status make_steps(sg_cutter *cutter) {
     sg_partition *partition = cutter->partition;
     sg_status status = SG_OK;
-    memset(cutter->visited, 0, sizeof *cutter->visited * (size_t)cutter->unit_count);
+    cutter->search++;
     for (int unit = 0; unit < cutter->unit_count; unit++)
         visit(cutter, unit);
     partition->steps = SG_ARENA_NEW(&partition->arena, sg_step, cutter->unit_count + 1);
@@ -247,24 +292,37 @@ static sg_status make_steps(sg_cutter *cutter) {
     return status;
 }
 
+static void release(sg_cutter *cutter) {
+    free(cutter->units);
+    free(cutter->unit_of);
+    free(cutter->next);
+    free(cutter->members);
+    free(cutter->visited);
+    free(cutter->escapes);
+    free(cutter->written);
+    free(cutter->order);
+}
+
 static sg_status cut(sg_cutter *cutter) {
     size_t count = (size_t)cutter->graph->node_count + 1;
     cutter->units = calloc(count, sizeof *cutter->units);
     cutter->unit_of = calloc(count, sizeof *cutter->unit_of);
+    cutter->next = calloc(count, sizeof *cutter->next);
+    cutter->members = calloc(count, sizeof *cutter->members);
     cutter->visited = calloc(count, sizeof *cutter->visited);
+    cutter->escapes = calloc(count, sizeof *cutter->escapes);
+    cutter->written = calloc(count, sizeof *cutter->written);
     cutter->order = calloc(count, sizeof *cutter->order);
-    bool ready = cutter->units && cutter->unit_of && cutter->visited && cutter->order;
+    bool ready = cutter->units && cutter->unit_of && cutter->next && cutter->members &&
+                 cutter->visited && cutter->escapes && cutter->written && cutter->order;
     sg_status status = ready ? SG_OK : sg_fail_memory(cutter->graph->context);
-    for (sg_value value = 0; value < cutter->graph->node_count && status == SG_OK; value++)
-        status = place_node(cutter, value);
-    if (status == SG_OK)
+    if (status == SG_OK) {
+        for (sg_value value = 0; value < cutter->graph->node_count; value++)
+            place_node(cutter, value);
+        find_escapes(cutter);
         status = make_steps(cutter);
-    for (int i = 0; i < cutter->unit_count; i++)
-        sg_region_close(&cutter->units[i].region);
-    free(cutter->units);
-    free(cutter->unit_of);
-    free(cutter->visited);
-    free(cutter->order);
+    }
+    release(cutter);
     return status;
 }
 

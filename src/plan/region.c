@@ -25,17 +25,25 @@ static bool refuse(sg_region *region, const char *format, ...) {
     return false;
 }
 
-sg_status sg_region_open(const sg_graph *graph, sg_region *region) {
-    *region = (sg_region){.graph = graph, .anchor = -1, .channel = -1};
-    region->members = calloc((size_t)graph->node_count + 1, sizeof *region->members);
+void sg_region_open_shared(const sg_graph *graph, sg_member *members, int number,
+                           sg_region *region) {
+    *region = (sg_region){
+        .graph = graph, .anchor = -1, .channel = -1, .members = members, .number = number};
     for (int axis = 0; axis < SG_AXIS_COUNT; axis++) {
         region->size[axis] = 1;
     }
-    return region->members ? SG_OK : sg_fail_memory(graph->context);
+}
+
+sg_status sg_region_open(const sg_graph *graph, sg_region *region) {
+    sg_member *members = calloc((size_t)graph->node_count + 1, sizeof *members);
+    sg_region_open_shared(graph, members, 1, region);
+    region->owns_members = true;
+    return members ? SG_OK : sg_fail_memory(graph->context);
 }
 
 void sg_region_close(sg_region *region) {
-    free(region->members);
+    if (region->owns_members)
+        free(region->members);
     region->members = NULL;
 }
 
@@ -50,7 +58,7 @@ static sg_axes no_axes(void) {
 }
 
 static bool is_inside(const sg_region *region, sg_value value) {
-    return value >= 0 && region->members[value].in;
+    return value >= 0 && region->members[value].in == region->number;
 }
 
 unsigned sg_region_domain(const sg_region *region, sg_value value) {
@@ -484,7 +492,7 @@ bool sg_region_join(sg_region *region, sg_value value) {
         *member = (sg_member){0};
         return false;
     }
-    member->in = true;
+    member->in = region->number;
     region->count++;
     return true;
 }

@@ -24,7 +24,7 @@ typedef struct sg_axes {
 } sg_axes;
 
 typedef struct sg_member {
-    bool in;         /* made inside the region */
+    int in;          /* number of the region that makes the value; 0: none */
     bool after_walk; /* known only when the walk has ended */
     sg_axes dims[SG_RANK_MAX];
 } sg_member;
@@ -36,13 +36,18 @@ typedef struct sg_region {
     sg_dim size[SG_AXIS_COUNT]; /* 1 for axes the region lacks */
     int channel;                /* the axis every tile holds whole, -1 while none is needed */
     unsigned walk;              /* axes reduced by walking, as bits */
-    sg_member *members;         /* [node_count], malloc'ed */
+    sg_member *members;         /* [node_count] */
+    int number;                 /* marks its members; others may share the array */
+    bool owns_members;
     int count;                  /* nodes inside */
     char reason[SG_REASON_MAX]; /* why the last node that was refused was refused; "" if none */
 } sg_region;
 
 /* An empty region over graph, which must outlive it. SG_OUT_OF_MEMORY only. */
 sg_status sg_region_open(const sg_graph *graph, sg_region *region);
+/* The same on an array of members that several regions of one graph share; number is from 1 up. */
+void sg_region_open_shared(const sg_graph *graph, sg_member *members, int number,
+                           sg_region *region);
 void sg_region_close(sg_region *region);
 
 /* Takes value's node in if the properties allow, else leaves the region as it was and writes
