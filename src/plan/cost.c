@@ -10,6 +10,9 @@ static const double CLOCK = 3e9;             /* cycles a second under vector loa
 static const double CONTRACT_RATE = 0.9;     /* of the FMA peak, our contraction */
 static const double CALL_CYCLES = 60;        /* one call of the contraction */
 static const double PLANE_CYCLES = 40;       /* one plane packed into a slab, however small */
+static const double PIECE_CYCLES = 10;       /* a stored or loaded piece of a row, however short */
+static const double FOLD_CYCLES = 30;        /* a row reduced along the run, */
+static const double FOLD_RATE = 3;           /* and each of its vectors */
 static const double LOAD_RATE = 1.0;         /* vectors a cycle through one tile instruction */
 static const double PACK_RATE = 0.5;         /* vectors a cycle copied into a slab */
 static const double ITEM_SECONDS = 0.4e-6;   /* starting one item */
@@ -92,35 +95,71 @@ sg_tiling sg_tile(const sg_problem *problem, const sg_target *target, const sg_c
     double runs = ceil_divide(pixels, (double)plan->run);
     tiling.run_vectors = ceil_divide(pixels, target->lanes) / runs;
     tiling.runs = runs * (double)plan->box[0] * (problem->flat ? 1 : (double)plan->box[1]);
+    tiling.kept_runs = runs;
     tiling.slab_elements = sg_slab_elements(problem, plan);
     return tiling;
 }
 
-/* Vectors that the tail's instructions touch per tile, and how many instructions there are. */
-static void tail_work(const sg_problem *problem, double *tile_rows, double *instructions) {
+/* The tail's work on one tile: vectors touched per vector of its run, instructions, and rows that
+ * are stored, loaded or reduced along the run one by one. */
+typedef struct sg_tail {
+    double rows, instructions, moved, folded;
+} sg_tail;
+
+/* Whether a node's work is done after the walk. A reduction that walks is known then, but works on
+ * every tile. */
+static bool works_after_walk(const sg_problem *problem, sg_value value) {
+    const sg_node *node = sg_graph_node(problem->region->graph, value);
+    const sg_member *members = problem->region->members;
+    if (!members[value].after_walk)
+        return false;
+    return sg_op_get(node->op)->kind != SG_KIND_REDUCTION || members[node->operands[0]].after_walk;
+}
+
+static double rows_of(const sg_problem *problem, unsigned domain) {
+    return domain >> SG_ROLE_C & 1U ? (double)problem->size[SG_ROLE_C] : 1;
+}
+
+/* Adds up what runs for every tile, and what runs after the walk. */
+static void tail_work(const sg_problem *problem, sg_tail *tile, sg_tail *after) {
     const sg_graph *graph = problem->region->graph;
-    double channels = (double)problem->size[SG_ROLE_C];
     for (sg_value value = 0; value < graph->node_count; value++) {
         const sg_node *node = sg_graph_node(graph, value);
         const sg_op_info *info = sg_op_get(node->op);
         if (!problem->region->members[value].in || value == problem->region->anchor ||
             info->kind == SG_KIND_VIEW)
             continue;
-        bool whole = sg_problem_domain(problem, value) >> SG_ROLE_C & 1U;
-        bool reads_whole = info->kind == SG_KIND_REDUCTION || whole;
-        *tile_rows += weight_of(info) * (reads_whole ? channels : 1);
-        *instructions += info->kind == SG_KIND_SOFTMAX ? 5 : 1;
+        sg_tail *tail = works_after_walk(problem, value) ? after : tile;
+        double rows = info->kind == SG_KIND_REDUCTION
+                          ? (double)problem->size[SG_ROLE_C]
+                          : rows_of(problem, sg_problem_domain(problem, value));
+        tail->rows += weight_of(info) * rows;
+        bool folds = problem->walk >> SG_ROLE_W & 1U && info->kind == SG_KIND_REDUCTION;
+        tail->folded += folds ? rows_of(problem, sg_problem_domain(problem, node->operands[0])) : 0;
+        tail->instructions += info->kind == SG_KIND_SOFTMAX ? 5 : 1;
     }
     for (int i = 0; i < problem->access_count; i++) {
-        bool whole = problem->accesses[i].operand.domain >> SG_ROLE_C & 1U;
-        bool run = problem->accesses[i].operand.domain & sg_problem_run_roles(problem);
-        *tile_rows += !run ? 0 : whole ? channels : 1;
-        *instructions += 1;
+        const sg_access *access = &problem->accesses[i];
+        sg_tail *tail = works_after_walk(problem, access->node) ? after : tile;
+        bool run = access->operand.domain & sg_problem_run_roles(problem);
+        tail->rows += run ? rows_of(problem, access->operand.domain) : 0;
+        tail->moved += run ? rows_of(problem, access->operand.domain) : 0;
+        tail->instructions += 1;
     }
     for (int i = 0; i < problem->output_count; i++) {
-        *tile_rows += problem->outputs[i].domain >> SG_ROLE_C & 1U ? channels : 1;
-        *instructions += 1;
+        bool late = problem->region->members[graph->outputs[i]].after_walk;
+        sg_tail *tail = late ? after : tile;
+        tail->rows += rows_of(problem, problem->outputs[i].domain);
+        tail->moved += rows_of(problem, problem->outputs[i].domain);
+        tail->instructions += 1;
     }
+}
+
+/* pieces: rows of the image in a run. */
+static double tail_seconds(const sg_tail *tail, double vectors, double pieces) {
+    double cycles = tail->rows * vectors / LOAD_RATE + tail->moved * pieces * PIECE_CYCLES +
+                    tail->folded * (FOLD_CYCLES + vectors * FOLD_RATE);
+    return cycles / CLOCK + tail->instructions * TILE_SECONDS;
 }
 
 /* ---- plans --------------------------------------------------------------------------------- */
@@ -175,18 +214,20 @@ static double planes_of(const sg_problem *problem, const sg_cpu_plan *plan) {
 
 double sg_cost_plan(const sg_problem *problem, const sg_target *target, const sg_cpu_plan *plan) {
     sg_tiling tiling = sg_tile(problem, target, plan);
-    double tile_rows = 0, instructions = 0;
-    tail_work(problem, &tile_rows, &instructions);
-    double contract = contract_vectors(problem, target, tiling.run_vectors);
+    sg_tail on_tile = {0}, after = {0};
+    tail_work(problem, &on_tile, &after);
+    double pieces = ceil_divide(tiling.run_vectors * target->lanes, (double)plan->box[2]);
     double tile =
-        contract / fma_vectors_per_second(target) +
-        (tile_rows * tiling.run_vectors + sum_vectors(problem, target, plan, tiling.run_vectors)) /
-            (LOAD_RATE * CLOCK) +
-        instructions * TILE_SECONDS;
+        contract_vectors(problem, target, tiling.run_vectors) / fma_vectors_per_second(target) +
+        sum_vectors(problem, target, plan, tiling.run_vectors) / (LOAD_RATE * CLOCK) +
+        tail_seconds(&on_tile, tiling.run_vectors, pieces);
     double pack = (tiling.slab_elements / target->lanes / PACK_RATE +
                    planes_of(problem, plan) * PLANE_CYCLES) /
                   CLOCK;
-    double item = tiling.steps * (tiling.runs * tile + pack) + ITEM_SECONDS;
+    bool kept = !(problem->walk >> SG_ROLE_W & 1U); /* else one tile without a run is left */
+    double late = kept ? tiling.kept_runs * tail_seconds(&after, tiling.run_vectors, pieces)
+                       : tail_seconds(&after, 1, 1);
+    double item = tiling.steps * (tiling.runs * tile + pack) + late + ITEM_SECONDS;
     double rounds = ceil_divide(tiling.items, target->threads);
     double weights = 0;
     if (problem->has_convolution) {
@@ -217,15 +258,17 @@ static double elements(const sg_graph *graph, sg_value value) {
     return value_bytes(graph, value) / (double)sg_dtype_size(type->dtype);
 }
 
-/* oneDNN computes whole vectors of channels on both sides (few input channels apart) and takes its
- * time to begin; PyTorch spares small single images that beginning. */
+/* oneDNN computes whole vectors of channels on both sides and takes its time to begin; PyTorch
+ * spares small single images that beginning. With few input channels it does better, in three
+ * dimensions worse. */
 static double host_convolution(const sg_problem *problem, const sg_target *target) {
     const sg_convolution *convolution = &problem->convolution;
     double lanes = target->lanes, groups = (double)convolution->groups;
     double in = (double)convolution->in_channels / groups;
     double out = (double)problem->size[SG_ROLE_C] / groups;
     double padded = ceil_divide(out, lanes) * lanes / out;
-    padded *= in > 4 ? ceil_divide(in, lanes) * lanes / in : 1;
+    bool deep = convolution->kernel[0] > 1;
+    padded *= in >= lanes ? ceil_divide(in, lanes) * lanes / in : deep ? 2 : 1.2;
     if (in == 1 && out == 1) /* depthwise has a kernel of its own, limited by loads */
         padded = 4;
     double image = (double)convolution->in_channels;

@@ -12,6 +12,7 @@ typedef struct sg_tiling {
     double items;         /* independent pieces of work */
     double steps;         /* boxes of one item */
     double runs;          /* tiles of one box, walked places counted */
+    double kept_runs;     /* the same, walked places counted once */
     double run_vectors;   /* vectors of one tile row, edges counted in full, on average */
     double slab_elements; /* of one box; 0 without a convolution */
 } sg_tiling;
