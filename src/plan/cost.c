@@ -11,8 +11,8 @@ static const double CONTRACT_RATE = 0.9;     /* of the FMA peak, our contraction
 static const double CALL_CYCLES = 60;        /* one call of the contraction */
 static const double PLANE_CYCLES = 40;       /* one plane packed into a slab, however small */
 static const double PIECE_CYCLES = 10;       /* a stored or loaded piece of a row, however short */
-static const double FOLD_CYCLES = 30;        /* a row reduced along the run, */
-static const double FOLD_RATE = 3;           /* and each of its vectors */
+static const double FOLD_CYCLES = 60;        /* a row reduced along the run, */
+static const double FOLD_RATE = 4;           /* and each of its vectors */
 static const double LOAD_RATE = 1.0;         /* vectors a cycle through one tile instruction */
 static const double PACK_RATE = 0.5;         /* vectors a cycle copied into a slab */
 static const double ITEM_SECONDS = 0.4e-6;   /* starting one item */
@@ -21,8 +21,11 @@ static const double PROGRAM_SECONDS = 5e-6;  /* entering a program, calling thre
 static const double MEMORY_BANDWIDTH = 12e9; /* bytes a second and core, streaming */
 static const double CACHE_BANDWIDTH = 40e9;  /* the same while all fits the last cache */
 /* The host, PyTorch with oneDNN. */
-static const double HOST_CONTRACT_RATE = 0.7; /* of the FMA peak, where channels fill vectors */
-static const double HOST_CALL_SECONDS = 4e-6; /* one operator */
+static const double HOST_F32_RATE = 0.7;  /* of the FMA peak, where channels fill vectors */
+static const double HOST_F64_RATE = 0.2;  /* no oneDNN: im2col and a matrix product */
+static const double HOST_HALF_RATE = 1.6; /* of the f32 peak, by the processor's own dot products */
+static const double HOST_EMULATED_RATE = 0.05;      /* of the f32 peak, half types without them */
+static const double HOST_CALL_SECONDS = 4e-6;       /* one operator */
 static const double HOST_PRIMITIVE_SECONDS = 35e-6; /* a convolution that goes to oneDNN */
 static const double HOST_FRESH_BYTE = 0.3e-9;       /* a byte of a new large result: page faults */
 static const double FRESH_LIMIT = 32 << 20; /* bytes; smaller results come from a warm heap */
@@ -31,6 +34,12 @@ static const double FRESH_LIMIT = 32 << 20; /* bytes; smaller results come from 
  * transcendental ones, and those from compositions of several. */
 static double weight_of(const sg_op_info *info) {
     return info->kind == SG_KIND_SOFTMAX ? 24 : info->ulp > 2 ? 36 : info->ulp > 1 ? 16 : 1;
+}
+
+/* The same for PyTorch, whose gelu takes 13 and whose tanh over 100: nearer to the fast ones, so
+ * that a region is not taken for what PyTorch may do better elsewhere. */
+static double host_weight_of(const sg_op_info *info) {
+    return info->kind == SG_KIND_SOFTMAX ? 24 : info->ulp > 1 ? 16 : 1;
 }
 
 /* Seconds to move bytes once. */
@@ -258,6 +267,13 @@ static double elements(const sg_graph *graph, sg_value value) {
     return value_bytes(graph, value) / (double)sg_dtype_size(type->dtype);
 }
 
+static double host_rate(sg_dtype dtype, const sg_target *target) {
+    bool native = dtype == SG_BF16 ? target->cpu->native_bf16 : target->cpu->native_f16;
+    if (dtype == SG_F32 || dtype == SG_F64)
+        return dtype == SG_F32 ? HOST_F32_RATE : HOST_F64_RATE;
+    return native ? HOST_HALF_RATE : HOST_EMULATED_RATE;
+}
+
 /* oneDNN computes whole vectors of channels on both sides and takes its time to begin; PyTorch
  * spares small single images that beginning. With few input channels it does better, in three
  * dimensions worse. */
@@ -277,7 +293,8 @@ static double host_convolution(const sg_problem *problem, const sg_target *targe
     bool primitive =
         problem->size[SG_ROLE_N] > 1 || groups > 1 || image > 20480 || convolution->kernel[2] > 3;
     double seconds = problem->flops * padded / (2 * lanes) /
-                     (fma_vectors_per_second(target) * HOST_CONTRACT_RATE * target->threads);
+                     (fma_vectors_per_second(target) * host_rate(convolution->input.dtype, target) *
+                      target->threads);
     return seconds + (primitive ? HOST_PRIMITIVE_SECONDS : 0);
 }
 
@@ -295,7 +312,7 @@ double sg_cost_host(const sg_problem *problem, const sg_target *target) {
         if (value == problem->region->anchor)
             seconds += host_convolution(problem, target);
         else
-            work = elements(graph, value) * weight_of(info) / target->lanes /
+            work = elements(graph, value) * host_weight_of(info) / target->lanes /
                    (CLOCK * target->threads);
         seconds += HOST_CALL_SECONDS + fmax(work, traffic(target, bytes));
         seconds += result > FRESH_LIMIT ? result * HOST_FRESH_BYTE : 0;

@@ -30,6 +30,16 @@ static void read_brand(void) {
     memcpy(cpu.model, words, sizeof words);
 }
 
+/* Intel SDM volume 2A, CPUID leaf 07H: subleaf 1 EAX bit 5 AVX512_BF16, subleaf 0 EDX bit 23
+ * AVX512_FP16. */
+static void find_half_types(void) {
+    unsigned a = 0, b = 0, c = 0, d = 0;
+    if (__get_cpuid_count(7, 1, &a, &b, &c, &d))
+        cpu.native_bf16 = cpu.supported[SG_ISA_AVX512] && a >> 5 & 1U;
+    if (__get_cpuid_count(7, 0, &a, &b, &c, &d))
+        cpu.native_f16 = cpu.supported[SG_ISA_AVX512] && d >> 23 & 1U;
+}
+
 static void find_isas(void) {
     __builtin_cpu_init();
     cpu.supported[SG_ISA_AVX2] = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
@@ -37,6 +47,7 @@ static void find_isas(void) {
         cpu.supported[SG_ISA_AVX2] && __builtin_cpu_supports("avx512f") &&
         __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
         __builtin_cpu_supports("avx512vl");
+    find_half_types();
 }
 #else
 static void read_brand(void) {}
