@@ -94,9 +94,9 @@ static int64_t fit_chunk(const sg_problem *problem, const sg_target *target, int
  * s) units: each sum grows like a random walk of s steps, and so does the sum of the n / s sums.
  * oneDNN mostly sums one vector of input channels by all taps at a time, as its measured errors
  * show. Stay below that by MARGIN in the square, as near to CHEAP as that allows: shorter sums cost
- * time (32 one or two per cent, 16 four), longer ones hardly gain any. */
+ * time (32 two per cent, 16 four), longer ones hardly gain any. */
 static int64_t fit_sum(const sg_problem *problem, const sg_target *target) {
-    static const double MARGIN = 0.85, CHEAP = 32;
+    static const double MARGIN = 0.85, CHEAP = 48;
     static const int64_t FEW = 16; /* products: two sums are enough */
     const sg_convolution *convolution = &problem->convolution;
     int64_t taps = convolution->kernel[0] * convolution->kernel[1] * convolution->kernel[2];
