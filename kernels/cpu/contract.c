@@ -35,14 +35,15 @@ static inline __attribute__((always_inline)) void contract(const sg_contract_arg
     const S *bias = args->bias;
     V sum[SUMS_MAX], x[VECTORS_MAX];
     bool fresh = !args->accumulate;
-    /* Among many products the bias would make partial sums larger, so it comes after them; with one
+    /* Among many products the bias would make all partial sums larger, so it comes last; with one
      * or two it goes first, where the multiply-add rounds it along. */
-    bool bias_first = args->k <= 2;
+    const bool bias_first = bias && fresh && args->k <= 2;
+    int64_t k = 0;
 
-    for (int64_t k = 0; k < args->k || fresh;) {
+    do {
         int64_t end = args->k - k < args->sum ? args->k : k + args->sum;
         UNROLL for (int i = 0; i < mr * nr; i++) {
-            sum[i] = fresh && bias && bias_first ? K(bias[i / nr]) : K(0);
+            sum[i] = bias_first && fresh ? K(bias[i / nr]) : K(0);
         }
         for (; k < end; k++, weights += mr) {
             const S *pixels = slab + offset[k];
@@ -53,16 +54,17 @@ static inline __attribute__((always_inline)) void contract(const sg_contract_arg
                 sum[i] = v_fma(K(weights[i / nr]), x[i % nr], sum[i]);
             }
         }
+        bool bias_now = bias && !bias_first && k == args->k;
         UNROLL for (int i = 0; i < mr * nr; i++) {
             S *cell = (S *)args->tile + i / nr * args->tile_row_stride + i % nr * SG_VECTOR_LENGTH;
             if (!fresh)
                 sum[i] += v_load(cell);
-            else if (bias && !bias_first)
+            if (bias_now)
                 sum[i] += K(bias[i / nr]);
             v_store(cell, sum[i]);
         }
         fresh = false;
-    }
+    } while (k < args->k);
 }
 
 #define FUNCTION(mr, nr)                                                                           \

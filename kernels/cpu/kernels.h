@@ -80,11 +80,10 @@ typedef void (*sg_accumulate_sum)(int64_t rows, int64_t cols, void *acc, void *c
  *   tile[m][j] (+)= sum over k of weights[k * MR + m] * slab[offset[k] + j],  j < NR * vector
  * length
  *
- * Products are summed in registers, `sum` of them at a time; the first sum takes the bias in, and
- * these partial sums are added up in the tile. So the rounding error is that of a blocked sum
- * (Higham, Accuracy and Stability of Numerical Algorithms, section 4.2), of about sqrt(sum + k /
- * sum) units.
- */
+ * Products are summed in registers, `sum` of them at a time, and these partial sums are added up in
+ * the tile. So the rounding error is that of a blocked sum (Higham, Accuracy and Stability of
+ * Numerical Algorithms, section 4.2), of about sqrt(sum + k / sum) units. A call with accumulate
+ * goes on where the last one ended; the bias goes with the last. */
 typedef struct sg_contract_args {
     int64_t k;               /* products per output */
     int64_t sum;             /* products summed in registers, at least 1 */
@@ -93,7 +92,7 @@ typedef struct sg_contract_args {
     const void *weights;     /* [k][MR], packed by pack_weights, 64-byte aligned */
     void *tile;              /* first row and column of the block */
     int64_t tile_row_stride; /* elements between channels of the tile */
-    const void *bias;        /* [MR] or NULL for zeros; ignored when accumulate */
+    const void *bias;        /* [MR] or NULL; added after the last product */
     bool accumulate;
 } sg_contract_args;
 typedef void (*sg_contract)(const sg_contract_args *args);

@@ -21,9 +21,9 @@ typedef struct sg_cpu {
     bool supported[SG_ISA_COUNT];
     sg_isa best;
     bool native_bf16, native_f16; /* dot products or arithmetic of these in hardware */
-    int64_t l1_bytes, l2_bytes; /* data, per core */
-    int64_t l3_bytes;           /* shared; 0 if none or unknown */
-    int processors;             /* that this process may run on */
+    int64_t l1_bytes, l2_bytes;   /* data, per core */
+    int64_t l3_bytes;             /* shared; 0 if none or unknown */
+    int processors;               /* that this process may run on */
 } sg_cpu;
 
 const sg_cpu *sg_cpu_get(void);

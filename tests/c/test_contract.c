@@ -112,8 +112,8 @@ static double expected(const problem *before, int m, int j, double *scale) {
     double start = 0;
     if (before->accumulate)
         start = before->tile[tile_start(before) + m * before->row_stride + j];
-    else if (before->with_bias)
-        start = before->bias[m];
+    if (before->with_bias)
+        start += before->bias[m];
     *scale += fabs(start);
     return sum + start;
 }
@@ -215,8 +215,10 @@ static void chunks_test(const sg_cpu_kernels *kernels, sg_contract contract, int
     fill(&before, channels, vectors * kernels->vector_length, 90);
     before.with_bias = true;
     after = before;
+    after.with_bias = false;
     after.k = 40;
     run(kernels, contract, &after, 0);
+    after.with_bias = true;
     after.k = 50;
     after.accumulate = true;
     memmove(after.offset, after.offset + 40, 50 * sizeof *after.offset);

@@ -99,18 +99,24 @@ def same_strides(eager: Any, new: Any, where: str) -> None:
             demand(a.stride() == b.stride(), f"{where}: strides {strides}")
 
 
-def same_specials(eager: Any, new: Any, where: str) -> None:
-    """NaN where the original has NaN, the same infinities, and equal values of other types."""
-    for a, b in zip(tensors(eager), tensors(new), strict=True):
+def same_specials(eager: Any, new: Any, truth: Any, where: str) -> None:
+    """NaN where the original has NaN, the same infinities, and equal values of other types.
+
+    PyTorch gives two answers in places: oneDNN leaves padding out of its sums, so that 0 * NaN is
+    never formed there, and the float32 gelu of infinity is NaN. Where the original differs from
+    itself in float64 (truth), either answer is right.
+    """
+    for a, b, t in zip(tensors(eager), tensors(new), tensors(truth), strict=True):
         if not a.is_floating_point():
             demand(torch.equal(a, b), f"{where}: {int((a != b).sum())} values differ")
             continue
-        for name, ours, theirs in (
-            ("NaN", b.isnan(), a.isnan()),
-            ("+inf", b.isposinf(), a.isposinf()),
-            ("-inf", b.isneginf(), a.isneginf()),
+        for name, special in (
+            ("NaN", torch.isnan),
+            ("+inf", torch.isposinf),
+            ("-inf", torch.isneginf),
         ):
-            wrong = int((ours != theirs).sum())
+            ours, theirs = special(b), special(a)
+            wrong = int(((ours != theirs) & (ours != special(t.to(a.dtype)))).sum())
             counts = f"{int(ours.sum())} {name}, the original {int(theirs.sum())}"
             demand(wrong == 0, f"{where}: {counts} ({wrong} elements differ)")
 
@@ -126,8 +132,8 @@ def agree(pair: Pair, inputs: Sequence[Any], where: str, pool: Errors | None = N
     if same_refusal(eager, new, where):
         return "refused as by the original"
     same_form(eager.result, new.result, where)
-    same_specials(eager.result, new.result, where)
     truth = reference(pair.eager, inputs)
+    same_specials(eager.result, new.result, truth, where)
     own = relative_error(eager.result, truth)
     error = relative_error(new.result, truth, mask=eager.result)
     floor = rounding(eager.result)

@@ -57,7 +57,10 @@ def channels_last_model(subject: Subject) -> str:
     found = next((formats[r] for r in (4, 5) if r in ranks), None)
     if found is None:
         raise InapplicableError("no parameter has two or three spatial dimensions")
-    pair = subject.fresh_pair(lambda m: m.to(memory_format=found))  # type: ignore[call-overload]
+    try:
+        pair = subject.fresh_pair(lambda m: m.to(memory_format=found))  # type: ignore[call-overload]
+    except RuntimeError as error:
+        raise InapplicableError(f"PyTorch does not convert the model: {error}") from None
     _form(pair, subject.inputs(), "channels-last weights")
     return agree(pair, subject.inputs(), "channels-last weights")
 

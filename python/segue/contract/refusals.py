@@ -26,7 +26,7 @@ def _refuse(subject: Subject, inputs: list[Any], where: str, **keywords: Any) ->
 def _accepted(eager: Outcome, new: Outcome, where: str) -> str:
     same_form(eager.result, new.result, where)
     if not any(t.is_meta for t in tensors(eager.result)):
-        same_specials(eager.result, new.result, where)
+        same_specials(eager.result, new.result, eager.result, where)
     return "accepted by both"
 
 

@@ -178,7 +178,10 @@ void sg_contract_run(const sg_frame *frame, const void *packed) {
                 .weights = (const char *)packed +
                            (size_t)(block->weights + first * slab->taps * width) * bytes,
                 .tile_row_stride = stride,
-                .bias = (const char *)packed + (size_t)(kernel->bias_offset + block->first) * bytes,
+                .bias = first + chunk < channels
+                            ? NULL
+                            : (const char *)packed +
+                                  (size_t)(kernel->bias_offset + block->first) * bytes,
                 .accumulate = first > 0};
             int pieces = (vectors + contract->vectors_max - 1) / contract->vectors_max;
             for (int piece = 0; piece < pieces; piece++) {
