@@ -111,7 +111,7 @@ static int64_t fit_sum(const sg_problem *problem, const sg_target *target) {
     if (square == 0)
         return (int64_t)ceil(sqrt(products));
     double least = limit / 2 - sqrt(square), most = limit / 2 + sqrt(square);
-    return (int64_t)fmax(ceil(least), fmin(most, fmax(CHEAP, sqrt(products))));
+    return (int64_t)fmax(ceil(least), fmin(most, CHEAP));
 }
 
 static int candidates(const sg_problem *problem, const sg_target *target, sg_cpu_plan *plans) {

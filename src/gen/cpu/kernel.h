@@ -114,6 +114,8 @@ typedef struct sg_cpu_kernel {
     sg_tile_program program;
     sg_cpu_plan plan;
     int64_t tile_rows; /* channels, rounded up to whole blocks */
+    int64_t span;      /* input channels whose register sums are added up before the next ones' */
+    bool partial_tile; /* there is more than one span, so that they need a tile of their own */
 } sg_cpu_kernel;
 
 /* Pixels between (y, x) and (y + 1, x) in the coordinates of a run. */

@@ -5,6 +5,7 @@
  * with that residue: so in a slab that stores each phase by itself, moving to the next output is
  * moving to the next element, whatever the stride, and a tap is a constant distance. */
 #include <assert.h>
+#include <math.h>
 
 #include "gen/cpu/lower.h"
 
@@ -126,6 +127,17 @@ static bool list_blocks(const sg_problem *problem, sg_arena *arena, sg_cpu_kerne
     return true;
 }
 
+/* Where there are many register sums, adding them up one by one loses digits again: then they are
+ * added up in spans of about the square root of their number, and the spans' sums after that. */
+static void choose_span(sg_cpu_kernel *kernel) {
+    static const double MANY = 32;
+    double channels = (double)(kernel->convolution.in_channels / kernel->convolution.groups);
+    double sums = channels * (double)kernel->slab.taps / (double)kernel->plan.sum;
+    double spans = sums > MANY ? ceil(sqrt(sums)) : 1;
+    kernel->span = (int64_t)ceil(channels / spans);
+    kernel->partial_tile = (double)kernel->span < channels;
+}
+
 sg_status sg_lay_out_slab(const sg_problem *problem, sg_arena *arena, sg_cpu_kernel *kernel) {
     sg_context *context = problem->region->graph->context;
     if (!measure(&kernel->convolution, &kernel->plan, arena, &kernel->slab)) {
@@ -136,6 +148,7 @@ sg_status sg_lay_out_slab(const sg_problem *problem, sg_arena *arena, sg_cpu_ker
                        "convolution: a slab of %lld elements is past the 2^31 that offsets reach",
                        (long long)kernel->slab.size);
     }
+    choose_span(kernel);
     bool ok = list_offsets(&kernel->convolution, arena, &kernel->slab) &&
               list_blocks(problem, arena, kernel);
     return ok ? SG_OK : sg_fail_memory(context);

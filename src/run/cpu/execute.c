@@ -64,6 +64,9 @@ static size_t lay_out(const sg_cpu_kernel *kernel, char *base, sg_frame *frame) 
             sg_buffer_stride(kernel, (sg_shape)shape) * sg_buffer_rows(kernel, (sg_shape)shape);
         at += line_up((size_t)(size * program->slots[shape]) * bytes);
     }
+    frame->partial = at_offset(base, at);
+    at +=
+        kernel->partial_tile ? line_up((size_t)(kernel->tile_rows * kernel->plan.run) * bytes) : 0;
     frame->constants = at_offset(base, at);
     at += line_up((size_t)(program->constant_count + 1) * bytes);
     /* A run has at most one segment per pixel. */
@@ -145,52 +148,78 @@ void sg_frame_reset_running(sg_frame *frame) {
     }
 }
 
-/* One tile of channels by the frame's run: chunks of input channels outermost, so that a chunk of
- * the slab stays in the first cache while all output channels use it. */
-void sg_contract_run(const sg_frame *frame, const void *packed) {
+/* A chunk of input channels for all output channels of the frame's run, into tile. */
+typedef struct sg_chunk {
+    int64_t first, count; /* input channels of each group */
+    char *tile;
+    bool accumulate, last;
+} sg_chunk;
+
+static void contract_chunk(const sg_frame *frame, const char *packed, const sg_chunk *chunk) {
     const sg_cpu_kernel *kernel = frame->kernel;
     const sg_slab *slab = &kernel->slab;
     size_t bytes = sg_element_bytes(kernel->isa->compute);
-    int lanes = kernel->isa->vector_length;
+    int lanes = kernel->isa->vector_length, vectors = (int)(frame->columns / lanes);
     int64_t channels = kernel->convolution.in_channels / kernel->convolution.groups;
     int64_t stride = kernel->plan.run;
     int64_t place = (frame->d - frame->origin[0]) * slab->pitch[0] + frame->run_start;
     place += kernel->flat ? 0 : (frame->h - frame->origin[1]) * slab->pitch[1];
-    const sg_buffer *anchor = &kernel->program.buffers[kernel->program.anchor];
-    char *tile =
-        frame->buffers[SG_SHAPE_TILE] + (size_t)(anchor->slot * stride * kernel->tile_rows) * bytes;
-    int vectors = (int)(frame->columns / lanes);
-
-    for (int64_t first = 0; first < channels; first += kernel->plan.chunk) {
-        int64_t left = channels - first;
-        int64_t chunk = left < kernel->plan.chunk ? left : kernel->plan.chunk;
-        for (int i = 0; i < kernel->block_count; i++) {
-            const sg_channel_block *block = &kernel->blocks[i];
-            const sg_contract_block *contract = block->contract;
-            int64_t width = contract->channels;
-            const char *source =
-                frame->slab +
-                (size_t)(block->group * channels * slab->channel_size + place) * bytes;
-            sg_contract_args args = {
-                .k = chunk * slab->taps,
-                .sum = kernel->plan.sum,
-                .offset = slab->offset + first * slab->taps,
-                .weights = (const char *)packed +
-                           (size_t)(block->weights + first * slab->taps * width) * bytes,
-                .tile_row_stride = stride,
-                .bias = first + chunk < channels
-                            ? NULL
-                            : (const char *)packed +
-                                  (size_t)(kernel->bias_offset + block->first) * bytes,
-                .accumulate = first > 0};
-            int pieces = (vectors + contract->vectors_max - 1) / contract->vectors_max;
-            for (int piece = 0; piece < pieces; piece++) {
-                int from = vectors * piece / pieces, to = vectors * (piece + 1) / pieces;
-                args.slab = source + (size_t)(from * lanes) * bytes;
-                args.tile = tile + (size_t)(block->first * stride + from * lanes) * bytes;
-                contract->contract[to - from](&args);
-            }
+    for (int i = 0; i < kernel->block_count; i++) {
+        const sg_channel_block *block = &kernel->blocks[i];
+        const sg_contract_block *contract = block->contract;
+        int64_t weights = block->weights + chunk->first * slab->taps * contract->channels;
+        const char *source =
+            frame->slab + (size_t)(block->group * channels * slab->channel_size + place) * bytes;
+        sg_contract_args args = {
+            .k = chunk->count * slab->taps,
+            .sum = kernel->plan.sum,
+            .offset = slab->offset + chunk->first * slab->taps,
+            .weights = packed + (size_t)weights * bytes,
+            .tile_row_stride = stride,
+            .bias =
+                chunk->last ? packed + (size_t)(kernel->bias_offset + block->first) * bytes : NULL,
+            .accumulate = chunk->accumulate};
+        int pieces = (vectors + contract->vectors_max - 1) / contract->vectors_max;
+        for (int piece = 0; piece < pieces; piece++) {
+            int from = vectors * piece / pieces, to = vectors * (piece + 1) / pieces;
+            args.slab = source + (size_t)(from * lanes) * bytes;
+            args.tile = chunk->tile + (size_t)(block->first * stride + from * lanes) * bytes;
+            contract->contract[to - from](&args);
         }
+    }
+}
+
+static void add_tile(const sg_frame *frame, char *tile, const char *partial) {
+    const sg_cpu_kernel *kernel = frame->kernel;
+    int64_t stride = kernel->plan.run;
+    sg_tile_source sources[] = {{.data = tile, .row_stride = stride},
+                                {.data = partial, .row_stride = stride}};
+    static const double alpha[SG_TILE_ATTRIBUTES_MAX] = {1};
+    kernel->isa->tile[SG_OP_add](kernel->size[SG_ROLE_C], frame->columns, tile, stride, sources,
+                                 alpha);
+}
+
+/* One tile of channels by the frame's run: chunks of input channels outermost, so that a chunk of
+ * the slab stays in the first cache while all output channels use it. */
+void sg_contract_run(const sg_frame *frame, const void *packed) {
+    const sg_cpu_kernel *kernel = frame->kernel;
+    size_t bytes = sg_element_bytes(kernel->isa->compute);
+    int64_t channels = kernel->convolution.in_channels / kernel->convolution.groups;
+    const sg_buffer *anchor = &kernel->program.buffers[kernel->program.anchor];
+    char *tile = frame->buffers[SG_SHAPE_TILE] +
+                 (size_t)(anchor->slot * kernel->plan.run * kernel->tile_rows) * bytes;
+    for (int64_t start = 0; start < channels; start += kernel->span) {
+        int64_t end = start + kernel->span < channels ? start + kernel->span : channels;
+        sg_chunk chunk = {.tile = start > 0 ? frame->partial : tile};
+        for (int64_t first = start; first < end; first += chunk.count) {
+            chunk.first = first;
+            chunk.count = end - first < kernel->plan.chunk ? end - first : kernel->plan.chunk;
+            chunk.accumulate = first > start;
+            chunk.last = first + chunk.count == channels;
+            contract_chunk(frame, packed, &chunk);
+        }
+        if (start > 0)
+            add_tile(frame, tile, frame->partial);
     }
 }
 

@@ -27,6 +27,7 @@ typedef struct sg_frame {
     sg_piece *moves;      /* the same for one operand of a load or store */
 
     char *slab;
+    char *partial;                 /* a tile for sums that are gathered apart */
     char *buffers[SG_SHAPE_COUNT]; /* first slot of each shape */
     char **running;  /* [walk_count] running values, then [walk_count] compensations */
     char *constants; /* in the compute type */
