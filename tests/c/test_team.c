@@ -128,6 +128,10 @@ TEST(a_child_starts_its_own_threads) {
     EXPECT(run_all(4, ITEMS));
 }
 
+/* AddressSanitizer's allocator, unlike the C library's, does not see to its locks in a fork: a
+ * child forked while another thread allocates may wait for them forever, whatever Segue does. */
+#if !defined(__SANITIZE_ADDRESS__)
+
 static _Atomic bool stop;
 
 static void *grow_memory(void *argument) {
@@ -152,6 +156,7 @@ TEST(a_child_forked_in_the_middle_of_a_run_is_sound) {
     stop = true;
     pthread_join(thread, NULL);
 }
+#endif
 
 /* ---- the host's threads -------------------------------------------------------------------- */
 
