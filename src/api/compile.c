@@ -7,8 +7,7 @@
 #include "run/cpu/execute.h"
 
 /* A region is worth replacing when its expected time is below this part of the host's. On random
- * models (bench/survey.py) four in a hundred are then slower than the host, most by a few per cent.
- */
+ * models (bench/survey.py) two to four in a hundred are then slower, a few by half. */
 static const double PROFIT = 0.85;
 
 typedef struct sg_compiler {
