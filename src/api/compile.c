@@ -104,14 +104,6 @@ static sg_status place_operands(sg_compiler *compiler, const sg_layout *inputs) 
     return SG_OK;
 }
 
-static const sg_layout *layout_at(const sg_program *program, int place) {
-    if (place < program->input_count)
-        return &program->inputs[place];
-    place -= program->input_count;
-    return place < program->output_count ? &program->outputs[place]
-                                         : &program->intermediates[place - program->output_count];
-}
-
 static int place_of(sg_compiler *compiler, sg_value value) {
     sg_program *program = compiler->program;
     int *place = &compiler->place_of[value];
@@ -174,11 +166,11 @@ static sg_status compile_step(sg_compiler *compiler, sg_step *step) {
         return sg_fail_memory(compiler->context);
     for (int i = 0; i < step->input_count; i++) {
         made->inputs[i] = place_of(compiler, step->inputs[i]);
-        layouts[i] = *layout_at(program, made->inputs[i]);
+        layouts[i] = *sg_program_layout(program, made->inputs[i]);
     }
     for (int i = 0; i < step->output_count; i++) {
         made->outputs[i] = place_of(compiler, step->outputs[i]);
-        layouts[step->input_count + i] = *layout_at(program, made->outputs[i]);
+        layouts[step->input_count + i] = *sg_program_layout(program, made->outputs[i]);
     }
     sg_compilation compilation = {.graph = step->graph,
                                   .inputs = layouts,

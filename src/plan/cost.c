@@ -82,16 +82,12 @@ double sg_padded_channels(const sg_problem *problem, const sg_target *target) {
     return groups * (groups > 1 ? per_group : ceil_divide(per_group, block) * block);
 }
 
-static bool walked(const sg_problem *problem, int axis) {
-    return problem->walk >> (SG_ROLE_D + axis) & 1U;
-}
-
 sg_tiling sg_tile(const sg_problem *problem, const sg_target *target, const sg_cpu_plan *plan) {
     sg_tiling tiling = {.items = (double)problem->size[SG_ROLE_N], .steps = 1, .runs = 1};
     for (int axis = 0; axis < SG_SPATIAL_MAX; axis++) {
         double boxes =
             ceil_divide((double)problem->size[SG_ROLE_D + axis], (double)plan->box[axis]);
-        *(walked(problem, axis) ? &tiling.steps : &tiling.items) *= boxes;
+        *(sg_problem_walks(problem, axis) ? &tiling.steps : &tiling.items) *= boxes;
     }
     double pitch = (double)plan->box[2];
     if (problem->has_convolution) {

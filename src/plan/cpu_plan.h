@@ -15,4 +15,8 @@ typedef struct sg_cpu_plan {
     int64_t sum;    /* products summed in registers before they are added to the tile */
 } sg_cpu_plan;
 
+static inline int64_t sg_round_up(int64_t value, int64_t step) {
+    return (value + step - 1) / step * step;
+}
+
 #endif

@@ -61,6 +61,10 @@ sg_status sg_problem_create(const sg_region *region, const sg_layout *inputs,
 
 /* Roles a value runs along, as bits. */
 unsigned sg_problem_domain(const sg_problem *problem, sg_value value);
+/* Whether a pixel axis (0: D, 1: H, 2: W) is walked. */
+static inline bool sg_problem_walks(const sg_problem *problem, int axis) {
+    return problem->walk >> (SG_ROLE_D + axis) & 1U;
+}
 /* Roles of a run: W, and H if flat. */
 unsigned sg_problem_run_roles(const sg_problem *problem);
 

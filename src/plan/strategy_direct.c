@@ -33,10 +33,6 @@ static bool applicable(const sg_problem *problem, const sg_target *target, char 
     return true;
 }
 
-static bool walked(const sg_problem *problem, int axis) {
-    return problem->walk >> (SG_ROLE_D + axis) & 1U;
-}
-
 /* The largest box whose slab stays within bytes: rows go first, since they only cost halo, then
  * depth, then columns. */
 static void fit_box(const sg_problem *problem, const sg_target *target, double bytes, int64_t rows,
@@ -45,7 +41,7 @@ static void fit_box(const sg_problem *problem, const sg_target *target, double b
     for (int axis = 0; axis < SG_SPATIAL_MAX; axis++) {
         bool in_run = axis == 2 || (axis == 1 && problem->flat);
         int64_t size = problem->size[SG_ROLE_D + axis];
-        plan->box[axis] = in_run || walked(problem, axis) ? (size > 0 ? size : 1) : 1;
+        plan->box[axis] = in_run || sg_problem_walks(problem, axis) ? (size > 0 ? size : 1) : 1;
     }
     if (plan->box[1] > rows)
         plan->box[1] = rows;
@@ -61,10 +57,6 @@ static void fit_box(const sg_problem *problem, const sg_target *target, double b
     }
 }
 
-static int64_t round_up(int64_t value, int64_t step) {
-    return (value + step - 1) / step * step;
-}
-
 /* The longest run worth having: the pixels of the box. */
 static int64_t box_run(const sg_problem *problem, const sg_target *target,
                        const sg_cpu_plan *plan) {
@@ -72,7 +64,7 @@ static int64_t box_run(const sg_problem *problem, const sg_target *target,
     int64_t pitch = plan->box[2] + (convolution->kernel[2] - 1) * convolution->dilation[2] /
                                        convolution->stride[2];
     int64_t pixels = problem->flat ? (plan->box[1] - 1) * pitch + plan->box[2] : plan->box[2];
-    return round_up(pixels, target->lanes);
+    return sg_round_up(pixels, target->lanes);
 }
 
 /* Input channels whose slab window and weights share most of the first-level cache. */
@@ -123,7 +115,7 @@ static int candidates(const sg_problem *problem, const sg_target *target, sg_cpu
             sg_cpu_plan plan = {.chunk = 1};
             fit_box(problem, target, (double)target->cpu->l2_bytes / 2, row_counts[r], &plan);
             int64_t whole = box_run(problem, target, &plan);
-            plan.run = round_up(blocks * step < whole ? blocks * step : whole, SG_RUN_STEP);
+            plan.run = sg_round_up(blocks * step < whole ? blocks * step : whole, SG_RUN_STEP);
             plan.chunk = fit_chunk(problem, target, plan.run);
             plan.sum = fit_sum(problem, target);
             plans[count++] = plan;

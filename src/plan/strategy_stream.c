@@ -24,10 +24,6 @@ static bool applicable(const sg_problem *problem, const sg_target *target, char 
     return true;
 }
 
-static int64_t round_up(int64_t value, int64_t step) {
-    return (value + step - 1) / step * step;
-}
-
 static int64_t clamp(int64_t value, int64_t low, int64_t high) {
     return value < low ? low : value > high ? high : value;
 }
@@ -43,7 +39,7 @@ static int candidates(const sg_problem *problem, const sg_target *target, sg_cpu
     int64_t budgets[] = {target->cpu->l1_bytes / 8, target->cpu->l1_bytes / 4,
                          target->cpu->l2_bytes / 8};
     for (int b = 0; b < 3; b++) {
-        int64_t run = round_up(clamp(budgets[b] / bytes / channels, line, 1 << 14), line);
+        int64_t run = sg_round_up(clamp(budgets[b] / bytes / channels, line, 1 << 14), line);
         for (int64_t runs = 1; runs <= 64; runs *= 8) {
             sg_cpu_plan plan = {.box = {1, 1, 1}, .run = run, .chunk = 1, .sum = 1};
             plan.box[2] = width < run * runs ? width : run * runs;
@@ -51,7 +47,7 @@ static int candidates(const sg_problem *problem, const sg_target *target, sg_cpu
             plan.box[1] = problem->flat || problem->walk >> SG_ROLE_H & 1U ? rows : 1;
             plan.box[0] = problem->walk >> SG_ROLE_D & 1U ? depth : 1;
             int64_t pixels = problem->flat ? plan.box[1] * plan.box[2] : plan.box[2];
-            plan.run = round_up(plan.run < pixels ? plan.run : pixels, line);
+            plan.run = sg_round_up(plan.run < pixels ? plan.run : pixels, line);
             plans[count++] = plan;
         }
     }

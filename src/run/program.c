@@ -40,7 +40,7 @@ sg_work sg_program_work(const sg_program *program) {
 
 enum { OPERANDS_ON_STACK = 32 };
 
-static const sg_layout *layout_at(const sg_program *program, int place) {
+const sg_layout *sg_program_layout(const sg_program *program, int place) {
     if (place < program->input_count)
         return &program->inputs[place];
     place -= program->input_count;
@@ -58,7 +58,7 @@ static sg_status run_reference(const sg_program *program, const sg_program_step 
     for (int i = 0; i < total; i++) {
         int place = i < step->graph->input_count ? step->inputs[i]
                                                  : step->outputs[i - step->graph->input_count];
-        layouts[i] = *layout_at(program, place);
+        layouts[i] = *sg_program_layout(program, place);
     }
     sg_status status = sg_run_reference(step->graph, step->graph->context, layouts, inputs,
                                         layouts + step->graph->input_count, outputs);
@@ -104,7 +104,7 @@ sg_status sg_program_run(const sg_program *program, const void *const *inputs, v
         status = places[given + i] ? SG_OK : SG_OUT_OF_MEMORY;
     }
     for (int i = program->input_count; i < total && status == SG_OK; i++)
-        sg_advise_large_pages(places[i], (size_t)sg_layout_span(layout_at(program, i)));
+        sg_advise_large_pages(places[i], (size_t)sg_layout_span(sg_program_layout(program, i)));
     for (int i = 0; i < program->step_count && status == SG_OK; i++)
         status = run_step(program, &program->steps[i], team, places);
     for (int i = given; i < total && places; i++)

@@ -24,6 +24,8 @@ struct sg_program {
     sg_work work;
 };
 
+/* Layout of a place, as steps count them. */
+const sg_layout *sg_program_layout(const sg_program *program, int place);
 /* Bytes an element range of this layout spans, from its first element to the end of its last. */
 int64_t sg_layout_span(const sg_layout *layout);
 /* Strides of the sizes in C order; strides of sizes 0 and 1 as PyTorch has them. */

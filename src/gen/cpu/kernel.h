@@ -126,8 +126,4 @@ static inline int64_t sg_run_pitch(const sg_cpu_kernel *kernel) {
 /* The element type that holds a dtype; the dtype must have one. */
 sg_element sg_element_of(sg_dtype dtype);
 
-static inline int64_t sg_round_up(int64_t value, int64_t step) {
-    return (value + step - 1) / step * step;
-}
-
 #endif
