@@ -142,6 +142,13 @@ typedef struct sg_compile_options {
     int always;               /* 1: never answer SG_NOT_APPLICABLE */
     int tune;                 /* 1: measure the candidate plans and remember the best as wisdom */
     const sg_layout *outputs; /* where results shall lie, one per output; NULL: contiguous */
+    /* GPUs: where a program shall run and how. The fields below mean nothing without gpu. */
+    const char *gpu;       /* "sm_90a", ...: an architecture; "0", "1", ...: a device of this machine;
+                              NULL: the CPU */
+    const char *precision; /* of float32 anchors: "fp32", "tf32" (halves away from zero) or "tf32_even";
+                              NULL: "fp32" */
+    int alignment;         /* bytes that the first element of every tensor is aligned to; 0: 16 */
+    const char *strategy;  /* the strategy to take, for tests and comparisons; NULL: the planner's */
 } sg_compile_options;
 
 /* Compiles for concrete inputs, one layout per graph input in order. Symbolic sizes are bound by
@@ -162,6 +169,26 @@ SG_API const sg_layout *sg_program_output(const sg_program *program, int index);
  * Thread-safe. Fails only with SG_OUT_OF_MEMORY, outputs then being undefined. */
 SG_API sg_status sg_program_run(const sg_program *program, const void *const *inputs,
                                 void *const *outputs, int threads);
+
+/* ---- programs on GPUs ---------------------------------------------------------------------- */
+/* The CUDA driver and NVRTC are opened when first needed, by name: the library needs neither to
+ * load. Tells where NVRTC lies if the loader's paths do not have it: the path of the library. */
+SG_API void sg_cuda_set_nvrtc(const char *path);
+/* Builds what the program launches for a device (NVRTC, or the cache) and loads it there, so that no
+ * launch does; with device -1, builds for the program's architecture without a device. Otherwise the
+ * first launch on a device does. On failure the sentence is on the context. Thread-safe. */
+SG_API sg_status sg_program_build(const sg_program *program, sg_context *context, int device);
+/* Bytes of device memory a launch needs beyond inputs and outputs; their contents do not matter. */
+SG_API int64_t sg_program_workspace(const sg_program *program);
+/* Enqueues the program on a stream (a CUstream; NULL: the legacy default) of a device, in the
+ * device's primary context. Does not wait, allocate or read anything back; may be captured into a
+ * graph once built. Addresses are the device's. SG_INVALID for a misaligned address; SG_IO when
+ * the driver refuses. Thread-safe. */
+SG_API sg_status sg_program_launch(const sg_program *program, sg_context *context, int device,
+                                   void *stream, const void *const *inputs, void *const *outputs,
+                                   void *workspace);
+/* The generated source of launch `index`, in order; SG_INVALID past the last. */
+SG_API sg_status sg_program_source(const sg_program *program, int index, char **text);
 
 /* Lets programs run on the host's threads instead of Segue's own: no two pools then compete for the
  * processors, and threads that the host keeps awake begin at once. pool(body, argument, threads)
