@@ -143,12 +143,12 @@ typedef struct sg_compile_options {
     int tune;                 /* 1: measure the candidate plans and remember the best as wisdom */
     const sg_layout *outputs; /* where results shall lie, one per output; NULL: contiguous */
     /* GPUs: where a program shall run and how. The fields below mean nothing without gpu. */
-    const char *gpu;       /* "sm_90a", ...: an architecture; "0", "1", ...: a device of this machine;
-                              NULL: the CPU */
-    const char *precision; /* of float32 anchors: "fp32", "tf32" (halves away from zero) or "tf32_even";
-                              NULL: "fp32" */
+    const char *gpu; /* "sm_90a", ...: an architecture; "0", "1", ...: a device of this machine;
+                        NULL: the CPU */
+    const char *precision; /* of float32 anchors: "fp32", "tf32" (halves away from zero) or
+                              "tf32_even"; NULL: "fp32" */
     int alignment;         /* bytes that the first element of every tensor is aligned to; 0: 16 */
-    const char *strategy;  /* the strategy to take, for tests and comparisons; NULL: the planner's */
+    const char *strategy; /* the strategy to take, for tests and comparisons; NULL: the planner's */
 } sg_compile_options;
 
 /* Compiles for concrete inputs, one layout per graph input in order. Symbolic sizes are bound by
@@ -174,9 +174,9 @@ SG_API sg_status sg_program_run(const sg_program *program, const void *const *in
 /* The CUDA driver and NVRTC are opened when first needed, by name: the library needs neither to
  * load. Tells where NVRTC lies if the loader's paths do not have it: the path of the library. */
 SG_API void sg_cuda_set_nvrtc(const char *path);
-/* Builds what the program launches for a device (NVRTC, or the cache) and loads it there, so that no
- * launch does; with device -1, builds for the program's architecture without a device. Otherwise the
- * first launch on a device does. On failure the sentence is on the context. Thread-safe. */
+/* Builds what the program launches for a device (NVRTC, or the cache) and loads it there, so that
+ * no launch does; with device -1, builds for the program's architecture without a device. Otherwise
+ * the first launch on a device does. On failure the sentence is on the context. Thread-safe. */
 SG_API sg_status sg_program_build(const sg_program *program, sg_context *context, int device);
 /* Bytes of device memory a launch needs beyond inputs and outputs; their contents do not matter. */
 SG_API int64_t sg_program_workspace(const sg_program *program);

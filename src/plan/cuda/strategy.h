@@ -48,8 +48,8 @@ typedef struct sg_cuda_strategy {
 typedef struct sg_cuda_choice {
     const sg_cuda_strategy *strategy; /* NULL: none is applicable; reason says why */
     sg_cuda_plan plan;
-    double cost;      /* expected seconds */
-    double host_cost; /* expected seconds of the operators one by one, as PyTorch runs them */
+    double cost;         /* expected seconds */
+    double host_cost;    /* expected seconds of the operators one by one, as PyTorch runs them */
     double library_cost; /* expected seconds of the anchor by the library and the rest as one
                             streaming kernel; infinite without an anchor */
     bool from_wisdom;

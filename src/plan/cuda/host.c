@@ -1,0 +1,103 @@
+#include "plan/cuda/host.h"
+
+#include <math.h>
+
+/* Fractions of the card's rates in sg_gpu. */
+static const double LAYOUT_RATE = 0.7;     /* of copy: a pass between NCHW and NHWC */
+static const double POINTWISE_RATE = 0.97; /* of copy: one pointwise operator or reduction */
+static const double SOFTMAX_RATE = 0.15;   /* of copy: softmax over a dimension that is not last */
+static const double STREAM_RATE = 0.85;    /* of copy: our streaming kernel */
+static const double TENSOR_RATE = 0.75;    /* of the tensor cores, by large convolutions */
+static const double PLAIN_RATE = 0.8;      /* of plain float or double arithmetic */
+static const double DEPTHWISE_RATE = 0.06; /* of plain float: one channel in, one out */
+static const double OPERATOR_SECONDS = 3.8e-6;    /* the shortest kernel, its launch included */
+static const double CONVOLUTION_SECONDS = 7.5e-6; /* the same for a convolution */
+
+static double value_bytes(const sg_graph *graph, sg_value value) {
+    const sg_type *type = &sg_graph_node(graph, value)->type;
+    double bytes = (double)sg_dtype_size(type->dtype);
+    for (int dim = 0; dim < type->rank; dim++)
+        bytes *= (double)type->size[dim];
+    return bytes;
+}
+
+/* Products a second of an anchor, by its dtype and class. */
+static double product_rate(const sg_problem *problem, const sg_cuda_target *target) {
+    const sg_gpu *gpu = &target->gpu;
+    const sg_convolution *convolution = &problem->convolution;
+    int64_t groups = convolution->groups;
+    if (convolution->in_channels == groups && problem->size[SG_ROLE_C] == groups)
+        return gpu->fp32 * DEPTHWISE_RATE;
+    switch (convolution->input.dtype) {
+    case SG_F64:
+        return gpu->fp64 * PLAIN_RATE;
+    case SG_F32:
+        return target->precision == SG_PRECISION_FP32 ? gpu->fp32 * PLAIN_RATE
+                                                      : gpu->tf32 * TENSOR_RATE;
+    default:
+        return gpu->half * TENSOR_RATE;
+    }
+}
+
+/* Bytes of the anchor's input and of its result. */
+static double input_bytes(const sg_problem *problem) {
+    sg_value input = sg_graph_node(problem->region->graph, problem->region->anchor)->operands[0];
+    return value_bytes(problem->region->graph, input);
+}
+static double result_bytes(const sg_problem *problem) {
+    return value_bytes(problem->region->graph, problem->region->anchor);
+}
+
+/* The library reads and writes its own channel order, so that plain tensors are turned before and
+ * after, but not around a convolution of one tap, a matrix product in either order; and PyTorch
+ * adds the bias in a pass of its own. */
+static double convolution_seconds(const sg_problem *problem, const sg_cuda_target *target) {
+    const sg_convolution *convolution = &problem->convolution;
+    double in = input_bytes(problem), out = result_bytes(problem);
+    double copy = target->gpu.copy;
+    double taps = 1;
+    for (int axis = 0; axis < SG_SPATIAL_MAX; axis++)
+        taps *= (double)convolution->kernel[axis];
+    bool plain = convolution->input.stride[SG_ROLE_C] != 1;
+    bool tensor =
+        product_rate(problem, target) > target->gpu.fp32 && convolution->input.dtype == SG_F32;
+    double turn = plain && tensor && taps > 1 ? 2 * (in + out) / (copy * LAYOUT_RATE) : 0;
+    double bias = convolution->bias.index >= 0 ? 2 * out / (copy * POINTWISE_RATE) : 0;
+    double products = problem->flops / product_rate(problem, target);
+    return CONVOLUTION_SECONDS + turn + bias + fmax(products, (in + out) / copy);
+}
+
+static double operator_seconds(const sg_problem *problem, const sg_cuda_target *target,
+                               sg_value value) {
+    const sg_graph *graph = problem->region->graph;
+    const sg_node *node = sg_graph_node(graph, value);
+    double bytes = value_bytes(graph, value);
+    for (int i = 0; i < node->operand_count; i++)
+        bytes += node->operands[i] < 0 ? 0 : value_bytes(graph, node->operands[i]);
+    bool softmax = sg_op_get(node->op)->kind == SG_KIND_SOFTMAX;
+    bool last = sg_node_axes(graph, value) >> (node->type.rank - 1) & 1U;
+    double rate = softmax && !last ? SOFTMAX_RATE : POINTWISE_RATE;
+    return OPERATOR_SECONDS + bytes / (target->gpu.copy * rate);
+}
+
+double sg_cuda_cost_host(const sg_problem *problem, const sg_cuda_target *target) {
+    const sg_region *region = problem->region;
+    double seconds = 0;
+    for (sg_value value = 0; value < region->graph->node_count; value++) {
+        const sg_node *node = sg_graph_node(region->graph, value);
+        if (!region->members[value].in || sg_op_get(node->op)->kind == SG_KIND_VIEW)
+            continue;
+        seconds += value == region->anchor ? convolution_seconds(problem, target)
+                                           : operator_seconds(problem, target, value);
+    }
+    return seconds;
+}
+
+double sg_cuda_cost_library(const sg_problem *problem, const sg_cuda_target *target) {
+    const sg_region *region = problem->region;
+    if (!problem->has_convolution || region->count < 2)
+        return INFINITY;
+    double tail = problem->bytes - input_bytes(problem) + result_bytes(problem);
+    return convolution_seconds(problem, target) + target->gpu.launch +
+           tail / (target->gpu.copy * STREAM_RATE);
+}

@@ -1,0 +1,61 @@
+#include "plan/cuda/strategy.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "plan/cuda/host.h"
+
+/* In the order of preference among equals: faster families first, the net last. */
+static const sg_cuda_strategy *const registry[] = {NULL};
+
+static bool considered(const sg_cuda_strategy *strategy, const char *only) {
+    return !only || strcmp(strategy->name, only) == 0;
+}
+
+static int by_cost(const void *left, const void *right) {
+    double a = ((const sg_cuda_choice *)left)->cost, b = ((const sg_cuda_choice *)right)->cost;
+    return (a > b) - (a < b);
+}
+
+int sg_cuda_list_plans(const sg_problem *problem, const sg_cuda_target *target, const char *only,
+                       sg_cuda_choice *choices) {
+    int count = 0;
+    for (int i = 0; registry[i]; i++) {
+        char reason[SG_REASON_MAX];
+        sg_cuda_plan plans[SG_CUDA_CANDIDATES_MAX];
+        if (!considered(registry[i], only) || !registry[i]->applicable(problem, target, reason))
+            continue;
+        int plan_count = registry[i]->candidates(problem, target, plans);
+        for (int k = 0; k < plan_count && count < SG_CUDA_CANDIDATES_MAX; k++)
+            choices[count++] =
+                (sg_cuda_choice){.strategy = registry[i],
+                                 .plan = plans[k],
+                                 .cost = registry[i]->cost(problem, target, &plans[k]),
+                                 .host_cost = sg_cuda_cost_host(problem, target),
+                                 .library_cost = sg_cuda_cost_library(problem, target)};
+    }
+    qsort(choices, (size_t)count, sizeof *choices, by_cost);
+    return count;
+}
+
+void sg_cuda_choose_plan(const sg_problem *problem, const sg_cuda_target *target, const char *only,
+                         sg_cuda_choice *choice) {
+    *choice = (sg_cuda_choice){.host_cost = sg_cuda_cost_host(problem, target),
+                               .library_cost = sg_cuda_cost_library(problem, target)};
+    strcpy(choice->reason, "no strategy of this name");
+    for (int i = 0; registry[i]; i++) {
+        sg_cuda_plan plans[SG_CUDA_CANDIDATES_MAX];
+        if (!considered(registry[i], only) ||
+            !registry[i]->applicable(problem, target, choice->reason))
+            continue;
+        int count = registry[i]->candidates(problem, target, plans);
+        for (int k = 0; k < count; k++) {
+            double cost = registry[i]->cost(problem, target, &plans[k]);
+            if (!choice->strategy || cost < choice->cost) {
+                choice->strategy = registry[i];
+                choice->plan = plans[k];
+                choice->cost = cost;
+            }
+        }
+    }
+}
