@@ -1,9 +1,10 @@
 /* Repair: one more launch that makes anew what the half carrier could not hold (docs/cuda.md). The
  * first launch wrote one int a job to the workspace, 0 or else; this one looks at all of them and,
- * with `mma.sync`, makes the flagged jobs' outputs once more: in tf32 proper, rounded as the target's
- * precision says, or in three tf32 products for fp32. Float's whole range of exponents, infinities
- * and NaN go through. It ends at once where no flag is set, and spreads few flagged jobs over all
- * blocks, since a unit of its work is a part of a job. No atomics; nothing is kept between calls. */
+ * with `mma.sync`, makes the flagged jobs' outputs once more: in tf32 proper, rounded as the
+ * target's precision says, or in three tf32 products for fp32. Float's whole range of exponents,
+ * infinities and NaN go through. It ends at once where no flag is set, and spreads few flagged jobs
+ * over all blocks, since a unit of its work is a part of a job. No atomics; nothing is kept between
+ * calls. */
 #ifndef SEGUE_GEN_CUDA_REPAIR_H
 #define SEGUE_GEN_CUDA_REPAIR_H
 
