@@ -26,4 +26,17 @@ bool sg_gpu_find(const char *architecture, sg_gpu *gpu);
 /* Every architecture of the table, for messages: "sm_80, sm_86, ...". */
 const char *sg_gpu_architectures(void);
 
+/* What a driver tells of a device. */
+typedef struct sg_gpu_facts {
+    const char *name;
+    int major, minor, multiprocessors;
+    double clock, memory_clock; /* kHz; 0: not known */
+    int memory_bits;            /* width of the memory bus; 0: not known */
+    int64_t shared_block, shared_processor, registers, l2;
+} sg_gpu_facts;
+
+/* A device: its own limits, and the table's rates scaled to its processors and clocks. A device
+ * newer than the table is taken for the newest before it. False: older than the table. */
+bool sg_gpu_describe(const sg_gpu_facts *facts, sg_gpu *gpu);
+
 #endif
