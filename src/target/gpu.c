@@ -6,10 +6,10 @@
 /* What a data sheet's peak comes down to. Measured on an H200 (4.9e12 B/s, 989e12, 495e12 and
  * 67e12 flops on its data sheet): a large copy, large matrix products of the library, and a loop of
  * fused multiply-adds. The other cards are taken to fall short of theirs by the same parts. */
-#define COPY(peak) ((peak)*0.875)
-#define HALF(peak) ((peak)*0.80)
-#define TF32(peak) ((peak)*0.83)
-#define FP32(peak) ((peak)*0.76)
+#define COPY(peak) ((peak) * 0.875)
+#define HALF(peak) ((peak) * 0.80)
+#define TF32(peak) ((peak) * 0.83)
+#define FP32(peak) ((peak) * 0.76)
 
 /* Seconds from the end of one small kernel to the start of the next on the same stream. */
 static const double LAUNCH = 2e-6;
