@@ -1,0 +1,232 @@
+/* Elementary functions of one `real`, float or double: the names that the op table's `vector`
+ * column is written in (src/ir/ops.def), so that the column which serves the CPU's vectors serves
+ * the GPU's scalars too. v_min, v_max and v_round_to_* stand in common.cuh.
+ *
+ * Meaning at NaN, infinities, signed zero and subnormal numbers is that of PyTorch's operator of
+ * the name. CUDA's own functions are taken where they are as good as the table asks: none of the
+ * fast ones is. Their bounds stand in the CUDA C++ Programming Guide, "Mathematical Functions". */
+
+__device__ __forceinline__ constexpr real K(double x) {
+    return real(x);
+}
+
+constexpr double SQRT_HALF = 0.70710678118654752440084436210485;
+
+__device__ __forceinline__ real v_mask(bool x) {
+    return x ? real(1) : real(0);
+}
+__device__ __forceinline__ real v_select(bool condition, real a, real b) {
+    return condition ? a : b;
+}
+__device__ __forceinline__ real v_neg(real x) {
+    return -x;
+}
+
+__device__ __forceinline__ float v_fma(float a, float b, float c) {
+    return fmaf(a, b, c);
+}
+__device__ __forceinline__ double v_fma(double a, double b, double c) {
+    return fma(a, b, c);
+}
+__device__ __forceinline__ float v_abs(float x) {
+    return fabsf(x);
+}
+__device__ __forceinline__ double v_abs(double x) {
+    return fabs(x);
+}
+__device__ __forceinline__ float v_floor(float x) {
+    return floorf(x);
+}
+__device__ __forceinline__ double v_floor(double x) {
+    return floor(x);
+}
+__device__ __forceinline__ float v_ceil(float x) {
+    return ceilf(x);
+}
+__device__ __forceinline__ double v_ceil(double x) {
+    return ceil(x);
+}
+__device__ __forceinline__ float v_trunc(float x) {
+    return truncf(x);
+}
+__device__ __forceinline__ double v_trunc(double x) {
+    return trunc(x);
+}
+__device__ __forceinline__ float v_round(float x) {
+    return rintf(x);
+}
+__device__ __forceinline__ double v_round(double x) {
+    return rint(x);
+}
+__device__ __forceinline__ float v_sqrt(float x) {
+    return sqrtf(x);
+}
+__device__ __forceinline__ double v_sqrt(double x) {
+    return sqrt(x);
+}
+__device__ __forceinline__ float v_rsqrt(float x) {
+    return rsqrtf(x);
+}
+__device__ __forceinline__ double v_rsqrt(double x) {
+    return rsqrt(x);
+}
+
+__device__ __forceinline__ float v_exp(float x) {
+    return expf(x);
+}
+__device__ __forceinline__ double v_exp(double x) {
+    return exp(x);
+}
+__device__ __forceinline__ float v_exp2(float x) {
+    return exp2f(x);
+}
+__device__ __forceinline__ double v_exp2(double x) {
+    return exp2(x);
+}
+__device__ __forceinline__ float v_expm1(float x) {
+    return expm1f(x);
+}
+__device__ __forceinline__ double v_expm1(double x) {
+    return expm1(x);
+}
+__device__ __forceinline__ float v_log(float x) {
+    return logf(x);
+}
+__device__ __forceinline__ double v_log(double x) {
+    return log(x);
+}
+__device__ __forceinline__ float v_log1p(float x) {
+    return log1pf(x);
+}
+__device__ __forceinline__ double v_log1p(double x) {
+    return log1p(x);
+}
+__device__ __forceinline__ float v_log2(float x) {
+    return log2f(x);
+}
+__device__ __forceinline__ double v_log2(double x) {
+    return log2(x);
+}
+__device__ __forceinline__ float v_log10(float x) {
+    return log10f(x);
+}
+__device__ __forceinline__ double v_log10(double x) {
+    return log10(x);
+}
+/* CUDA's powf may be off by more than the table allows. */
+__device__ __forceinline__ real v_pow(real x, real y) {
+    return real(pow(double(x), double(y)));
+}
+__device__ __forceinline__ float v_erf(float x) {
+    return erff(x);
+}
+__device__ __forceinline__ double v_erf(double x) {
+    return erf(x);
+}
+__device__ __forceinline__ float v_tanh(float x) {
+    return tanhf(x);
+}
+__device__ __forceinline__ double v_tanh(double x) {
+    return tanh(x);
+}
+
+/* ---- built of these ------------------------------------------------------------------------ */
+
+/* 1 / (1 + e) or e / (1 + e), e = exp(-|x|): small results keep all their digits. */
+__device__ __forceinline__ real v_sigmoid(real x) {
+    const real e = v_exp(-v_abs(x));
+    return (x < real(0) ? e : real(1)) / (real(1) + e);
+}
+__device__ __forceinline__ real v_silu(real x) {
+    const real e = v_exp(-v_abs(x));
+    return (x < real(0) ? x * e : x) / (real(1) + e);
+}
+
+/* exp(x + rest), |rest| a rounding of x. */
+__device__ __forceinline__ real exp_sum(real x, real rest) {
+    const real e = v_exp(x);
+    return v_fma(e, rest, e);
+}
+
+/* x Phi(x). In float the normal distribution's tail is exp(-u^2 / 2) P(t) / (u + 4), u = |x|,
+ * t = (u - 4) / (u + 4), the form of Shepherd and Laframboise (Chebyshev approximation of
+ * (1 + 2 x) exp(x^2) erfc x, 1981); P is the CPU's (kernels/cpu/vector_math_f32.h). */
+__device__ __forceinline__ float v_gelu(float x) {
+    const float u = fminf(fabsf(x), 37.0f), square = u * u;
+    const float s = u + 4.0f, inverse = 1.0f / s, t = fmaf(inverse, -8.0f, 1.0f);
+    float q = 0x1.0d0b82p-16f;
+    q = fmaf(q, t, -0x1.c825e0p-17f);
+    q = fmaf(q, t, -0x1.ca3598p-13f);
+    q = fmaf(q, t, 0x1.2dd92ep-13f);
+    q = fmaf(q, t, 0x1.aaa9eap-10f);
+    q = fmaf(q, t, -0x1.c88878p-9f);
+    q = fmaf(q, t, -0x1.ee211ep-8f);
+    q = fmaf(q, t, 0x1.eec5bcp-5f);
+    q = fmaf(q, t, -0x1.7dff2ep-3f);
+    q = fmaf(q, t, 0x1.8c6dbep-2f);
+    q = fmaf(q, t, -0x1.373e3ap-1f);
+    q = fmaf(q, t, 0x1.82b4bcp-1f);
+    const float tail = exp_sum(-0.5f * square, -0.5f * fmaf(u, u, -square)) * (inverse * q);
+    return x * (x < 0.0f ? tail : 1.0f - tail);
+}
+/* In double it is x erfc(-x / sqrt(2)) / 2. Far left erfc multiplies a relative error of its
+ * argument by 2 t^2, so what the scaled argument rounded away is put back, through the logarithmic
+ * derivative of erfc. */
+__device__ __forceinline__ double v_gelu(double x) {
+    const double t = -x * SQRT_HALF;
+    if (!(t > 1 && t < 40))
+        return 0.5 * x * erfc(t);
+    const double rest = fma(-x, SQRT_HALF, -t) + -x * -0x1.bdd3413b26456p-55;
+    const double slope = -2 * t * (1 + 1 / (2 * t * t + 1));
+    return 0.5 * x * (erfc(t) * (1 + slope * rest));
+}
+
+/* a + b = *sum + the result, exactly (Knuth, TAOCP vol. 2, section 4.2.2, theorem B). */
+__device__ __forceinline__ real sum_error(real a, real b, real *sum) {
+    const real s = sum_rounded(a, b), part = sum_rounded(s, -a);
+    *sum = s;
+    return sum_rounded(sum_rounded(a, -sum_rounded(s, -part)), sum_rounded(b, -part));
+}
+
+/* x / (1 + exp(y)), y = x (linear + cubic x^2), linear = -2 sqrt(2 / pi), cubic = 0.044715 linear
+ * (src/ir/constants.h). y is evaluated as a pair, since
+ * far left the exponential turns its absolute error into a relative one. */
+__device__ __forceinline__ real v_gelu_tanh(real x) {
+    const double linear = -0x1.9884533d43651p+0, cubic = -0x1.2444f2a4d8b4bp-4;
+    const real linear_rest = K(REAL_IS_DOUBLE ? 0x1.cbc0d30ebfd15p-54 : linear - double(K(linear)));
+    const real cubic_rest = K(REAL_IS_DOUBLE ? 0x1.6c843a29d1c70p-61 : cubic - double(K(cubic)));
+    /* Beyond, the result is x or nothing. */
+    const real limit = REAL_IS_DOUBLE ? real(40) : real(14);
+    const real z = x > limit ? limit : x < -limit ? -limit : x;
+    const real square = z * z, square_rest = v_fma(z, z, -square);
+    const real bent = K(cubic) * square;
+    const real bent_rest = v_fma(K(cubic), square, -bent) + K(cubic) * square_rest +
+                           cubic_rest * square;
+    real sum;
+    const real sum_rest = sum_error(K(linear), bent, &sum) + bent_rest + linear_rest;
+    const real y = z * sum, rest = v_fma(z, sum, -y) + z * sum_rest;
+    const real e = exp_sum(-v_abs(y), y > real(0) ? -rest : rest);
+    return x * ((y > real(0) ? e : real(1)) / (real(1) + e));
+}
+
+/* tanh(log(1 + e)) = (e^2 + 2 e) / (e^2 + 2 e + 2), e = exp(x); past 40 it is 1. */
+__device__ __forceinline__ real v_mish(real x) {
+    const real e = v_exp(x > real(40) ? real(40) : x), n = e * (e + real(2));
+    return x * (n / (n + real(2)));
+}
+
+/* log(1 + exp(x + rest)) without overflow. */
+__device__ __forceinline__ real softplus_sum(real x, real rest) {
+    const real e = exp_sum(-v_abs(x), x > real(0) ? -rest : rest);
+    return (x > real(0) ? x + rest : real(0)) + v_log1p(e);
+}
+__device__ __forceinline__ real v_softplus(real x, double beta, double threshold) {
+    const real b = K(beta), y = x * b;
+    const real rest = v_fma(x, b, -y) + x * K(beta - double(b));
+    /* An infinite x has no rest; NaN passes on. */
+    const real r = softplus_sum(y, rest == rest ? rest : real(0)) / b;
+    return y > K(threshold) ? x : r;
+}
+__device__ __forceinline__ real v_log_sigmoid(real x) {
+    return real(0) - softplus_sum(-x, real(0));
+}
