@@ -166,19 +166,22 @@ SG_API const sg_layout *sg_program_output(const sg_program *program, int index);
 
 /* Runs on memory laid out as compiled. Inputs and outputs must not overlap. Reads inputs,
  * parameters among them, at every call. threads: at most that many, 0: one per processor.
- * Thread-safe. Fails only with SG_OUT_OF_MEMORY, outputs then being undefined. */
+ * Thread-safe. Fails with SG_OUT_OF_MEMORY, outputs then being undefined, and with SG_INVALID for a
+ * program for GPUs. */
 SG_API sg_status sg_program_run(const sg_program *program, const void *const *inputs,
                                 void *const *outputs, int threads);
 
 /* ---- programs on GPUs ---------------------------------------------------------------------- */
 /* The CUDA driver and NVRTC are opened when first needed, by name: the library needs neither to
- * load. Tells where NVRTC lies if the loader's paths do not have it: the path of the library. */
+ * load. Tells where NVRTC lies, as the path of the library; SEGUE_NVRTC in the environment goes
+ * before it, the loader's paths after. Has no effect once NVRTC is open. */
 SG_API void sg_cuda_set_nvrtc(const char *path);
 /* Builds what the program launches for a device (NVRTC, or the cache) and loads it there, so that
  * no launch does; with device -1, builds for the program's architecture without a device. Otherwise
  * the first launch on a device does. On failure the sentence is on the context. Thread-safe. */
 SG_API sg_status sg_program_build(const sg_program *program, sg_context *context, int device);
-/* Bytes of device memory a launch needs beyond inputs and outputs; their contents do not matter. */
+/* Bytes of device memory a launch needs beyond inputs and outputs, aligned to 256; their contents do
+ * not matter. */
 SG_API int64_t sg_program_workspace(const sg_program *program);
 /* Enqueues the program on a stream (a CUstream; NULL: the legacy default) of a device, in the
  * device's primary context. Does not wait, allocate or read anything back; may be captured into a

@@ -1,13 +1,15 @@
 /* The pipeline: bind -> simplify -> partition into regions -> plan each -> lower -> program. */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "api/cuda.h"
 #include "api/pipeline.h"
 #include "opt/simplify.h"
 #include "run/cpu/execute.h"
 
-/* A region is worth replacing when its expected time is below this part of the host's. On random
- * models (bench/survey.py) two to four in a hundred are then slower, a few by half. */
+/* On the CPU a region is worth replacing when its expected time is below this part of the host's.
+ * On random models (bench/survey.py) two to four in a hundred are then slower, a few by half. */
 static const double PROFIT = 0.85;
 
 typedef struct sg_compiler {
@@ -15,11 +17,17 @@ typedef struct sg_compiler {
     sg_program *program;
     sg_partition *partition;
     sg_target target;
+    sg_cuda_target cuda; /* where options->gpu asks for one */
+    int device;          /* of cuda; -1: none in particular */
     const sg_compile_options *options;
     int *place_of; /* [value of the partition's graph], -1 while it has none */
     sg_text text;  /* explanation */
-    double cost, host_cost;
+    double cost, host_cost, library_cost;
 } sg_compiler;
+
+static bool on_gpu(const sg_compiler *compiler) {
+    return compiler->options && compiler->options->gpu;
+}
 
 /* ---- places -------------------------------------------------------------------------------- */
 
@@ -149,6 +157,71 @@ static void add_work(sg_compiler *compiler, const sg_compilation *compilation,
     compiler->host_cost += compilation->choice.host_cost;
 }
 
+/* Gives a step its graph, which the partition gives away, and counts it. */
+static void keep_step(sg_compiler *compiler, sg_step *step, sg_program_step *made) {
+    made->graph = (sg_graph *)(uintptr_t)step->graph;
+    step->graph = NULL;
+    made->graph->context = compiler->program->context;
+    compiler->program->step_count++;
+}
+
+/* layouts: inputs, then outputs. */
+static sg_status compile_cpu_step(sg_compiler *compiler, sg_step *step, const sg_layout *layouts,
+                                  sg_program_step *made) {
+    sg_program *program = compiler->program;
+    sg_compilation compilation = {.graph = step->graph,
+                                  .inputs = layouts,
+                                  .outputs = layouts + step->input_count,
+                                  .target = compiler->target};
+    sg_cpu_kernel *kernel = NULL;
+    sg_status status = sg_compile_region(&compilation, compiler->options && compiler->options->tune,
+                                         &program->arena, &kernel);
+    if (status == SG_OK)
+        add_work(compiler, &compilation, kernel);
+    bool net = status == SG_NOT_APPLICABLE && compiler->options && compiler->options->always;
+    if (status == SG_OK || net) {
+        explain_step(compiler, step, &compilation, net ? NULL : kernel);
+        made->kernel = net ? NULL : kernel;
+        keep_step(compiler, step, made);
+        status = SG_OK;
+    }
+    sg_region_close(&compilation.region);
+    return status;
+}
+
+/* There is no interpreter on GPUs: what no strategy takes is not compiled, whatever `always` says.
+ */
+static sg_status compile_cuda_step(sg_compiler *compiler, sg_step *step, const sg_layout *layouts,
+                                   sg_program_step *made) {
+    sg_program *program = compiler->program;
+    sg_cuda_compilation compilation = {.graph = step->graph,
+                                       .inputs = layouts,
+                                       .outputs = layouts + step->input_count,
+                                       .target = compiler->cuda,
+                                       .device = compiler->device,
+                                       .strategy = compiler->options->strategy};
+    sg_cuda_kernel *kernel = NULL;
+    sg_status status = sg_cuda_compile_region(&compilation, &program->arena, &kernel);
+    if (status == SG_OK) {
+        const sg_cuda_choice *choice = &compilation.choice;
+        program->work.kernels++;
+        program->work.flops += compilation.problem.flops;
+        program->work.bytes += compilation.problem.bytes;
+        compiler->cost += choice->cost;
+        compiler->host_cost += choice->host_cost;
+        compiler->library_cost +=
+            isfinite(choice->library_cost) ? choice->library_cost : choice->cost;
+        sg_text_add(&compiler->text, "region %d: ", program->step_count);
+        sg_cuda_explain(&compilation, kernel, &compiler->text);
+        if (step->reason[0])
+            sg_text_add(&compiler->text, "  ends here: %s\n", step->reason);
+        made->cuda = kernel;
+        keep_step(compiler, step, made);
+    }
+    sg_region_close(&compilation.region);
+    return status;
+}
+
 static sg_status compile_step(sg_compiler *compiler, sg_step *step) {
     sg_program *program = compiler->program;
     if (step->foreign)
@@ -172,31 +245,15 @@ static sg_status compile_step(sg_compiler *compiler, sg_step *step) {
         made->outputs[i] = place_of(compiler, step->outputs[i]);
         layouts[step->input_count + i] = *sg_program_layout(program, made->outputs[i]);
     }
-    sg_compilation compilation = {.graph = step->graph,
-                                  .inputs = layouts,
-                                  .outputs = layouts + step->input_count,
-                                  .target = compiler->target};
-    sg_cpu_kernel *kernel = NULL;
-    sg_status status = sg_compile_region(&compilation, compiler->options && compiler->options->tune,
-                                         &program->arena, &kernel);
-    if (status == SG_OK)
-        add_work(compiler, &compilation, kernel);
-    bool net = status == SG_NOT_APPLICABLE && compiler->options && compiler->options->always;
-    if (status == SG_OK || net) {
-        explain_step(compiler, step, &compilation, net ? NULL : kernel);
-        made->kernel = net ? NULL : kernel;
-        made->graph = (sg_graph *)(uintptr_t)step->graph; /* the partition gives it away */
-        step->graph = NULL;
-        made->graph->context = program->context;
-        program->step_count++;
-        status = SG_OK;
-    }
-    sg_region_close(&compilation.region);
-    return status;
+    return on_gpu(compiler) ? compile_cuda_step(compiler, step, layouts, made)
+                            : compile_cpu_step(compiler, step, layouts, made);
 }
 
 static sg_status check_profit(const sg_compiler *compiler) {
     bool always = compiler->options && compiler->options->always;
+    if (on_gpu(compiler) && !always)
+        return sg_cuda_judge(compiler->context, compiler->cost, compiler->host_cost,
+                             compiler->library_cost);
     if (always || compiler->cost <= PROFIT * compiler->host_cost)
         return SG_OK;
     return sg_fail(
@@ -221,6 +278,9 @@ static sg_status compile(sg_compiler *compiler, const sg_layout *inputs) {
         status = compile_step(compiler, &compiler->partition->steps[i]);
     if (status == SG_OK)
         status = check_profit(compiler);
+    if (status == SG_OK && on_gpu(compiler))
+        status = sg_cuda_link(compiler->context, program, &compiler->cuda.gpu,
+                              compiler->options->alignment);
     if (status != SG_OK)
         return status;
     program->explanation = sg_text_take(&compiler->text);
@@ -234,7 +294,10 @@ sg_status sg_compile(const sg_graph *graph, const sg_layout *inputs, int input_c
                      const sg_compile_options *options, sg_program **result) {
     sg_compiler compiler = {.context = graph->context, .options = options};
     sg_graph *bound = NULL;
-    sg_status status = sg_target_create(graph->context, options, &compiler.target);
+    sg_status status =
+        on_gpu(&compiler)
+            ? sg_cuda_target_create(graph->context, options, &compiler.cuda, &compiler.device)
+            : sg_target_create(graph->context, options, &compiler.target);
     if (status == SG_OK)
         status = sg_graph_bind(graph, inputs, input_count, &bound);
     if (status == SG_OK) {

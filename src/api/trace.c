@@ -28,8 +28,10 @@ void sg_trace_program(const sg_program *program) {
     sg_text text = {0};
     if (sg_debug('l'))
         fprintf(stderr, "---- plan\n%s", program->explanation);
-    if (sg_debug('t')) {
+    if (sg_debug('t') && !program->cuda) {
         sg_program_print_tiles(program, &text);
         write_out("tile", &text);
     }
+    for (int i = 0; sg_debug('k') && program->cuda && i < program->cuda->call_count; i++)
+        fprintf(stderr, "---- kernel\n%s", program->cuda->calls[i].launch->source);
 }

@@ -22,7 +22,8 @@ __attribute__((format(printf, 2, 3)))
 void sg_note(sg_context *context, const char *format, ...);
 
 /* Whether a letter stands in the environment's SEGUE_DEBUG: v verify after every pass, and a dump
- * to stderr after each stage: p parse, s simplify, r regions, l plan, t tile program. */
+ * to stderr after each stage: p parse, s simplify, r regions, l plan, t tile program, k CUDA
+ * sources. */
 int sg_debug(char letter);
 
 #endif

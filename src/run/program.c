@@ -1,6 +1,7 @@
 #include "run/program.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "run/cpu/execute.h"
 #include "run/cpu/pages.h"
@@ -11,6 +12,7 @@ void sg_program_destroy(sg_program *program) {
         return;
     for (int i = 0; i < program->step_count; i++)
         sg_graph_destroy(program->steps[i].graph);
+    sg_cuda_sequence_destroy(program->cuda);
     free(program->explanation);
     sg_arena_release(&program->arena);
     sg_context_destroy(program->context);
@@ -89,6 +91,8 @@ static sg_status run_step(const sg_program *program, const sg_program_step *step
 
 sg_status sg_program_run(const sg_program *program, const void *const *inputs, void *const *outputs,
                          int threads) {
+    if (program->cuda)
+        return SG_INVALID;
     sg_team *team = sg_team_take(threads > 0 ? threads : sg_cpu_get()->processors);
     int given = program->input_count + program->output_count;
     int total = given + program->intermediate_count;
@@ -113,4 +117,38 @@ sg_status sg_program_run(const sg_program *program, const void *const *inputs, v
     if (team)
         sg_team_give(team);
     return status;
+}
+
+/* ---- on GPUs ------------------------------------------------------------------------------- */
+
+static sg_status check_is_cuda(const sg_program *program, sg_context *context) {
+    return program->cuda ? SG_OK
+                         : sg_fail(context, SG_INVALID,
+                                   "the program was compiled for the CPU, without options.gpu");
+}
+
+sg_status sg_program_build(const sg_program *program, sg_context *context, int device) {
+    sg_status status = check_is_cuda(program, context);
+    return status == SG_OK ? sg_cuda_sequence_build(context, program->cuda, device) : status;
+}
+
+int64_t sg_program_workspace(const sg_program *program) {
+    return program->cuda ? program->cuda->workspace : 0;
+}
+
+sg_status sg_program_launch(const sg_program *program, sg_context *context, int device,
+                            void *stream, const void *const *inputs, void *const *outputs,
+                            void *workspace) {
+    sg_status status = check_is_cuda(program, context);
+    return status == SG_OK ? sg_cuda_sequence_launch(context, program->cuda, device, stream, inputs,
+                                                     program->input_count, outputs,
+                                                     program->output_count, workspace)
+                           : status;
+}
+
+sg_status sg_program_source(const sg_program *program, int index, char **text) {
+    if (!program->cuda || index < 0 || index >= program->cuda->call_count)
+        return SG_INVALID;
+    *text = strdup(program->cuda->calls[index].launch->source);
+    return *text ? SG_OK : SG_OUT_OF_MEMORY;
 }

@@ -3,6 +3,7 @@
 #define SEGUE_RUN_PROGRAM_H
 
 #include "gen/cpu/kernel.h"
+#include "run/cuda/sequence.h"
 #include "segue.h"
 
 /* One step. Operands are places: 0.. the program's inputs, then its outputs, then intermediates
@@ -10,6 +11,7 @@
 typedef struct sg_program_step {
     sg_graph *graph;             /* bound and simplified; owned */
     const sg_cpu_kernel *kernel; /* NULL: the reference interpreter runs the graph */
+    const sg_cuda_kernel *cuda;  /* instead, in a program for GPUs */
     int *inputs, *outputs;       /* places */
 } sg_program_step;
 
@@ -20,7 +22,8 @@ struct sg_program {
     sg_layout *inputs, *outputs, *intermediates;
     sg_program_step *steps;
     int step_count;
-    char *explanation; /* malloc'ed */
+    sg_cuda_sequence *cuda; /* programs for GPUs; else NULL */
+    char *explanation;      /* malloc'ed */
     sg_work work;
 };
 

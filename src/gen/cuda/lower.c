@@ -1,0 +1,20 @@
+#include <string.h>
+
+#include "gen/cuda/kernel.h"
+
+typedef struct sg_cuda_family {
+    const char *strategy;
+    sg_cuda_lowering *lower;
+} sg_cuda_family;
+
+static const sg_cuda_family families[] = {{NULL, NULL}};
+
+sg_status sg_cuda_lower(const sg_problem *problem, const sg_cuda_target *target,
+                        const sg_cuda_choice *choice, sg_arena *arena, sg_cuda_kernel *kernel) {
+    for (const sg_cuda_family *family = families; family->strategy; family++) {
+        if (strcmp(family->strategy, choice->strategy->name) == 0)
+            return family->lower(problem, target, &choice->plan, arena, kernel);
+    }
+    return sg_fail(problem->region->graph->context, SG_NOT_APPLICABLE,
+                   "strategy %s has no lowering in this build", choice->strategy->name);
+}
