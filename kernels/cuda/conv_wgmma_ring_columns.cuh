@@ -1,0 +1,71 @@
+/* Convolution by wgmma, channels as rows: see ring.cuh. A product of 64 channels by 256 pixels reads
+ * less shared memory a flop than one of pixels by few channels. */
+//@ include common.cuh
+//@ include wgmma.cuh
+//@ constants
+struct Arguments {
+//@ arguments
+};
+//@ instructions
+//@ include stage_channels.cuh
+//@ include ring_pixels.cuh
+
+struct Pixels {
+    Box box;
+
+    __device__ __forceinline__ bool valid(int pixel) const { return box.valid(pixel); }
+    __device__ __forceinline__ Place place(int pixel) const { return box.place(pixel); }
+};
+
+//@ include tile_columns.cuh
+//@ tail
+
+/* Shared memory of a consumer beyond what all have. */
+constexpr int CONSUMER_FLOATS = CROSSING;
+
+__device__ __forceinline__ void open_tile(Tile &tile, float *crossing, int consumer) {
+    tile.thread = threadIdx.x % WARPGROUP;
+    tile.crossing = crossing + consumer * CROSSING;
+    tile.barrier = 1 + consumer;
+    tile.turn = 0;
+}
+
+/* The weights, where they fit registers: FILTER_STEPS products' operands, else none. */
+struct Filter {
+    unsigned part[FILTER_STEPS ? FILTER_STEPS : 1][4];
+};
+
+__device__ __forceinline__ void load_filter(Filter &filter, const unsigned char *weights) {
+    if (FILTER_STEPS == 0)
+        return;
+    const int thread = threadIdx.x % WARPGROUP;
+    const int row = thread / 32 * 16 + thread % 32 / 4;
+#pragma unroll
+    for (int step = 0; step < FILTER_STEPS; step++)
+#pragma unroll
+        for (int i = 0; i < 4; i++)
+            filter.part[step][i] = *reinterpret_cast<const unsigned *>(
+                weights + ((step * 2 + i / 2) * TILE_N + row + i % 2 * 8) * 16 + thread % 4 * 4);
+}
+
+/* One tap. slice: address of the stage's pixel that the tile's first meets under this tap. */
+__device__ __forceinline__ void multiply_tap(Tile &tile, const Filter &filter, unsigned slice,
+                                             unsigned weights, int tap, int accumulate) {
+#pragma unroll
+    for (int k = 0; k < STAGE_GROUPS / 2; k++) {
+        const unsigned long long b = matrix_descriptor(slice + 2 * k * PLANE * 16, PLANE * 16, 128);
+#pragma unroll
+        for (int block = 0; block < CHANNEL_BLOCKS; block++) {
+            const int step = tap * (STAGE_GROUPS / 2) + k;
+            if (FILTER_STEPS)
+                wgmma(tile.d[block], filter.part[FILTER_STEPS ? step : 0], b, accumulate || k);
+            else
+                wgmma(tile.d[block],
+                      matrix_descriptor(weights + (step * 2 * TILE_N + block * 64) * 16,
+                                        TILE_N * 16, 128),
+                      b, accumulate || k);
+        }
+    }
+}
+
+//@ include ring.cuh

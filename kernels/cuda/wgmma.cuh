@@ -1,0 +1,126 @@
+/* Hopper's own instructions, one function each and named after it: warpgroup products, barriers in
+ * shared memory, registers moved between warpgroups, and rounding to the eleven bits of tf32.
+ *
+ * An operand of a product lies in shared memory without swizzle: cores of 8 rows x 16 bytes, 128
+ * bytes in a row. A descriptor names the first core, the bytes from a core to the one 8 halves
+ * further along k (`leading`), and to the one 8 rows further (`stride`). So a filter tap is only
+ * another first core, at any multiple of 16 bytes.
+ * PTX ISA, "Asynchronous warpgroup level matrix instructions", "Strides", K-major without swizzle. */
+
+constexpr int WARPGROUP = 128;          /* threads */
+constexpr float CARRIER_SCALE = 64.0f;  /* activations, before they become halves */
+constexpr float CARRIER_MAX = 65504.0f; /* of scaled values: beyond it, fp16 has infinity */
+constexpr float CARRIER_MIN = 0.0078125f; /* a job whose largest scaled value is less is flagged */
+
+__device__ __forceinline__ unsigned shared_address(const void *pointer) {
+    return static_cast<unsigned>(__cvta_generic_to_shared(pointer));
+}
+
+/* ---- barriers ------------------------------------------------------------------------------ */
+
+__device__ __forceinline__ void mbarrier_init(unsigned barrier, int arrivals) {
+    asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(barrier), "r"(arrivals));
+}
+
+__device__ __forceinline__ void mbarrier_arrive(unsigned barrier) {
+    asm volatile("{\n\t.reg .b64 state;\n\t"
+                 "mbarrier.arrive.shared::cta.b64 state, [%0];\n\t}" ::"r"(barrier)
+                 : "memory");
+}
+
+/* Returns when the phase of this parity has ended. A fresh barrier's phase 1 counts as ended. */
+__device__ __forceinline__ void mbarrier_wait(unsigned barrier, unsigned parity) {
+    asm volatile("{\n\t.reg .pred done;\n"
+                 "again:\n\t"
+                 "mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n\t"
+                 "@!done bra again;\n\t}" ::"r"(barrier),
+                 "r"(parity)
+                 : "memory");
+}
+
+/* A barrier among `threads` threads of the block; number 0 is __syncthreads'. */
+__device__ __forceinline__ void barrier_sync(int number, int threads) {
+    asm volatile("bar.sync %0, %1;" ::"r"(number), "r"(threads) : "memory");
+}
+
+/* Makes this thread's writes to shared memory visible to products and bulk copies; then a barrier
+ * must follow. */
+__device__ __forceinline__ void fence_proxy_async() {
+    asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+}
+
+template <int REGISTERS> __device__ __forceinline__ void setmaxnreg_inc() {
+    asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(REGISTERS));
+}
+
+template <int REGISTERS> __device__ __forceinline__ void setmaxnreg_dec() {
+    asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(REGISTERS));
+}
+
+/* ---- products ------------------------------------------------------------------------------ */
+
+/* leading, stride: bytes, multiples of 16, below 2^18. Adding bytes / 16 moves the first core. */
+__device__ __forceinline__ unsigned long long matrix_descriptor(unsigned address, int leading,
+                                                                int stride) {
+    const unsigned low = (address & 0x3FFFF) >> 4 | static_cast<unsigned>(leading) >> 4 << 16;
+    const unsigned high = static_cast<unsigned>(stride) >> 4;
+    return static_cast<unsigned long long>(high) << 32 | low;
+}
+
+/* Before the first product after registers of it were touched. */
+__device__ __forceinline__ void wgmma_fence() {
+    asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
+}
+
+__device__ __forceinline__ void wgmma_commit() {
+    asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
+}
+
+/* Waits until at most PENDING committed groups are under way. */
+template <int PENDING> __device__ __forceinline__ void wgmma_wait() {
+    asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(PENDING) : "memory");
+}
+
+/* ---- rounding ------------------------------------------------------------------------------ */
+
+/* To 11 significant bits, halves away from zero; NaN and infinity stay. */
+__device__ __forceinline__ float round_tf32_away(float x) {
+    unsigned bits;
+    asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(bits) : "f"(x));
+    return __uint_as_float(bits);
+}
+
+/* Two floats, of at most 11 significant bits or to be rounded to even, as two halves; low first. */
+__device__ __forceinline__ unsigned pack_halves(float low, float high) {
+    unsigned pair;
+    asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
+    return pair;
+}
+
+__device__ __forceinline__ unsigned short round_half(float x) {
+    unsigned short half;
+    asm("cvt.rn.f16.f32 %0, %1;" : "=h"(half) : "f"(x));
+    return half;
+}
+
+/* The larger magnitude; NaN if there is one. */
+__device__ __forceinline__ float max_magnitude(float largest, float x) {
+    float result;
+    asm("max.NaN.f32 %0, %1, %2;" : "=f"(result) : "f"(largest), "f"(fabsf(x)));
+    return result;
+}
+
+/* Whether a job whose scaled operands' largest magnitude is this one must be made anew. */
+__device__ __forceinline__ int carrier_fails(float largest) {
+    return !(largest <= CARRIER_MAX) || (largest < CARRIER_MIN && largest > 0.0f);
+}
+
+/* The power of two that brings a channel's largest weight to [2^7, 2^8); 1 where there is none. Kept
+ * where it and its inverse, the activations' scale included, are normal. */
+__device__ __forceinline__ float weight_scale(float largest) {
+    const int exponent = static_cast<int>(__float_as_uint(largest) >> 23);
+    if (exponent == 0 || exponent == 255)
+        return 1.0f;
+    const int scaled = min(127 + 127 + 7 - exponent, 240);
+    return __uint_as_float(static_cast<unsigned>(max(scaled, 1)) << 23);
+}
