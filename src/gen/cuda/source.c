@@ -1,0 +1,149 @@
+#include "gen/cuda/source.h"
+
+#include <assert.h>
+#include <string.h>
+
+#include "gen/cuda/skeletons.h"
+
+const char *sg_cuda_type(sg_dtype dtype) {
+    static const char *const types[SG_DTYPE_COUNT] = {
+        [SG_BOOL] = "bool_t", [SG_F16] = "half_t",  [SG_BF16] = "bfloat_t",
+        [SG_F32] = "float",   [SG_F64] = "double",
+    };
+    assert(dtype < SG_DTYPE_COUNT && types[dtype]);
+    return types[dtype];
+}
+
+/* ---- the parameter ------------------------------------------------------------------------- */
+
+void sg_cuda_arguments_open(sg_cuda_arguments *arguments, sg_arena *arena) {
+    *arguments = (sg_cuda_arguments){.arena = arena};
+}
+
+void sg_cuda_arguments_close(sg_cuda_arguments *arguments) {
+    sg_text_release(&arguments->declaration);
+}
+
+static void add_word(sg_cuda_arguments *arguments, sg_word word) {
+    if (arguments->count == arguments->capacity) {
+        int larger = arguments->capacity ? arguments->capacity * 2 : 32;
+        sg_word *words = SG_ARENA_NEW(arguments->arena, sg_word, larger);
+        if (!words) {
+            return;
+        }
+        if (arguments->count) {
+            memcpy(words, arguments->words, sizeof *words * (size_t)arguments->count);
+        }
+        arguments->words = words;
+        arguments->capacity = larger;
+    }
+    arguments->words[arguments->count++] = word;
+}
+
+void sg_cuda_add_tensor(sg_cuda_arguments *arguments, const char *name, const sg_operand *operand,
+                        bool output) {
+    /* The members of Stride, in order. */
+    static const int roles[] = {SG_ROLE_N, SG_ROLE_C, SG_ROLE_D, SG_ROLE_H, SG_ROLE_W};
+    sg_text_add(&arguments->declaration, "    %s%s *__restrict__ %s;\n    Stride %s_stride;\n",
+                output ? "" : "const ", sg_cuda_type(operand->dtype), name, name);
+    add_word(arguments, (sg_word){.kind = output ? SG_WORD_OUTPUT : SG_WORD_INPUT,
+                                  .index = operand->index});
+    for (size_t i = 0; i < sizeof roles / sizeof *roles; i++) {
+        add_word(arguments, (sg_word){.kind = SG_WORD_NUMBER, .number = operand->stride[roles[i]]});
+    }
+}
+
+void sg_cuda_add_number(sg_cuda_arguments *arguments, const char *name, int64_t value) {
+    sg_text_add(&arguments->declaration, "    long long %s;\n", name);
+    add_word(arguments, (sg_word){.kind = SG_WORD_NUMBER, .number = value});
+}
+
+void sg_cuda_add_workspace(sg_cuda_arguments *arguments, const char *type, const char *name,
+                           int64_t offset) {
+    sg_text_add(&arguments->declaration, "    %s *%s;\n", type, name);
+    add_word(arguments, (sg_word){.kind = SG_WORD_WORKSPACE, .number = offset});
+}
+
+/* ---- composing ----------------------------------------------------------------------------- */
+
+enum { INCLUDES_MAX = 32, HOLES_MAX = 32 };
+
+/* What a unit has taken in so far. */
+typedef struct composition {
+    const sg_cuda_hole *holes;
+    int hole_count;
+    bool filled[HOLES_MAX];
+    const char *included[INCLUDES_MAX];
+    int included_count;
+    sg_text text;
+} composition;
+
+static void add_text(composition *unit, const char *text);
+
+static bool is_word(const char *text, size_t length, const char *word) {
+    return strlen(word) == length && memcmp(text, word, length) == 0;
+}
+
+static void include(composition *unit, const char *name, size_t length) {
+    for (int i = 0; i < unit->included_count; i++) {
+        if (is_word(name, length, unit->included[i])) {
+            return;
+        }
+    }
+    for (int i = 0; i < sg_skeleton_count; i++) {
+        if (is_word(name, length, sg_skeletons[i].name)) {
+            assert(unit->included_count < INCLUDES_MAX);
+            unit->included[unit->included_count++] = sg_skeletons[i].name;
+            add_text(unit, sg_skeletons[i].text);
+            return;
+        }
+    }
+    assert(!"a skeleton includes a file of kernels/cuda");
+}
+
+static void fill(composition *unit, const char *name, size_t length) {
+    for (int i = 0; i < unit->hole_count; i++) {
+        if (is_word(name, length, unit->holes[i].name)) {
+            unit->filled[i] = true;
+            add_text(unit, unit->holes[i].text);
+            return;
+        }
+    }
+    assert(is_word(name, length, "real") && "every hole has a filling");
+    add_text(unit, "using real = float;\n");
+}
+
+/* Copies text line by line; holes and includes may stand in fillings and included files too. */
+static void add_text(composition *unit, const char *text) {
+    static const char mark[] = "//@ ", verb[] = "include ";
+    while (*text) {
+        size_t length = strcspn(text, "\n");
+        size_t indent = strspn(text, " ");
+        const char *word = text + indent + strlen(mark);
+        if (indent + strlen(mark) < length && strncmp(text + indent, mark, strlen(mark)) == 0) {
+            size_t rest = length - indent - strlen(mark);
+            if (strncmp(word, verb, strlen(verb)) == 0) {
+                include(unit, word + strlen(verb), rest - strlen(verb));
+            } else {
+                fill(unit, word, rest);
+            }
+        } else {
+            sg_text_add(&unit->text, "%.*s\n", (int)length, text);
+        }
+        text += length + (text[length] == '\n');
+    }
+}
+
+sg_status sg_cuda_compose(sg_arena *arena, const char *skeleton, const sg_cuda_hole *holes,
+                          int hole_count, const char **source) {
+    assert(hole_count <= HOLES_MAX);
+    composition unit = {.holes = holes, .hole_count = hole_count};
+    include(&unit, skeleton, strlen(skeleton));
+    for (int i = 0; i < hole_count; i++) {
+        assert(unit.filled[i] && "every filling has a hole");
+    }
+    const char *text = unit.text.failed ? NULL : unit.text.data;
+    *source = text ? sg_arena_text(arena, text, unit.text.length) : NULL;
+    sg_text_release(&unit.text);
+    return *source ? SG_OK : SG_OUT_OF_MEMORY;
+}
