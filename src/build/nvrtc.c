@@ -69,6 +69,22 @@ static bool fill(void *library, sg_nvrtc *nvrtc) {
     return ok && version(&nvrtc->major, &nvrtc->minor) == NVRTC_SUCCESS;
 }
 
+/* NVRTC opens libnvrtc-builtins.so.MAJOR.MINOR by name. It lies beside NVRTC, but in a package of
+ * the host's that is not on the loader's paths; once open, its name alone will do. */
+static void open_builtins(void *inside, const sg_nvrtc *nvrtc) {
+    Dl_info info;
+    sg_text path = {0};
+    if (!dladdr(inside, &info) || !info.dli_fname)
+        return;
+    const char *slash = strrchr(info.dli_fname, '/');
+    int folder = slash ? (int)(slash + 1 - info.dli_fname) : 0;
+    sg_text_add(&path, "%.*slibnvrtc-builtins.so.%d.%d", folder, info.dli_fname, nvrtc->major,
+                nvrtc->minor);
+    if (path.data)
+        dlopen(path.data, RTLD_LAZY | RTLD_LOCAL);
+    sg_text_release(&path);
+}
+
 static bool try_open(const char *name, sg_text *tried) {
     if (!name || !name[0])
         return false;
@@ -78,8 +94,10 @@ static bool try_open(const char *name, sg_text *tried) {
         sg_text_add(tried, "; %s", why ? why : name);
         return false;
     }
-    if (fill(library, &opened))
-        return true; /* and stays open: threads may be inside at exit */
+    if (fill(library, &opened)) { /* and stays open: threads may be inside at exit */
+        open_builtins(dlsym(library, "nvrtcVersion"), &opened);
+        return true;
+    }
     sg_text_add(tried, "; %s is not an NVRTC that makes cubins (CUDA 11.2 or later)", name);
     dlclose(library);
     return false;
