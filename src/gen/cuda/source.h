@@ -7,6 +7,7 @@
 
 #include "base/text.h"
 #include "gen/cuda/kernel.h"
+#include "plan/cuda/facts.h"
 
 /* ---- the parameter ------------------------------------------------------------------------- */
 /* Members of `struct Arguments`, in order. Every member is 64 bits wide: a pointer or a long long;
@@ -37,25 +38,14 @@ const char *sg_cuda_type(sg_dtype dtype);
 sg_status sg_cuda_write_tail(const sg_problem *problem, const sg_cuda_target *target,
                              sg_arena *arena, sg_cuda_arguments *arguments, sg_text *tail);
 
-/* What strategies may ask about a tail before they plan. */
-typedef struct sg_cuda_tail_facts {
-    int channel_reductions; /* over channels, softmax counting two */
-    int tile_stores;        /* outputs with channels */
-    int pixel_stores;       /* outputs without */
-    int tile_loads;         /* operands that vary along channels and pixels */
-    int channel_loads;      /* operands that vary along channels alone */
-    int full_walks;         /* running values with channels */
-    int own_walks;          /* running values without */
-    bool splits_channels;   /* no op mixes channels: blocks may share them out */
-} sg_cuda_tail_facts;
-
 /* ---- the whole ----------------------------------------------------------------------------- */
 typedef struct sg_cuda_hole {
     const char *name, *text;
 } sg_cuda_hole;
 
 /* skeleton: a file's name, "conv_direct.cuh". The text lives in the arena. A hole without a filling
- * and a filling without a hole are bugs of ours, and asserted. */
+ * and a filling without a hole are bugs of ours, and asserted. Only the hole "real" of common.cuh
+ * may be left out: `real` is then float. SG_OUT_OF_MEMORY only. */
 sg_status sg_cuda_compose(sg_arena *arena, const char *skeleton, const sg_cuda_hole *holes,
                           int hole_count, const char **source);
 

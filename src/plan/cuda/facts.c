@@ -1,0 +1,64 @@
+#include "plan/cuda/facts.h"
+
+static bool has_channels(const sg_problem *problem, sg_value value) {
+    return sg_problem_domain(problem, value) >> SG_ROLE_C & 1U;
+}
+
+/* A softmax works over the channels, or else over a dimension of size 1. */
+static bool softmax_over_channels(const sg_problem *problem, sg_value value) {
+    const sg_region *region = problem->region;
+    unsigned over = sg_node_axes(region->graph, value);
+    for (int dim = 0; dim < sg_graph_node(region->graph, value)->type.rank; dim++) {
+        if (over >> dim & 1U && region->members[value].dims[dim].count > 0)
+            return true;
+    }
+    return false;
+}
+
+static bool operand_has_channels(const sg_problem *problem, sg_value value) {
+    sg_value operand = sg_graph_node(problem->region->graph, value)->operands[0];
+    if (problem->region->members[operand].in)
+        return has_channels(problem, operand);
+    for (int i = 0; i < problem->access_count; i++) {
+        if (problem->accesses[i].node == value)
+            return problem->accesses[i].operand.domain >> SG_ROLE_C & 1U;
+    }
+    return false;
+}
+
+static void count_reduction(const sg_problem *problem, sg_value value, sg_cuda_tail_facts *facts) {
+    const sg_region *region = problem->region;
+    const sg_node *node = sg_graph_node(region->graph, value);
+    const sg_member *members = region->members;
+    sg_value operand = node->operands[0];
+    if (operand_has_channels(problem, value) && !has_channels(problem, value))
+        facts->channel_reductions += node->op == SG_OP_logsumexp ? 2 : 1;
+    bool walked = members[value].after_walk && !(members[operand].in && members[operand].after_walk);
+    if (walked && node->op != SG_OP_logsumexp) {
+        int slots = node->op == SG_OP_sum || node->op == SG_OP_mean ? 2 : 1;
+        *(has_channels(problem, value) ? &facts->full_walks : &facts->own_walks) += slots;
+    }
+}
+
+void sg_cuda_get_tail_facts(const sg_problem *problem, sg_cuda_tail_facts *facts) {
+    const sg_region *region = problem->region;
+    *facts = (sg_cuda_tail_facts){.channel_reductions = 0};
+    for (sg_value value = 0; value < region->graph->node_count; value++) {
+        if (!region->members[value].in)
+            continue;
+        sg_kind kind = sg_op_get(sg_graph_node(region->graph, value)->op)->kind;
+        if (kind == SG_KIND_SOFTMAX && softmax_over_channels(problem, value))
+            facts->channel_reductions += 2;
+        if (kind == SG_KIND_REDUCTION)
+            count_reduction(problem, value, facts);
+    }
+    for (int i = 0; i < problem->output_count; i++)
+        (*(problem->outputs[i].domain >> SG_ROLE_C & 1U ? &facts->tile_stores
+                                                        : &facts->pixel_stores))++;
+    for (int i = 0; i < problem->access_count; i++) {
+        unsigned domain = problem->accesses[i].operand.domain;
+        facts->channel_loads += domain == 1U << SG_ROLE_C;
+        facts->tile_loads += domain >> SG_ROLE_C & 1U && domain != 1U << SG_ROLE_C;
+    }
+    facts->splits_channels = facts->channel_reductions == 0;
+}
