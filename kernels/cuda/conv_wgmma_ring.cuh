@@ -1,5 +1,24 @@
-/* Convolution by wgmma, pixels as rows: see ring.cuh. */
+/* Convolution by wgmma with the weights resident and the input in a ring: the kernel.
+ *
+ * A block works for one tile of channels. It packs that tile's weights into shared memory, as
+ * [tap][channel group of 8][TILE_N][8 halves], each output channel scaled by a power of two, and
+ * keeps them. Producer warpgroups stage slices of the input, each read once, into a ring; consumer
+ * warpgroups multiply and run the tail. Consumers take different rows along z (or, where
+ * SPLIT_PIXELS, different pixels of every row) and are never synchronised with one another: the tail
+ * of one runs behind the products of the other.
+ *
+ * The work is numbered by units of job_rows rows along z, z fastest; a block has a range of units,
+ * and neighbours along z flow through the ring as one segment. A walk along z is one unit, and its
+ * consumers must split pixels.
+ *
+ * Constants beyond those of the files before: CONSUMERS, PRODUCERS (warpgroups), STAGES,
+ * KERNEL_Z/Y/X, STRIDE_Z, PADDING_Z/Y, STAGE_LEFT (columns of the stage left of the box's first
+ * pixel without padding), PADDING_X, DILATION_Z/Y/X, SPLIT_PIXELS, CONSUMER_PIXELS, IN_GROUP and
+ * OUT_GROUP (channels of a group), CHANNEL_TILES, GROUP_TILES (tiles of a group), UNROLL_Z,
+ * PRODUCER_REGISTERS, CONSUMER_REGISTERS, HAS_BIAS. */
+
 //@ include common.cuh
+//@ include math.cuh
 //@ include wgmma.cuh
 //@ constants
 struct Arguments {
@@ -8,47 +27,323 @@ struct Arguments {
 //@ instructions
 //@ include stage_channels.cuh
 //@ include ring_pixels.cuh
-
-/* Blocks of 64 rows take turns in the pixels by eights, so that a warp's pixels are neighbours. */
-struct Pixels {
-    Box box;
-    int warp;
-
-    __device__ __forceinline__ int pixel(int row) const {
-        return ((warp * 2 + row % 16 / 8) * ROW_BLOCKS + row / 16) * 8 + row % 8;
-    }
-    __device__ __forceinline__ bool valid(int row) const { return box.valid(pixel(row)); }
-    __device__ __forceinline__ Place place(int row) const { return box.place(pixel(row)); }
-};
-
-//@ include tile_rows.cuh
+//@ orientation
 //@ tail
 
-/* Shared memory of a consumer beyond what all have. */
-constexpr int CONSUMER_FLOATS = 0;
+constexpr int TAPS = KERNEL_Z * KERNEL_Y * KERNEL_X;
+constexpr int STAGE_BYTES = STAGE_GROUPS * PLANE * 16;
+constexpr int WEIGHT_BYTES = TAPS * STAGE_GROUPS * TILE_N * 16;
+constexpr int REACH_Z = (KERNEL_Z - 1) * DILATION_Z + 1; /* slices that an output row needs */
+constexpr int PRODUCER_WARPS = PRODUCERS * 4;
+constexpr int THREADS = (PRODUCERS + CONSUMERS) * WARPGROUP;
+/* With fewer items than warps, warps take different slices. */
+constexpr int SLICE_WARPS = ITEMS < PRODUCER_WARPS ? ITEMS : PRODUCER_WARPS;
+constexpr int SLICES_AT_ONCE = PRODUCER_WARPS / SLICE_WARPS;
+constexpr int STEP_Z = SPLIT_PIXELS ? 1 : CONSUMERS;
 
-__device__ __forceinline__ void open_tile(Tile &tile, float *, int) {
-    tile.lane = threadIdx.x % 32;
-    tile.pixels.warp = threadIdx.x % WARPGROUP / 32;
+/* Shared memory, in order. Tiles read some pixels beyond a stage, which are dropped: after the last
+ * stage there are weights. */
+struct Shared {
+    unsigned char *ring, *weights;
+    float2 *scale_bias;  /* [TILE_N] */
+    float *operands;     /* [CHANNEL_OPERANDS][TILE_N] */
+    float *consumer;     /* [CONSUMERS][CONSUMER_FLOATS] */
+    unsigned *magnitude; /* [2][PRODUCER_WARPS] */
+    unsigned full, empty; /* addresses of [STAGES] barriers each */
+};
+
+__device__ __forceinline__ Shared share(unsigned char *memory) {
+    Shared shared;
+    shared.ring = memory;
+    shared.weights = shared.ring + STAGES * STAGE_BYTES;
+    shared.scale_bias = reinterpret_cast<float2 *>(shared.weights + WEIGHT_BYTES);
+    shared.operands = reinterpret_cast<float *>(shared.scale_bias + TILE_N);
+    shared.consumer = shared.operands + CHANNEL_OPERANDS * TILE_N;
+    shared.magnitude =
+        reinterpret_cast<unsigned *>(shared.consumer + CONSUMERS * CONSUMER_FLOATS);
+    shared.full = shared_address(shared.magnitude + 2 * PRODUCER_WARPS);
+    shared.empty = shared.full + STAGES * 8;
+    return shared;
 }
 
-struct Filter {};
-__device__ __forceinline__ void load_filter(Filter &, const unsigned char *) {}
+/* ---- the work ------------------------------------------------------------------------------ */
 
-/* One tap. slice: address of the stage's pixel that the tile's first meets under this tap. */
-__device__ __forceinline__ void multiply_tap(Tile &tile, const Filter &, unsigned slice,
-                                             unsigned weights, int tap, int accumulate) {
-#pragma unroll
-    for (int k = 0; k < STAGE_GROUPS / 2; k++) {
-        const unsigned long long b = matrix_descriptor(
-            weights + (tap * STAGE_GROUPS + 2 * k) * TILE_N * 16, TILE_N * 16, 128);
-#pragma unroll
-        for (int block = 0; block < ROW_BLOCKS; block++)
-            wgmma(tile.d[block],
-                  matrix_descriptor(slice + (2 * k * PLANE + block * 8) * 16, PLANE * 16,
-                                    ROW_BLOCKS * 128),
-                  b, accumulate || k);
+/* The block's own part of the output's channels and of the work. Made anew wherever it is wanted:
+ * cheaper than registers held across a phase that has none to spare. */
+struct Part {
+    int channel_tile, group, first, end; /* channels */
+    int unit, unit_end;
+};
+
+__device__ __forceinline__ Part block_part(const Arguments &a) {
+    Part part;
+    part.channel_tile = blockIdx.x % CHANNEL_TILES;
+    part.group = part.channel_tile / GROUP_TILES;
+    part.first = part.group * OUT_GROUP + part.channel_tile % GROUP_TILES * TILE_REAL;
+    part.end = min(part.first + TILE_REAL, (part.group + 1) * OUT_GROUP);
+    const long long parts = gridDim.x / CHANNEL_TILES, number = blockIdx.x / CHANNEL_TILES;
+    part.unit = static_cast<int>(number * a.units / parts);
+    part.unit_end = static_cast<int>((number + 1) * a.units / parts);
+    return part;
+}
+
+struct Segment {
+    int n, z, y, x; /* of its first output pixel; y and x are the box's */
+    int rows;       /* along z */
+    int box_y, box_x, unit_z, units;
+};
+
+__device__ __forceinline__ Segment open_segment(const Arguments &a, int unit, int end) {
+    const int units_z = static_cast<int>(a.units_z), boxes_x = static_cast<int>(a.boxes_x);
+    const int boxes_y = static_cast<int>(a.boxes_y), job_rows = static_cast<int>(a.job_rows);
+    Segment s;
+    s.unit_z = unit % units_z;
+    const int box = unit / units_z;
+    s.box_x = box % boxes_x;
+    s.box_y = box / boxes_x % boxes_y;
+    s.n = box / boxes_x / boxes_y;
+    s.units = min(end - unit, units_z - s.unit_z);
+    s.z = s.unit_z * job_rows;
+    s.rows = min((s.unit_z + s.units) * job_rows, static_cast<int>(a.out_z)) - s.z;
+    s.y = s.box_y * BOX_Y;
+    s.x = s.box_x * BOX_X;
+    return s;
+}
+
+__device__ __forceinline__ int segment_slices(const Segment &s) {
+    return (s.rows - 1) * STRIDE_Z + REACH_Z;
+}
+
+/* ---- weights ------------------------------------------------------------------------------- */
+
+/* A warp packs channels of its own: once over the weights for the largest, once to store. */
+__device__ __forceinline__ void pack_weights(const Arguments &a, const Shared &shared) {
+    const Part part = block_part(a);
+    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    for (int slot = warp; slot < TILE_N; slot += THREADS / 32) {
+        const int channel = part.first + slot;
+        const bool present = channel < part.end;
+        const float *from = a.weight + channel * a.weight_stride.n;
+        auto at = [&](int i) {
+            const int c = i / TAPS, tap = i % TAPS;
+            const int z = tap / (KERNEL_Y * KERNEL_X), y = tap / KERNEL_X % KERNEL_Y;
+            const int x = tap % KERNEL_X;
+            if (!present || c >= IN_CHANNELS)
+                return 0.0f;
+            const long long zy = RING_DEPTH ? z * a.weight_stride.d + y * a.weight_stride.h
+                                            : z * a.weight_stride.h;
+            return __ldg(from + c * a.weight_stride.c + zy + x * a.weight_stride.w);
+        };
+        constexpr int COUNT = STAGE_GROUPS * 8 * TAPS;
+        float largest = 0.0f;
+#pragma unroll 8
+        for (int i = lane; i < COUNT; i += 32)
+            largest = max_magnitude(largest, at(i));
+        largest = __uint_as_float(__reduce_max_sync(~0U, __float_as_uint(largest)));
+        const float scale = weight_scale(largest);
+#pragma unroll 8
+        for (int i = lane; i < COUNT; i += 32) {
+            const float value = at(i) * scale;
+            const unsigned short half = round_half(ROUND_AWAY ? round_tf32_away(value) : value);
+            const int c = i / TAPS, tap = i % TAPS;
+            reinterpret_cast<unsigned short *>(shared.weights)
+                [((tap * STAGE_GROUPS + c / 8) * TILE_N + slot) * 8 + c % 8] = half;
+        }
+        if (lane == 0) {
+            const float bias = HAS_BIAS && present ? load(a.bias + channel * a.bias_stride.c) : 0.0f;
+            shared.scale_bias[slot] = make_float2(1.0f / (scale * CARRIER_SCALE), bias);
+        }
+        for (int k = lane; k < CHANNEL_OPERANDS; k += 32)
+            shared.operands[k * TILE_N + slot] = present ? channel_operand(k, channel, a) : 0.0f;
     }
 }
 
-//@ include ring.cuh
+/* ---- producers ----------------------------------------------------------------------------- */
+
+/* Says of every job of a segment whether the carrier held it: all producer warps meet here. */
+__device__ __forceinline__ void write_flags(const Arguments &a, const Shared &shared,
+                                            const Segment &s, int channel_tile, int turn,
+                                            float largest) {
+    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    const unsigned bits = __reduce_max_sync(~0U, __float_as_uint(largest));
+    unsigned *magnitude = shared.magnitude + turn * PRODUCER_WARPS;
+    if (lane == 0)
+        magnitude[warp] = bits;
+    barrier_sync(1 + CONSUMERS, PRODUCERS * WARPGROUP);
+    if (warp != 0)
+        return;
+    const unsigned all =
+        __reduce_max_sync(~0U, lane < PRODUCER_WARPS ? magnitude[lane] : 0U);
+    const int fails = carrier_fails(__uint_as_float(all));
+    for (int i = lane; i < s.units; i += 32) {
+        const long long row = (s.n * CHANNEL_TILES + channel_tile) * a.units_z + s.unit_z + i;
+        a.flags[(row * a.boxes_y + s.box_y) * a.boxes_x + s.box_x] = fails;
+    }
+}
+
+__device__ __forceinline__ void produce(const Arguments &a, const Shared &shared) {
+    const Part part = block_part(a);
+    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    int staged = 0, turn = 0, unit = part.unit;
+    while (unit < part.unit_end) {
+        const Segment s = open_segment(a, unit, part.unit_end);
+        const int slices = segment_slices(s);
+        float largest = 0.0f;
+        Source from;
+        const float *image = a.input + s.n * a.input_stride.n +
+                             part.group * IN_CHANNELS * a.input_stride.c;
+        const long long slice_stride = RING_DEPTH ? a.input_stride.d : a.input_stride.h;
+        from.y = s.y * STRIDE_Y - PADDING_Y;
+        from.x = s.x * STRIDE_X - STAGE_LEFT;
+        from.height = RING_DEPTH ? static_cast<int>(a.in_y) : 1;
+        from.width = static_cast<int>(a.in_x);
+        from.channel_stride = a.input_stride.c;
+        from.row_stride = RING_DEPTH ? a.input_stride.h : 0;
+        from.column_stride = ALONG_X > 1 ? 1 : a.input_stride.w;
+        for (int slice = warp / SLICE_WARPS; slice < slices; slice += SLICES_AT_ONCE) {
+            if (SLICES_AT_ONCE * SLICE_WARPS < PRODUCER_WARPS &&
+                warp >= SLICES_AT_ONCE * SLICE_WARPS)
+                break;
+            const int z = s.z * STRIDE_Z - PADDING_Z + slice;
+            from.inside = z >= 0 && z < a.in_z;
+            from.origin = image + z * slice_stride;
+            const int number = staged + slice, slot = number % STAGES;
+            unsigned char *stage = shared.ring + slot * STAGE_BYTES;
+#pragma unroll 1
+            for (int item = warp % SLICE_WARPS; item < ITEMS; item += SLICE_WARPS) {
+                Fetched fetched;
+                fetch_item(from, item / CHUNKS, item % CHUNKS, lane, fetched);
+                if (item < SLICE_WARPS)
+                    mbarrier_wait(shared.empty + 8 * slot, number / STAGES & 1 ^ 1);
+                store_item(stage, item / CHUNKS, item % CHUNKS, lane, fetched, largest);
+            }
+            fence_proxy_async();
+            __syncwarp();
+            if (lane == 0)
+                mbarrier_arrive(shared.full + 8 * slot);
+        }
+        staged += slices;
+        write_flags(a, shared, s, part.channel_tile, turn, largest);
+        turn ^= 1;
+        unit += s.units;
+    }
+}
+
+/* ---- consumers ----------------------------------------------------------------------------- */
+
+/* Slices of the ring in order, counted by slot and by the parity of its use. */
+struct Position {
+    int slot, parity;
+
+    __device__ __forceinline__ void next() {
+        slot++;
+        if (slot == STAGES) {
+            slot = 0;
+            parity ^= 1;
+        }
+    }
+};
+
+__device__ __forceinline__ void multiply(Tile &tile, const Filter &filter, const Shared &shared,
+                                         int slot, int first_pixel) {
+    const unsigned weights = shared_address(shared.weights);
+    const unsigned ring = shared_address(shared.ring) + first_pixel * 16;
+    wgmma_fence();
+#pragma unroll UNROLL_Z
+    for (int z = 0; z < KERNEL_Z; z++) {
+        int at = slot + z * DILATION_Z;
+        at -= at >= STAGES ? STAGES : 0;
+#pragma unroll
+        for (int y = 0; y < KERNEL_Y; y++)
+#pragma unroll
+            for (int x = 0; x < KERNEL_X; x++)
+                multiply_tap(tile, filter,
+                             ring + at * STAGE_BYTES +
+                                 staged_pixel(y * DILATION_Y,
+                                              x * DILATION_X + STAGE_LEFT - PADDING_X) *
+                                     16,
+                             weights, (z * KERNEL_Y + y) * KERNEL_X + x, z + y + x != 0);
+    }
+    wgmma_commit();
+    wgmma_wait<0>();
+}
+
+__device__ __forceinline__ void consume(const Arguments &a, const Shared &shared) {
+    const Part part = block_part(a);
+    const int consumer = (threadIdx.x - PRODUCERS * WARPGROUP) / WARPGROUP;
+    const bool signals = threadIdx.x % WARPGROUP == 0;
+    const int first_pixel = SPLIT_PIXELS ? consumer * CONSUMER_PIXELS : 0;
+    Tile tile;
+    tile.scale_bias = shared.scale_bias;
+    tile.operands = shared.operands;
+    tile.channel_first = part.first;
+    tile.channel_end = part.end;
+    open_tile(tile, shared.consumer, consumer);
+    Filter filter;
+    load_filter(filter, shared.weights);
+    Position reading = {0, 0}; /* the next slice to wait for */
+    int freeing = 0;           /* slot of the next one to give back */
+    int start = 0;             /* slot of the segment's first slice */
+    int unit = part.unit;
+    while (unit < part.unit_end) {
+        const Segment s = open_segment(a, unit, part.unit_end);
+        const int slices = segment_slices(s);
+        int read = 0, freed = 0;
+        tile.pixels.box = {s.n, s.z, s.y, s.x, RING_DEPTH ? static_cast<int>(a.out_y) : 1,
+                           static_cast<int>(a.out_x), first_pixel};
+        Tail tail;
+        if (WALKS)
+            tail.begin(tile);
+        const int row = SPLIT_PIXELS ? 0 : consumer;
+        int slot = (start + row * STRIDE_Z) % STAGES;
+#pragma unroll 1
+        for (int r = row; r < s.rows; r += STEP_Z) {
+            for (; read < r * STRIDE_Z + REACH_Z; read++, reading.next())
+                mbarrier_wait(shared.full + 8 * reading.slot, reading.parity);
+            multiply(tile, filter, shared, slot, first_pixel);
+            for (; freed < min((r + STEP_Z) * STRIDE_Z, read); freed++) {
+                if (signals)
+                    mbarrier_arrive(shared.empty + 8 * freeing);
+                freeing = freeing + 1 == STAGES ? 0 : freeing + 1;
+            }
+            slot = (slot + STEP_Z * STRIDE_Z) % STAGES;
+            tile.pixels.box.z = s.z + r;
+            tail.step(tile, a);
+        }
+        for (; freed < slices; freed++) {
+            for (; read <= freed; read++, reading.next())
+                mbarrier_wait(shared.full + 8 * reading.slot, reading.parity);
+            if (signals)
+                mbarrier_arrive(shared.empty + 8 * freeing);
+            freeing = freeing + 1 == STAGES ? 0 : freeing + 1;
+        }
+        if (WALKS) {
+            tile.pixels.box.z = s.z;
+            tail.end(tile, a);
+        }
+        start = freeing;
+        unit += s.units;
+    }
+}
+
+/* ---- the kernel ---------------------------------------------------------------------------- */
+
+extern "C" __global__ void __launch_bounds__(THREADS, 1)
+    segue_conv_wgmma_ring(const __grid_constant__ Arguments a) {
+    extern __shared__ __align__(128) unsigned char memory[];
+    const Shared shared = share(memory);
+    if (threadIdx.x < STAGES) {
+        mbarrier_init(shared.full + 8 * threadIdx.x, SLICE_WARPS);
+        mbarrier_init(shared.empty + 8 * threadIdx.x, CONSUMERS);
+    }
+    pack_weights(a, shared);
+    fence_proxy_async();
+    __syncthreads();
+    if (threadIdx.x < PRODUCERS * WARPGROUP) {
+        setmaxnreg_dec<PRODUCER_REGISTERS>();
+        produce(a, shared);
+    } else {
+        setmaxnreg_inc<CONSUMER_REGISTERS>();
+        consume(a, shared);
+    }
+}

@@ -1,14 +1,5 @@
-/* Convolution by wgmma, channels as rows: see ring.cuh. A product of 64 channels by 256 pixels reads
- * less shared memory a flop than one of pixels by few channels. */
-//@ include common.cuh
-//@ include wgmma.cuh
-//@ constants
-struct Arguments {
-//@ arguments
-};
-//@ instructions
-//@ include stage_channels.cuh
-//@ include ring_pixels.cuh
+/* conv_wgmma_ring.cuh, channels as rows of the products, pixels as their columns. A product of 64
+ * channels by 256 pixels reads less shared memory a flop than one of pixels by few channels. */
 
 struct Pixels {
     Box box;
@@ -18,7 +9,6 @@ struct Pixels {
 };
 
 //@ include tile_columns.cuh
-//@ tail
 
 /* Shared memory of a consumer beyond what all have. */
 constexpr int CONSUMER_FLOATS = CROSSING;
@@ -67,5 +57,3 @@ __device__ __forceinline__ void multiply_tap(Tile &tile, const Filter &filter, u
         }
     }
 }
-
-//@ include ring.cuh
