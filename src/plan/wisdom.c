@@ -15,6 +15,7 @@ typedef struct sg_wisdom_entry {
     char *key;
     char strategy[32];
     sg_cpu_plan plan;
+    char *gpu_plan; /* keys of GPUs: "name=number ..." in place of the plan; else NULL */
 } sg_wisdom_entry;
 
 typedef struct sg_wisdom {
@@ -32,11 +33,10 @@ static void add_numbers(sg_text *text, const char *name, const int64_t *values, 
         sg_text_add(text, "%s%" PRId64, i ? "," : name, values[i]);
 }
 
-/* NULL when memory ran out; to be freed. */
-static char *make_key(const sg_problem *problem, const sg_target *target) {
-    sg_text text = {0};
-    sg_text_add(&text, "%s/%d %s", sg_isa_get(target->isa)->name, target->threads,
-                sg_dtype_name(problem->compute));
+/* Adds what the problem has to do with it to `text`, which begins with the machine. NULL when
+ * memory ran out; to be freed. */
+static char *finish_key(sg_text text, const sg_problem *problem) {
+    sg_text_add(&text, " %s", sg_dtype_name(problem->compute));
     add_numbers(&text, " size=", problem->size, SG_ROLE_COUNT);
     sg_text_add(&text, " walk=%u", problem->walk);
     if (problem->has_convolution) {
@@ -62,6 +62,22 @@ static char *make_key(const sg_problem *problem, const sg_target *target) {
     return sg_text_take(&text);
 }
 
+static char *make_key(const sg_problem *problem, const sg_target *target) {
+    sg_text text = {0};
+    sg_text_add(&text, "%s/%d", sg_isa_get(target->isa)->name, target->threads);
+    return finish_key(text, problem);
+}
+
+static const char GPU_KEY[] = "gpu ";
+
+static char *make_gpu_key(const sg_problem *problem, const sg_cuda_target *target) {
+    static const char *const precisions[SG_PRECISION_COUNT] = {"fp32", "tf32", "tf32_even"};
+    sg_text text = {0};
+    sg_text_add(&text, "%s%s %s/%d", GPU_KEY, target->gpu.name, precisions[target->precision],
+                target->alignment);
+    return finish_key(text, problem);
+}
+
 /* ---- the table; callers hold the lock ------------------------------------------------------- */
 
 static sg_wisdom_entry *find_entry(const sg_wisdom *table, const char *key) {
@@ -73,29 +89,46 @@ static sg_wisdom_entry *find_entry(const sg_wisdom *table, const char *key) {
 }
 
 static void clear(sg_wisdom *table) {
-    for (int i = 0; i < table->count; i++)
+    for (int i = 0; i < table->count; i++) {
         free(table->entries[i].key);
+        free(table->entries[i].gpu_plan);
+    }
     free(table->entries);
     *table = (sg_wisdom){0};
 }
 
-/* Copies the strings; false when memory ran out. */
-static bool put(sg_wisdom *table, const char *key, const char *strategy, const sg_cpu_plan *plan) {
+/* The entry of a key, made if there is none. NULL when memory ran out. */
+static sg_wisdom_entry *make_entry(sg_wisdom *table, const char *key) {
     sg_wisdom_entry *entry = find_entry(table, key);
+    if (entry)
+        return entry;
+    sg_wisdom_entry *entries =
+        realloc(table->entries, sizeof *entries * (size_t)(table->count + 1));
+    if (!entries)
+        return NULL;
+    table->entries = entries;
+    char *copy = strdup(key);
+    if (!copy)
+        return NULL;
+    entry = &entries[table->count++];
+    *entry = (sg_wisdom_entry){.key = copy};
+    return entry;
+}
+
+/* Copies the strings; false when memory ran out. gpu_plan: NULL where plan counts. */
+static bool put(sg_wisdom *table, const char *key, const char *strategy, const sg_cpu_plan *plan,
+                const char *gpu_plan) {
+    char *copy = gpu_plan ? strdup(gpu_plan) : NULL;
+    sg_wisdom_entry *entry = gpu_plan && !copy ? NULL : make_entry(table, key);
     if (!entry) {
-        sg_wisdom_entry *entries =
-            realloc(table->entries, sizeof *entries * (size_t)(table->count + 1));
-        if (!entries)
-            return false;
-        table->entries = entries;
-        char *copy = strdup(key);
-        if (!copy)
-            return false;
-        entry = &entries[table->count++];
-        *entry = (sg_wisdom_entry){.key = copy};
+        free(copy);
+        return false;
     }
+    free(entry->gpu_plan);
+    entry->gpu_plan = copy;
     snprintf(entry->strategy, sizeof entry->strategy, "%s", strategy);
-    entry->plan = *plan;
+    if (plan)
+        entry->plan = *plan;
     return true;
 }
 
@@ -117,8 +150,59 @@ sg_status sg_wisdom_remember(const sg_problem *problem, const sg_target *target,
                              const char *strategy, const sg_cpu_plan *plan) {
     char *key = make_key(problem, target);
     pthread_mutex_lock(&lock);
-    bool ok = key && put(&wisdom, key, strategy, plan);
+    bool ok = key && put(&wisdom, key, strategy, plan, NULL);
     pthread_mutex_unlock(&lock);
+    free(key);
+    return ok ? SG_OK : sg_fail_memory(problem->region->graph->context);
+}
+
+/* ---- plans of GPUs -------------------------------------------------------------------------- */
+
+/* Also among the numbers of a plan: what it was measured to take. */
+static const char NANOSECONDS[] = "ns";
+
+/* The number after "name=" in "name=number ...". */
+static bool find_number(const char *text, const char *name, int64_t *value) {
+    size_t length = strlen(name);
+    for (const char *at = text; at; at = strchr(at, ' ')) {
+        at += *at == ' ';
+        if (strncmp(at, name, length) == 0 && at[length] == '=') {
+            *value = strtoll(at + length + 1, NULL, 10);
+            return true;
+        }
+    }
+    return false;
+}
+
+bool sg_wisdom_find_gpu(const sg_problem *problem, const sg_cuda_target *target,
+                        const sg_cuda_strategy *strategy, sg_cuda_plan *plan, double *seconds) {
+    pthread_mutex_lock(&lock);
+    char *key = wisdom.count ? make_gpu_key(problem, target) : NULL;
+    const sg_wisdom_entry *entry = key ? find_entry(&wisdom, key) : NULL;
+    int64_t nanoseconds = 0;
+    bool found = entry && entry->gpu_plan && strcmp(entry->strategy, strategy->name) == 0 &&
+                 find_number(entry->gpu_plan, NANOSECONDS, &nanoseconds) && nanoseconds > 0;
+    *plan = (sg_cuda_plan){{0}};
+    for (int i = 0; found && strategy->parameters[i]; i++)
+        found = find_number(entry->gpu_plan, strategy->parameters[i], &plan->parameter[i]);
+    *seconds = (double)nanoseconds * 1e-9;
+    pthread_mutex_unlock(&lock);
+    free(key);
+    return found;
+}
+
+sg_status sg_wisdom_remember_gpu(const sg_problem *problem, const sg_cuda_target *target,
+                                 const sg_cuda_strategy *strategy, const sg_cuda_plan *plan,
+                                 double seconds) {
+    char *key = make_gpu_key(problem, target);
+    sg_text text = {0};
+    for (int i = 0; strategy->parameters[i]; i++)
+        sg_text_add(&text, "%s=%" PRId64 " ", strategy->parameters[i], plan->parameter[i]);
+    sg_text_add(&text, "%s=%" PRId64, NANOSECONDS, (int64_t)(seconds * 1e9 + 1));
+    pthread_mutex_lock(&lock);
+    bool ok = key && !text.failed && put(&wisdom, key, strategy->name, NULL, text.data);
+    pthread_mutex_unlock(&lock);
+    sg_text_release(&text);
     free(key);
     return ok ? SG_OK : sg_fail_memory(problem->region->graph->context);
 }
@@ -138,6 +222,10 @@ sg_status sg_wisdom_export(sg_context *context, char **text) {
     for (int i = 0; i < wisdom.count; i++) {
         const sg_wisdom_entry *entry = &wisdom.entries[i];
         sg_text_add(&out, "%s = %s", entry->key, entry->strategy);
+        if (entry->gpu_plan) {
+            sg_text_add(&out, " %s\n", entry->gpu_plan);
+            continue;
+        }
         add_numbers(&out, " box=", entry->plan.box, 3);
         sg_text_add(&out, " run=%" PRId64 " chunk=%" PRId64 " sum=%" PRId64 "\n", entry->plan.run,
                     entry->plan.chunk, entry->plan.sum);
@@ -166,6 +254,27 @@ static bool read_number(char **at, const char *name, int64_t *value) {
     return errno == 0 && *at != digits;
 }
 
+/* Whether text is "name=number name=number ..." and nothing else. What the names mean is for the
+ * strategy to say; one that is gone since, or has other parameters now, is passed over. */
+static bool is_gpu_plan(char *text) {
+    for (char *at = text;; at++) {
+        size_t length = strspn(at, "abcdefghijklmnopqrstuvwxyz_0123456789");
+        int64_t value;
+        at += length;
+        if (length == 0 || !read_number(&at, "=", &value))
+            return false;
+        if (*at != ' ')
+            return *at == '\0';
+    }
+}
+
+static bool is_cpu_plan(char *at, sg_cpu_plan *plan) {
+    bool read = read_number(&at, "box=", &plan->box[0]) && read_number(&at, ",", &plan->box[1]) &&
+                read_number(&at, ",", &plan->box[2]) && read_number(&at, " run=", &plan->run) &&
+                read_number(&at, " chunk=", &plan->chunk) && read_number(&at, " sum=", &plan->sum);
+    return read && *at == '\0' && sane(plan);
+}
+
 static bool read_line(sg_wisdom *table, char *line) {
     char *middle = strstr(line, " = ");
     sg_cpu_plan plan;
@@ -176,10 +285,9 @@ static bool read_line(sg_wisdom *table, char *line) {
     if (!at || at == strategy)
         return false;
     *at++ = '\0';
-    bool read = read_number(&at, "box=", &plan.box[0]) && read_number(&at, ",", &plan.box[1]) &&
-                read_number(&at, ",", &plan.box[2]) && read_number(&at, " run=", &plan.run) &&
-                read_number(&at, " chunk=", &plan.chunk) && read_number(&at, " sum=", &plan.sum);
-    return read && *at == '\0' && sane(&plan) && put(table, line, strategy, &plan);
+    if (strncmp(line, GPU_KEY, sizeof GPU_KEY - 1) == 0)
+        return is_gpu_plan(at) && put(table, line, strategy, NULL, at);
+    return is_cpu_plan(at, &plan) && put(table, line, strategy, &plan, NULL);
 }
 
 sg_status sg_wisdom_import(sg_context *context, const char *text, size_t length) {
@@ -200,14 +308,17 @@ sg_status sg_wisdom_import(sg_context *context, const char *text, size_t length)
             ok = line[0] == '\0' || read_line(&read, line);
     }
     pthread_mutex_lock(&lock);
-    for (int i = 0; i < read.count && ok; i++)
-        ok = put(&wisdom, read.entries[i].key, read.entries[i].strategy, &read.entries[i].plan);
+    for (int i = 0; i < read.count && ok; i++) {
+        const sg_wisdom_entry *entry = &read.entries[i];
+        ok = put(&wisdom, entry->key, entry->strategy, &entry->plan, entry->gpu_plan);
+    }
     pthread_mutex_unlock(&lock);
     clear(&read);
     free(copy);
     return ok ? SG_OK
               : sg_fail(context, SG_INVALID,
                         "wisdom: line %d is not of the form \"key = strategy "
-                        "box=D,H,W run=R chunk=C sum=S\" under the header \"%s\"",
+                        "box=D,H,W run=R chunk=C sum=S\", or \"gpu key = strategy "
+                        "name=number ...\", under the header \"%s\"",
                         number, HEADER);
 }

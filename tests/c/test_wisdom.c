@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "graphs.h"
+#include "plan/wisdom.h"
 #include "program_check.h"
 #include "unit.h"
 
@@ -83,6 +84,14 @@ TEST(importing_is_all_or_nothing) {
         "%s\nkey = direct box=1,1,1 run=16 chunk=1 sum=0",
         "%s\nkey = direct box=1,1,99999999999999999999 run=16 chunk=1 sum=1",
         "%s\nkey = direct box=1,1,1 run=16 chunk=1 sum=1\r\n",
+        "%s\nkey = wgmma_ring rows=4",
+        "%s\ngpu key = wgmma_ring",
+        "%s\ngpu key = wgmma_ring rows",
+        "%s\ngpu key = wgmma_ring rows=",
+        "%s\ngpu key = wgmma_ring rows=4 ",
+        "%s\ngpu key = wgmma_ring rows=4 =5",
+        "%s\ngpu key = wgmma_ring rows=4,5",
+        "%s\ngpu key = wgmma_ring rows=99999999999999999999",
     };
     sg_context *context;
     char text[400];
@@ -146,4 +155,65 @@ TEST(plans_that_no_planner_writes_run_right) {
 TEST(strategies_that_do_not_apply_are_passed_over) {
     check_plans(convolution, "stream");
     check_plans(row_means, "gone-since");
+}
+
+/* ---- GPUs ---------------------------------------------------------------------------------- */
+
+typedef struct described {
+    sg_graph *graph;
+    sg_region region;
+    sg_problem problem;
+    sg_arena arena;
+} described;
+
+static bool describe(sg_context *context, const char *text, described *made) {
+    sg_layout inputs[4], outputs[2];
+    *made = (described){.graph = graph_of(context, text)};
+    return made->graph && sg_graph_layouts(made->graph, "", inputs) == SG_OK &&
+           sg_graph_infer(made->graph, inputs, sg_graph_input_count(made->graph), outputs) ==
+               SG_OK &&
+           sg_region_open(made->graph, &made->region) == SG_OK && sg_region_cover(&made->region) &&
+           sg_problem_create(&made->region, inputs, outputs, &made->arena, &made->problem) == SG_OK;
+}
+
+static void release(described *made) {
+    sg_region_close(&made->region);
+    sg_arena_release(&made->arena);
+    sg_graph_destroy(made->graph);
+}
+
+TEST(plans_of_gpus_are_remembered_by_name) {
+    static const char *const names[] = {"rows", "stages", NULL};
+    static const char *const renamed[] = {"rows", "depth", NULL};
+    static const sg_cuda_strategy strategy = {.name = "ring", .parameters = names};
+    static const sg_cuda_strategy other = {.name = "packed", .parameters = names};
+    static const sg_cuda_strategy changed = {.name = "ring", .parameters = renamed};
+    sg_cuda_target target = {.precision = SG_PRECISION_TF32, .alignment = 16};
+    sg_cuda_plan plan = {{4, -3}}, found;
+    sg_context *context;
+    described first, second;
+    double seconds;
+    REQUIRE(sg_context_create(&context) == SG_OK && sg_gpu_find("sm_90a", &target.gpu));
+    REQUIRE(describe(context, convolution, &first) && describe(context, row_means, &second));
+    sg_wisdom_forget();
+    EXPECT(sg_wisdom_remember_gpu(&first.problem, &target, &strategy, &plan, 1e-3) == SG_OK);
+    char *text = exported(context);
+    EXPECT_CONTAINS(text, "\ngpu sm_90a tf32/16 f32 size=2,5,1,18,19");
+    EXPECT_CONTAINS(text, " = ring rows=4 stages=-3 ns=1000001\n");
+    sg_wisdom_forget();
+    EXPECT(!sg_wisdom_find_gpu(&first.problem, &target, &strategy, &found, &seconds));
+    EXPECT(import(context, text) == SG_OK);
+    EXPECT(sg_wisdom_find_gpu(&first.problem, &target, &strategy, &found, &seconds));
+    EXPECT_MEM(&found, &plan, sizeof plan);
+    EXPECT_NEAR(seconds, 1e-3, 1e-8);
+    EXPECT(!sg_wisdom_find_gpu(&second.problem, &target, &strategy, &found, &seconds));
+    EXPECT(!sg_wisdom_find_gpu(&first.problem, &target, &other, &found, &seconds));
+    EXPECT(!sg_wisdom_find_gpu(&first.problem, &target, &changed, &found, &seconds));
+    target.precision = SG_PRECISION_FP32;
+    EXPECT(!sg_wisdom_find_gpu(&first.problem, &target, &strategy, &found, &seconds));
+    sg_wisdom_forget();
+    free(text);
+    release(&first);
+    release(&second);
+    sg_context_destroy(context);
 }

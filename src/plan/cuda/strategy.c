@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "plan/cuda/host.h"
+#include "plan/wisdom.h"
 
 /* In the order of preference among equals: faster families first, the net last. */
 static const sg_cuda_strategy *const registry[] = {NULL};
@@ -38,6 +39,21 @@ int sg_cuda_list_plans(const sg_problem *problem, const sg_cuda_target *target, 
     return count;
 }
 
+/* Takes the plan that wisdom has for the problem, if it is this strategy's. */
+static bool remembered(const sg_cuda_strategy *strategy, const sg_problem *problem,
+                       const sg_cuda_target *target, sg_cuda_choice *choice) {
+    sg_cuda_plan plan;
+    double seconds;
+    if (!sg_wisdom_find_gpu(problem, target, strategy, &plan, &seconds) ||
+        !strategy->usable(problem, target, &plan))
+        return false;
+    choice->strategy = strategy;
+    choice->plan = plan;
+    choice->cost = seconds;
+    choice->from_wisdom = true;
+    return true;
+}
+
 void sg_cuda_choose_plan(const sg_problem *problem, const sg_cuda_target *target, const char *only,
                          sg_cuda_choice *choice) {
     *choice = (sg_cuda_choice){.host_cost = sg_cuda_cost_host(problem, target),
@@ -48,6 +64,8 @@ void sg_cuda_choose_plan(const sg_problem *problem, const sg_cuda_target *target
         if (!considered(registry[i], only) ||
             !registry[i]->applicable(problem, target, choice->reason))
             continue;
+        if (remembered(registry[i], problem, target, choice))
+            return;
         int count = registry[i]->candidates(problem, target, plans);
         for (int k = 0; k < count; k++) {
             double cost = registry[i]->cost(problem, target, &plans[k]);
