@@ -22,7 +22,7 @@ from torch import nn
 
 import segue
 from segue.dropin import make_dropin
-from segue.runtime import Options
+from segue.programs import Options
 
 CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 SIZES = {1: [16, 100, 1000, 8000], 2: [7, 14, 28, 56, 112], 3: [4, 8, 16, 32]}

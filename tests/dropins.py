@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from segue import _core
 from segue.dropin import make_dropin
 from segue.prepare import Runtime
-from segue.runtime import Options
+from segue.programs import Options
 from segue.state import RUNTIME
 
 FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)

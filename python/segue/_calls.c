@@ -7,31 +7,41 @@
  * run.
  *
  * Everything a tensor is asked, at some 40 ns each: type, is_cpu, shape, stride, dtype, is_neg;
- * then data_ptr. Types are compared exactly, which leaves out subclasses such as fake tensors. */
+ * then data_ptr; on a GPU also is_cuda, get_device and, for its alignment, data_ptr once more.
+ * Types are compared exactly, which leaves out subclasses such as fake tensors.
+ *
+ * On a GPU a program is enqueued on the stream that is current, for the calling thread, on the
+ * tensors' device, as PyTorch's own operators are, and results come from PyTorch's allocator: so
+ * streams, graphs and other threads see what they are used to. */
 #include "_entry.h"
 
 #include <string.h>
 
 static PyObject *miss, *original;
 static PyObject *text_shape, *text_stride, *text_dtype, *text_is_cpu, *text_is_neg, *text_data_ptr,
-    *text_requires_grad;
+    *text_requires_grad, *text_is_cuda, *text_get_device;
 static PyTypeObject *calls_type;
 
 /* ---- signatures ---------------------------------------------------------------------------- */
 
 typedef struct call {
-    PyObject *values[ARGUMENTS_MAX]; /* borrowed from args and kwargs */
-    PyObject
-        *layouts[ARGUMENTS_MAX]; /* owned (shape, stride, dtype), NULL for other than tensors */
+    PyObject *values[ARGUMENTS_MAX];  /* borrowed from args and kwargs */
+    PyObject *layouts[ARGUMENTS_MAX]; /* owned, NULL for other than tensors */
     int count;
+    int aligned;        /* whether all first elements on GPUs are at multiples of ALIGNMENT */
+    PyObject *switches; /* owned: PyTorch's switches now; NULL before they are asked for */
 } call;
+
+enum { ALIGNMENT = 16 };
 
 typedef struct calls {
     PyObject_HEAD PyObject
         *owner; /* borrowed: the module whose dictionary holds this object; compared only */
     PyObject *tensor_type, *parameter_type, *predicates, *is_grad_enabled, *get_num_threads,
         *empty_strided;
-    PyObject *entries; /* list, most recently used first */
+    PyObject *raw_stream; /* the address of a device's current stream; None without GPUs */
+    PyObject *switches;   /* tuple of (function, arguments) */
+    PyObject *entries;    /* list, most recently used first */
     Py_ssize_t capacity;
 } calls;
 
@@ -43,16 +53,40 @@ static int is_attribute(PyObject *object, PyObject *name, PyObject *expected) {
     return value == expected;
 }
 
-/* (shape, stride, dtype) of a plain CPU tensor; NULL without an exception for any other. */
-static PyObject *layout_of(PyObject *tensor) {
-    if (is_attribute(tensor, text_is_cpu, Py_True) != 1)
+static void *address_of(PyObject *tensor) {
+    PyObject *value = PyObject_CallMethodObjArgs(tensor, text_data_ptr, NULL);
+    void *address = value ? PyLong_AsVoidPtr(value) : NULL;
+    Py_XDECREF(value);
+    return address;
+}
+
+/* Where a tensor lies: -1 the CPU, else a GPU; NULL for anywhere else. */
+static PyObject *device_of(PyObject *tensor) {
+    if (is_attribute(tensor, text_is_cpu, Py_True) == 1)
+        return PyLong_FromLong(-1);
+    if (is_attribute(tensor, text_is_cuda, Py_True) == 1)
+        return PyObject_CallMethodObjArgs(tensor, text_get_device, NULL);
+    return NULL;
+}
+
+/* (shape, stride, dtype, device) of a plain tensor; NULL without an exception for any other.
+ * Clears *aligned where it lies on a GPU and is not. */
+static PyObject *layout_of(PyObject *tensor, int *aligned) {
+    PyObject *device = device_of(tensor);
+    if (!device)
         return PyErr_Clear(), NULL;
+    if (PyLong_AsLong(device) >= 0 && (uintptr_t)address_of(tensor) % ALIGNMENT != 0)
+        *aligned = 0;
+    if (PyErr_Occurred()) /* no strided tensor */
+        return PyErr_Clear(), Py_DECREF(device), NULL;
     PyObject *negative = PyObject_CallMethodObjArgs(tensor, text_is_neg, NULL);
     PyObject *shape = PyObject_GetAttr(tensor, text_shape);
     /* Raises for sparse and other layouts without strides. */
     PyObject *stride = shape ? PyObject_CallMethodObjArgs(tensor, text_stride, NULL) : NULL;
     PyObject *dtype = stride ? PyObject_GetAttr(tensor, text_dtype) : NULL;
-    PyObject *layout = dtype && negative == Py_False ? PyTuple_Pack(3, shape, stride, dtype) : NULL;
+    PyObject *layout =
+        dtype && negative == Py_False ? PyTuple_Pack(4, shape, stride, dtype, device) : NULL;
+    Py_DECREF(device);
     Py_XDECREF(negative);
     Py_XDECREF(shape);
     Py_XDECREF(stride);
@@ -62,13 +96,16 @@ static PyObject *layout_of(PyObject *tensor) {
 }
 
 static int same_layout(PyObject *layout, PyObject *expected) {
-    if (!PyTuple_Check(expected) || PyTuple_Size(expected) != 3 ||
+    if (!PyTuple_Check(expected) || PyTuple_Size(expected) != 4 ||
         PyTuple_GetItem(layout, 2) != PyTuple_GetItem(expected, 2))
         return 0;
-    for (int i = 0; i < 2; i++)
+    static const int compared[] = {0, 1, 3};
+    for (int k = 0; k < 3; k++) {
+        int i = compared[k];
         if (PyObject_RichCompareBool(PyTuple_GetItem(layout, i), PyTuple_GetItem(expected, i),
                                      Py_EQ) != 1)
             return PyErr_Clear(), 0;
+    }
     return 1;
 }
 
@@ -95,6 +132,7 @@ static int is_tensor(const calls *self, PyObject *value) {
 }
 
 static void release(call *now) {
+    Py_XDECREF(now->switches);
     for (int i = 0; i < now->count; i++)
         Py_XDECREF(now->layouts[i]);
 }
@@ -102,6 +140,8 @@ static void release(call *now) {
 /* Reads the arguments; 0 when one is not for us. */
 static int gather(const calls *self, PyObject *args, PyObject *kwargs, call *now) {
     now->count = 0;
+    now->aligned = 1;
+    now->switches = NULL;
     Py_ssize_t count = PyTuple_Size(args);
     if (count + PyDict_Size(kwargs) > ARGUMENTS_MAX)
         return 0;
@@ -115,7 +155,7 @@ static int gather(const calls *self, PyObject *args, PyObject *kwargs, call *now
     for (int i = 0; i < now->count; i++) {
         value = now->values[i];
         if (is_tensor(self, value)) {
-            now->layouts[i] = layout_of(value);
+            now->layouts[i] = layout_of(value, &now->aligned);
             if (!now->layouts[i])
                 return 0;
         } else if (value != Py_None && !PyBool_Check(value) && !PyLong_CheckExact(value) &&
@@ -157,13 +197,14 @@ static int arguments_fit(const entry *candidate, const call *now) {
     return 1;
 }
 
-/* The module's own tensors may change layout without changing identity, by .data or .to(). */
-static int tensors_fit(const calls *self, const entry *candidate) {
+/* The module's own tensors may change layout without changing identity, by .data or .to(). Clears
+ * *aligned as layout_of does. */
+static int tensors_fit(const calls *self, const entry *candidate, int *aligned) {
     PyObject *tensors = candidate->fields[TENSORS];
     Py_ssize_t count = PyTuple_Size(tensors);
     for (Py_ssize_t i = 0; i < count; i++) {
         PyObject *tensor = PyTuple_GetItem(tensors, i);
-        PyObject *layout = is_tensor(self, tensor) ? layout_of(tensor) : NULL;
+        PyObject *layout = is_tensor(self, tensor) ? layout_of(tensor, aligned) : NULL;
         int fits = layout && same_layout(layout, PyTuple_GetItem(candidate->fields[LAYOUTS], i));
         Py_XDECREF(layout);
         if (!fits)
@@ -172,13 +213,43 @@ static int tensors_fit(const calls *self, const entry *candidate) {
     return 1;
 }
 
+static PyObject *read_switches(const calls *self) {
+    Py_ssize_t count = PyTuple_Size(self->switches);
+    PyObject *values = PyTuple_New(count);
+    for (Py_ssize_t i = 0; values && i < count; i++) {
+        PyObject *how = PyTuple_GetItem(self->switches, i);
+        PyObject *value = PyObject_Call(PyTuple_GetItem(how, 0), PyTuple_GetItem(how, 1), NULL);
+        if (!value || PyTuple_SetItem(values, i, value) < 0)
+            Py_CLEAR(values);
+    }
+    PyErr_Clear();
+    return values;
+}
+
+/* Whether what an entry for a GPU depends on beside layouts is as it was. */
+static int place_fits(const calls *self, const entry *candidate, call *now, int aligned) {
+    if (candidate->device < 0)
+        return 1;
+    if (candidate->aligned != aligned)
+        return 0;
+    if (!candidate->switches)
+        return 1;
+    if (!now->switches)
+        now->switches = read_switches(self);
+    int equal =
+        now->switches ? PyObject_RichCompareBool(now->switches, candidate->switches, Py_EQ) : 0;
+    return equal < 0 ? (PyErr_Clear(), 0) : equal;
+}
+
 /* A new reference to the entry that fits, moved to the front; NULL without an exception when none.
  */
-static entry *find(calls *self, PyObject *kwargs, const call *now) {
+static entry *find(calls *self, PyObject *kwargs, call *now) {
     for (Py_ssize_t i = 0; i < PyList_Size(self->entries); i++) {
         entry *candidate = (entry *)Py_NewRef(PyList_GetItem(self->entries, i));
+        int aligned = now->aligned;
         if (arguments_fit(candidate, now) && names_fit(candidate, kwargs) &&
-            sgpy_guard_holds(candidate->fields[GUARD]) && tensors_fit(self, candidate)) {
+            sgpy_guard_holds(candidate->fields[GUARD]) && tensors_fit(self, candidate, &aligned) &&
+            place_fits(self, candidate, now, aligned)) {
             if (i > 0 && PySequence_DelItem(self->entries, i) == 0)
                 PyList_Insert(self->entries, 0, (PyObject *)candidate);
             PyErr_Clear();
@@ -227,11 +298,61 @@ static int needs_gradient(const calls *self, const entry *chosen, const call *no
     return 0;
 }
 
-static void *address_of(PyObject *tensor) {
-    PyObject *value = PyObject_CallMethodObjArgs(tensor, text_data_ptr, NULL);
-    void *address = value ? PyLong_AsVoidPtr(value) : NULL;
-    Py_XDECREF(value);
-    return address;
+/* A new tensor, as (arguments, keywords) of torch.empty_strided say; NULL with an exception set. */
+static PyObject *allocate(const calls *self, PyObject *how, void **address) {
+    PyObject *made =
+        PyObject_Call(self->empty_strided, PyTuple_GetItem(how, 0), PyTuple_GetItem(how, 1));
+    *address = made ? address_of(made) : NULL;
+    if (!*address && PyErr_Occurred())
+        Py_CLEAR(made);
+    return made;
+}
+
+/* New outputs in a list, and their addresses. */
+static PyObject *make_outputs(const calls *self, const entry *chosen, void **addresses) {
+    Py_ssize_t count = PyTuple_Size(chosen->fields[OUTPUTS]);
+    PyObject *results = PyList_New(0);
+    for (Py_ssize_t i = 0; results && i < count; i++) {
+        PyObject *made = allocate(self, PyTuple_GetItem(chosen->fields[OUTPUTS], i), &addresses[i]);
+        if (!made || PyList_Append(results, made) < 0)
+            Py_CLEAR(results);
+        Py_XDECREF(made);
+    }
+    return results;
+}
+
+static int run_here(const calls *self, const sg_program *program, const void *const *inputs,
+                    void *const *outputs) {
+    PyObject *threads = PyObject_CallNoArgs(self->get_num_threads);
+    long count = threads ? PyLong_AsLong(threads) : -1;
+    Py_XDECREF(threads);
+    if (count == -1 && PyErr_Occurred())
+        return -1;
+    sg_status status;
+    Py_BEGIN_ALLOW_THREADS status = sg_program_run(program, inputs, outputs, (int)count);
+    Py_END_ALLOW_THREADS if (status == SG_OK) return 0;
+    sgpy_raise(status, NULL);
+    return -1;
+}
+
+/* The workspace may go as soon as the launch is enqueued: the allocator hands its memory out again
+ * on the same stream alone. */
+static int run_on_gpu(const calls *self, const entry *chosen, const sg_program *program,
+                      const void *const *inputs, void *const *outputs) {
+    PyObject *device = PyLong_FromLong(chosen->device);
+    PyObject *stream = device ? PyObject_CallFunctionObjArgs(self->raw_stream, device, NULL) : NULL;
+    Py_XDECREF(device);
+    void *queue = stream ? PyLong_AsVoidPtr(stream) : NULL;
+    Py_XDECREF(stream);
+    if (!queue && PyErr_Occurred())
+        return -1;
+    void *scratch = NULL;
+    PyObject *workspace = NULL;
+    if (chosen->workspace && !(workspace = allocate(self, chosen->workspace, &scratch)))
+        return -1;
+    int failed = sgpy_launch(program, chosen->device, queue, inputs, outputs, scratch);
+    Py_XDECREF(workspace);
+    return failed;
 }
 
 static PyObject *run_program(const calls *self, const entry *chosen, const call *now) {
@@ -245,34 +366,16 @@ static PyObject *run_program(const calls *self, const entry *chosen, const call 
         if (!inputs[i] && PyErr_Occurred())
             return NULL;
     }
-    Py_ssize_t count = PyTuple_Size(chosen->fields[OUTPUTS]);
-    PyObject *results = PyList_New(0);
-    int failed = !results;
-    for (Py_ssize_t i = 0; !failed && i < count; i++) {
-        PyObject *how = PyTuple_GetItem(chosen->fields[OUTPUTS], i);
-        PyObject *made =
-            PyObject_Call(self->empty_strided, PyTuple_GetItem(how, 0), PyTuple_GetItem(how, 1));
-        failed = !made || PyList_Append(results, made) < 0;
-        outputs[i] = failed ? NULL : address_of(made);
-        failed = failed || (!outputs[i] && PyErr_Occurred());
-        Py_XDECREF(made);
-    }
-    PyObject *threads = failed ? NULL : PyObject_CallNoArgs(self->get_num_threads);
-    long thread_count = threads ? PyLong_AsLong(threads) : -1;
-    Py_XDECREF(threads);
-    if (failed || (thread_count == -1 && PyErr_Occurred())) {
-        Py_XDECREF(results);
+    PyObject *results = make_outputs(self, chosen, outputs);
+    if (!results)
         return NULL;
-    }
     const sg_program *program = ((sgpy_program *)chosen->fields[PROGRAM])->program;
-    sg_status status;
-    Py_BEGIN_ALLOW_THREADS status = sg_program_run(program, inputs, outputs, (int)thread_count);
-    Py_END_ALLOW_THREADS PyObject *result = NULL;
-    if (status != SG_OK)
-        sgpy_raise(status, NULL);
-    else if (chosen->fields[REBUILD] == Py_None)
+    int failed = chosen->device < 0 ? run_here(self, program, inputs, outputs)
+                                    : run_on_gpu(self, chosen, program, inputs, outputs);
+    PyObject *result = NULL;
+    if (!failed && chosen->fields[REBUILD] == Py_None)
         result = Py_NewRef(PyList_GetItem(results, 0));
-    else
+    else if (!failed)
         result = PyObject_CallFunctionObjArgs(chosen->fields[REBUILD], results, NULL);
     Py_DECREF(results);
     return result;
@@ -370,14 +473,22 @@ static PyObject *calls_entries(PyObject *object, void *unused) {
 }
 
 static PyObject *calls_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
-    static char *names[] = {"owner",         "tensor_type",     "parameter_type",
-                            "predicates",    "is_grad_enabled", "get_num_threads",
-                            "empty_strided", "capacity",        NULL};
-    PyObject *owner, *tensor, *parameter, *predicates, *grad, *threads, *empty;
+    static char *names[] = {"owner",
+                            "tensor_type",
+                            "parameter_type",
+                            "predicates",
+                            "is_grad_enabled",
+                            "get_num_threads",
+                            "empty_strided",
+                            "raw_stream",
+                            "switches",
+                            "capacity",
+                            NULL};
+    PyObject *owner, *tensor, *parameter, *predicates, *grad, *threads, *empty, *stream, *switches;
     Py_ssize_t capacity;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OOOO!OOOn:Calls", names, &owner, &tensor,
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OOOO!OOOOO!n:Calls", names, &owner, &tensor,
                                      &parameter, &PyTuple_Type, &predicates, &grad, &threads,
-                                     &empty, &capacity))
+                                     &empty, &stream, &PyTuple_Type, &switches, &capacity))
         return NULL;
     calls *self = (calls *)((allocfunc)PyType_GetSlot(type, Py_tp_alloc))(type, 0);
     if (!self)
@@ -389,6 +500,8 @@ static PyObject *calls_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     self->is_grad_enabled = Py_NewRef(grad);
     self->get_num_threads = Py_NewRef(threads);
     self->empty_strided = Py_NewRef(empty);
+    self->raw_stream = Py_NewRef(stream);
+    self->switches = Py_NewRef(switches);
     self->capacity = capacity;
     self->entries = PyList_New(0);
     if (!self->entries)
@@ -421,6 +534,8 @@ static void calls_dealloc(PyObject *object) {
     Py_CLEAR(self->is_grad_enabled);
     Py_CLEAR(self->get_num_threads);
     Py_CLEAR(self->empty_strided);
+    Py_CLEAR(self->raw_stream);
+    Py_CLEAR(self->switches);
     ((freefunc)PyType_GetSlot(type, Py_tp_free))(object);
     Py_DECREF(type);
 }
@@ -443,7 +558,8 @@ static PyGetSetDef calls_getters[] = {
 
 static PyType_Slot calls_slots[] = {
     {Py_tp_doc, "Calls(owner, tensor_type, parameter_type, predicates, is_grad_enabled, "
-                "get_num_threads, empty_strided, capacity): the prepared calls of one drop-in."},
+                "get_num_threads, empty_strided, raw_stream, switches, capacity): the prepared "
+                "calls of one drop-in."},
     {Py_tp_new, calls_new},
     {Py_tp_dealloc, calls_dealloc},
     {Py_tp_traverse, calls_traverse},
@@ -468,6 +584,8 @@ int sgpy_add_calls(PyObject *module) {
     text_is_cpu = PyUnicode_InternFromString("is_cpu");
     text_is_neg = PyUnicode_InternFromString("is_neg");
     text_data_ptr = PyUnicode_InternFromString("data_ptr");
+    text_is_cuda = PyUnicode_InternFromString("is_cuda");
+    text_get_device = PyUnicode_InternFromString("get_device");
     text_requires_grad = PyUnicode_InternFromString("requires_grad");
     if (PyErr_Occurred() || add_sentinel(module, "MISS", &miss) < 0 ||
         add_sentinel(module, "ORIGINAL", &original) < 0)

@@ -207,9 +207,19 @@ static PyObject *wisdom_forget(PyObject *module, PyObject *unused) {
     Py_RETURN_NONE;
 }
 
+static PyObject *set_nvrtc(PyObject *module, PyObject *argument) {
+    (void)module;
+    const char *path = PyUnicode_AsUTF8AndSize(argument, NULL);
+    if (!path)
+        return NULL;
+    sg_cuda_set_nvrtc(path);
+    Py_RETURN_NONE;
+}
+
 static PyMethodDef functions[] = {
     {"operators_json", operators_json, METH_NOARGS, "The operator table, as JSON."},
     {"machine_json", machine_json, METH_NOARGS, "This machine as Segue sees it, as JSON."},
+    {"set_nvrtc", set_nvrtc, METH_O, "Says where NVRTC lies: the path of the library."},
     {"share_threads", sgpy_share_threads, METH_NOARGS,
      "Runs programs on PyTorch's threads from now on; False where they cannot be found."},
     {"wisdom_export", wisdom_export, METH_NOARGS, "Plans remembered from measuring, as text."},

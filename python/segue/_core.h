@@ -35,6 +35,10 @@ int sgpy_layouts_from(PyObject *sequence, sg_layout **layouts, int *count);
 /* A sequence of addresses into a new array, freed with PyMem_Free. */
 int sgpy_pointers_from(PyObject *sequence, void ***pointers, int *count);
 
+/* sg_program_launch without the interpreter's lock; -1 with an exception set. */
+int sgpy_launch(const sg_program *program, int device, void *stream, const void *const *inputs,
+                void *const *outputs, void *workspace);
+
 /* Module function share_threads: True when PyTorch's threads were found. */
 PyObject *sgpy_share_threads(PyObject *module, PyObject *unused);
 

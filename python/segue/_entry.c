@@ -4,9 +4,31 @@
 PyTypeObject *sgpy_entry_type;
 
 static const char *const field_names[FIELDS + 1] = {
-    "names",   "arguments", "guard",   "tensors", "layouts",  "binding",
-    "program", "outputs",   "rebuild", "runner",  "gradient", NULL,
+    "names",   "arguments", "guard",  "tensors",  "layouts", "binding", "program",
+    "outputs", "rebuild",   "runner", "gradient", "place",   NULL,
 };
+
+static int read_place(entry *self) {
+    PyObject *place = self->fields[PLACE];
+    self->device = -1;
+    if (place == Py_None)
+        return 0;
+    PyObject *switches, *workspace;
+    if (!PyTuple_Check(place)) {
+        PyErr_SetString(PyExc_TypeError, "place must be a tuple or None");
+        return -1;
+    }
+    if (!PyArg_ParseTuple(place, "ipOO;place is (device, aligned, switches, workspace)",
+                          &self->device, &self->aligned, &switches, &workspace))
+        return -1;
+    self->switches = switches == Py_None ? NULL : switches;
+    self->workspace = workspace == Py_None ? NULL : workspace;
+    int fits = self->device >= 0 && (!self->switches || PyTuple_Check(switches)) &&
+               (!self->workspace || (PyTuple_Check(workspace) && PyTuple_Size(workspace) == 2));
+    if (!fits)
+        PyErr_SetString(sgpy_error, "an entry's place is not of the right form");
+    return fits ? 0 : -1;
+}
 
 static int entry_check(entry *self) {
     static const int tuples[] = {NAMES, ARGUMENTS, TENSORS, LAYOUTS, BINDING, OUTPUTS};
@@ -52,17 +74,18 @@ static int entry_check(entry *self) {
 
 static PyObject *entry_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
     PyObject *fields[FIELDS];
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OOOOOOOOOOO:Entry", (char **)field_names,
+    fields[PLACE] = Py_None;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OOOOOOOOOOO|O:Entry", (char **)field_names,
                                      &fields[0], &fields[1], &fields[2], &fields[3], &fields[4],
                                      &fields[5], &fields[6], &fields[7], &fields[8], &fields[9],
-                                     &fields[10]))
+                                     &fields[10], &fields[11]))
         return NULL;
     entry *self = (entry *)((allocfunc)PyType_GetSlot(type, Py_tp_alloc))(type, 0);
     if (!self)
         return NULL;
     for (int i = 0; i < FIELDS; i++)
         self->fields[i] = Py_NewRef(fields[i]);
-    if (entry_check(self) < 0)
+    if (entry_check(self) < 0 || read_place(self) < 0)
         Py_CLEAR(self);
     return (PyObject *)self;
 }
@@ -100,13 +123,14 @@ static PyGetSetDef entry_getters[] = {
     {"runner", entry_field, NULL, NULL, (void *)RUNNER},
     {"arguments", entry_field, NULL, NULL, (void *)ARGUMENTS},
     {"names", entry_field, NULL, NULL, (void *)NAMES},
+    {"place", entry_field, NULL, NULL, (void *)PLACE},
     {NULL, NULL, NULL, NULL, NULL},
 };
 
 static PyType_Slot entry_slots[] = {
     {Py_tp_doc,
      "Entry(names, arguments, guard, tensors, layouts, binding, program, outputs, rebuild, "
-     "runner, gradient): what was prepared for one signature."},
+     "runner, gradient, place=None): what was prepared for one signature."},
     {Py_tp_new, entry_new},
     {Py_tp_dealloc, entry_dealloc},
     {Py_tp_traverse, entry_traverse},

@@ -8,23 +8,31 @@ enum { ARGUMENTS_MAX = 16, TENSORS_MAX = 256, OUTPUTS_MAX = 32 };
 
 enum {
     NAMES,     /* tuple: names of the keyword arguments, as they are passed */
-    ARGUMENTS, /* tuple of (True, (shape, stride, dtype)) or (False, value) */
+    ARGUMENTS, /* tuple of (True, layout) or (False, value) */
     GUARD,     /* Guard */
     TENSORS,   /* tuple: tensors of the module that the program reads */
-    LAYOUTS,   /* tuple: (shape, stride, dtype) of each */
+    LAYOUTS,   /* tuple: the layout of each */
     BINDING,   /* tuple of int: program input from argument i, or from tensor -1 - i */
     PROGRAM,   /* Program or None */
     OUTPUTS,   /* tuple of (arguments, keywords) for torch.empty_strided */
     REBUILD,   /* None: the one output itself; else called with the list of outputs */
     RUNNER,    /* called with (arguments, tensors) instead of a program; None: the original runs */
     GRADIENT,  /* called with (module, args, kwargs) when a result may need a gradient */
+    PLACE,     /* None for the CPU; else (device, aligned, switches, workspace), see below */
     FIELDS
 };
 
+/* Layouts are (shape, stride, dtype, device), device being -1 for the CPU. The PLACE of an entry
+ * for a GPU: the device; whether all first elements must be aligned to 16 bytes or must not be; the
+ * values of PyTorch's switches that it was prepared for, or None; and (arguments, keywords) that
+ * make its workspace, or None. */
 typedef struct entry {
     PyObject_HEAD PyObject *fields[FIELDS];
     int binding[TENSORS_MAX];
     int input_count;
+    int device; /* -1: the CPU */
+    int aligned;
+    PyObject *switches, *workspace; /* borrowed of PLACE; NULL: none */
 } entry;
 
 extern PyTypeObject *sgpy_entry_type;

@@ -1,7 +1,8 @@
 """What Segue keeps between processes, in one folder of small text files.
 
-Plans found by measuring, and how PyTorch lays out the results of operators, so that a known model
-needs no run on real data before it runs fused. The folder is $SEGUE_CACHE_DIR, else `segue` in the
+Plans found by measuring, how PyTorch lays out the results of operators, and in which class of
+numbers it runs convolutions on GPUs, so that a known model needs no run on real data before it runs
+fused. Compiled GPU kernels lie beside them. The folder is $SEGUE_CACHE_DIR, else `segue` in the
 user's cache folder. A file that cannot be read is ignored and written anew; writing goes to a
 temporary file that is then renamed.
 """
@@ -15,8 +16,9 @@ from pathlib import Path
 
 from . import _core
 
-FORMAT = 1
-SUFFIXES = (".wisdom", ".layouts")
+FORMAT = 2
+SUFFIXES = (".wisdom", ".layouts", ".precisions")
+KERNELS = "kernels"  # the folder of compiled GPU kernels, which the library keeps
 
 
 def directory() -> Path:
@@ -30,9 +32,11 @@ def directory() -> Path:
 
 def files() -> list[Path]:
     """Every file kept, of whatever version, sorted by name."""
-    with contextlib.suppress(OSError):
-        return sorted(p for p in directory().iterdir() if p.suffix in SUFFIXES and p.is_file())
-    return []
+    found: list[Path] = []
+    for folder, suffixes in ((directory(), SUFFIXES), (directory() / KERNELS, (".cubin",))):
+        with contextlib.suppress(OSError):
+            found += sorted(p for p in folder.iterdir() if p.suffix in suffixes and p.is_file())
+    return found
 
 
 def clear() -> int:
@@ -54,6 +58,11 @@ def wisdom_file() -> Path:
 def layouts_file() -> Path:
     """How PyTorch lays out the results of operators, of this version."""
     return directory() / f"segue-{_core.version}-{FORMAT}.layouts"
+
+
+def precisions_file() -> Path:
+    """In which class of numbers PyTorch runs convolutions on GPUs, as seen by this version."""
+    return directory() / f"segue-{_core.version}-{FORMAT}.precisions"
 
 
 def load_wisdom() -> bool:

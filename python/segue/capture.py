@@ -2,7 +2,7 @@
 
 forward() runs once on the real arguments while a dispatch mode records every operator below
 autograd, in the decomposed form that PyTorch runs, and how its results lie. Then forward() runs
-once more on stand-ins: tensors with sizes, strides, a dtype and the CPU as their device, but no
+once more on stand-ins: tensors with sizes, strides, a dtype and a device, but without
 data. Where it is remembered how the results of all its operators lie, that second run is enough.
 
 Why this is safe. The stand-ins have no data, so nothing in the list can depend on data: whoever
@@ -42,6 +42,7 @@ from .trace import (
     Tracer,
     Value,
     layout_of,
+    plain,
 )
 
 
@@ -69,7 +70,7 @@ def capture(
 ) -> tuple[Capture, Any]:
     """Captures forward(module, *args, **kwargs) for arguments like these.
 
-    Arguments are plain CPU tensors, numbers, strings, booleans or None. Returns the capture and,
+    Arguments are plain tensors, numbers, strings, booleans or None. Returns the capture and,
     where forward() had to be run on the arguments themselves, its result, computed without
     gradients; else None. NotCapturedError says why there is no capture.
     """
@@ -223,7 +224,7 @@ def _check_result(found: Capture, real: Any) -> None:
     if spec != found.spec or len(tensors) != len(found.leaves):
         raise NotCapturedError("forward() returns another structure on real data")
     for index, tensor in zip(found.leaves, tensors, strict=True):
-        if type(tensor) is not Tensor or tensor.layout != torch.strided or tensor.is_neg():
+        if type(tensor) is not Tensor or not plain(tensor):
             raise NotCapturedError("a result is no plain tensor")
         if found.values[index].layout != layout_of(tensor):
             raise NotCapturedError("a result lies otherwise on real data")

@@ -19,11 +19,12 @@ import torch
 from torch import nn
 
 from . import _core
+from .precision import CLASSES, MATCH
 from .prepare import DropIn, Runtime, SegueWarning, Unprepared, base_of
-from .runtime import Options
+from .programs import Options
 from .state import RUNTIME
 
-PRECISIONS = ("match",)
+PRECISIONS = (MATCH, *CLASSES)
 FALLBACKS = ("warn", "error", "silent")
 
 
@@ -40,7 +41,10 @@ def optimize(
     With example inputs, programs for their signature are prepared at once; for others, or without
     examples, at the first call that needs them. What Segue cannot make faster runs through
     PyTorch: fallback="warn" says so once by a SegueWarning when that is all of it, "silent" does
-    not, "error" raises NotApplicable. precision="match": the numbers are as good as PyTorch's own.
+    not, "error" raises NotApplicable. precision="match": the numbers are as good as PyTorch's own;
+    on GPUs, where float32 convolutions may take operands of 11 bits, in the class that PyTorch uses
+    for the convolution at hand, rounding included. "fp32", "tf32" (halves rounded away from zero)
+    and "tf32_even" name a class instead; on the CPU all is float32 anyhow.
     tune=True measures the candidate plans of every program it prepares, which takes a second or so,
     and remembers the best in the cache folder for later processes.
 
@@ -51,7 +55,7 @@ def optimize(
         raise ValueError(f"precision {precision!r} is unknown; accepted: {', '.join(PRECISIONS)}")
     if fallback not in FALLBACKS:
         raise ValueError(f"fallback {fallback!r} is unknown; accepted: {', '.join(FALLBACKS)}")
-    made = make_dropin(module, Options(tune=tune), fallback)
+    made = make_dropin(module, Options(tune=tune, precision=precision), fallback)
     if made is not module and (example_inputs or example_kwargs):
         runtime: Runtime = made.__dict__[RUNTIME]
         runtime.prepare_for(made, example_inputs, example_kwargs)

@@ -8,7 +8,7 @@ from typing import Any
 from torch import fx
 
 from .dropin import make_dropin
-from .runtime import Options
+from .programs import Options
 
 
 def backend(graph: fx.GraphModule, example_inputs: Sequence[Any]) -> Callable[..., Any]:

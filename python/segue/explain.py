@@ -8,8 +8,15 @@ from torch import nn
 
 from .dropin import make_dropin
 from .prepare import DropIn, Runtime
-from .runtime import Options, Plan
+from .programs import Options
+from .runtime import Plan
 from .state import RUNTIME
+
+_CLASSES = {
+    "fp32": "fp32",
+    "tf32": "tf32 (operands rounded to 11 bits, halves away from zero; float32 sums)",
+    "tf32_even": "tf32_even (operands rounded to 11 bits, halves to even; float32 sums)",
+}
 
 
 class Explanation(str):
@@ -58,6 +65,8 @@ def _explanation(plan: Plan | None, reason: str) -> Explanation:
                 flops += work["flops"]
                 moved += work["bytes"]
                 lines += [f"    {line}" for line in step.program.explain().rstrip().split("\n")]
+            if step.precision:
+                lines.append(f"    Precision: {_CLASSES[step.precision]}")
             if step.reason:
                 kind = "The region ends here because" if step.program else "Because"
                 lines.append(f"    {kind}: {step.reason}")

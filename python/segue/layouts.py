@@ -3,8 +3,8 @@
 For all operators but those whose result's shape depends on data (which capture refuses), sizes,
 strides and dtypes of the results follow from the operator, those of its operands, and its other
 arguments; strides may also depend on PyTorch's version, its kernels for this processor and whether
-oneDNN is on. With all of these in the key, an answer given once holds for ever. Where every
-operator of a module is known, capturing it needs no run on real data.
+oneDNN and cuDNN are on. With all of these in the key, an answer given once holds for ever. Where
+every operator of a module is known, capturing it needs no run on real data.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import torch
 from torch.utils import _pytree as pytree
 
 from . import cache
-from .trace import Event, StandIn
+from .trace import Event, Layout, StandIn
 
 ENTRIES_MAX = 4096
 
@@ -30,7 +30,7 @@ def key_of(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> str:
 
     def described(leaf: Any) -> str:
         if isinstance(leaf, StandIn):
-            return f"{leaf.dtype}{tuple(leaf.shape)}{leaf.stride()}"
+            return f"{leaf.dtype}{tuple(leaf.shape)}{leaf.stride()}{leaf.get_device()}"
         return repr(leaf)
 
     leaves, spec = pytree.tree_flatten((list(args), kwargs))
@@ -38,6 +38,7 @@ def key_of(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> str:
         torch.__version__,
         torch.backends.cpu.get_cpu_capability(),
         str(torch._C._get_mkldnn_enabled()),
+        str(torch._C._get_cudnn_enabled()),
         str(func),
         str(spec),
         *map(described, leaves),
@@ -60,7 +61,7 @@ class Memory:
             self._load()
         try:
             layouts, sequence, other = self._known[key]
-            read = [x and (torch.Size(x[0]), tuple(x[1]), getattr(torch, x[2])) for x in layouts]
+            read = [x and _read(x) for x in layouts]
             return Event(func, read, {"": None, "list": list, "tuple": tuple}[sequence], other)
         except (TypeError, ValueError, KeyError, AttributeError, IndexError):
             return None  # not known, or a damaged file
@@ -69,7 +70,7 @@ class Memory:
         """Remembers what an operator gave."""
         if key in self._known:
             return
-        layouts = [x and (list(x[0]), list(x[1]), str(x[2]).split(".")[-1]) for x in event.layouts]
+        layouts = [x and _written(x) for x in event.layouts]
         sequence = event.sequence.__name__ if event.sequence in (list, tuple) else ""
         if event.sequence is None or sequence:
             self._known[key] = (layouts, sequence, event.other)
@@ -95,6 +96,16 @@ class Memory:
             read = json.loads(cache.layouts_file().read_text(encoding="utf-8"))
             if isinstance(read, dict):
                 self._known = {**read, **self._known}
+
+
+def _written(layout: Layout) -> list[Any]:
+    shape, stride, dtype, device = layout
+    return [list(shape), list(stride), str(dtype).split(".")[-1], device]
+
+
+def _read(written: Any) -> Layout:
+    shape, stride, dtype, device = written
+    return torch.Size(shape), tuple(stride), getattr(torch, dtype), int(device)
 
 
 memory = Memory()

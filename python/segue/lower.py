@@ -11,6 +11,7 @@ import functools
 import json
 import math
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,9 +79,9 @@ class _Unmatched(Exception):  # noqa: N818
     """A rule does not fit a node."""
 
 
-def lower(capture: Capture, name: str) -> Lowered:
-    """The text of a capture; name: of the graph, any string."""
-    return _Writer(capture).write(name)
+def lower(capture: Capture, name: str, left: Collection[int] = ()) -> Lowered:
+    """The text of a capture; name: of the graph, any string; left: nodes that PyTorch shall run."""
+    return _Writer(capture).write(name, left)
 
 
 class _Writer:
@@ -92,11 +93,11 @@ class _Writer:
         self.operands: dict[int, list[int]] = {}
         self._taken: set[str] = set()
 
-    def write(self, name: str) -> Lowered:
+    def write(self, name: str, left: Collection[int]) -> Lowered:
         body: list[str] = []
         for tag, node in enumerate(self.capture.nodes):
             start = len(self.lines)
-            if not self._match(node):
+            if tag in left or not self._match(node):
                 self._foreign(tag, node)
             body += self.lines[start:]
         inputs: list[str] = []
@@ -187,7 +188,7 @@ class _Writer:
         given: dict[str, str] = {}
         operands: list[Any] = []
         lists: list[Any] = []
-        for argument, value in _bind(node):
+        for argument, value in bind(node):
             spec = attributes.get(argument.name)
             if argument.name in rule.requirements:
                 _require(value, rule.requirements[argument.name])
@@ -295,7 +296,7 @@ class _Writer:
         return value not in self.capture.arguments and value not in self.capture.held
 
 
-def _bind(node: Node) -> list[tuple[Any, Any]]:
+def bind(node: Node) -> list[tuple[Any, Any]]:
     """(schema argument, value given or default) of a node."""
     bound = []
     for i, argument in enumerate(node.target._schema.arguments):

@@ -24,7 +24,7 @@ from .accuracy import nbytes, tensors
 from .dropin import make_dropin
 from .lower import DTYPES
 from .modelfile import with_batch
-from .runtime import Options
+from .programs import Options
 from .state import RUNTIME
 from .timing import Run, interleave
 

@@ -14,16 +14,20 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 from torch.utils import _pytree as pytree
 
-from . import _core
+from . import _core, cuda, precision
 from .capture import capture
 from .gradients import Recompute
-from .runtime import Options, Plan, make_plan
+from .programs import Options
+from .runtime import Plan, make_plan, workspace_of
 from .state import ModuleState
 from .trace import NotCapturedError, layout_of
 
 ENTRIES_MAX = 16
 # Captures that are free; beyond these they may take this share of the time since the first.
 CAPTURES_FREE, CAPTURE_SHARE = 32, 0.02
+
+
+Place = tuple[int, bool, tuple[Any, ...] | None, Any] | None
 
 
 class SegueWarning(UserWarning):
@@ -94,6 +98,8 @@ class Runtime:
             torch.is_grad_enabled,
             torch.get_num_threads,
             torch.empty_strided,
+            cuda.raw_stream,
+            precision.SWITCHES,
             ENTRIES_MAX,
         )
         self.run = self.calls.run
@@ -124,7 +130,7 @@ class Runtime:
             result = self.calls.run(module, args, kwargs)  # another thread may have come first
             if result is not _core.MISS:
                 return result
-            if not self._may_capture():
+            if not self._may_capture() or self._in_a_graph(module):
                 return _core.ORIGINAL
             result = self._prepare(module, args, kwargs)
         # The program's own result, though PyTorch's is there: equal calls give equal bits.
@@ -142,7 +148,7 @@ class Runtime:
                 self._prepare(module, args, kwargs)
                 return
             else:
-                self.reason = "an argument is no plain CPU tensor, number, string or None"
+                self.reason = "an argument is no plain tensor, number, string or None"
             self._complain(module)
 
     def _prepare(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -155,7 +161,8 @@ class Runtime:
         try:
             found, real = capture(_original(module), module, args, kwargs)
             result = _core.ORIGINAL if real is None else real
-            plan = make_plan(found, type(module).__name__, self.options)
+            arguments_aligned = cuda.aligned(x for x in flat if isinstance(x, Tensor))
+            plan = make_plan(found, type(module).__name__, self.options, arguments_aligned)
             guard = found.guard
             self.last = plan
             self.reason = "" if plan.runs else _reasons(plan)
@@ -172,7 +179,8 @@ class Runtime:
         arguments = tuple(
             (True, layout_of(x)) if isinstance(x, Tensor) else (False, x) for x in flat
         )
-        self.calls.add(_entry(names, arguments, guard, plan, self.gradient))
+        place = None if plan is None else _place(plan, flat)
+        self.calls.add(_entry(names, arguments, guard, plan, self.gradient, place))
         self._captures += 1
         self._spent += time.monotonic() - began
         if self.reason and not refused:
@@ -183,6 +191,19 @@ class Runtime:
         """Bounds what is lost on a module whose state never stays the same."""
         allowed = CAPTURE_SHARE * (time.monotonic() - self._began)
         return self._captures < CAPTURES_FREE or self._spent < allowed
+
+    def _in_a_graph(self, module: nn.Module) -> bool:
+        """Whether a CUDA graph is being captured, where nothing can be prepared."""
+        if not cuda.capturing():
+            return False
+        if self.fallback != "silent":
+            message = (
+                f"{base_of(module).__name__} goes through PyTorch into the CUDA graph that is "
+                "being captured: nothing was prepared for these arguments. Call it once before, or "
+                "give segue.optimize such arguments as examples"
+            )
+            warnings.warn(message, SegueWarning, stacklevel=5)
+        return True
 
     def _complain(self, module: nn.Module) -> None:
         """Says that nothing of the module runs through Segue; other sizes may be left unsaid."""
@@ -271,9 +292,10 @@ def _entry(
     guard: _core.Guard,
     plan: Plan | None,
     gradient: Any,
+    place: Place,
 ) -> _core.Entry:
     if plan is None or not plan.runs:
-        return _core.Entry(names, arguments, guard, (), (), (), None, (), None, None, None)
+        return _core.Entry(names, arguments, guard, (), (), (), None, (), None, None, None, place)
     return _core.Entry(
         names,
         arguments,
@@ -286,7 +308,17 @@ def _entry(
         plan.capture.rebuild,
         plan.runner,
         gradient,
+        place,
     )
+
+
+def _place(plan: Plan, arguments: list[Any]) -> Place:
+    """What beside layouts an entry for a GPU depends on, and its workspace."""
+    if plan.device < 0:
+        return None
+    tensors = [x for x in (*arguments, *plan.tensors) if isinstance(x, Tensor)]
+    workspace = workspace_of(plan.program, plan.device) if plan.program else None
+    return plan.device, cuda.aligned(tensors), plan.switches, workspace
 
 
 def _reasons(plan: Plan) -> str:

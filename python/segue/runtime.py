@@ -2,32 +2,21 @@
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from . import _core, cache
+from . import _core, cuda, precision
 from .capture import Capture
-from .lower import DTYPES, Lowered, lower
-from .trace import Layout, Node, NotCapturedError, Ref, layout_of
+from .lower import DTYPES, Lowered, bind, lower
+from .programs import Options, Target, core_layout, programs
+from .trace import Layout, Node, NotCapturedError, Ref, layout_of, place_of
 
-CoreLayout = tuple[str, tuple[int, ...], tuple[int, ...]]
-
-PROGRAMS_MAX = 256
-
-
-@dataclass(frozen=True)
-class Options:
-    """What a caller may choose."""
-
-    always: bool = False  # run regions even where PyTorch's operators are expected to be faster
-    isa: str | None = None
-    tune: bool = False  # measure the candidate plans, and remember the best
+# How the library begins the reason where its own plan is: PyTorch's anchor, then one kernel.
+_LIBRARY = "library:"
 
 
 @dataclass
@@ -37,6 +26,8 @@ class StepReport:
     operators: list[str]
     program: _core.Program | None
     reason: str  # why it is left to PyTorch, or why the region ends where it ends
+    precision: str | None = None  # class of the anchor, where its dtype leaves a choice
+    library: Node | None = None  # PyTorch shall run this one, and Segue the rest of the region
 
 
 @dataclass
@@ -52,6 +43,8 @@ class Plan:
     program: _core.Program | None = None
     outputs: list[tuple[tuple[Any, ...], dict[str, Any]]] = field(default_factory=list)
     runner: Callable[[tuple[Any, ...], tuple[Tensor, ...]], Any] | None = None
+    device: int = -1  # the GPU that its regions run on
+    switches: tuple[Any, ...] | None = None  # of PyTorch's, that its programs depend on
 
     @property
     def runs(self) -> bool:
@@ -59,72 +52,26 @@ class Plan:
         return self.program is not None or self.runner is not None
 
 
-class _Programs:
-    """Compiled programs by everything that goes into one; the least recently used goes first."""
+def make_plan(capture: Capture, name: str, options: Options, aligned: bool = True) -> Plan:
+    """Lowers, partitions and compiles. NotCapturedError when something does not fit.
 
-    def __init__(self) -> None:
-        self._kept: OrderedDict[Any, _core.Program | str] = OrderedDict()
-        self._lock = threading.Lock()
-        self._wisdom: str | None = None  # as it was when last loaded or saved
-
-    def _keep_wisdom(self) -> None:
-        """Writes plans that compiling found by measuring."""
-        wisdom = _core.wisdom_export()
-        if wisdom != self._wisdom:
-            self._wisdom = wisdom
-            cache.save_wisdom()
-
-    def get(
-        self,
-        graph: _core.Graph,
-        inputs: Iterable[CoreLayout],
-        outputs: Iterable[CoreLayout],
-        options: Options,
-    ) -> _core.Program | str:
-        """The program, or the sentence that says why it is not applicable."""
-        inputs, outputs = tuple(inputs), tuple(outputs)
-        threads = torch.get_num_threads()
-        key = (graph.text(), inputs, outputs, threads, options)
-        with self._lock:
-            found = self._kept.get(key)
-            if found is None:
-                if self._wisdom is None:
-                    cache.load_wisdom()
-                    self._wisdom = _core.wisdom_export()
-                try:
-                    found = _core.Program(
-                        graph,
-                        inputs,
-                        outputs,
-                        threads,
-                        options.isa,
-                        options.always,
-                        options.tune,
-                    )
-                except _core.NotApplicable as reason:
-                    found = str(reason)
-                self._kept[key] = found
-                self._keep_wisdom()
-                if len(self._kept) > PROGRAMS_MAX:
-                    self._kept.popitem(last=False)
-            self._kept.move_to_end(key)
-            return found
+    aligned: whether every tensor that comes in is aligned as PyTorch aligns its own.
+    """
+    left: dict[int, str] = {}
+    while True:
+        plan = _make_plan(capture, name, options, aligned, left)
+        found = {
+            capture.nodes.index(step.library): step.reason for step in plan.steps if step.library
+        }
+        if not found:
+            return plan
+        left |= found
 
 
-programs = _Programs()
-
-
-def core_layout(layout: Layout) -> CoreLayout:
-    """A tensor's layout as the library takes it; SegueError for other dtypes."""
-    shape, stride, dtype = layout
-    if dtype not in DTYPES:
-        raise _core.SegueError(f"a tensor of {dtype} is not taken; float and bool tensors are")
-    return DTYPES[dtype], tuple(shape), stride
-
-
-def make_plan(capture: Capture, name: str, options: Options) -> Plan:
-    """Lowers, partitions and compiles. NotCapturedError when something does not fit."""
-    lowered = lower(capture, name)
+def _make_plan(
+    capture: Capture, name: str, options: Options, aligned: bool, left: dict[int, str]
+) -> Plan:
+    lowered = lower(capture, name, left)
     graph = _core.Graph(lowered.text)
     _check_types(graph, capture, lowered)
     steps, _, output_names = graph.partition()
@@ -132,7 +79,8 @@ def make_plan(capture: Capture, name: str, options: Options) -> Plan:
     plan = Plan(capture, lowered)
     try:
         whole = len(steps) == 1 and not steps[0][0] and steps[0][3] == output_names
-        made = [_make_step(plan, step, by_name, options) for step in steps]
+        maker = _Maker(plan, by_name, options, aligned, left)
+        made = [maker.make(step) for step in steps]
         outputs = [by_name[name] for name in output_names]
     except KeyError as error:
         raise NotCapturedError(f"the partition names an unknown value {error}") from None
@@ -193,8 +141,18 @@ def _bind_whole(plan: Plan, inputs: list[int], outputs: list[int]) -> None:
 
 def _allocation(layout: Layout) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Arguments for torch.empty_strided."""
-    shape, stride, dtype = layout
-    return (tuple(shape), stride), {"dtype": dtype, "device": torch.device("cpu")}
+    shape, stride, dtype, _ = layout
+    return (tuple(shape), stride), {"dtype": dtype, "device": place_of(layout)}
+
+
+def workspace_of(
+    program: _core.Program, device: int
+) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+    """Arguments for torch.empty_strided that make a program's workspace; None: it needs none."""
+    size = program.workspace
+    if size == 0:
+        return None
+    return ((size,), (1,)), {"dtype": torch.uint8, "device": torch.device("cuda", device)}
 
 
 # ---- graphs of several steps -----------------------------------------------------------------
@@ -244,8 +202,8 @@ def _lying_as(tensor: Tensor, layout: Layout) -> Tensor:
     """The values of tensor in the dtype and strides of layout."""
     if layout_of(tensor) == layout:
         return tensor
-    shape, stride, dtype = layout
-    return torch.empty_strided(shape, stride, dtype=dtype).copy_(tensor)
+    shape, stride, dtype, _ = layout
+    return torch.empty_strided(shape, stride, dtype=dtype, device=place_of(layout)).copy_(tensor)
 
 
 class RegionStep:
@@ -258,8 +216,12 @@ class RegionStep:
         inputs: list[int],
         outputs: list[int],
         otherwise: HostStep,
+        target: Target,
     ) -> None:
         self._program = program
+        self._device = target.device
+        self._alignment = target.alignment
+        self._workspace = workspace_of(program, target.device) if target.device >= 0 else None
         self._inputs = [(v, capture.values[v].layout) for v in inputs]
         self._outputs = [(v, *_allocation(capture.values[v].layout)) for v in outputs]
         self._otherwise = otherwise
@@ -275,12 +237,28 @@ class RegionStep:
             if layout_of(tensor) != layout:
                 self._otherwise.run(values)
                 return
+        sources = [x.data_ptr() for x in inputs]
+        if self._device >= 0 and any(address % self._alignment for address in sources):
+            self._otherwise.run(values)
+            return
         made = [torch.empty_strided(*args, **kwargs) for _, args, kwargs in self._outputs]
-        self._program.run(
-            [x.data_ptr() for x in inputs], [x.data_ptr() for x in made], torch.get_num_threads()
-        )
+        targets = [x.data_ptr() for x in made]
+        if self._device < 0:
+            self._program.run(sources, targets, torch.get_num_threads())
+        else:
+            self._launch(sources, targets)
         for (value, _, _), tensor in zip(self._outputs, made, strict=True):
             values[value] = tensor
+
+    def _launch(self, sources: list[int], targets: list[int]) -> None:
+        """Enqueues the program; a workspace may go at once, for memory is reused in order."""
+        stream = cuda.raw_stream(self._device)
+        if self._workspace is None:
+            self._program.launch(self._device, stream, sources, targets)
+            return
+        args, kwargs = self._workspace
+        scratch = torch.empty_strided(*args, **kwargs)
+        self._program.launch(self._device, stream, sources, targets, scratch.data_ptr())
 
 
 class Runner:
@@ -315,46 +293,108 @@ class Runner:
         return made[0] if self._rebuild is None else self._rebuild(made)
 
 
-def _make_step(
-    plan: Plan, step: _core.Step, by_name: dict[str, int], options: Options
-) -> tuple[Step, StepReport]:
-    foreign, tag, input_names, output_names, region, reason = step
-    capture = plan.capture
-    if foreign:
-        return _host_step(plan, tag, input_names, by_name)
-    assert region is not None
-    inputs = [by_name[name] for name in input_names]
-    outputs = [by_name[name] for name in output_names]
-    nodes = _slice(capture, inputs, outputs)
-    host = HostStep(capture, nodes, {})
-    names = [n.target._schema.name.split("::")[-1] for n in nodes]
-    program = programs.get(
-        region,
-        [core_layout(capture.values[v].layout) for v in inputs],
-        [core_layout(capture.values[v].layout) for v in outputs],
-        options,
-    )
-    if isinstance(program, str):
-        return host, StepReport(names, None, program)
-    made = RegionStep(capture, program, inputs, outputs, host)
-    return made, StepReport(names, program, reason)
+class _Maker:
+    """Makes the steps of a plan."""
 
+    def __init__(
+        self,
+        plan: Plan,
+        by_name: dict[str, int],
+        options: Options,
+        aligned: bool,
+        left: dict[int, str],
+    ) -> None:
+        self._plan = plan
+        self._capture = plan.capture
+        self._by_name = by_name
+        self._options = options
+        self._aligned = aligned and cuda.aligned(plan.capture.held.values())
+        self._left = left
 
-def _host_step(
-    plan: Plan, tag: int, input_names: tuple[str, ...], by_name: dict[str, int]
-) -> tuple[Step, StepReport]:
-    if tag < 0:  # takes one result of several, which are there already
-        return HostStep(plan.capture, [], {}), StepReport([], None, "")
-    node = plan.capture.nodes[tag]
-    operands = plan.lowered.operands[tag]
-    if len(operands) != len(input_names):
-        raise NotCapturedError(f"{node.target} has lost an operand")
-    # Equal values may have been merged; the partition says which one is there.
-    instead = {
-        v: by_name[name] for v, name in zip(operands, input_names, strict=True) if name in by_name
-    }
-    report = StepReport([str(node.target)], None, "no operator of Segue's table")
-    return HostStep(plan.capture, [node], instead), report
+    def make(self, step: _core.Step) -> tuple[Step, StepReport]:
+        """One step, and what became of it."""
+        foreign, tag, input_names, output_names, region, reason = step
+        if foreign:
+            return self._host_step(tag, input_names)
+        assert region is not None
+        capture = self._capture
+        inputs = [self._by_name[name] for name in input_names]
+        outputs = [self._by_name[name] for name in output_names]
+        nodes = _slice(capture, inputs, outputs)
+        host = HostStep(capture, nodes, {})
+        names = [n.target._schema.name.split("::")[-1] for n in nodes]
+        layouts = [capture.values[v].layout for v in (*inputs, *outputs)]
+        if len({layout[3] for layout in layouts}) > 1:
+            return host, StepReport(names, None, "its tensors lie on several devices")
+        anchor = next((n for n in nodes if n.target is torch.ops.aten.convolution.default), None)
+        target = self._target(layouts, anchor)
+        program = programs.get(
+            region,
+            [core_layout(capture.values[v].layout) for v in inputs],
+            [core_layout(capture.values[v].layout) for v in outputs],
+            self._options,
+            target,
+        )
+        if isinstance(program, str):
+            library = anchor if program.startswith(_LIBRARY) else None
+            return host, StepReport(names, None, program, target.precision, library)
+        made = RegionStep(capture, program, inputs, outputs, host, target)
+        return made, StepReport(names, program, reason, target.precision)
+
+    def _target(self, layouts: list[Layout], anchor: Node | None) -> Target:
+        device = layouts[0][3]
+        if device < 0:
+            return Target()
+        self._plan.device = device
+        alignment = cuda.ALIGNMENT if self._aligned else min(x[2].itemsize for x in layouts)
+        of_anchor = self._precision(anchor, device) if anchor else None
+        return Target(device, of_anchor, alignment)
+
+    def _precision(self, anchor: Node, device: int) -> str | None:
+        """The class of a convolution; None where its dtype leaves no choice."""
+        given = {argument.name: value for argument, value in bind(anchor)}
+        layouts = [
+            self._capture.values[given[name].index].layout if given[name] is not None else None
+            for name in ("input", "weight", "bias")
+        ]
+        x, weight, bias = layouts
+        assert x is not None
+        assert weight is not None
+        if x[2] != torch.float32:
+            return None
+        if self._options.precision != precision.MATCH:
+            return self._options.precision
+        self._plan.switches = precision.switches()
+        if given["transposed"]:
+            return precision.FP32
+        convolution = precision.Convolution(
+            (tuple(x[0]), x[1]),
+            (tuple(weight[0]), weight[1]),
+            bias is not None,
+            tuple(given["stride"]),
+            tuple(given["padding"]),
+            tuple(given["dilation"]),
+            given["groups"],
+            self._aligned,
+        )
+        return precision.class_of(convolution, device)
+
+    def _host_step(self, tag: int, input_names: tuple[str, ...]) -> tuple[Step, StepReport]:
+        if tag < 0:  # takes one result of several, which are there already
+            return HostStep(self._capture, [], {}), StepReport([], None, "")
+        node = self._capture.nodes[tag]
+        operands = self._plan.lowered.operands[tag]
+        if len(operands) != len(input_names):
+            raise NotCapturedError(f"{node.target} has lost an operand")
+        # Equal values may have been merged; the partition says which one is there.
+        instead = {
+            v: self._by_name[name]
+            for v, name in zip(operands, input_names, strict=True)
+            if name in self._by_name
+        }
+        reason = self._left.get(tag, "no operator of Segue's table")
+        report = StepReport([str(node.target)], None, reason)
+        return HostStep(self._capture, [node], instead), report
 
 
 def _slice(capture: Capture, inputs: list[int], outputs: list[int]) -> list[Node]:

@@ -18,7 +18,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from .state import ModuleState
 
-Layout = tuple[torch.Size, tuple[int, ...], torch.dtype]
+# Sizes, strides, dtype, and the GPU it lies on or -1 for the CPU.
+Layout = tuple[torch.Size, tuple[int, ...], torch.dtype, int]
 
 # Results of operators on constants are computed at once up to this many elements.
 FIXED_ELEMENTS_MAX = 65536
@@ -89,8 +90,19 @@ class Node:
 
 
 def layout_of(tensor: Tensor) -> Layout:
-    """(shape, stride, dtype) of a strided tensor."""
-    return tensor.shape, tuple(tensor.stride()), tensor.dtype
+    """How a plain tensor lies."""
+    return tensor.shape, tuple(tensor.stride()), tensor.dtype, tensor.get_device()
+
+
+def place_of(layout: Layout) -> torch.device:
+    """The device of a layout."""
+    return torch.device("cpu") if layout[3] < 0 else torch.device("cuda", layout[3])
+
+
+def plain(tensor: Tensor) -> bool:
+    """Whether a tensor is dense, on the CPU or a GPU, and what its memory says."""
+    known = tensor.device.type in ("cpu", "cuda")
+    return known and tensor.layout == torch.strided and not tensor.is_neg()
 
 
 def _written(schema: Any) -> list[Any]:
@@ -145,8 +157,8 @@ class Recorder(TorchDispatchMode):
         layouts: list[Layout | None] = []
         for x in results:
             if isinstance(x, Tensor):
-                if x.layout != torch.strided or x.device.type != "cpu" or x.is_neg():
-                    raise NotCapturedError(f"{func} makes a tensor that is no plain CPU tensor")
+                if not plain(x):
+                    raise NotCapturedError(f"{func} makes a tensor that is no plain tensor")
                 layouts.append(layout_of(x))
             else:
                 layouts.append(None)
@@ -198,7 +210,7 @@ class Memory:
 
 
 class StandIn(Tensor):
-    """A tensor without data that says it is on the CPU."""
+    """A tensor without data that says it lies where the real one does."""
 
     __slots__ = ["memory", "value"]
 
@@ -211,7 +223,7 @@ class StandIn(Tensor):
     def __new__(cls, layout: Layout, value: int) -> StandIn:
         """The stand-in of a value."""
         made: StandIn = Tensor._make_wrapper_subclass(
-            cls, layout[0], strides=layout[1], dtype=layout[2], device=torch.device("cpu")
+            cls, layout[0], strides=layout[1], dtype=layout[2], device=place_of(layout)
         )
         made.value = value
         made.lie_in(Memory())
@@ -278,8 +290,8 @@ class Tracer(TorchDispatchMode):
         path = self._state.tensors.get(id(tensor))
         if path is None and not fresh:
             raise self.stop("forward() uses a tensor that is neither an argument nor the module's")
-        if tensor.layout != torch.strided or tensor.device.type != "cpu" or tensor.is_neg():
-            raise self.stop(f"forward() uses {path or 'a tensor'}, which is no plain CPU tensor")
+        if not plain(tensor):
+            raise self.stop(f"forward() uses {path or 'a tensor'}, which is no plain tensor")
         if type(tensor) is not Tensor and type(tensor) is not nn.Parameter:
             raise self.stop(f"forward() uses {path or 'a tensor'}, a {type(tensor).__name__}")
         made = self._stand_in(layout_of(tensor), None if path else tensor.detach().clone())
