@@ -201,7 +201,8 @@ static sg_status compile_cuda_step(sg_compiler *compiler, sg_step *step, const s
                                        .device = compiler->device,
                                        .strategy = compiler->options->strategy};
     sg_cuda_kernel *kernel = NULL;
-    sg_status status = sg_cuda_compile_region(&compilation, &program->arena, &kernel);
+    sg_status status =
+        sg_cuda_compile_region(&compilation, compiler->options->tune, &program->arena, &kernel);
     if (status == SG_OK) {
         const sg_cuda_choice *choice = &compilation.choice;
         program->work.kernels++;

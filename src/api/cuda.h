@@ -23,8 +23,9 @@ sg_status sg_cuda_target_create(sg_context *context, const sg_compile_options *o
                                 sg_cuda_target *target, int *device);
 
 /* Plans and lowers one region into a kernel in the arena. SG_NOT_APPLICABLE, with a sentence, when
- * no strategy takes it. The caller closes the region. */
-sg_status sg_cuda_compile_region(sg_cuda_compilation *compilation, sg_arena *arena,
+ * no strategy takes it. tune: measure candidates on the device and remember the best. The caller
+ * closes the region. */
+sg_status sg_cuda_compile_region(sg_cuda_compilation *compilation, bool tune, sg_arena *arena,
                                  sg_cuda_kernel **kernel);
 
 /* Whether fusing pays, given expected seconds of the fused kernels, of the operators one by one,
@@ -37,6 +38,9 @@ sg_status sg_cuda_compile_region(sg_cuda_compilation *compilation, sg_arena *are
  * A host that is told "library:" gains by running each anchor by itself, as it always did, and
  * compiling what follows as a region of its own. */
 sg_status sg_cuda_judge(sg_context *context, double fused, double one_by_one, double library);
+
+/* Replaces the choice by the fastest of the candidates, measured on the compilation's device. */
+sg_status sg_cuda_tune_region(sg_cuda_compilation *compilation);
 
 /* A region's strategy, plan and launches, for people. */
 void sg_cuda_explain(const sg_cuda_compilation *compilation, const sg_cuda_kernel *kernel,

@@ -63,17 +63,20 @@ static bool is_empty(const sg_problem *problem, bool *writes) {
     return empty != 0;
 }
 
-static sg_status plan_and_lower(sg_cuda_compilation *compilation, sg_arena *arena,
+static sg_status plan_and_lower(sg_cuda_compilation *compilation, bool tune, sg_arena *arena,
                                 sg_cuda_kernel *kernel) {
     sg_context *context = compilation->graph->context;
     sg_cuda_choice *choice = &compilation->choice;
     sg_cuda_choose_plan(&compilation->problem, &compilation->target, compilation->strategy, choice);
     if (!choice->strategy)
         return sg_fail(context, SG_NOT_APPLICABLE, "%s", choice->reason);
+    sg_status status = tune ? sg_cuda_tune_region(compilation) : SG_OK;
+    if (status != SG_OK)
+        return status;
     return sg_cuda_lower(&compilation->problem, &compilation->target, choice, arena, kernel);
 }
 
-sg_status sg_cuda_compile_region(sg_cuda_compilation *compilation, sg_arena *arena,
+sg_status sg_cuda_compile_region(sg_cuda_compilation *compilation, bool tune, sg_arena *arena,
                                  sg_cuda_kernel **kernel) {
     sg_context *context = compilation->graph->context;
     bool writes;
@@ -96,7 +99,7 @@ sg_status sg_cuda_compile_region(sg_cuda_compilation *compilation, sg_arena *are
         return SG_OK;
     if (compilation->problem.has_convolution && compilation->problem.convolution.in_channels == 0)
         return sg_fail(context, SG_NOT_APPLICABLE, "the convolution has no input channels");
-    return plan_and_lower(compilation, arena, *kernel);
+    return plan_and_lower(compilation, tune, arena, *kernel);
 }
 
 sg_status sg_cuda_judge(sg_context *context, double fused, double one_by_one, double library) {

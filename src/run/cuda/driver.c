@@ -132,13 +132,11 @@ static int attribute_of(sg_cu_device device, int attribute) {
     return opened.device_attribute(&value, attribute, device) == SG_CU_SUCCESS ? value : 0;
 }
 
-sg_status sg_cuda_describe(sg_context *context, int device, sg_gpu *gpu) {
-    const sg_cuda_driver *driver;
+/* Asking takes the driver close to a millisecond. */
+static sg_status ask(sg_context *context, const sg_cuda_driver *driver, int device, sg_gpu *gpu) {
     sg_cu_device handle;
     char name[sizeof gpu->name] = "";
-    sg_status status = sg_cuda_open(context, &driver);
-    if (status == SG_OK)
-        status = check_index(context, device);
+    sg_status status = check_index(context, device);
     if (status == SG_OK)
         status = sg_cuda_check(context, driver, driver->device_get(&handle, device), "device");
     if (status == SG_OK)
@@ -164,6 +162,27 @@ sg_status sg_cuda_describe(sg_context *context, int device, sg_gpu *gpu) {
                : sg_fail(context, SG_NOT_APPLICABLE,
                          "GPU %d, %s, has compute capability %d.%d; 8.0 or later is needed", device,
                          name, facts.major, facts.minor);
+}
+
+sg_status sg_cuda_describe(sg_context *context, int device, sg_gpu *gpu) {
+    static sg_gpu known[SG_CUDA_DEVICES_MAX];
+    static bool is_known[SG_CUDA_DEVICES_MAX];
+    const sg_cuda_driver *driver;
+    sg_status status = sg_cuda_open(context, &driver);
+    if (status != SG_OK)
+        return status;
+    pthread_mutex_lock(&lock);
+    bool found = device >= 0 && device < SG_CUDA_DEVICES_MAX && is_known[device];
+    if (!found)
+        status = ask(context, driver, device, gpu);
+    if (!found && status == SG_OK) {
+        known[device] = *gpu;
+        is_known[device] = true;
+    }
+    if (status == SG_OK)
+        *gpu = known[device];
+    pthread_mutex_unlock(&lock);
+    return status;
 }
 
 /* Retains the primary context, once. */
