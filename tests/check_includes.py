@@ -17,7 +17,10 @@ STACK = ["base", "target", "ir", "opt", "plan", "gen", "build", "run", "api"]
 # what runs them know the kernels' interface.
 KERNEL_NEEDS = {"src/ir/ops.h", "src/ir/ops.def", "src/ir/constants.h"}
 KERNEL_INTERFACE = "kernels/cpu/kernels.h"
-KERNEL_USERS = {"src/gen/cpu", "src/run", "src/run/cpu"}
+KERNEL_USERS = {"src/gen/cpu", "src/gen/tile", "src/run", "src/run/cpu"}
+
+# A folder that its siblings share: gen/cpu and gen/cuda both write tile programs.
+SHARED_SIBLINGS = {"src/gen/tile"}
 
 # Folders of programs over the library; nothing in src/ or kernels/ includes them. sgc, the Python
 # extension and the examples see what a user sees, the public header; tests and benchmarks may look
@@ -66,9 +69,10 @@ def objection(includer: str, included: str) -> str | None:
 
 
 def sibling_objection(includer: str, included: str) -> str | None:
-    """Targets of one module (gen/cpu, gen/cuda) do not know each other."""
+    """Targets of one module (gen/cpu, gen/cuda) do not know each other, but what they share."""
     target, other = includer.split("/")[:-1], included.split("/")[:-1]
     siblings = len(target) == len(other) == 3 and target[:2] == other[:2] and target != other
+    siblings = siblings and "/".join(other) not in SHARED_SIBLINGS
     return f"{'/'.join(other[1:])} is a sibling of {'/'.join(target[1:])}" if siblings else None
 
 

@@ -4,77 +4,15 @@
  * The kernel works on five roles: image (N), channel (C) and pixels (D, H, W). A work item is one
  * image and one box of the pixel axes that the result keeps. Inside an item, pixels are taken in
  * *runs* of neighbours: along W, or, where H has the same fate as W (both kept or both reduced),
- * along rows laid end to end. A tile is all channels by one run. Three sections of instructions
- * work on tiles: `item` once per item, `tile` for every run after the contraction, `after` for
- * every kept run when a walk over reduced axes has ended. */
+ * along rows laid end to end. A tile is all channels by one run. The tile program's sections run:
+ * `item` once per item, `tile` for every run after the contraction, `after` for every kept run when
+ * a walk over reduced axes has ended. */
 #ifndef SEGUE_GEN_CPU_KERNEL_H
 #define SEGUE_GEN_CPU_KERNEL_H
 
-#include "base/arena.h"
-#include "kernels/cpu/kernels.h"
+#include "gen/tile/program.h"
 #include "plan/cpu_plan.h"
 #include "plan/problem.h"
-
-/* Shape of a tile buffer: [channels][run], [run], [channels] or a single number. */
-typedef enum sg_shape {
-    SG_SHAPE_NUMBER = 0,
-    SG_SHAPE_CHANNEL = 1,
-    SG_SHAPE_RUN = 2,
-    SG_SHAPE_TILE = 3, /* both bits */
-    SG_SHAPE_COUNT
-} sg_shape;
-
-typedef struct sg_buffer {
-    sg_shape shape;
-    int slot; /* buffers of one shape whose lives do not overlap share a slot */
-} sg_buffer;
-
-typedef enum sg_instruction_kind {
-    SG_INSTRUCTION_LOAD,  /* dst = operand */
-    SG_INSTRUCTION_STORE, /* operand = source 0 */
-    SG_INSTRUCTION_POINTWISE,
-    SG_INSTRUCTION_ROWS,    /* dst = reduction of source 0 over channels */
-    SG_INSTRUCTION_COLUMNS, /* dst = reduction of source 0 over the run */
-    SG_INSTRUCTION_WALK,    /* running value `walk` takes source 0 in */
-    SG_INSTRUCTION_FINISH   /* dst = running value `walk` */
-} sg_instruction_kind;
-
-typedef struct sg_instruction {
-    sg_instruction_kind kind;
-    sg_op op;               /* pointwise */
-    sg_reduction reduction; /* rows, columns, walk */
-    int dst;                /* buffer */
-    int source_count;
-    int sources[SG_TILE_SOURCES_MAX]; /* buffer, or -1 - i for constant i */
-    int operand;                      /* load: into loads; store: into stores */
-    int walk;
-    double attributes[SG_TILE_ATTRIBUTES_MAX];
-} sg_instruction;
-
-typedef struct sg_section {
-    sg_instruction *items;
-    int count, capacity;
-} sg_section;
-
-/* A value that is reduced by walking: kept for all kept pixels of an item at once. */
-typedef struct sg_walk {
-    sg_reduction reduction;
-    sg_shape shape;
-} sg_walk;
-
-typedef struct sg_tile_program {
-    sg_section item, tile, after;
-    sg_buffer *buffers;
-    int buffer_count, buffer_capacity;
-    int slots[SG_SHAPE_COUNT]; /* how many of each shape the scratch memory must hold */
-    sg_operand *loads, *stores;
-    int load_count, store_count;
-    double *constants;
-    int constant_count;
-    sg_walk *walks;
-    int walk_count;
-    int anchor; /* buffer that the contraction fills, or -1 */
-} sg_tile_program;
 
 /* The input of one box as the contraction reads it: [channel][phases][depth][row][column], so that
  * for every tap neighbours in the output are neighbours in memory. A phase holds the positions of
@@ -122,8 +60,5 @@ typedef struct sg_cpu_kernel {
 static inline int64_t sg_run_pitch(const sg_cpu_kernel *kernel) {
     return kernel->has_convolution ? kernel->slab.pitch[1] : kernel->plan.box[2];
 }
-
-/* The element type that holds a dtype; the dtype must have one. */
-sg_element sg_element_of(sg_dtype dtype);
 
 #endif

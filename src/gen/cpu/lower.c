@@ -21,7 +21,7 @@ sg_status sg_lower_cpu(const sg_problem *problem, const sg_cpu_plan *plan,
         status = sg_lay_out_slab(problem, arena, kernel);
     }
     if (status == SG_OK) {
-        status = sg_encode_tile_program(problem, arena, &kernel->program);
+        status = sg_encode_tile_program(problem, SG_TILING_RUNS, arena, &kernel->program);
     }
     *result = kernel;
     return status;

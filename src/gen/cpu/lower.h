@@ -1,5 +1,5 @@
-/* Lowering: a problem and a plan become a kernel. The tile program is encoded here, the slab's
- * geometry in slab.c, the text that people read in print.c. */
+/* Lowering: a problem and a plan become a kernel. The slab's geometry is in slab.c,
+ * the text that people read in print.c. */
 #ifndef SEGUE_GEN_CPU_LOWER_H
 #define SEGUE_GEN_CPU_LOWER_H
 
@@ -10,10 +10,6 @@
  * SG_OUT_OF_MEMORY, or SG_NOT_APPLICABLE with a sentence. */
 sg_status sg_lower_cpu(const sg_problem *problem, const sg_cpu_plan *plan,
                        const sg_cpu_kernels *isa, sg_arena *arena, sg_cpu_kernel **kernel);
-
-/* The tile program alone. */
-sg_status sg_encode_tile_program(const sg_problem *problem, sg_arena *arena,
-                                 sg_tile_program *program);
 
 /* Slab, tap offsets and channel blocks of a kernel whose convolution and plan are set. */
 sg_status sg_lay_out_slab(const sg_problem *problem, sg_arena *arena, sg_cpu_kernel *kernel);

@@ -9,22 +9,6 @@
 
 #include "gen/cpu/lower.h"
 
-sg_element sg_element_of(sg_dtype dtype) {
-    switch (dtype) {
-    case SG_BOOL:
-        return SG_ELEMENT_BOOL;
-    case SG_F16:
-        return SG_ELEMENT_F16;
-    case SG_BF16:
-        return SG_ELEMENT_BF16;
-    case SG_F64:
-        return SG_ELEMENT_F64;
-    default:
-        assert(dtype == SG_F32);
-        return SG_ELEMENT_F32;
-    }
-}
-
 enum { LINE = 16 }; /* elements; one cache line of float, two of double */
 
 /* Index of the phase that holds residue, adding it when it is new. */

@@ -7,7 +7,7 @@
 
 const char *sg_cuda_type(sg_dtype dtype) {
     static const char *const types[SG_DTYPE_COUNT] = {
-        [SG_BOOL] = "bool_t", [SG_F16] = "half_t",  [SG_BF16] = "bfloat_t",
+        [SG_BOOL] = "bool_t", [SG_F16] = "half_t", [SG_BF16] = "bfloat_t",
         [SG_F32] = "float",   [SG_F64] = "double",
     };
     assert(dtype < SG_DTYPE_COUNT && types[dtype]);
@@ -46,8 +46,8 @@ void sg_cuda_add_tensor(sg_cuda_arguments *arguments, const char *name, const sg
     static const int roles[] = {SG_ROLE_N, SG_ROLE_C, SG_ROLE_D, SG_ROLE_H, SG_ROLE_W};
     sg_text_add(&arguments->declaration, "    %s%s *__restrict__ %s;\n    Stride %s_stride;\n",
                 output ? "" : "const ", sg_cuda_type(operand->dtype), name, name);
-    add_word(arguments, (sg_word){.kind = output ? SG_WORD_OUTPUT : SG_WORD_INPUT,
-                                  .index = operand->index});
+    add_word(arguments,
+             (sg_word){.kind = output ? SG_WORD_OUTPUT : SG_WORD_INPUT, .index = operand->index});
     for (size_t i = 0; i < sizeof roles / sizeof *roles; i++) {
         add_word(arguments, (sg_word){.kind = SG_WORD_NUMBER, .number = operand->stride[roles[i]]});
     }

@@ -33,7 +33,8 @@ static void count_reduction(const sg_problem *problem, sg_value value, sg_cuda_t
     sg_value operand = node->operands[0];
     if (operand_has_channels(problem, value) && !has_channels(problem, value))
         facts->channel_reductions += node->op == SG_OP_logsumexp ? 2 : 1;
-    bool walked = members[value].after_walk && !(members[operand].in && members[operand].after_walk);
+    bool walked =
+        members[value].after_walk && !(members[operand].in && members[operand].after_walk);
     if (walked && node->op != SG_OP_logsumexp) {
         int slots = node->op == SG_OP_sum || node->op == SG_OP_mean ? 2 : 1;
         *(has_channels(problem, value) ? &facts->full_walks : &facts->own_walks) += slots;
@@ -49,6 +50,9 @@ void sg_cuda_get_tail_facts(const sg_problem *problem, sg_cuda_tail_facts *facts
         sg_kind kind = sg_op_get(sg_graph_node(region->graph, value)->op)->kind;
         if (kind == SG_KIND_SOFTMAX && softmax_over_channels(problem, value))
             facts->channel_reductions += 2;
+        /* The tail takes an only channel off the anchor first. */
+        if (kind == SG_KIND_CONTRACTION && !has_channels(problem, value))
+            facts->channel_reductions++;
         if (kind == SG_KIND_REDUCTION)
             count_reduction(problem, value, facts);
     }

@@ -4,10 +4,11 @@
 #include <math.h>
 #include <string.h>
 
-#include "gen/cpu/lower.h"
+#include "gen/tile/program.h"
 
 typedef struct sg_encoder {
     const sg_problem *problem;
+    sg_tiling tiling;
     const sg_graph *graph;
     sg_arena *arena;
     sg_tile_program *program;
@@ -16,6 +17,24 @@ typedef struct sg_encoder {
 
 /* What a source operand is: a buffer, or -1 - i for constant i. */
 typedef int sg_source;
+
+/* ---- element types ------------------------------------------------------------------------- */
+
+sg_element sg_element_of(sg_dtype dtype) {
+    switch (dtype) {
+    case SG_BOOL:
+        return SG_ELEMENT_BOOL;
+    case SG_F16:
+        return SG_ELEMENT_F16;
+    case SG_BF16:
+        return SG_ELEMENT_BF16;
+    case SG_F64:
+        return SG_ELEMENT_F64;
+    default:
+        assert(dtype == SG_F32);
+        return SG_ELEMENT_F32;
+    }
+}
 
 /* ---- growing lists ------------------------------------------------------------------------- */
 
@@ -64,13 +83,16 @@ static sg_source constant(sg_encoder *encoder, double value) {
 
 /* ---- shapes -------------------------------------------------------------------------------- */
 
-static sg_shape shape_of_roles(const sg_problem *problem, unsigned roles) {
-    int shape = roles >> SG_ROLE_C & 1U ? SG_SHAPE_CHANNEL : SG_SHAPE_NUMBER;
-    return (sg_shape)(roles & sg_problem_run_roles(problem) ? shape | SG_SHAPE_RUN : shape);
+static sg_shape shape_of_roles(const sg_encoder *encoder, unsigned roles) {
+    unsigned channel = 1U << SG_ROLE_C;
+    unsigned run =
+        encoder->tiling == SG_TILING_PIXELS ? ~channel : sg_problem_run_roles(encoder->problem);
+    return (sg_shape)((roles & channel ? SG_SHAPE_CHANNEL : 0) | (roles & run ? SG_SHAPE_RUN : 0));
 }
 
-static bool run_is_walked(const sg_problem *problem) {
-    return problem->walk >> SG_ROLE_W & 1U;
+/* Whether the run is combined at every step of the walk. */
+static bool run_is_walked(const sg_encoder *encoder) {
+    return encoder->tiling == SG_TILING_RUNS && encoder->problem->walk >> SG_ROLE_W & 1U;
 }
 
 /* A member's tile: one piece per run, unless the run was reduced. Axes of size 1 have no role in a
@@ -78,7 +100,7 @@ static bool run_is_walked(const sg_problem *problem) {
 static sg_shape shape_of_member(const sg_encoder *encoder, sg_value value) {
     const sg_problem *problem = encoder->problem;
     bool whole = sg_problem_domain(problem, value) >> SG_ROLE_C & 1U;
-    bool run = !(problem->region->members[value].after_walk && run_is_walked(problem));
+    bool run = !(problem->region->members[value].after_walk && run_is_walked(encoder));
     return (sg_shape)((whole ? SG_SHAPE_CHANNEL : 0) | (run ? SG_SHAPE_RUN : 0));
 }
 
@@ -93,10 +115,12 @@ static sg_section *section_of(const sg_encoder *encoder, sg_value value) {
 static sg_source load(sg_encoder *encoder, sg_section *section, const sg_operand *operand) {
     const sg_problem *problem = encoder->problem;
     sg_tile_program *program = encoder->program;
-    sg_shape shape = shape_of_roles(problem, operand->domain);
+    sg_shape shape = shape_of_roles(encoder, operand->domain);
     /* D and H are fixed inside an item where they are kept and not part of the run. */
     unsigned moving = sg_problem_run_roles(problem) | problem->walk;
-    section = operand->domain & moving ? section : &program->item;
+    bool fixed =
+        encoder->tiling == SG_TILING_PIXELS ? !(shape & SG_SHAPE_RUN) : !(operand->domain & moving);
+    section = fixed ? &program->item : section;
     int index = program->load_count++;
     program->loads[index] = *operand;
     int buffer = new_buffer(encoder, shape);
@@ -126,9 +150,22 @@ static sg_source source(sg_encoder *encoder, sg_section *section, sg_value node,
 
 /* ---- instructions -------------------------------------------------------------------------- */
 
+/* Pixel by pixel a result has the shape that its sources have together. */
+static sg_shape shape_of_sources(const sg_encoder *encoder, const sg_source *sources, int count) {
+    int shape = SG_SHAPE_NUMBER;
+    for (int i = 0; i < count; i++) {
+        shape |= sources[i] < 0 ? SG_SHAPE_NUMBER : encoder->program->buffers[sources[i]].shape;
+    }
+    return (sg_shape)shape;
+}
+
+/* shape: of the result; asked by runs alone. */
 static int pointwise(sg_encoder *encoder, sg_section *section, sg_op op, sg_shape shape,
                      const sg_source *sources, const double *attributes) {
     const sg_op_info *info = sg_op_get(op);
+    if (encoder->tiling == SG_TILING_PIXELS) {
+        shape = shape_of_sources(encoder, sources, info->arity);
+    }
     sg_instruction instruction = {.kind = SG_INSTRUCTION_POINTWISE,
                                   .op = op,
                                   .dst = new_buffer(encoder, shape),
@@ -158,7 +195,9 @@ static int reduce_rows(sg_encoder *encoder, sg_section *section, sg_reduction re
     if (!(shape & SG_SHAPE_CHANNEL)) {
         return from;
     }
-    int dst = new_buffer(encoder, (sg_shape)(shape & ~SG_SHAPE_CHANNEL));
+    /* Pixel by pixel, threads that share a pixel reduce together. */
+    int reduced = encoder->tiling == SG_TILING_PIXELS ? SG_SHAPE_RUN : shape & ~SG_SHAPE_CHANNEL;
+    int dst = new_buffer(encoder, (sg_shape)reduced);
     emit(encoder, section,
          (sg_instruction){.kind = SG_INSTRUCTION_ROWS,
                           .reduction = reduction,
@@ -171,7 +210,7 @@ static int reduce_rows(sg_encoder *encoder, sg_section *section, sg_reduction re
 /* Running value of a reduction over the walked axes; its result stands in the after section. */
 static int walk(sg_encoder *encoder, sg_reduction reduction, int from) {
     sg_tile_program *program = encoder->program;
-    if (run_is_walked(encoder->problem)) {
+    if (run_is_walked(encoder)) {
         int dst = new_buffer(encoder, (sg_shape)(program->buffers[from].shape & ~SG_SHAPE_RUN));
         emit(encoder, &program->tile,
              (sg_instruction){.kind = SG_INSTRUCTION_COLUMNS,
@@ -182,7 +221,8 @@ static int walk(sg_encoder *encoder, sg_reduction reduction, int from) {
         from = dst;
     }
     int index = program->walk_count++;
-    sg_shape shape = program->buffers[from].shape;
+    int running = encoder->tiling == SG_TILING_PIXELS ? SG_SHAPE_RUN : 0;
+    sg_shape shape = (sg_shape)(program->buffers[from].shape | running);
     program->walks[index] = (sg_walk){.reduction = reduction, .shape = shape};
     emit(encoder, &program->tile,
          (sg_instruction){.kind = SG_INSTRUCTION_WALK,
@@ -319,13 +359,23 @@ static int encode_reduction(sg_encoder *encoder, sg_value value) {
     return result;
 }
 
+/* A single channel is none to what follows; pixel by pixel it may lie with another thread. */
+static int encode_anchor(sg_encoder *encoder, sg_value value) {
+    int buffer = new_buffer(encoder, SG_SHAPE_TILE);
+    encoder->program->anchor = buffer;
+    bool single = !(sg_problem_domain(encoder->problem, value) >> SG_ROLE_C & 1U);
+    if (encoder->tiling == SG_TILING_PIXELS && single) {
+        return reduce_rows(encoder, &encoder->program->tile, SG_REDUCTION_MIN, buffer);
+    }
+    return buffer;
+}
+
 static void encode_node(sg_encoder *encoder, sg_value value) {
     const sg_node *node = sg_graph_node(encoder->graph, value);
     int buffer = -1;
     switch (sg_op_get(node->op)->kind) {
     case SG_KIND_CONTRACTION:
-        buffer = new_buffer(encoder, SG_SHAPE_TILE);
-        encoder->program->anchor = buffer;
+        buffer = encode_anchor(encoder, value);
         break;
     case SG_KIND_POINTWISE:
         buffer = encode_pointwise(encoder, value);
@@ -427,11 +477,12 @@ static void assign_slots(sg_encoder *encoder) {
     }
 }
 
-sg_status sg_encode_tile_program(const sg_problem *problem, sg_arena *arena,
+sg_status sg_encode_tile_program(const sg_problem *problem, sg_tiling tiling, sg_arena *arena,
                                  sg_tile_program *program) {
     const sg_graph *graph = problem->region->graph;
     *program = (sg_tile_program){.anchor = -1};
-    sg_encoder encoder = {.problem = problem, .graph = graph, .arena = arena, .program = program};
+    sg_encoder encoder = {
+        .problem = problem, .tiling = tiling, .graph = graph, .arena = arena, .program = program};
     encoder.buffer_of = SG_ARENA_NEW(arena, int, graph->node_count + 1);
     /* There is always a buffer to look at, also when memory runs out in the middle of a node. */
     program->buffer_capacity = 16;
