@@ -151,8 +151,8 @@ static bool ends_with(const char *name, const char *end) {
     return length >= end_length && strcmp(name + length - end_length, end) == 0;
 }
 
-/* Lists the folder's cubins, and removes what writers left that are gone. */
-static sg_cache_file *list_files(DIR *folder, int *count, int64_t *total) {
+/* Lists the folder's cubins (at: its descriptor), and removes what writers left that are gone. */
+static sg_cache_file *list_files(DIR *folder, int at, int *count, int64_t *total) {
     sg_cache_file *files = NULL;
     int capacity = 0;
     for (struct dirent *entry = readdir(folder); entry; entry = readdir(folder)) {
@@ -160,11 +160,11 @@ static sg_cache_file *list_files(DIR *folder, int *count, int64_t *total) {
         size_t length = strlen(entry->d_name);
         bool temporary = ends_with(entry->d_name, TEMPORARY);
         if ((!temporary && !ends_with(entry->d_name, SUFFIX)) || length >= sizeof files->name ||
-            fstatat(dirfd(folder), entry->d_name, &facts, AT_SYMLINK_NOFOLLOW) != 0)
+            fstatat(at, entry->d_name, &facts, AT_SYMLINK_NOFOLLOW) != 0)
             continue;
         if (temporary) {
             if (facts.st_mtim.tv_sec + STALE < time(NULL))
-                unlinkat(dirfd(folder), entry->d_name, 0);
+                unlinkat(at, entry->d_name, 0);
             continue;
         }
         if (*count == capacity) {
@@ -188,18 +188,18 @@ static void make_room(const char *path) {
     DIR *folder = opendir(path);
     int count = 0;
     int64_t total = 0;
-    if (!folder)
-        return;
-    sg_cache_file *files = list_files(folder, &count, &total);
+    int at = folder ? dirfd(folder) : -1;
+    sg_cache_file *files = at >= 0 ? list_files(folder, at, &count, &total) : NULL;
     if (total > FULL) {
         qsort(files, (size_t)count, sizeof *files, by_use);
         for (int i = 0; i < count && total > ROOM_LEFT; i++) {
-            unlinkat(dirfd(folder), files[i].name, 0);
+            unlinkat(at, files[i].name, 0);
             total -= files[i].size;
         }
     }
     free(files);
-    closedir(folder);
+    if (folder)
+        closedir(folder);
 }
 
 void sg_cache_keep(const char *key, const void *data, size_t size) {

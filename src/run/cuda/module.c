@@ -125,11 +125,11 @@ static sg_status load_all(sg_context *context, const sg_cuda_driver *driver, int
     for (int i = 0, made = 0; i < count && status == SG_OK; i++) {
         const sg_cubin *cubin = of[made] == i ? &cubins[made++] : NULL;
         sg_cuda_loaded *entry = find(device, architecture, launches[i]);
-        if (!entry)
+        if (!entry && cubin) /* what is absent now was absent then */
             status = load(context, driver, device, launches[i], cubin, &entry);
-        if (status == SG_OK)
+        if (status == SG_OK && entry)
             status = grant(context, driver, entry, launches[i]);
-        if (status == SG_OK)
+        if (status == SG_OK && entry)
             functions[i] = entry->function;
     }
     pthread_mutex_unlock(&lock);
