@@ -226,7 +226,7 @@ SG_API sg_status sg_graph_infer(const sg_graph *graph, const sg_layout *inputs, 
 /* ---- what there is ------------------------------------------------------------------------- */
 /* The operator table, row by row, as JSON: for tools and tests. Owned by the library. */
 SG_API const char *sg_operators_json(void);
-/* This machine as Segue sees it, as JSON: isa, lanes, caches, threads. Owned by the library. */
+/* This machine as Segue sees it, as JSON: isa, caches, processors, GPUs. Owned by the library. */
 SG_API const char *sg_machine_json(void);
 
 /* ---- wisdom -------------------------------------------------------------------------------- */

@@ -9,16 +9,19 @@
 #include "run/cuda/sequence.h"
 #include "unit.h"
 
-/* y = a x + workspace, by way of shared memory. */
-static const char *const scale_source =
-    "struct Arguments { const float *x; float *y; long long n; long long a; float *w; };\n"
-    "extern \"C\" __global__ void segue_scale(const __grid_constant__ Arguments a) {\n"
-    "    extern __shared__ float shared[];\n"
-    "    long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x;\n"
-    "    shared[threadIdx.x] = i < a.n ? a.x[i] : 0;\n"
-    "    __syncthreads();\n"
-    "    if (i < a.n) a.y[i] = float(a.a) * shared[threadIdx.x] + a.w[i % 4];\n"
-    "}\n";
+/* y = a x + workspace, by way of shared memory. WAIT: what stands first. */
+#define SCALE_SOURCE(WAIT)                                                                         \
+    "struct Arguments { const float *x; float *y; long long n; long long a; float *w; };\n"        \
+    "extern \"C\" __global__ void segue_scale(const __grid_constant__ Arguments a) {\n" WAIT       \
+    "    extern __shared__ float shared[];\n"                                                      \
+    "    long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x;\n"                        \
+    "    shared[threadIdx.x] = i < a.n ? a.x[i] : 0;\n"                                            \
+    "    __syncthreads();\n"                                                                       \
+    "    if (i < a.n) a.y[i] = float(a.a) * shared[threadIdx.x] + a.w[i % 4];\n"                   \
+    "}\n"
+static const char *const scale_source = SCALE_SOURCE("");
+static const char *const early_source =
+    SCALE_SOURCE("    asm volatile(\"griddepcontrol.wait;\" ::: \"memory\");\n");
 static const char *const fill_source =
     "struct Arguments { float *w; };\n"
     "extern \"C\" __global__ void segue_fill(const __grid_constant__ Arguments a) {\n"
@@ -143,10 +146,15 @@ TEST(launches_in_order) {
     sg_gpu gpu;
     if (!open_all(&context, &memory, &gpu))
         return;
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 4; i++) {
         CASE("variant %d", i);
-        /* Plain; with more shared memory than a block has unasked; with clusters. */
+        /* Plain; with more shared memory than a block has unasked; with clusters; starting early.
+         */
         sg_cuda_kernel kernel = kernel_of(i == 2 && gpu.major >= 9 ? 4 : 1, i ? 90000 : 512);
+        if (i == 3 && gpu.major >= 9) {
+            kernel.launches[2].source = early_source;
+            kernel.launches[2].early = true;
+        }
         sg_cuda_sequence *sequence = sequence_of(&kernel, &gpu, &arena);
         REQUIRE(sequence != NULL);
         EXPECT_EQ_INT(sequence->call_count, 2); /* the empty grid is left out */

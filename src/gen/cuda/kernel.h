@@ -28,6 +28,9 @@ typedef struct sg_cuda_launch {
     int block;          /* threads */
     int cluster;        /* blocks of a cluster; 1: none */
     int64_t shared;     /* bytes of dynamic shared memory */
+    /* It may start before the launch before it in this kernel has ended: all its threads begin with
+     * `griddepcontrol.wait` (sm_90 and later), and read and write nothing before. */
+    bool early;
     const sg_word *words;
     int word_count;
 } sg_cuda_launch;

@@ -189,17 +189,22 @@ static sg_cu_result launch_call(const sg_cuda_driver *driver, const sg_cuda_laun
                                 sg_cu_function function, sg_cu_stream stream, uint64_t *words) {
     void *parameters[] = {words};
     enum { INVALID_VALUE = 1 };
-    if (launch->cluster <= 1)
+    bool extended = launch->cluster > 1 || (launch->early && driver->launch_config);
+    if (!extended)
         return driver->launch(function, (unsigned)launch->grid, 1, 1, (unsigned)launch->block, 1, 1,
                               (unsigned)launch->shared, stream, parameters, NULL);
-    sg_cu_launch_attribute cluster = {.id = SG_CU_LAUNCH_CLUSTER_DIMENSION,
-                                      .value = {(unsigned)launch->cluster, 1, 1}};
+    sg_cu_launch_attribute attributes[2];
     sg_cu_launch_config config = {.grid = {(unsigned)launch->grid, 1, 1},
                                   .block = {(unsigned)launch->block, 1, 1},
                                   .shared = (unsigned)launch->shared,
                                   .stream = stream,
-                                  .attributes = &cluster,
-                                  .attribute_count = 1};
+                                  .attributes = attributes};
+    if (launch->cluster > 1)
+        attributes[config.attribute_count++] = (sg_cu_launch_attribute){
+            .id = SG_CU_LAUNCH_CLUSTER_DIMENSION, .value = {(unsigned)launch->cluster, 1, 1}};
+    if (launch->early)
+        attributes[config.attribute_count++] =
+            (sg_cu_launch_attribute){.id = SG_CU_LAUNCH_EARLY, .value = {1}};
     return driver->launch_config ? driver->launch_config(&config, function, parameters, NULL)
                                  : INVALID_VALUE;
 }
