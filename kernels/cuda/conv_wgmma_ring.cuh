@@ -4,8 +4,9 @@
  * [tap][channel group of 8][TILE_N][8 halves], each output channel scaled by a power of two, and
  * keeps them. Producer warpgroups stage slices of the input, each read once, into a ring; consumer
  * warpgroups multiply and run the tail. Consumers take different rows along z (or, where
- * SPLIT_PIXELS, different pixels of every row) and are never synchronised with one another: the tail
- * of one runs behind the products of the other.
+ * SPLIT_PIXELS, different pixels of every row), and turns in issuing their products: left to
+ * themselves they would share the tensor cores, finish together, and run their tails together while
+ * the tensor cores idle. So the tail of one runs behind the products of the other.
  *
  * The work is numbered by units of job_rows rows along z, z fastest; a block has a range of units,
  * and neighbours along z flow through the ring as one segment. A walk along z is one unit, and its
@@ -14,7 +15,7 @@
  * Constants beyond those of the files before: CONSUMERS, PRODUCERS (warpgroups), STAGES,
  * KERNEL_Z/Y/X, STRIDE_Z, PADDING_Z/Y, STAGE_LEFT (columns of the stage left of the box's first
  * pixel without padding), PADDING_X, DILATION_Z/Y/X, SPLIT_PIXELS, CONSUMER_PIXELS, IN_GROUP and
- * OUT_GROUP (channels of a group), CHANNEL_TILES, GROUP_TILES (tiles of a group), UNROLL_Z,
+ * OUT_GROUP (channels of a group), CHANNEL_TILES, GROUP_TILES (tiles of a group), UNROLL_Z/Y/X,
  * PRODUCER_REGISTERS, CONSUMER_REGISTERS, HAS_BIAS. */
 
 //@ include common.cuh
@@ -50,6 +51,7 @@ struct Shared {
     float *consumer;     /* [CONSUMERS][CONSUMER_FLOATS] */
     unsigned *magnitude; /* [2][PRODUCER_WARPS] */
     unsigned full, empty; /* addresses of [STAGES] barriers each */
+    unsigned turn;        /* address of [CONSUMERS] barriers */
 };
 
 __device__ __forceinline__ Shared share(unsigned char *memory) {
@@ -63,6 +65,7 @@ __device__ __forceinline__ Shared share(unsigned char *memory) {
         reinterpret_cast<unsigned *>(shared.consumer + CONSUMERS * CONSUMER_FLOATS);
     shared.full = shared_address(shared.magnitude + 2 * PRODUCER_WARPS);
     shared.empty = shared.full + STAGES * 8;
+    shared.turn = shared.empty + STAGES * 8;
     return shared;
 }
 
@@ -231,15 +234,30 @@ __device__ __forceinline__ void produce(const Arguments &a, const Shared &shared
 
 /* ---- consumers ----------------------------------------------------------------------------- */
 
-/* Slices of the ring in order, counted by slot and by the parity of its use. */
-struct Position {
-    int slot, parity;
+/* A consumer's view of the ring: it waits for every slice and gives every slice back, in order, so
+ * that each use of a slot counts each consumer once. */
+struct Ring {
+    int reading, parity; /* slot of the next slice to wait for, and the parity of its use */
+    int freeing;         /* slot of the next slice to give back */
+    int read, freed;     /* slices of the segment so far */
 
-    __device__ __forceinline__ void next() {
-        slot++;
-        if (slot == STAGES) {
-            slot = 0;
-            parity ^= 1;
+    __device__ __forceinline__ void wait_for(const Shared &shared, int slices) {
+        for (; read < slices; read++) {
+            mbarrier_wait(shared.full + 8 * reading, parity);
+            reading++;
+            if (reading == STAGES) {
+                reading = 0;
+                parity ^= 1;
+            }
+        }
+    }
+    /* signals: true in one thread of the warpgroup. */
+    __device__ __forceinline__ void give_back(const Shared &shared, int slices, bool signals) {
+        for (; freed < slices; freed++) {
+            wait_for(shared, freed + 1);
+            if (signals)
+                mbarrier_arrive(shared.empty + 8 * freeing);
+            freeing = freeing + 1 == STAGES ? 0 : freeing + 1;
         }
     }
 };
@@ -253,9 +271,9 @@ __device__ __forceinline__ void multiply(Tile &tile, const Filter &filter, const
     for (int z = 0; z < KERNEL_Z; z++) {
         int at = slot + z * DILATION_Z;
         at -= at >= STAGES ? STAGES : 0;
-#pragma unroll
+#pragma unroll UNROLL_Y
         for (int y = 0; y < KERNEL_Y; y++)
-#pragma unroll
+#pragma unroll UNROLL_X
             for (int x = 0; x < KERNEL_X; x++)
                 multiply_tap(tile, filter,
                              ring + at * STAGE_BYTES +
@@ -265,7 +283,6 @@ __device__ __forceinline__ void multiply(Tile &tile, const Filter &filter, const
                              weights, (z * KERNEL_Y + y) * KERNEL_X + x, z + y + x != 0);
     }
     wgmma_commit();
-    wgmma_wait<0>();
 }
 
 __device__ __forceinline__ void consume(const Arguments &a, const Shared &shared) {
@@ -281,47 +298,40 @@ __device__ __forceinline__ void consume(const Arguments &a, const Shared &shared
     open_tile(tile, shared.consumer, consumer);
     Filter filter;
     load_filter(filter, shared.weights);
-    Position reading = {0, 0}; /* the next slice to wait for */
-    int freeing = 0;           /* slot of the next one to give back */
-    int start = 0;             /* slot of the segment's first slice */
+    Ring ring = {0, 0, 0, 0, 0};
+    const int next = consumer + 1 == CONSUMERS ? 0 : consumer + 1;
+    int turn = consumer == 0, row = SPLIT_PIXELS ? 0 : consumer;
     int unit = part.unit;
     while (unit < part.unit_end) {
         const Segment s = open_segment(a, unit, part.unit_end);
         const int slices = segment_slices(s);
-        int read = 0, freed = 0;
+        ring.read = ring.freed = 0;
         tile.pixels.box = {s.n, s.z, s.y, s.x, RING_DEPTH ? static_cast<int>(a.out_y) : 1,
                            static_cast<int>(a.out_x), first_pixel};
         Tail tail;
         if (WALKS)
             tail.begin(tile);
-        const int row = SPLIT_PIXELS ? 0 : consumer;
-        int slot = (start + row * STRIDE_Z) % STAGES;
+        int r = row;
 #pragma unroll 1
-        for (int r = row; r < s.rows; r += STEP_Z) {
-            for (; read < r * STRIDE_Z + REACH_Z; read++, reading.next())
-                mbarrier_wait(shared.full + 8 * reading.slot, reading.parity);
-            multiply(tile, filter, shared, slot, first_pixel);
-            for (; freed < min((r + STEP_Z) * STRIDE_Z, read); freed++) {
-                if (signals)
-                    mbarrier_arrive(shared.empty + 8 * freeing);
-                freeing = freeing + 1 == STAGES ? 0 : freeing + 1;
-            }
-            slot = (slot + STEP_Z * STRIDE_Z) % STAGES;
+        for (; r < s.rows; r += STEP_Z) {
+            ring.give_back(shared, r * STRIDE_Z, signals);
+            ring.wait_for(shared, r * STRIDE_Z + REACH_Z);
+            mbarrier_wait(shared.turn + 8 * consumer, turn);
+            turn ^= 1;
+            multiply(tile, filter, shared, ring.freeing, first_pixel);
+            if (signals)
+                mbarrier_arrive(shared.turn + 8 * next);
+            wgmma_wait<0>();
+            ring.give_back(shared, min((r + STEP_Z) * STRIDE_Z, ring.read), signals);
             tile.pixels.box.z = s.z + r;
             tail.step(tile, a);
         }
-        for (; freed < slices; freed++) {
-            for (; read <= freed; read++, reading.next())
-                mbarrier_wait(shared.full + 8 * reading.slot, reading.parity);
-            if (signals)
-                mbarrier_arrive(shared.empty + 8 * freeing);
-            freeing = freeing + 1 == STAGES ? 0 : freeing + 1;
-        }
+        row = r - s.rows;
+        ring.give_back(shared, slices, signals);
         if (WALKS) {
             tile.pixels.box.z = s.z;
             tail.end(tile, a);
         }
-        start = freeing;
         unit += s.units;
     }
 }
@@ -336,6 +346,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
         mbarrier_init(shared.full + 8 * threadIdx.x, SLICE_WARPS);
         mbarrier_init(shared.empty + 8 * threadIdx.x, CONSUMERS);
     }
+    if (threadIdx.x < CONSUMERS)
+        mbarrier_init(shared.turn + 8 * threadIdx.x, 1);
     pack_weights(a, shared);
     fence_proxy_async();
     __syncthreads();

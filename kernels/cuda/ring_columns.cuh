@@ -41,19 +41,19 @@ __device__ __forceinline__ void load_filter(Filter &filter, const unsigned char 
 /* One tap. slice: address of the stage's pixel that the tile's first meets under this tap. */
 __device__ __forceinline__ void multiply_tap(Tile &tile, const Filter &filter, unsigned slice,
                                              unsigned weights, int tap, int accumulate) {
+    const unsigned long long a = matrix_descriptor(weights, TILE_N * 16, 128);
+    const unsigned long long b = matrix_descriptor(slice, PLANE * 16, 128);
 #pragma unroll
     for (int k = 0; k < STAGE_GROUPS / 2; k++) {
-        const unsigned long long b = matrix_descriptor(slice + 2 * k * PLANE * 16, PLANE * 16, 128);
 #pragma unroll
         for (int block = 0; block < CHANNEL_BLOCKS; block++) {
             const int step = tap * (STAGE_GROUPS / 2) + k;
             if (FILTER_STEPS)
-                wgmma(tile.d[block], filter.part[FILTER_STEPS ? step : 0], b, accumulate || k);
+                wgmma(tile.d[block], filter.part[FILTER_STEPS ? step : 0],
+                      b + 2 * k * PLANE, accumulate || k);
             else
-                wgmma(tile.d[block],
-                      matrix_descriptor(weights + (step * 2 * TILE_N + block * 64) * 16,
-                                        TILE_N * 16, 128),
-                      b, accumulate || k);
+                wgmma(tile.d[block], a + step * 2 * TILE_N + block * 64, b + 2 * k * PLANE,
+                      accumulate || k);
         }
     }
 }
