@@ -1,0 +1,31 @@
+#include "gen/cuda/wgmma.h"
+
+/* Operands are numbered: the sums, a, b, accumulate. */
+void sg_cuda_write_wgmma(sg_text *text, int n, bool a_from_registers) {
+    int sums = n / 2;
+    int b = sums + (a_from_registers ? 4 : 1);
+    sg_text_add(text,
+                "__device__ __forceinline__ void wgmma(float (&d)[%d], %s,\n"
+                "                                      unsigned long long b, int accumulate) {\n"
+                "    asm volatile(\"{\\n\\t.reg .pred p;\\n\\tsetp.ne.b32 p, %%%d, 0;\\n\\t\"\n"
+                "                 \"wgmma.mma_async.sync.aligned.m64n%dk16.f32.f16.f16 {\"\n",
+                sums, a_from_registers ? "const unsigned (&a)[4]" : "unsigned long long a", b + 1,
+                n);
+    for (int i = 0; i < sums; i++)
+        sg_text_add(text, "%s%%%d%s", i % 16 == 0 ? "                 \"" : "", i,
+                    i == sums - 1 ? "}, \"\n" : i % 16 == 15 ? ", \"\n" : ", ");
+    if (a_from_registers)
+        sg_text_add(text, "                 \"{%%%d, %%%d, %%%d, %%%d}, %%%d, p, 1, 1, 0;\\n\\t}\"\n",
+                    sums, sums + 1, sums + 2, sums + 3, b);
+    else
+        sg_text_add(text, "                 \"%%%d, %%%d, p, 1, 1, 0, 0;\\n\\t}\"\n", sums, b);
+    for (int i = 0; i < sums; i++)
+        sg_text_add(text, "%s\"+f\"(d[%d])%s",
+                    i == 0       ? "                 : "
+                    : i % 6 == 0 ? "                   "
+                                 : "",
+                    i, i == sums - 1 ? "\n" : i % 6 == 5 ? ",\n" : ", ");
+    sg_text_add(text, "                 : %s, \"l\"(b), \"r\"(accumulate));\n}\n",
+                a_from_registers ? "\"r\"(a[0]), \"r\"(a[1]), \"r\"(a[2]), \"r\"(a[3])"
+                                 : "\"l\"(a)");
+}
