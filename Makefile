@@ -6,6 +6,8 @@
 # make sanitize  the C tests under AddressSanitizer and UndefinedBehaviorSanitizer
 # make format    rewrites the sources in the house's format
 # make bench     the C benchmarks
+# make test-gpu  builds for the Python that is there, with its PyTorch, and runs the GPU tests
+# make bench-gpu the same, and measures the four models into bench/results/CARD
 # make clean     removes what was built; the virtual environment stays
 #
 # PYTHON names the Python to start from, CC the compiler.
@@ -26,7 +28,8 @@ c_files := $(shell find include src kernels python tools tests/c bench/ examples
 
 heading = @printf '\n==== %s\n' '$(1)'
 
-.PHONY: demo build test lint lint-quick lint-clang-tidy pytest sanitize format bench clean
+.PHONY: demo build test lint lint-quick lint-clang-tidy pytest sanitize format bench clean \
+    test-gpu bench-gpu
 
 demo: build
 	$(call heading,demo)
@@ -107,6 +110,21 @@ format: .venv/ready
 bench: build/test/installed
 	@set -e; for program in build/test/segue_bench_*; do \
 	    printf '\n==== %s\n' "$$program"; "$$program"; done
+
+# ---- on a machine with a GPU ---------------------------------------------------------------------
+# Its own Python and tools, no virtual environment, no network. SEGUE_COMMIT names the commit where
+# the tree came without its history.
+gpu_run = PATH='$(system_path)' PYTHONPATH='$(CURDIR)/build/gpu/package/python' $(PYTHON)
+
+test-gpu:
+	@PATH='$(system_path)' PYTHON='$(PYTHON)' tools/build_gpu.sh
+	@$(gpu_run) -m pytest tests/gpu $(PYTEST_FLAGS)
+
+bench-gpu:
+	@PATH='$(system_path)' PYTHON='$(PYTHON)' tools/build_gpu.sh
+	@card=$$($(gpu_run) -c 'import torch; print(torch.cuda.get_device_name())' | \
+	    tr 'A-Z ' 'a-z-') && $(gpu_run) -m segue bench --device cuda \
+	    --report "bench/results/$$card" examples/*.py
 
 clean:
 	rm -rf build dist

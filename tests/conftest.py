@@ -81,6 +81,29 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
 
 
+# ---- GPU tests: collected only where there is a GPU, chosen by what it can do --------------------
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    if not collection_path.is_relative_to(ROOT / "tests" / "gpu"):
+        return None
+    import torch
+
+    return None if torch.cuda.is_available() else True
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for marker in (*item.iter_markers("sm"), *item.iter_markers("devices")):
+        import torch
+
+        wanted = marker.args[0]
+        major, minor = torch.cuda.get_device_capability()
+        there = 10 * major + minor if marker.name == "sm" else torch.cuda.device_count()
+        if there < wanted:
+            what = "the architecture sm_" if marker.name == "sm" else "GPUs: "
+            pytest.skip(f"needs {what}{wanted}, there is {there}")
+
+
 # ---- C units: one test for each name that segue_unit --list prints -------------------------------
 
 

@@ -85,7 +85,13 @@ def versions() -> dict[str, str | None]:
 
 
 def commit() -> str | None:
-    """The commit of the working tree that this package lies in, "+" when it has changes."""
+    """The commit of the working tree that this package lies in, "+" when it has changes.
+
+    SEGUE_COMMIT in the environment goes before: trees are copied without their history.
+    """
+    named = os.environ.get("SEGUE_COMMIT")
+    if named:
+        return named
     here = Path(__file__).resolve().parent
     if here.parent.name != "python":
         return None
