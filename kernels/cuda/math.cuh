@@ -6,6 +6,8 @@
  * the name. CUDA's own functions are taken where they are as good as the table asks: none of the
  * fast ones is. Their bounds stand in the CUDA C++ Programming Guide, "Mathematical Functions". */
 
+namespace ops {
+
 __device__ __forceinline__ constexpr real K(double x) {
     return real(x);
 }
@@ -14,6 +16,9 @@ constexpr double SQRT_HALF = 0.70710678118654752440084436210485;
 
 __device__ __forceinline__ real v_mask(bool x) {
     return x ? real(1) : real(0);
+}
+__device__ __forceinline__ real v_to_bool(real x) {
+    return v_mask(x != real(0));
 }
 __device__ __forceinline__ real v_select(bool condition, real a, real b) {
     return condition ? a : b;
@@ -230,3 +235,5 @@ __device__ __forceinline__ real v_softplus(real x, double beta, double threshold
 __device__ __forceinline__ real v_log_sigmoid(real x) {
     return real(0) - softplus_sum(-x, real(0));
 }
+
+} // namespace ops

@@ -77,13 +77,13 @@ enum { COMMUTES = SG_COMMUTES, MONOTONE = SG_MONOTONE, IDEMPOTENT = SG_IDEMPOTEN
 #define ATTRIBUTES(name)                                                                           \
     (int)(sizeof attributes_##name / sizeof *attributes_##name) - 1, attributes_##name
 #define PLAIN(name, kind, arity, torch)                                                            \
-    {#name, kind, arity, SG_RESULT_SAME, 0, SG_DOMAIN_REAL, torch, 0, ATTRIBUTES(name), NULL},
+    {#name, kind, arity, SG_RESULT_SAME, 0, SG_DOMAIN_REAL, torch, 0, ATTRIBUTES(name), NULL, NULL},
 
 #define LEAF_ARITY(name)                        (SG_OP_##name == SG_OP_foreign ? -1 : 0)
 #define SG_LEAF(name, ...)                      PLAIN(name, SG_KIND_LEAF, LEAF_ARITY(name), "")
 #define SG_CONTRACTION(name, arity, torch, ...) PLAIN(name, SG_KIND_CONTRACTION, arity, torch)
 #define SG_POINTWISE(...)                       POINTWISE_ROW(__VA_ARGS__, END)
-#define POINTWISE_ROW(name, arity, result, algebra, domain, torch, ulp, ...)                       \
+#define POINTWISE_ROW(name, arity, result, algebra, domain, torch, ulp, reference, vector, ...)    \
     {#name,                                                                                        \
      SG_KIND_POINTWISE,                                                                            \
      arity,                                                                                        \
@@ -93,7 +93,8 @@ enum { COMMUTES = SG_COMMUTES, MONOTONE = SG_MONOTONE, IDEMPOTENT = SG_IDEMPOTEN
      torch,                                                                                        \
      ulp,                                                                                          \
      ATTRIBUTES(name),                                                                             \
-     reference_##name},
+     reference_##name,                                                                             \
+     #vector},
 #define SG_CAST(name, torch, ...)                                                                  \
     {#name,                                                                                        \
      SG_KIND_POINTWISE,                                                                            \
@@ -104,7 +105,8 @@ enum { COMMUTES = SG_COMMUTES, MONOTONE = SG_MONOTONE, IDEMPOTENT = SG_IDEMPOTEN
      torch,                                                                                        \
      0,                                                                                            \
      ATTRIBUTES(name),                                                                             \
-     reference_##name},
+     reference_##name,                                                                             \
+     NULL},
 #define SG_REDUCTION(name, torch) PLAIN(name, SG_KIND_REDUCTION, 1, torch)
 #define SG_SOFTMAX(name, torch)   PLAIN(name, SG_KIND_SOFTMAX, 1, torch)
 #define SG_VIEW(name, torch, ...) PLAIN(name, SG_KIND_VIEW, 1, torch)

@@ -87,6 +87,7 @@ typedef struct sg_op_info {
     int attribute_count; /* at most SG_ATTRIBUTES_MAX */
     const sg_attribute_spec *attributes;
     double (*reference)(double a, double b, double c, const double *p); /* pointwise only */
+    const char *vector; /* the column of that name, for what generates source; NULL where none */
 } sg_op_info;
 
 /* Row of an op; never NULL for op < SG_OP_COUNT. */

@@ -1,0 +1,456 @@
+/* The bodies of a tail's functions. A row of stages, one more than there are channel reductions one
+ * after another; a stage is
+ *
+ *   own pixels      what follows from earlier reductions, stored, taken in by running values, or
+ *                   spread for the loops over slots
+ *   slots, pixels   what has channels: reduced, taken in, put
+ *
+ * Names: vN is value N, an array [PIXELS] where it has no channels; wN is value N of own pixels; rN
+ * is what one thread's slots give of reduction N. Numbers are the tile program's. Values are made
+ * anew in every loop, but those without channels that a loop over slots reads: they are arrays. */
+#include <string.h>
+
+#include "gen/cuda/tail.h"
+
+static const char *const reductions[SG_REDUCTION_COUNT] = {"Sum", "Prod", "Min", "Max"};
+
+/* Where a line stands decides what a source is called. */
+typedef enum place {
+    IN_FUNCTION,
+    OVER_OWN,    /* for q */
+    OVER_PIXELS, /* for p */
+    OVER_SLOTS,  /* for j, and in it for p */
+} place;
+
+/* ---- lines --------------------------------------------------------------------------------- */
+
+static void write_source(const sg_tail *tail, place where, int source, sg_text *text) {
+    if (source < 0) {
+        sg_tail_write_number(tail->program.constants[-1 - source], text);
+        return;
+    }
+    sg_shape shape = sg_tail_shape(tail, source);
+    bool load = sg_tail_is_load(tail, source);
+    if (shape == SG_SHAPE_RUN && where == OVER_OWN)
+        sg_text_add(text, tail->own_ready[source] ? "w%d[q]" : "w%d", source);
+    else if (shape == SG_SHAPE_RUN)
+        sg_text_add(text, tail->pixels_ready[source] ? "v%d[p]" : "v%d", source);
+    else
+        sg_text_add(text, shape == SG_SHAPE_TILE && load ? "v%d[p]" : "v%d", source);
+}
+
+/* What an instruction that makes a value is, as an expression. */
+static void write_expression(sg_tail *tail, place where, const sg_instruction *instruction,
+                             sg_text *text) {
+    if (instruction->kind == SG_INSTRUCTION_FINISH) {
+        const sg_walk *walk = &tail->program.walks[instruction->walk];
+        bool full = walk->shape & SG_SHAPE_CHANNEL;
+        int slot = tail->slot[instruction->walk];
+        sg_text_add(text, full ? "tile.walk(%d, p, j)" : "own%d[q]", slot);
+        if (walk->reduction == SG_REDUCTION_SUM)
+            sg_text_add(text, full ? " + tile.walk(%d, p, j)" : " + own%d[q]", slot + 1);
+        return;
+    }
+    sg_tail_write_call(tail, instruction, text);
+    for (int i = 0; i < instruction->source_count; i++) {
+        sg_text_add(text, i ? ", " : "(");
+        write_source(tail, where, instruction->sources[i], text);
+    }
+    sg_text_add(text, ")");
+}
+
+static const char *input_name(const sg_tail *tail, int load) {
+    return sg_graph_node(tail->graph, tail->graph->inputs[tail->program.loads[load].index])->name;
+}
+static const char *output_name(const sg_tail *tail, int store) {
+    return sg_graph_node(tail->graph, tail->graph->outputs[tail->program.stores[store].index])
+        ->name;
+}
+
+/* Neighbours along w that may be moved at once: they lie side by side, and the first of them at a
+ * multiple of their bytes, wherever it is. */
+static int vector_of(const sg_tail *tail, const sg_operand *operand) {
+    int64_t bytes = sg_dtype_size(operand->dtype);
+    int alignment = tail->target->alignment < 16 ? tail->target->alignment : 16;
+    if (operand->stride[SG_ROLE_W] != 1)
+        return 1;
+    int vector = (int)(alignment / bytes > 1 ? alignment / bytes : 1);
+    for (int role = 0; role < SG_ROLE_COUNT; role++) {
+        int64_t step = role == SG_ROLE_W ? tail->problem->size[role] : operand->stride[role];
+        while (step % vector != 0)
+            vector /= 2;
+    }
+    return vector;
+}
+
+/* ---- what a loop needs --------------------------------------------------------------------- */
+
+static bool is_array(const sg_tail *tail, place where, int buffer) {
+    if (where == OVER_OWN)
+        return tail->own_ready[buffer];
+    return sg_tail_shape(tail, buffer) == SG_SHAPE_RUN &&
+           (where == OVER_SLOTS || tail->pixels_ready[buffer]);
+}
+
+static void want(sg_tail *tail, int source) {
+    if (source >= 0)
+        tail->wanted[source] = true;
+}
+
+static void want_nothing(sg_tail *tail) {
+    memset(tail->wanted, 0, sizeof *tail->wanted * (size_t)(tail->program.buffer_count + 1));
+}
+
+/* Completes what is wanted by what it is made of, up to what is there already. */
+static void want_sources(sg_tail *tail, place where) {
+    for (int i = tail->count - 1; i >= 0; i--) {
+        const sg_instruction *instruction = tail->all[i];
+        if (instruction->kind != SG_INSTRUCTION_POINTWISE || !tail->wanted[instruction->dst] ||
+            is_array(tail, where, instruction->dst))
+            continue;
+        for (int k = 0; k < instruction->source_count; k++)
+            want(tail, instruction->sources[k]);
+    }
+}
+
+/* Lines for the wanted values of a shape, loads left out. */
+static void write_values(sg_tail *tail, place where, sg_shape shape, const char *indent,
+                         sg_text *text) {
+    for (int i = 0; i < tail->count; i++) {
+        const sg_instruction *made = tail->all[i];
+        bool makes = made->kind == SG_INSTRUCTION_POINTWISE || made->kind == SG_INSTRUCTION_FINISH;
+        if (!makes || !tail->wanted[made->dst] || sg_tail_shape(tail, made->dst) != shape ||
+            is_array(tail, where, made->dst))
+            continue;
+        sg_text_add(text, "%sconst real %c%d = ", indent, where == OVER_OWN ? 'w' : 'v', made->dst);
+        write_expression(tail, where, made, text);
+        sg_text_add(text, ";\n");
+    }
+}
+
+/* ---- numbers ------------------------------------------------------------------------------- */
+
+/* Values that are the same everywhere. */
+static void write_numbers(sg_tail *tail, sg_text *text) {
+    for (int i = 0; i < tail->count; i++) {
+        const sg_instruction *made = tail->all[i];
+        bool makes = made->kind == SG_INSTRUCTION_POINTWISE || made->kind == SG_INSTRUCTION_LOAD;
+        if (!makes || !tail->needed[made->dst] || sg_tail_shape(tail, made->dst) != SG_SHAPE_NUMBER)
+            continue;
+        if (made->kind == SG_INSTRUCTION_LOAD) {
+            sg_text_add(text, "        const real v%d = load(a.load%d); // %%%s\n", made->dst,
+                        made->operand, input_name(tail, made->operand));
+        } else {
+            sg_text_add(text, "        const real v%d = ", made->dst);
+            write_expression(tail, IN_FUNCTION, made, text);
+            sg_text_add(text, ";\n");
+        }
+    }
+}
+
+/* ---- pixels without channels --------------------------------------------------------------- */
+
+/* Arrays of the wanted operands that are not there yet. */
+static void load_arrays(sg_tail *tail, place where, sg_text *text) {
+    bool own = where == OVER_OWN;
+    bool *ready = own ? tail->own_ready : tail->pixels_ready;
+    for (int i = 0; i < tail->count; i++) {
+        const sg_instruction *made = tail->all[i];
+        if (made->kind != SG_INSTRUCTION_LOAD || !tail->wanted[made->dst] || ready[made->dst] ||
+            sg_tail_shape(tail, made->dst) != SG_SHAPE_RUN)
+            continue;
+        char name = own ? 'w' : 'v';
+        sg_text_add(text, "        real %c%d[Tile::%s]; // %%%s\n", name, made->dst,
+                    own ? "OWN" : "PIXELS", input_name(tail, made->operand));
+        if (own)
+            sg_text_add(text, "        tile.load_own(");
+        else
+            sg_text_add(text, "        tile.load_pixels<%d>(",
+                        vector_of(tail, &tail->program.loads[made->operand]));
+        sg_text_add(text, "a.load%d, a.load%d_stride, %c%d);\n", made->operand, made->operand, name,
+                    made->dst);
+        ready[made->dst] = true;
+    }
+}
+
+/* Arrays of the values that are targets and not there yet, by one loop. */
+static void write_arrays(sg_tail *tail, place where, const bool *chosen, sg_text *text) {
+    bool own = where == OVER_OWN;
+    bool *ready = own ? tail->own_ready : tail->pixels_ready;
+    char name = own ? 'w' : 'v', index = own ? 'q' : 'p';
+    const char *size = own ? "OWN" : "PIXELS";
+    want_nothing(tail);
+    bool any = false;
+    for (int i = 0; i < tail->program.buffer_count; i++) {
+        tail->wanted[i] = chosen[i] && !ready[i];
+        any |= tail->wanted[i];
+    }
+    if (!any)
+        return;
+    want_sources(tail, where);
+    load_arrays(tail, where, text);
+    bool loop = false;
+    for (int i = 0; i < tail->program.buffer_count; i++) {
+        if (chosen[i] && !ready[i]) {
+            sg_text_add(text, "        real %c%d[Tile::%s];\n", name, i, size);
+            loop = true;
+        }
+    }
+    if (!loop)
+        return;
+    sg_text_add(text, "        SG_UNROLL\n        for (int %c = 0; %c < Tile::%s; %c++) {\n", index,
+                index, size, index);
+    for (int i = 0; i < tail->count; i++) {
+        const sg_instruction *made = tail->all[i];
+        bool makes = made->kind == SG_INSTRUCTION_POINTWISE || made->kind == SG_INSTRUCTION_FINISH;
+        if (!makes || !tail->wanted[made->dst] || ready[made->dst] ||
+            sg_tail_shape(tail, made->dst) != SG_SHAPE_RUN)
+            continue;
+        if (chosen[made->dst])
+            sg_text_add(text, "            %c%d[%c] = ", name, made->dst, index);
+        else
+            sg_text_add(text, "            const real %c%d = ", name, made->dst);
+        write_expression(tail, where, made, text);
+        sg_text_add(text, ";\n");
+        if (chosen[made->dst])
+            ready[made->dst] = true;
+    }
+    sg_text_add(text, "        }\n");
+}
+
+/* ---- own pixels ---------------------------------------------------------------------------- */
+
+static bool is_effect(const sg_instruction *instruction) {
+    return instruction->kind == SG_INSTRUCTION_STORE || instruction->kind == SG_INSTRUCTION_WALK;
+}
+
+static void write_own_effect(const sg_tail *tail, const sg_instruction *effect, sg_text *text) {
+    int source = effect->sources[0];
+    bool number = sg_tail_shape(tail, source) == SG_SHAPE_NUMBER;
+    if (effect->kind == SG_INSTRUCTION_WALK) {
+        int slot = tail->slot[effect->walk];
+        sg_text_add(text, "        SG_UNROLL\n        for (int q = 0; q < Tile::OWN; q++)\n"
+                          "            if (tile.own_valid(q))\n");
+        if (effect->reduction == SG_REDUCTION_SUM)
+            sg_text_add(text, "                add_compensated(own%d[q], own%d[q], ", slot,
+                        slot + 1);
+        else
+            sg_text_add(text, "                own%d[q] = %s::combine(own%d[q], ", slot,
+                        reductions[effect->reduction], slot);
+        write_source(tail, OVER_OWN, source, text);
+        sg_text_add(text, ");\n");
+        return;
+    }
+    if (number) {
+        sg_text_add(text,
+                    "        real w%d[Tile::OWN];\n        SG_UNROLL\n"
+                    "        for (int q = 0; q < Tile::OWN; q++)\n            w%d[q] = v%d;\n",
+                    source, source, source);
+    }
+    sg_text_add(text, "        tile.store_own(a.store%d, a.store%d_stride, w%d); // %%%s\n",
+                effect->operand, effect->operand, source, output_name(tail, effect->operand));
+}
+
+static void write_own_stage(sg_tail *tail, const sg_section *section, int stage, sg_text *text) {
+    memset(tail->chosen, 0, sizeof *tail->chosen * (size_t)(tail->program.buffer_count + 1));
+    for (int i = 0; i < tail->program.buffer_count; i++) {
+        if (tail->feeds_slots[i] && tail->reduced[i] && tail->level[i] == stage)
+            tail->chosen[i] = true;
+    }
+    for (int i = 0; i < section->count; i++) {
+        const sg_instruction *effect = &section->items[i];
+        int source = effect->sources[0];
+        if (is_effect(effect) && sg_tail_shape(tail, source) == SG_SHAPE_RUN &&
+            tail->level[source] == stage)
+            tail->chosen[source] = true;
+    }
+    write_arrays(tail, OVER_OWN, tail->chosen, text);
+    for (int i = 0; i < section->count; i++) {
+        const sg_instruction *effect = &section->items[i];
+        if (is_effect(effect) && !sg_tail_is_full(tail, effect->sources[0]) &&
+            tail->level[effect->sources[0]] == stage)
+            write_own_effect(tail, effect, text);
+    }
+    for (int i = 0; i < tail->program.buffer_count; i++) {
+        if (!tail->feeds_slots[i] || !tail->reduced[i] || tail->level[i] != stage)
+            continue;
+        sg_text_add(text, "        real v%d[Tile::PIXELS];\n        tile.spread(w%d, v%d);\n", i, i,
+                    i);
+        tail->pixels_ready[i] = true;
+    }
+}
+
+/* Arrays, for all loops over slots, of what has no channels and waits for no reduction. */
+static void write_pixel_arrays(sg_tail *tail, sg_text *text) {
+    for (int i = 0; i < tail->program.buffer_count; i++)
+        tail->chosen[i] = tail->feeds_slots[i] && !tail->reduced[i];
+    write_arrays(tail, OVER_PIXELS, tail->chosen, text);
+}
+
+/* ---- slots --------------------------------------------------------------------------------- */
+
+/* Whether an instruction is done in a loop over slots of a stage. */
+static bool is_slot_effect(const sg_tail *tail, const sg_instruction *instruction, int stage) {
+    bool rows = instruction->kind == SG_INSTRUCTION_ROWS && tail->needed[instruction->dst];
+    return (rows || (is_effect(instruction) && sg_tail_is_full(tail, instruction->sources[0]))) &&
+           tail->level[instruction->sources[0]] == stage;
+}
+
+static void write_slot_effect(const sg_tail *tail, const sg_instruction *effect, sg_text *text) {
+    const char *reduction = reductions[effect->reduction];
+    int slot = effect->kind == SG_INSTRUCTION_WALK ? tail->slot[effect->walk] : 0;
+    sg_text_add(text, "                ");
+    if (effect->kind == SG_INSTRUCTION_STORE) {
+        const sg_operand *operand = &tail->program.stores[effect->operand];
+        sg_text_add(text, "tile.put<%d>(a.store%d, a.store%d_stride, p, j, ",
+                    vector_of(tail, operand), effect->operand, effect->operand);
+    } else if (effect->kind == SG_INSTRUCTION_ROWS) {
+        sg_text_add(text, "r%d[p] = %s::combine(r%d[p], ", effect->dst, reduction, effect->dst);
+    } else if (effect->reduction == SG_REDUCTION_SUM) {
+        sg_text_add(text,
+                    "if (tile.valid(p))\n                    "
+                    "add_compensated(tile.walk(%d, p, j), tile.walk(%d, p, j), ",
+                    slot, slot + 1);
+    } else {
+        sg_text_add(text,
+                    "if (tile.valid(p))\n                    "
+                    "tile.walk(%d, p, j) = %s::combine(tile.walk(%d, p, j), ",
+                    slot, reduction, slot);
+    }
+    write_source(tail, OVER_SLOTS, effect->sources[0], text);
+    sg_text_add(text, ");");
+    if (effect->kind == SG_INSTRUCTION_STORE)
+        sg_text_add(text, " // %%%s", output_name(tail, effect->operand));
+    sg_text_add(text, "\n");
+}
+
+/* What a loop needs once per slot: operands, and values along channels alone. */
+static void write_slot_values(sg_tail *tail, sg_text *text) {
+    for (int i = 0; i < tail->count; i++) {
+        const sg_instruction *load = tail->all[i];
+        if (load->kind != SG_INSTRUCTION_LOAD || !tail->wanted[load->dst] ||
+            !sg_tail_is_full(tail, load->dst))
+            continue;
+        const char *name = input_name(tail, load->operand);
+        if (sg_tail_shape(tail, load->dst) == SG_SHAPE_CHANNEL) {
+            sg_text_add(text, "            const real v%d = tile.per_channel(%d, j); // %%%s\n",
+                        load->dst, tail->channel_operand[load->operand], name);
+            continue;
+        }
+        sg_text_add(text,
+                    "            real v%d[Tile::PIXELS]; // %%%s\n"
+                    "            tile.load_tile<%d>(a.load%d, a.load%d_stride, j, v%d);\n",
+                    load->dst, name, vector_of(tail, &tail->program.loads[load->operand]),
+                    load->operand, load->operand, load->dst);
+    }
+    write_values(tail, OVER_SLOTS, SG_SHAPE_CHANNEL, "            ", text);
+}
+
+/* One loop, for the effects that are marked. */
+static void write_slot_loop(sg_tail *tail, const bool *marked, sg_text *text) {
+    want_nothing(tail);
+    for (int i = 0; i < tail->count; i++) {
+        const sg_instruction *effect = tail->all[i];
+        if (!marked[i])
+            continue;
+        want(tail, effect->sources[0]);
+        if (effect->kind == SG_INSTRUCTION_ROWS) {
+            sg_text_add(text,
+                        "        real r%d[Tile::PIXELS];\n        SG_UNROLL\n"
+                        "        for (int p = 0; p < Tile::PIXELS; p++)\n"
+                        "            r%d[p] = %s::identity();\n",
+                        effect->dst, effect->dst, reductions[effect->reduction]);
+        }
+    }
+    want_sources(tail, OVER_SLOTS);
+    sg_text_add(text, "        SG_UNROLL\n        for (int j = 0; j < Tile::CHANNELS; j++) {\n"
+                      "            if (!tile.has(j))\n                continue;\n");
+    write_slot_values(tail, text);
+    sg_text_add(text, "            SG_UNROLL\n"
+                      "            for (int p = 0; p < Tile::PIXELS; p++) {\n");
+    int anchor = tail->program.anchor;
+    if (anchor >= 0 && tail->wanted[anchor])
+        sg_text_add(text, "                const real v%d = tile.acc(p, j);\n", anchor);
+    write_values(tail, OVER_SLOTS, SG_SHAPE_TILE, "                ", text);
+    for (int i = 0; i < tail->count; i++) {
+        if (marked[i])
+            write_slot_effect(tail, tail->all[i], text);
+    }
+    sg_text_add(text, "            }\n        }\n");
+    for (int i = 0; i < tail->count; i++) {
+        const sg_instruction *effect = tail->all[i];
+        if (marked[i] && effect->kind == SG_INSTRUCTION_ROWS) {
+            sg_text_add(text,
+                        "        real w%d[Tile::OWN];\n        tile.reduce(%s(), r%d, w%d);\n",
+                        effect->dst, reductions[effect->reduction], effect->dst, effect->dst);
+            tail->own_ready[effect->dst] = true;
+        } else if (marked[i] && effect->kind == SG_INSTRUCTION_STORE) {
+            sg_text_add(text, "        tile.flush<%d>(a.store%d, a.store%d_stride);\n",
+                        vector_of(tail, &tail->program.stores[effect->operand]), effect->operand,
+                        effect->operand);
+        }
+    }
+}
+
+/* A tile may keep what is put until its loop ends, so every output has a loop of its own. */
+static void write_slot_stage(sg_tail *tail, const sg_section *section, int stage, sg_text *text) {
+    bool *marked = tail->marked;
+    const sg_instruction *end = section->items + section->count;
+    bool any = true;
+    for (int loop = 0; any; loop++) {
+        int stores = 0;
+        any = false;
+        for (int i = 0; i < tail->count; i++) {
+            const sg_instruction *effect = tail->all[i];
+            bool inside = effect >= section->items && effect < end;
+            marked[i] = is_slot_effect(tail, effect, stage) &&
+                        (inside || effect->kind == SG_INSTRUCTION_ROWS);
+            if (marked[i])
+                marked[i] = effect->kind == SG_INSTRUCTION_STORE ? stores++ == loop : loop == 0;
+            any |= marked[i];
+        }
+        if (any)
+            write_slot_loop(tail, marked, text);
+    }
+}
+
+/* ---- bodies -------------------------------------------------------------------------------- */
+
+/* What a section needs, through all of its reductions, and how many stages that takes. */
+static int find_needed(sg_tail *tail, const sg_section *section) {
+    size_t bytes = sizeof(bool) * (size_t)(tail->program.buffer_count + 1);
+    int stages = 0;
+    memset(tail->needed, 0, bytes);
+    memset(tail->feeds_slots, 0, bytes);
+    memset(tail->own_ready, 0, bytes);
+    memset(tail->pixels_ready, 0, bytes);
+    for (int i = tail->count - 1; i >= 0; i--) {
+        const sg_instruction *user = tail->all[i];
+        bool inside = user >= section->items && user < section->items + section->count;
+        bool effect = is_effect(user);
+        if (effect ? !inside : !tail->needed[user->dst])
+            continue;
+        bool full = effect || user->kind == SG_INSTRUCTION_ROWS
+                        ? sg_tail_is_full(tail, user->sources[0])
+                        : sg_tail_is_full(tail, user->dst);
+        for (int k = 0; k < user->source_count; k++) {
+            int source = user->sources[k];
+            if (source < 0)
+                continue;
+            tail->needed[source] = true;
+            tail->feeds_slots[source] |= full && sg_tail_shape(tail, source) == SG_SHAPE_RUN;
+            stages = tail->level[source] >= stages ? tail->level[source] + 1 : stages;
+        }
+    }
+    return stages;
+}
+
+void sg_tail_write_body(sg_tail *tail, const sg_section *section, sg_text *text) {
+    int stages = find_needed(tail, section);
+    write_numbers(tail, text);
+    write_pixel_arrays(tail, text);
+    for (int stage = 0; stage < stages; stage++) {
+        write_own_stage(tail, section, stage, text);
+        write_slot_stage(tail, section, stage, text);
+    }
+}

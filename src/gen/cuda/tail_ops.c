@@ -1,0 +1,92 @@
+/* The operators of a tail as functions: the op table's `vector` column with attributes filled in.
+ */
+#include <math.h>
+#include <string.h>
+
+#include "base/number.h"
+#include "gen/cuda/tail.h"
+
+void sg_tail_write_number(double value, sg_text *text) {
+    char digits[SG_NUMBER_TEXT];
+    if (isnan(value))
+        sg_text_add(text, "(infinity() - infinity())");
+    else if (isinf(value))
+        sg_text_add(text, value < 0 ? "-infinity()" : "infinity()");
+    else
+        sg_text_add(text, "real(%s)", sg_number_print(value, digits));
+}
+
+static const char *cast_function(sg_element element) {
+    static const char *const functions[SG_ELEMENT_COUNT] = {
+        [SG_ELEMENT_BOOL] = "ops::v_to_bool",
+        [SG_ELEMENT_F16] = "v_round_to_f16",
+        [SG_ELEMENT_BF16] = "v_round_to_bf16",
+        [SG_ELEMENT_F32] = "v_round_to_f32",
+        [SG_ELEMENT_F64] = "real",
+    };
+    return functions[element];
+}
+
+static void write_name(const sg_tail_op *op, sg_text *text) {
+    sg_text_add(text, "%s", sg_op_get(op->op)->name);
+    if (op->number)
+        sg_text_add(text, "%d", op->number);
+}
+
+void sg_tail_write_call(sg_tail *tail, const sg_instruction *instruction, sg_text *text) {
+    if (instruction->op == SG_OP_cast) {
+        sg_text_add(text, "%s", cast_function((sg_element)instruction->attributes[0]));
+        return;
+    }
+    int number = 0, at = 0;
+    for (; at < tail->op_count; at++) {
+        const sg_tail_op *other = &tail->ops[at];
+        number += other->op == instruction->op;
+        if (other->op == instruction->op &&
+            memcmp(other->attributes, instruction->attributes, sizeof other->attributes) == 0)
+            break;
+    }
+    if (at == tail->op_count) {
+        sg_tail_op *op = &tail->ops[tail->op_count++];
+        *op = (sg_tail_op){.op = instruction->op, .number = number};
+        memcpy(op->attributes, instruction->attributes, sizeof op->attributes);
+    }
+    sg_text_add(text, "ops::");
+    write_name(&tail->ops[at], text);
+}
+
+/* Attributes are doubles, as in the CPU's kernels, and exact. */
+static void write_attributes(const sg_op_info *info, const double *attributes, sg_text *text) {
+    sg_text_add(text, "    const double p[] = {");
+    for (int i = 0; i < info->attribute_count; i++) {
+        char digits[SG_NUMBER_TEXT];
+        if (i)
+            sg_text_add(text, ", ");
+        if (isfinite(attributes[i]))
+            sg_text_add(text, "%s", sg_number_print(attributes[i], digits));
+        else
+            sg_tail_write_number(attributes[i], text);
+    }
+    sg_text_add(text, "}; //");
+    for (int i = 0; i < info->attribute_count; i++)
+        sg_text_add(text, " %s", info->attributes[i].name);
+    sg_text_add(text, "\n");
+}
+
+void sg_tail_write_ops(const sg_tail *tail, sg_text *text) {
+    static const char *const parameters[] = {"real a", "real a, real b", "real a, real b, real c"};
+    if (tail->op_count == 0)
+        return;
+    sg_text_add(text, "namespace ops {\n");
+    for (int i = 0; i < tail->op_count; i++) {
+        const sg_tail_op *op = &tail->ops[i];
+        const sg_op_info *info = sg_op_get(op->op);
+        sg_text_add(text, "__device__ __forceinline__ real ");
+        write_name(op, text);
+        sg_text_add(text, "(%s) {\n", parameters[info->arity - 1]);
+        if (info->attribute_count)
+            write_attributes(info, op->attributes, text);
+        sg_text_add(text, "    return %s;\n}\n", info->vector);
+    }
+    sg_text_add(text, "} // namespace ops\n\n");
+}
