@@ -37,6 +37,12 @@ static sg_status add_call(sg_context *context, sg_cuda_sequence *sequence,
                           const sg_cuda_launch *launch, const sg_cuda_place *inputs,
                           const sg_cuda_place *outputs, int64_t workspace, sg_arena *arena) {
     sg_cuda_call *call = &sequence->calls[sequence->call_count];
+    if (launch->grid > INT32_MAX || launch->shared > sequence->gpu.shared_block)
+        return sg_fail(context, SG_NOT_APPLICABLE,
+                       "%s would take %lld blocks with %lld bytes of shared memory, beyond what %s "
+                       "has",
+                       launch->entry, (long long)launch->grid, (long long)launch->shared,
+                       sequence->gpu.name);
     if (launch->word_count > SG_CUDA_WORDS_MAX)
         return sg_fail(context, SG_NOT_APPLICABLE,
                        "the kernel would take %d words of arguments; a kernel may take %d",
