@@ -235,7 +235,7 @@ __device__ __forceinline__ void produce(const Arguments &a, const Shared &shared
 /* ---- consumers ----------------------------------------------------------------------------- */
 
 /* A consumer's view of the ring: it waits for every slice and gives every slice back, in order, so
- * that each use of a slot counts each consumer once. */
+ * that each use of a slot counts each warp once. */
 struct Ring {
     int reading, parity; /* slot of the next slice to wait for, and the parity of its use */
     int freeing;         /* slot of the next slice to give back */
@@ -251,7 +251,8 @@ struct Ring {
             }
         }
     }
-    /* signals: true in one thread of the warpgroup. */
+    /* signals: true in one thread of the warp. Every warp gives back for itself: one may still be in
+     * a tail, far behind. */
     __device__ __forceinline__ void give_back(const Shared &shared, int slices, bool signals) {
         for (; freed < slices; freed++) {
             wait_for(shared, freed + 1);
@@ -288,7 +289,7 @@ __device__ __forceinline__ void multiply(Tile &tile, const Filter &filter, const
 __device__ __forceinline__ void consume(const Arguments &a, const Shared &shared) {
     const Part part = block_part(a);
     const int consumer = (threadIdx.x - PRODUCERS * WARPGROUP) / WARPGROUP;
-    const bool signals = threadIdx.x % WARPGROUP == 0;
+    const bool signals = threadIdx.x % 32 == 0;
     const int first_pixel = SPLIT_PIXELS ? consumer * CONSUMER_PIXELS : 0;
     Tile tile;
     tile.scale_bias = shared.scale_bias;
@@ -344,10 +345,10 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
     const Shared shared = share(memory);
     if (threadIdx.x < STAGES) {
         mbarrier_init(shared.full + 8 * threadIdx.x, SLICE_WARPS);
-        mbarrier_init(shared.empty + 8 * threadIdx.x, CONSUMERS);
+        mbarrier_init(shared.empty + 8 * threadIdx.x, CONSUMERS * 4);
     }
     if (threadIdx.x < CONSUMERS)
-        mbarrier_init(shared.turn + 8 * threadIdx.x, 1);
+        mbarrier_init(shared.turn + 8 * threadIdx.x, 4);
     pack_weights(a, shared);
     fence_proxy_async();
     __syncthreads();
