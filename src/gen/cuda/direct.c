@@ -1,0 +1,125 @@
+/* Lowering of `direct`: one launch of conv_direct.cuh, with one of its two contractions. */
+#include "plan/cuda/direct.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#include "gen/cuda/block.h"
+
+/* Elements between the ends of one image. */
+static int64_t reach(const sg_convolution *convolution) {
+    int64_t reach = llabs(convolution->in_channels * convolution->input.stride[SG_ROLE_C]);
+    for (int i = 0; i < SG_SPATIAL_MAX; i++)
+        reach += llabs(convolution->kernel[i] * convolution->dilation[i] *
+                       convolution->input.stride[SG_ROLE_D + i]);
+    return reach;
+}
+
+/* Whether the weights of one output channel follow each other as [input channel][tap]. */
+static bool weights_in_order(const sg_problem *problem) {
+    const sg_convolution *convolution = &problem->convolution;
+    int64_t step = 1;
+    for (int role = SG_ROLE_W; role > SG_ROLE_C; role--) {
+        int64_t size = convolution->kernel[role - SG_ROLE_D];
+        if (size > 1 && convolution->weight.stride[role] != step)
+            return false;
+        step *= size;
+    }
+    int64_t inputs = convolution->in_channels / convolution->groups;
+    if (inputs > 1 && convolution->weight.stride[SG_ROLE_C] != step)
+        return false;
+    step *= inputs;
+    return problem->size[SG_ROLE_C] == 1 || convolution->weight.stride[SG_ROLE_N] == step;
+}
+
+static void write_convolution(const sg_problem *problem, const sg_cuda_direct_plan *plan,
+                              sg_text *text) {
+    const sg_convolution *convolution = &problem->convolution;
+    sg_text_add(text, "typedef %s offset_t; // inside one image\n",
+                reach(convolution) < INT64_C(1) << 31 ? "int" : "long long");
+    const sg_cuda_constant constants[] = {
+        {"CONV_GROUPS", convolution->groups},
+        {"GROUP_INPUTS", convolution->in_channels / convolution->groups},
+        {"GROUP_OUTPUTS", problem->size[SG_ROLE_C] / convolution->groups},
+        {"KERNEL_D", convolution->kernel[0]},
+        {"KERNEL_H", convolution->kernel[1]},
+        {"KERNEL_W", convolution->kernel[2]},
+        {"STRIDE_D", convolution->stride[0]},
+        {"STRIDE_H", convolution->stride[1]},
+        {"STRIDE_W", convolution->stride[2]},
+        {"PADDING_D", convolution->padding[0]},
+        {"PADDING_H", convolution->padding[1]},
+        {"PADDING_W", convolution->padding[2]},
+        {"DILATION_D", convolution->dilation[0]},
+        {"DILATION_H", convolution->dilation[1]},
+        {"DILATION_W", convolution->dilation[2]},
+        {"HAS_BIAS", convolution->bias.index >= 0},
+        {"STAGE_K", plan->stage},
+        {"SUM_K", plan->sum},
+        {"WEIGHTS_IN_ORDER", weights_in_order(problem)},
+        {"CHANNELS_INNER",
+         convolution->input.stride[SG_ROLE_C] == 1 && convolution->input.stride[SG_ROLE_W] != 1},
+    };
+    sg_cuda_write_constants(constants, sizeof constants / sizeof *constants, text);
+}
+
+static void add_convolution(const sg_problem *problem, sg_cuda_arguments *arguments) {
+    const sg_convolution *convolution = &problem->convolution;
+    sg_cuda_add_tensor(arguments, "input", &convolution->input, false);
+    sg_cuda_add_tensor(arguments, "weight", &convolution->weight, false);
+    sg_operand bias = convolution->bias;
+    if (bias.index < 0)
+        bias = (sg_operand){.index = convolution->input.index, .dtype = convolution->input.dtype};
+    sg_cuda_add_tensor(arguments, "bias", &bias, false);
+    sg_cuda_add_sizes(problem, arguments);
+    sg_cuda_add_number(arguments, "in_d", convolution->in_size[0]);
+    sg_cuda_add_number(arguments, "in_h", convolution->in_size[1]);
+    sg_cuda_add_number(arguments, "in_w", convolution->in_size[2]);
+}
+
+sg_status sg_cuda_lower_direct(const sg_problem *problem, const sg_cuda_target *target,
+                               const sg_cuda_plan *plan, sg_arena *arena, sg_cuda_kernel *kernel) {
+    sg_cuda_direct_plan read;
+    bool sound = sg_cuda_direct_read(problem, target, plan, &read);
+    assert(sound && "the plan was found usable");
+    (void)sound;
+    sg_cuda_arguments arguments;
+    sg_cuda_arguments_open(&arguments, arena);
+    sg_text constants = {0}, tail = {0};
+    sg_cuda_write_block(problem, &read.block, 0, &constants);
+    write_convolution(problem, &read, &constants);
+    add_convolution(problem, &arguments);
+    sg_status status = sg_cuda_write_tail(problem, target, arena, &arguments, &tail);
+    bool failed = constants.failed || tail.failed || arguments.declaration.failed;
+    if (status == SG_OK && failed)
+        status = SG_OUT_OF_MEMORY;
+
+    const char *source = NULL;
+    if (status == SG_OK) {
+        const sg_cuda_hole holes[] = {
+            {"real", sg_cuda_real(problem)},
+            {"constants", constants.data},
+            {"arguments", arguments.declaration.data},
+            {"kept", "__device__ __forceinline__ int kept_number(const Stride *, "
+                     "const Arguments &) {\n    return -1;\n}\n"},
+            {"tail", tail.data},
+            {"contraction",
+             read.window ? "//@ include direct_window.cuh\n" : "//@ include direct_product.cuh\n"},
+        };
+        status =
+            sg_cuda_compose(arena, "conv_direct.cuh", holes, sizeof holes / sizeof *holes, &source);
+    }
+    *kernel = (sg_cuda_kernel){.launches = {{.source = source,
+                                             .entry = "segue_direct",
+                                             .grid = sg_cuda_block_grid(problem, &read.block),
+                                             .block = (int)sg_cuda_block_threads(&read.block),
+                                             .cluster = 1,
+                                             .shared = read.shared,
+                                             .words = arguments.words,
+                                             .word_count = arguments.count}},
+                               .launch_count = 1};
+    sg_text_release(&constants);
+    sg_text_release(&tail);
+    sg_cuda_arguments_close(&arguments);
+    return status == SG_OUT_OF_MEMORY ? sg_fail_memory(problem->region->graph->context) : status;
+}
