@@ -23,8 +23,9 @@ export PATH := $(CURDIR)/$(bin):$(PATH)
 
 library_files := $(shell find include src kernels cmake tools CMakeLists.txt)
 package_files := $(shell find python examples -not -path '*/__pycache__*') pyproject.toml LICENSE
-test_files := $(shell find tests/c bench/) # bench/, for bench is a target
-c_files := $(shell find include src kernels python tools tests/c bench/ examples -name '*.[ch]')
+test_files := $(shell find tests/c tests/cuda bench/) # bench/, for bench is a target
+c_files := $(shell find include src kernels python tools tests/c tests/cuda bench/ examples \
+    -name '*.[ch]')
 
 heading = @printf '\n==== %s\n' '$(1)'
 

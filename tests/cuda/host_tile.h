@@ -14,7 +14,7 @@
 
 #define __device__
 #define __forceinline__ inline
-#define __restrict__ __restrict
+#define __restrict__    __restrict
 #define SG_UNROLL
 
 using real = double;
@@ -36,19 +36,43 @@ struct Place {
     int n, d, h, w;
 };
 
-inline real load(const float *from) { return *from; }
-inline real load(const double *from) { return *from; }
-inline real load(const half_t *from) { return from->value; }
-inline real load(const bfloat_t *from) { return from->value; }
-inline real load(const bool_t *from) { return from->value != 0; }
-inline void store(float *to, real x) { *to = float(x); }
-inline void store(double *to, real x) { *to = x; }
-inline void store(half_t *to, real x) { to->value = float(x); }
-inline void store(bfloat_t *to, real x) { to->value = float(x); }
-inline void store(bool_t *to, real x) { to->value = x != 0; }
+inline real load(const float *from) {
+    return *from;
+}
+inline real load(const double *from) {
+    return *from;
+}
+inline real load(const half_t *from) {
+    return from->value;
+}
+inline real load(const bfloat_t *from) {
+    return from->value;
+}
+inline real load(const bool_t *from) {
+    return from->value != 0;
+}
+inline void store(float *to, real x) {
+    *to = float(x);
+}
+inline void store(double *to, real x) {
+    *to = x;
+}
+inline void store(half_t *to, real x) {
+    to->value = float(x);
+}
+inline void store(bfloat_t *to, real x) {
+    to->value = float(x);
+}
+inline void store(bool_t *to, real x) {
+    to->value = x != 0;
+}
 
-inline real v_round_to_f32(real x) { return float(x); }
-inline real v_round_to_f16(real x) { return _Float16(x); }
+inline real v_round_to_f32(real x) {
+    return float(x);
+}
+inline real v_round_to_f16(real x) {
+    return _Float16(x);
+}
 /* By way of float, to nearest even: no test input is near a tie of both. */
 inline real v_round_to_bf16(real x) {
     float narrow = float(x);
@@ -60,15 +84,33 @@ inline real v_round_to_bf16(real x) {
     return narrow;
 }
 
-inline float v_min(float a, float b) { return a < b || a != a ? a : b; }
-inline float v_max(float a, float b) { return a > b || a != a ? a : b; }
-inline double v_min(double a, double b) { return a < b || a != a ? a : b; }
-inline double v_max(double a, double b) { return a > b || a != a ? a : b; }
-inline real infinity() { return HUGE_VAL; }
-inline float sum_rounded(float a, float b) { return a + b; }
-inline double sum_rounded(double a, double b) { return a + b; }
-inline float rsqrtf(float x) { return 1 / sqrtf(x); }
-inline double rsqrt(double x) { return 1 / sqrt(x); }
+inline float v_min(float a, float b) {
+    return a < b || a != a ? a : b;
+}
+inline float v_max(float a, float b) {
+    return a > b || a != a ? a : b;
+}
+inline double v_min(double a, double b) {
+    return a < b || a != a ? a : b;
+}
+inline double v_max(double a, double b) {
+    return a > b || a != a ? a : b;
+}
+inline real infinity() {
+    return HUGE_VAL;
+}
+inline float sum_rounded(float a, float b) {
+    return a + b;
+}
+inline double sum_rounded(double a, double b) {
+    return a + b;
+}
+inline float rsqrtf(float x) {
+    return 1 / sqrtf(x);
+}
+inline double rsqrt(double x) {
+    return 1 / sqrt(x);
+}
 
 inline void add_compensated(real &sum, real &rest, real x) {
     const real s = sum + x, part = s - sum, error = (sum - (s - part)) + (x - part);
@@ -97,7 +139,7 @@ struct Prod {
 struct Join {
     std::vector<real> *left;
     size_t *taken; /* NULL while they are left */
-    template <class Op> real operator()(Op, real value) {
+    template<class Op> real operator()(Op, real value) {
         if (!taken) {
             left->push_back(value);
             return value;
@@ -122,7 +164,7 @@ inline void broken(const char *rule) {
 }
 
 /* CHANNELS_TOTAL channels; acc is [n][c][d][h][w] of sizes size. */
-template <int CHANNELS_TOTAL, int WALK_SLOTS> struct HostTile {
+template<int CHANNELS_TOTAL, int WALK_SLOTS> struct HostTile {
     static constexpr int PIXELS = 4, OWN = 4;
     static constexpr int CHANNELS = CHANNELS_TOTAL + CHANNELS_TOTAL / 3 + 1;
     const double *anchor;
@@ -154,7 +196,7 @@ template <int CHANNELS_TOTAL, int WALK_SLOTS> struct HostTile {
         index = ((index * size[2] + o.d) * size[3] + o.h) * size[4] + o.w;
         return anchor[index];
     }
-    template <class Op> void reduce(Op, const real (&in)[PIXELS], real (&out)[OWN]) {
+    template<class Op> void reduce(Op, const real (&in)[PIXELS], real (&out)[OWN]) {
         for (int q = 0; q < OWN; q++)
             out[q] = Op::combine(Op::identity(), in[PIXELS - 1 - q]);
     }
@@ -170,25 +212,25 @@ template <int CHANNELS_TOTAL, int WALK_SLOTS> struct HostTile {
     static long long offset(const Place &o, const Stride &s) {
         return o.n * s.n + o.d * s.d + o.h * s.h + o.w * s.w;
     }
-    template <int V, class T>
-    void load_tile(const T *from, const Stride &s, int j, real (&out)[PIXELS]) {
+    template<int V, class T> void load_tile(const T *from, const Stride &s, int j,
+                                            real (&out)[PIXELS]) {
         for (int p = 0; p < PIXELS; p++)
             out[p] = inside[p] ? load(from + offset(at[p], s) + channel(j) * s.c) : 0;
     }
-    template <int V, class T> void load_pixels(const T *from, const Stride &s, real (&out)[PIXELS]) {
+    template<int V, class T> void load_pixels(const T *from, const Stride &s, real (&out)[PIXELS]) {
         for (int p = 0; p < PIXELS; p++)
             out[p] = inside[p] ? load(from + offset(at[p], s)) : 0;
     }
-    template <class T> void load_own(const T *from, const Stride &s, real (&out)[OWN]) {
+    template<class T> void load_own(const T *from, const Stride &s, real (&out)[OWN]) {
         for (int q = 0; q < OWN; q++)
             out[q] = own_valid(q) ? load(from + offset(own_place(q), s)) : 0;
     }
-    template <class T> void store_own(T *to, const Stride &s, const real (&in)[OWN]) {
+    template<class T> void store_own(T *to, const Stride &s, const real (&in)[OWN]) {
         for (int q = 0; q < OWN; q++)
             if (own_valid(q))
                 store(to + offset(own_place(q), s), in[q]);
     }
-    template <int V, class T> void put(T *to, const Stride &, int p, int j, real value) {
+    template<int V, class T> void put(T *to, const Stride &, int p, int j, real value) {
         if (putting && putting != to)
             broken("two outputs put at once");
         if (j * PIXELS + p <= last)
@@ -198,7 +240,7 @@ template <int CHANNELS_TOTAL, int WALK_SLOTS> struct HostTile {
         pending[last] = value;
         put_places.push_back(last);
     }
-    template <int V, class T> void flush(T *to, const Stride &s) {
+    template<int V, class T> void flush(T *to, const Stride &s) {
         if (putting != to)
             broken("flush of what was not put");
         for (int place : put_places) {
@@ -231,9 +273,10 @@ inline long long count_of(unsigned roles, const long long *size) {
 }
 
 /* Runs a tail over the whole space; walks are shared by two threads. */
-template <class Tile, class Tail, class Arguments>
-void run_tail(const Arguments &a, const double *anchor, const long long *size, unsigned walk,
-              bool walks) {
+template<class Tile, class Tail, class Arguments> void run_tail(const Arguments &a,
+                                                                const double *anchor,
+                                                                const long long *size,
+                                                                unsigned walk, bool walks) {
     const long long kept = count_of(~walk, size), steps = walks ? count_of(walk, size) : 1;
     for (long long first = 0; first < kept; first += Tile::PIXELS) {
         Tile tiles[2];
@@ -277,9 +320,8 @@ struct Comparison {
 };
 
 /* NaN and infinities must agree; the rest within tolerance of the largest. */
-template <class T>
-int compare(const char *name, const T *got, const double *expected, const long long *place,
-            long long count, double tolerance) {
+template<class T> int compare(const char *name, const T *got, const double *expected,
+                              const long long *place, long long count, double tolerance) {
     double largest = 0;
     for (long long i = 0; i < count; i++)
         if (std::isfinite(expected[i]))

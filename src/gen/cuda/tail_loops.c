@@ -8,6 +8,7 @@
  * Names: vN is value N, an array [PIXELS] where it has no channels; wN is value N of own pixels; rN
  * is what one thread's slots give of reduction N. Numbers are the tile program's. Values are made
  * anew in every loop, but those without channels that a loop over slots reads: they are arrays. */
+#include <stdio.h>
 #include <string.h>
 
 #include "gen/cuda/tail.h"
@@ -241,14 +242,16 @@ static void write_own_effect(const sg_tail *tail, const sg_instruction *effect, 
         sg_text_add(text, ");\n");
         return;
     }
-    if (number) {
+    /* The same number for all pixels. */
+    char array[32];
+    snprintf(array, sizeof array, number ? "s%d" : "w%d", number ? effect->operand : source);
+    if (number)
         sg_text_add(text,
-                    "        real w%d[Tile::OWN];\n        SG_UNROLL\n"
-                    "        for (int q = 0; q < Tile::OWN; q++)\n            w%d[q] = v%d;\n",
-                    source, source, source);
-    }
-    sg_text_add(text, "        tile.store_own(a.store%d, a.store%d_stride, w%d); // %%%s\n",
-                effect->operand, effect->operand, source, output_name(tail, effect->operand));
+                    "        real %s[Tile::OWN];\n        SG_UNROLL\n"
+                    "        for (int q = 0; q < Tile::OWN; q++)\n            %s[q] = v%d;\n",
+                    array, array, source);
+    sg_text_add(text, "        tile.store_own(a.store%d, a.store%d_stride, %s); // %%%s\n",
+                effect->operand, effect->operand, array, output_name(tail, effect->operand));
 }
 
 static void write_own_stage(sg_tail *tail, const sg_section *section, int stage, sg_text *text) {
