@@ -32,7 +32,6 @@ from .timing import Rounds, Spread, interleave, ratios
 FLOAT64_FLOPS = 1e10  # of the slice compared with float64; a few seconds of a slow convolution
 CONTENDERS = ("eager", "compile", "segue")
 TITLES = {"eager": "eager", "compile": "torch.compile", "segue": "Segue"}
-NO_CUDA = "This build of Segue has no CUDA backend; use --device cpu."
 
 Step = Callable[[str, float], None]  # what is being done, and the fraction of the model done
 
@@ -355,7 +354,11 @@ def legend(best: machine.Ceilings | None = None) -> list[str]:
 def run(args: argparse.Namespace) -> int:
     """The command: measures every model, prints the tables, writes the JSON file."""
     if args.device == "cuda":
-        raise UserError(NO_CUDA)
+        from . import bench_cuda  # noqa: PLC0415  (which imports this module)
+
+        return bench_cuda.run(args)
+    if args.report or args.subjects:
+        raise UserError("--report and --subjects go with --device cuda.")
     report.writable(args.json)
     files = [load_with_inputs(path) for path in args.models]
     if args.threads:

@@ -22,11 +22,10 @@ from torch import nn
 import segue
 
 from . import contract, machine, report
-from .modelfile import ModelFile, UserError, describe, load, load_with_inputs
+from .modelfile import ModelFile, UserError, describe, load, load_with_inputs, on_device
 
 HOLDS, BROKEN, INAPPLICABLE = "holds", "broken", "does not apply"
 MARKS = {HOLDS: "[green]holds[/]", BROKEN: "[bold red]BROKEN[/]", INAPPLICABLE: "[dim]-[/]"}
-NO_CUDA = "this build of Segue has no CUDA backend; use --device cpu."
 
 
 @dataclass(frozen=True)
@@ -88,7 +87,7 @@ def from_file(file: ModelFile, new: ModelFile) -> Callable[[nn.Module, Sequence[
         made = new.construct(file.init_inputs())
         reference = next(module.parameters(), None)
         if reference is not None:
-            made = made.to(reference.dtype)
+            made = made.to(reference.dtype).to(reference.device)
         made.load_state_dict(module.state_dict(), strict=False)  # names are a point of their own
         for name, p in module.named_parameters():
             if p.dim() >= 4 and not p.is_contiguous():
@@ -102,10 +101,8 @@ def from_file(file: ModelFile, new: ModelFile) -> Callable[[nn.Module, Sequence[
 
 def run(args: argparse.Namespace) -> int:
     """The command: prints the table, writes the JSON file; 0 when every point holds."""
-    if args.device == "cuda":
-        raise UserError(NO_CUDA)
     report.writable(args.json)
-    file = load_with_inputs(args.model)
+    file = on_device(load_with_inputs(args.model), args.device)
     if args.new:
         new = load(args.new, classes=("ModelNew", "Model"))
         subject = contract.Subject(file, from_file(file, new), args.batch or 2, new_class=new.model)
@@ -156,6 +153,7 @@ def as_json(
         "counts": dict(Counter(f.status for f in findings)),
         "points": [asdict(f) for f in findings],
         "cpu": machine.cpu_name(),
+        "gpu": machine.gpu_name(),
         "threads": torch.get_num_threads(),
         "versions": machine.versions(),
         "commit": machine.commit(),

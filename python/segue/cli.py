@@ -62,6 +62,14 @@ def parser() -> argparse.ArgumentParser:
     bench.add_argument(
         "--tune", action="store_true", help="measure Segue's candidate plans and keep the best"
     )
+    bench.add_argument(
+        "--report", metavar="DIR", help="on GPUs: write figures, pictures and a page to a folder"
+    )
+    bench.add_argument(
+        "--subjects",
+        metavar="A,B,...",
+        help="on GPUs: what to time beside eager and segue (default: all)",
+    )
     bench.add_argument("--threads", type=_count, help="threads for PyTorch and Segue")
     bench.add_argument(
         "--quick", action="store_true", help="leave out what needs new processes: memory, start-up"
@@ -83,6 +91,7 @@ def parser() -> argparse.ArgumentParser:
     explain = commands.add_parser("explain", help="say what Segue does with a model, and why")
     explain.add_argument("model", metavar="MODEL.py")
     _batch(explain)
+    _device(explain)
     explain.set_defaults(command=_explain)
 
     demo = commands.add_parser("demo", help="time four example models on this machine")

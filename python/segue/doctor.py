@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import platform
+import re
 import shutil
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -57,7 +60,7 @@ def diagnose() -> Diagnosis:
     cache = _cache(problems)
     if cache:
         facts["cache"] = cache
-    facts["GPU"] = _gpu()
+    facts["GPU"] = _gpu(problems)
     _judge(problems)
     return Diagnosis(facts, problems)
 
@@ -132,11 +135,49 @@ def _cache(problems: list[str]) -> dict[str, str]:
     }
 
 
-def _gpu() -> dict[str, str]:
+def _gpu(problems: list[str]) -> dict[str, str]:
     if not torch.cuda.is_available():
         return {"devices": "none that PyTorch can use"}
-    names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    return {"devices": ", ".join(names), "Segue": "this build has no CUDA backend"}
+    return {
+        **{f"device {i}": _device(i) for i in range(torch.cuda.device_count())},
+        "driver": _driver(),
+        "CUDA of PyTorch": f"{torch.version.cuda}, cuDNN {torch.backends.cudnn.version()}",
+        "NVRTC": _nvrtc(problems),
+        "cuDNN takes TF32": str(torch.backends.cudnn.allow_tf32),
+    }
+
+
+def _device(index: int) -> str:
+    about = torch.cuda.get_device_properties(index)
+    return (
+        f"{about.name}, sm_{about.major}{about.minor}, {about.multi_processor_count} "
+        f"multiprocessors, {about.total_memory / 2**30:.0f} GiB, {about.L2_cache_size >> 20} MiB L2"
+    )
+
+
+def _driver() -> str:
+    """The driver's version, and the newest CUDA that it runs."""
+    number: int = getattr(torch._C, "_cuda_getDriverVersion")()  # noqa: B009  (with GPUs alone)
+    with contextlib.suppress(OSError):
+        text = Path("/proc/driver/nvidia/version").read_text(encoding="utf-8")
+        found = re.search(r"\b(\d+\.\d+(\.\d+)?)\b", text)
+        if found:
+            return f"{found.group(1)}, CUDA {number // 1000}.{number % 1000 // 10}"
+    return f"CUDA {number // 1000}.{number % 1000 // 10}"
+
+
+def _nvrtc(problems: list[str]) -> str:
+    """The compiler that kernels are built with, tried on the smallest of programs."""
+    from . import _core, cuda  # noqa: PLC0415
+
+    cuda.use_nvrtc()
+    graph = _core.Graph("graph g { %x = input : f32[64] %y = tanh %x %z = neg %y output %z }")
+    try:
+        program = _core.Program(graph, [("f32", (64,), (1,))], always=True, gpu="0")
+        program.build(0)
+    except (OSError, ValueError) as error:
+        problems.append(f"Kernels for GPUs cannot be built: {error}.")
+    return cuda.find_nvrtc() or "as the loader finds it"
 
 
 def _judge(problems: list[str]) -> None:

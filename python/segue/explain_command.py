@@ -11,12 +11,12 @@ from rich.text import Text
 import segue
 
 from . import report
-from .modelfile import UserError, describe, load_with_inputs
+from .modelfile import UserError, describe, load_with_inputs, on_device
 
 
 def run(args: argparse.Namespace) -> int:
     """The command: the explanation of segue.explain under a heading of what was compiled."""
-    file = load_with_inputs(args.model)
+    file = on_device(load_with_inputs(args.model), args.device)
     module, inputs = file.build(), file.inputs(args.batch)
     try:
         with torch.no_grad():

@@ -51,6 +51,11 @@ def cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
+def gpu_name(device: int = 0) -> str | None:
+    """What a GPU calls itself; None where PyTorch can use none."""
+    return torch.cuda.get_device_name(device) if torch.cuda.is_available() else None
+
+
 def usable_processors() -> int:
     """Processors that this process may run on."""
     if hasattr(os, "sched_getaffinity"):
@@ -79,6 +84,8 @@ def versions() -> dict[str, str | None]:
     return {
         "segue": getattr(sys.modules.get("segue"), "__version__", None),
         "torch": torch.__version__,
+        "cuda": torch.version.cuda,
+        "cudnn": str(torch.backends.cudnn.version()) if torch.version.cuda else None,
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.release()}",
     }

@@ -8,6 +8,7 @@ imports nothing else of Segue, so that start-up can be timed without it.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import importlib.util
 import sys
@@ -33,16 +34,21 @@ class ModelFile:
     path: Path
     namespace: ModuleType
     model: type[nn.Module]
+    device: str = "cpu"  # where build() and inputs() put what they make
 
     @property
     def name(self) -> str:
         """The file's name without its ending."""
         return self.path.stem
 
+    def on(self, device: str) -> ModelFile:
+        """The same file for another device."""
+        return dataclasses.replace(self, device=device)
+
     def build(self, seed: int = 0) -> nn.Module:
         """The model in evaluation mode, its parameters drawn with `seed`."""
         torch.manual_seed(seed)
-        return self.construct(self.init_inputs()).eval()
+        return self.construct(self.init_inputs()).eval().to(self.device)
 
     def init_inputs(self) -> list[Any]:
         """The arguments of the constructor."""
@@ -83,7 +89,7 @@ class ModelFile:
                 f"{self.path}: get_inputs() must return a list of inputs, "
                 f"not {type(result).__name__}."
             )
-        return list(result)
+        return [x.to(self.device) if isinstance(x, torch.Tensor) else x for x in result]
 
     def _has(self, name: str) -> bool:
         return callable(getattr(self.namespace, name, None))
@@ -97,6 +103,13 @@ class ModelFile:
 
     def _raised(self, what: str, error: BaseException) -> str:
         return f"{self.path}: {what} raised {describe(error, self.path)}"
+
+
+def on_device(file: ModelFile, device: str) -> ModelFile:
+    """A file for --device; UserError where there is no such device."""
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UserError("PyTorch finds no GPU here; use --device cpu.")
+    return file.on(device)
 
 
 def load(path: str | Path, classes: tuple[str, ...] = ("Model",)) -> ModelFile:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -55,6 +56,13 @@ class _Programs:
         self._kept: OrderedDict[Any, _core.Program | str] = OrderedDict()
         self._lock = threading.Lock()
         self._wisdom: str | None = None  # as it was when last loaded or saved
+        self.build_seconds = 0.0  # that building kernels for GPUs took since `forget`
+
+    def forget(self) -> None:
+        """Forgets every program; those in use go on."""
+        with self._lock:
+            self._kept.clear()
+            self.build_seconds = 0.0
 
     def _keep_wisdom(self) -> None:
         """Writes plans that compiling found by measuring."""
@@ -83,6 +91,7 @@ class _Programs:
                     self._wisdom = _core.wisdom_export()
                 try:
                     found = _compile(graph, inputs, outputs, threads, options, target)
+                    self._build(found, target.device)
                 except (_core.NotApplicable, OSError) as reason:
                     found = str(reason)
                 self._kept[key] = found
@@ -91,6 +100,13 @@ class _Programs:
                     self._kept.popitem(last=False)
             self._kept.move_to_end(key)
             return found
+
+    def _build(self, program: _core.Program, device: int) -> None:
+        """Now and not at the first launch, which a CUDA graph may be capturing."""
+        if device >= 0:
+            start = time.perf_counter()
+            program.build(device)
+            self.build_seconds += time.perf_counter() - start
 
 
 def _compile(
@@ -106,7 +122,7 @@ def _compile(
             graph, inputs, outputs, threads, options.isa, options.always, options.tune
         )
     cuda.use_nvrtc()
-    program = _core.Program(
+    return _core.Program(
         graph,
         inputs,
         outputs,
@@ -117,8 +133,6 @@ def _compile(
         alignment=target.alignment,
         strategy=options.strategy,
     )
-    program.build(target.device)  # not at the first launch, which a graph may be capturing
-    return program
 
 
 programs = _Programs()

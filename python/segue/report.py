@@ -77,6 +77,14 @@ def writable(path: str | None) -> None:
         raise UserError(f"{path}: there is no folder {target.absolute().parent} to write it to.")
 
 
+def make_folder(path: str) -> None:
+    """A folder to write a report to, made where it is missing."""
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{path}: no folder can be made there ({error.strerror}).") from error
+
+
 def write_json(path: str | Path, value: Any) -> None:
     """Writes the whole file or nothing: a temporary file beside it, then a rename."""
     target = Path(path)

@@ -105,7 +105,7 @@ def test_new_file_without_a_model(
         (["--batch", "two"], "'two' is not a whole number above zero"),
         (["--batch", "-3"], "'-3' is not a whole number above zero"),
         (["--device", "tpu"], "invalid choice: 'tpu'"),
-        (["--device", "cuda"], "no CUDA backend"),
+        (["--device", "cuda"], "finds no GPU"),
         (["--surely", "1"], "unrecognized arguments"),
         (["--json", "/surely/not/there.json"], "there is no folder /surely/not"),
     ],
