@@ -107,8 +107,9 @@ SG_API sg_value sg_graph_output(const sg_graph *graph, int index);
 SG_API const char *sg_graph_value_name(const sg_graph *graph, sg_value value);
 
 /* The pipeline up to a stage, for people: "parse", "simplify" and "regions" work on any graph;
- * "tile" (the tile programs) and "plan" (with the planner's choices for this machine) need inputs
- * as in sg_compile, else NULL and 0. */
+ * "tile" (the tile programs), "plan" (with the planner's choices for this machine), "tail" and
+ * "cuda" (what is generated for sm_90a: the part that a graph's operators make, or all of it) need
+ * inputs as in sg_compile, else NULL and 0. */
 SG_API sg_status sg_graph_dump(const sg_graph *graph, const char *stage, const sg_layout *inputs,
                                int input_count, char **text);
 

@@ -20,7 +20,7 @@
 #include "segue.h"
 
 typedef struct sg_request {
-    const char *command, *file, *stage, *sizes, *isa;
+    const char *command, *file, *stage, *sizes, *isa, *gpu, *precision, *strategy;
     int threads, repeat, always, tune;
     unsigned seed;
     double scale;
@@ -38,9 +38,12 @@ typedef struct sg_session {
 /* ---- command line --------------------------------------------------------------------------- */
 
 static const struct argp_option options[] = {
-    {"stage", 's', "STAGE", 0, "parse, simplify, regions, tile or plan", 0},
+    {"stage", 's', "STAGE", 0, "parse, simplify, regions, tile, plan, tail or cuda", 0},
     {"sizes", 'n', "N=4,H=32", 0, "values of the symbolic sizes", 0},
     {"isa", 'i', "ISA", 0, "generic, avx2 or avx512; the best there is if left out", 0},
+    {"gpu", 'g', "ARCHITECTURE", 0, "sm_90a, ..., for dump --stage cuda and explain", 0},
+    {"precision", 'p', "CLASS", 0, "with --gpu: fp32, tf32 or tf32_even", 0},
+    {"strategy", 'y', "NAME", 0, "with --gpu: the strategy to take", 0},
     {"threads", 't', "COUNT", 0, "threads; one per processor if left out", 0},
     {"repeat", 'r', "COUNT", 0, "timed runs of bench (15)", 0},
     {"seed", 'e', "NUMBER", 0, "of the random inputs (1)", 0},
@@ -68,6 +71,15 @@ static error_t take_option(int key, char *value, struct argp_state *state) {
         break;
     case 'i':
         request->isa = value;
+        break;
+    case 'g':
+        request->gpu = value;
+        break;
+    case 'p':
+        request->precision = value;
+        break;
+    case 'y':
+        request->strategy = value;
         break;
     case 't':
         request->threads = read_count(state, value, 0);
@@ -162,8 +174,13 @@ static int bind_sizes(const sg_request *request, sg_session *session) {
 }
 
 static int compile(const sg_request *request, sg_session *session) {
-    sg_compile_options compile_options = {
-        .threads = request->threads, .isa = request->isa, .always = 1, .tune = request->tune};
+    sg_compile_options compile_options = {.threads = request->threads,
+                                          .isa = request->isa,
+                                          .always = 1,
+                                          .tune = request->tune,
+                                          .gpu = request->gpu,
+                                          .precision = request->precision,
+                                          .strategy = request->strategy};
     int bad = bind_sizes(request, session);
     if (bad)
         return bad;
@@ -268,10 +285,27 @@ static int print_text(const sg_session *session, sg_status status, char *text) {
     return 0;
 }
 
+/* The sources of all launches, for the GPU of the command line. */
+static int dump_sources(const sg_request *request, sg_session *session) {
+    char *source;
+    int bad = compile(request, session);
+    for (int i = 0; !bad && sg_program_source(session->program, i, &source) == SG_OK; i++) {
+        printf("launch %d:\n%s", i, source);
+        sg_string_free(source);
+    }
+    return bad;
+}
+
 static int command_dump(const sg_request *request, sg_session *session) {
     if (!request->stage)
-        return fail("dump", "--stage is wanted: parse, simplify, regions, tile or plan");
-    bool sized = strcmp(request->stage, "tile") == 0 || strcmp(request->stage, "plan") == 0;
+        return fail("dump",
+                    "--stage is wanted: parse, simplify, regions, tile, plan, tail or cuda");
+    if (request->gpu && strcmp(request->stage, "cuda") == 0)
+        return dump_sources(request, session);
+    static const char *const sized_stages[] = {"tile", "plan", "tail", "cuda"};
+    bool sized = false;
+    for (size_t i = 0; i < sizeof sized_stages / sizeof *sized_stages; i++)
+        sized |= strcmp(request->stage, sized_stages[i]) == 0;
     int bad = sized ? bind_sizes(request, session) : 0;
     if (bad)
         return bad;

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "api/pipeline.h"
+#include "gen/cuda/source.h"
 #include "opt/simplify.h"
 #include "plan/partition.h"
 
@@ -57,6 +58,39 @@ static sg_status dump_program(const sg_graph *graph, const sg_layout *inputs, in
     return status;
 }
 
+/* The part of a source that gen/cuda/tail.c wrote. */
+static void print_tail(const char *source, sg_text *text) {
+    const char *from = strstr(source, SG_CUDA_TAIL_BEGIN "\n");
+    const char *to = from ? strstr(from, SG_CUDA_TAIL_END) : NULL;
+    if (to) {
+        from += strlen(SG_CUDA_TAIL_BEGIN "\n");
+        sg_text_add(text, "%.*s", (int)(to - from), from);
+    }
+}
+
+/* Sources for a GPU, or their tails alone. */
+static sg_status dump_cuda(const sg_graph *graph, const sg_layout *inputs, int input_count,
+                           bool whole, char **result) {
+    sg_compile_options options = {.always = 1, .gpu = "sm_90a"};
+    sg_program *program;
+    sg_text text = {0};
+    sg_status status = sg_compile(graph, inputs, input_count, &options, &program);
+    if (status != SG_OK)
+        return status;
+    char *source;
+    for (int i = 0; sg_program_source(program, i, &source) == SG_OK; i++) {
+        sg_text_add(&text, "launch %d:\n", i);
+        if (whole)
+            sg_text_add(&text, "%s", source);
+        else
+            print_tail(source, &text);
+        sg_string_free(source);
+    }
+    sg_program_destroy(program);
+    *result = sg_text_take(&text);
+    return *result ? SG_OK : sg_fail_memory(graph->context);
+}
+
 sg_status sg_graph_dump(const sg_graph *graph, const char *stage, const sg_layout *inputs,
                         int input_count, char **text) {
     if (strcmp(stage, "parse") == 0)
@@ -68,8 +102,12 @@ sg_status sg_graph_dump(const sg_graph *graph, const char *stage, const sg_layou
     bool plan = strcmp(stage, "plan") == 0;
     if (plan || strcmp(stage, "tile") == 0)
         return dump_program(graph, inputs, input_count, plan, text);
+    bool cuda = strcmp(stage, "cuda") == 0;
+    if (cuda || strcmp(stage, "tail") == 0)
+        return dump_cuda(graph, inputs, input_count, cuda, text);
     return sg_fail(graph->context, SG_INVALID,
-                   "stage \"%s\" is unknown; there are parse, simplify, regions, tile and plan",
+                   "stage \"%s\" is unknown; there are parse, simplify, regions, tile, plan, tail "
+                   "and cuda",
                    stage);
 }
 

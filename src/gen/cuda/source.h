@@ -34,7 +34,9 @@ const char *sg_cuda_type(sg_dtype dtype);
 
 /* ---- the tail ------------------------------------------------------------------------------ */
 /* Writes `struct Tail` and its constants (docs/cuda.md) and adds the tensors it reads and writes,
- * load0.. and store0.., to the arguments. */
+ * load0.. and store0.., to the arguments. The text stands between two lines, for dumps. */
+#define SG_CUDA_TAIL_BEGIN "// ---- tail"
+#define SG_CUDA_TAIL_END   "// ---- end of tail"
 sg_status sg_cuda_write_tail(const sg_problem *problem, const sg_cuda_target *target,
                              sg_arena *arena, sg_cuda_arguments *arguments, sg_text *tail);
 
