@@ -1,0 +1,96 @@
+/* Weights as the products of conv_wgmma_streamed.cuh take them: rounded, scaled, as halves, in the
+ * order they are streamed: [tile of channels][chunk of input channels][tap][8 input channels]
+ * [TILE_N channels][8 halves]. One block makes PACK_CHANNELS output slots of a tile. Also clears
+ * the guard's flags, which the next launch sets. */
+//@ include common.cuh
+//@ constants
+
+struct Arguments {
+    //@ arguments
+};
+
+//@ include wgmma.cuh
+
+constexpr int THREADS = 512, PACK_CHANNELS = 2;
+constexpr int CHUNKS = (IN_CHANNELS + CHUNK - 1) / CHUNK;
+constexpr int WEIGHTS = IN_CHANNELS * TAPS; /* of one output channel */
+constexpr int CELLS = CHUNKS * CHUNK / 8;
+
+/* Element i of an output channel, taps innermost in the order of the weights' own. */
+__device__ __forceinline__ float weight_at(const element *channel, int i, const Arguments &a) {
+    if (DENSE)
+        return load(channel + i);
+    const int tap = i % TAPS;
+    return load(channel + i / TAPS * a.weight_stride.c +
+                tap / (KERNEL_H * KERNEL_W) * a.weight_stride.d +
+                tap / KERNEL_W % KERNEL_H * a.weight_stride.h + tap % KERNEL_W * a.weight_stride.w);
+}
+
+/* The largest magnitude of every channel of this block's; all threads. */
+__device__ __forceinline__ void find_largest(const element *const (&from)[PACK_CHANNELS],
+                                             float (&largest)[PACK_CHANNELS],
+                                             const Arguments &a) {
+    __shared__ float warps[PACK_CHANNELS][THREADS / 32];
+    for (int k = 0; k < PACK_CHANNELS; k++) {
+        largest[k] = 0;
+        if (from[k]) {
+#pragma unroll 8
+            for (int i = threadIdx.x; i < WEIGHTS; i += THREADS)
+                largest[k] = max_magnitude(largest[k], weight_at(from[k], i, a));
+        }
+        const unsigned bits = __reduce_max_sync(~0U, __float_as_uint(largest[k]) & 0x7fffffffU);
+        if (threadIdx.x % 32 == 0)
+            warps[k][threadIdx.x / 32] = __uint_as_float(bits);
+    }
+    __syncthreads();
+    for (int k = 0; k < PACK_CHANNELS; k++)
+        for (int i = 0; i < THREADS / 32; i++)
+            largest[k] = max_magnitude(largest[k], warps[k][i]);
+}
+
+__device__ __forceinline__ float carried(float x, float scale) {
+    return (ROUND_EVEN ? x : round_tf32_away(x)) * scale;
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS)
+    segue_pack_weights(const __grid_constant__ Arguments a) {
+    asm volatile("griddepcontrol.launch_dependents;");
+    const int slot = blockIdx.x * PACK_CHANNELS % TILE_N;
+    const int tile = blockIdx.x * PACK_CHANNELS / TILE_N, group = tile / GROUP_TILES;
+    const int first = group * GROUP_CHANNELS + tile % GROUP_TILES * TILE_STEP;
+    const int end = min(first + TILE_STEP, (group + 1) * GROUP_CHANNELS);
+    for (long long i = static_cast<long long>(blockIdx.x) * THREADS + threadIdx.x; i < a.flag_count;
+         i += static_cast<long long>(gridDim.x) * THREADS)
+        a.flags[i] = 0;
+    const element *from[PACK_CHANNELS];
+    float scale[PACK_CHANNELS];
+    for (int k = 0; k < PACK_CHANNELS; k++) {
+        const int channel = first + slot + k;
+        from[k] = channel < end ? a.weight + channel * a.weight_stride.n : nullptr;
+    }
+    find_largest(from, scale, a);
+    for (int k = 0; k < PACK_CHANNELS; k++) {
+        scale[k] = weight_scale(scale[k]);
+        if (threadIdx.x == 0 && from[k])
+            a.scales[first + slot + k] = 1.0f / (scale[k] * CARRIER_SCALE);
+    }
+    uint4 *to = a.packed + static_cast<long long>(tile) * (CELLS * TAPS * TILE_N) + slot;
+    const int k = threadIdx.x % PACK_CHANNELS;
+    const element *channel = k ? from[PACK_CHANNELS - 1] : from[0];
+    const float by = k ? scale[PACK_CHANNELS - 1] : scale[0];
+#pragma unroll 2
+    for (int cell = threadIdx.x / PACK_CHANNELS; cell < CELLS * TAPS;
+         cell += THREADS / PACK_CHANNELS) {
+        const int input = cell % (CHUNK / 8) * 8 + cell / (CHUNK / 8 * TAPS) * CHUNK;
+        const int tap = TAP_PLACE[cell / (CHUNK / 8) % TAPS];
+        float value[8];
+#pragma unroll
+        for (int i = 0; i < 8; i++)
+            value[i] = channel && input + i < IN_CHANNELS
+                           ? carried(weight_at(channel, (input + i) * TAPS + tap, a), by)
+                           : 0.0f;
+        to[static_cast<long long>(cell) * TILE_N + k] =
+            make_uint4(pack_halves(value[0], value[1]), pack_halves(value[2], value[3]),
+                       pack_halves(value[4], value[5]), pack_halves(value[6], value[7]));
+    }
+}

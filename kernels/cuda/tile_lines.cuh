@@ -1,0 +1,84 @@
+/* The tile with pixels as rows (row_tile.cuh), for outputs with channels: what a lane stores stands
+ * in lines, the same pixels of one channel after the other, whose first address is kept.
+ *
+ * TILE_REAL must be the least that any tile has. */
+//@ include row_tile.cuh
+
+/* In one piece for floats: left to itself the compiler makes every address anew, behind the
+ * condition. */
+template <class T> __device__ __forceinline__ void store_if(bool present, T *to, real value) {
+    if (present)
+        store(to, value);
+}
+__device__ __forceinline__ void store_if(bool present, float *to, real value) {
+    asm volatile("{\n\t.reg .pred present;\n\t"
+                 "setp.ne.b32 present, %2, 0;\n\t"
+                 "@present st.global.f32 [%0], %1;\n\t}" ::"l"(to),
+                 "f"(float(value)), "r"(static_cast<int>(present))
+                 : "memory");
+}
+
+struct Tile : RowTile {
+    char *lines[OWN];      /* where this lane's pixels go, at the next channel, */
+    bool lines_valid[OWN]; /* and whether they do */
+
+    /* Stores whenever 8 channels of all pixels have come: a lane holds two channels of a quad's
+     * pixels; a line of memory wants one channel of many pixels, so lanes of a quad exchange until
+     * each has 8 channels, or with two pixels 4, of pixels of its own. */
+    template <int V, class T>
+    __device__ __forceinline__ void put(T *to, Stride s, int p, int j, real value) {
+        if (j / 2 * 8 + 8 > TILE_REAL) {
+            put_alone(to, s, p, j, value);
+            return;
+        }
+        if (p == 0 && j == 0)
+            open_lines(to, s);
+        group[p][j % 2] = value;
+        if (p == PIXELS - 1 && j % 2 == 1)
+            put_lines<T>(s.c);
+    }
+
+    template <class T> __device__ __forceinline__ void open_lines(T *to, Stride s) {
+        const int first = PIXELS == 2 ? channel_first + (lane >> 1 & 1) * 4 : channel_first;
+        SG_UNROLL
+        for (int q = 0; q < OWN; q++) {
+            lines_valid[q] = PIXELS == 2 ? valid(own_pixel(q)) : own_valid(q);
+            lines[q] = reinterpret_cast<char *>(to + offset(own_place(q), s) + first * s.c);
+        }
+    }
+
+    template <class T> __device__ __forceinline__ void put_lines(long long stride) {
+        constexpr int HALF = PIXELS / 2, QUARTER = PIXELS / 4, COUNT = PIXELS == 2 ? 4 : 8;
+        real once[HALF][4]; /* [pixel][pair of channels, two of them] */
+        const bool upper = lane & 1, second = lane >> 1 & 1;
+        SG_UNROLL
+        for (int i = 0; i < HALF; i++) {
+            SG_UNROLL
+            for (int e = 0; e < 2; e++) {
+                const real low = group[i][e], high = group[HALF + i][e];
+                const real other = __shfl_xor_sync(~0U, upper ? low : high, 1);
+                once[i][e] = upper ? other : low;
+                once[i][2 + e] = upper ? high : other;
+            }
+        }
+        SG_UNROLL
+        for (int q = 0; q < OWN; q++) {
+            real twice[8];
+            SG_UNROLL
+            for (int e = 0; e < 4; e++) {
+                const real low = once[q][e], high = once[PIXELS == 2 ? q : QUARTER + q][e];
+                const real other =
+                    PIXELS == 2 ? low : __shfl_xor_sync(~0U, second ? low : high, 2);
+                twice[e] = PIXELS > 2 && second ? other : low;
+                twice[4 + e] = second ? high : other;
+            }
+            T *at = reinterpret_cast<T *>(lines[q]);
+            SG_UNROLL
+            for (int e = 0; e < COUNT; e++) {
+                store_if(lines_valid[q], at, twice[e]);
+                at += stride;
+            }
+            lines[q] = reinterpret_cast<char *>(at + (8 - COUNT) * stride);
+        }
+    }
+};

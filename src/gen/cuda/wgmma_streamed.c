@@ -1,0 +1,327 @@
+/* Lowering of `wgmma_streamed`: pack_weights.cuh, conv_wgmma_streamed.cuh, and the repair of what
+ * the half carrier could not hold. */
+#include <assert.h>
+#include <stdio.h>
+
+#include "gen/cuda/block.h"
+#include "gen/cuda/repair.h"
+#include "gen/cuda/wgmma.h"
+#include "plan/cpu_plan.h"
+#include "plan/cuda/streamed.h"
+
+enum { THREADS = 512, PACK_THREADS = 512, PACK_CHANNELS = 2 };
+/* One instruction takes so many channels at most: its sums are in registers of which a thread has
+ * 128 when the kernel starts. */
+enum { INSTRUCTION_N_MAX = 192 };
+
+/* What all three launches are written from. */
+typedef struct lowering {
+    const sg_problem *problem;
+    const sg_cuda_target *target;
+    const sg_cuda_plan *plan;
+    sg_streamed_layout layout;
+    sg_cuda_jobs jobs;
+    int64_t weights, scales, flags, flag_count, workspace; /* byte offsets, and sizes */
+} lowering;
+
+static int64_t larger(int64_t a, int64_t b) {
+    return a > b ? a : b;
+}
+static int64_t smaller(int64_t a, int64_t b) {
+    return a < b ? a : b;
+}
+
+/* The repair's jobs are boxes of rows, about as large as a tile; a tile flags those it touches. */
+static void divide_jobs(lowering *lowering) {
+    const sg_problem *problem = lowering->problem;
+    int64_t width = larger(problem->size[SG_ROLE_W], 1);
+    int64_t rows = larger(lowering->layout.tile_positions / width, 1);
+    lowering->jobs = (sg_cuda_jobs){
+        .box = {1, smaller(rows, larger(problem->size[SG_ROLE_H], 1)), width},
+        .channel_tiles = lowering->layout.channel_tiles,
+        .channels = lowering->plan->parameter[SG_STREAMED_CHANNELS],
+    };
+    for (int axis = 0; axis < SG_SPATIAL_MAX; axis++) {
+        int64_t box = lowering->jobs.box[axis];
+        lowering->jobs.jobs[axis] = (problem->size[SG_ROLE_D + axis] + box - 1) / box;
+    }
+    lowering->flag_count = problem->size[SG_ROLE_N] * lowering->jobs.channel_tiles *
+                           lowering->jobs.jobs[0] * lowering->jobs.jobs[1] * lowering->jobs.jobs[2];
+}
+
+static void lay_out_workspace(lowering *lowering) {
+    const sg_streamed_layout *layout = &lowering->layout;
+    lowering->weights = 0;
+    lowering->scales = layout->channel_tiles * layout->chunks * layout->tap_count *
+                       sg_streamed_block_bytes(lowering->plan);
+    lowering->flags = lowering->scales + sg_round_up(lowering->problem->size[SG_ROLE_C] * 4, 16);
+    lowering->workspace = lowering->flags + lowering->flag_count * 4;
+}
+
+/* ---- constants ----------------------------------------------------------------------------- */
+
+static void write_table(sg_text *text, const char *name, const int *first, int step, int count) {
+    sg_text_add(text, "__constant__ int %s[%d] = {", name, count);
+    for (int i = 0; i < count; i++)
+        sg_text_add(text, "%s%d", i % 16 ? ", " : i ? ",\n    " : "", first[i * step]);
+    sg_text_add(text, "};\n");
+}
+
+/* What both kernels must agree on. */
+static void write_common(const lowering *lowering, sg_text *text) {
+    const sg_convolution *convolution = &lowering->problem->convolution;
+    const sg_streamed_layout *layout = &lowering->layout;
+    int64_t outputs = lowering->problem->size[SG_ROLE_C] / convolution->groups;
+    int64_t channels = lowering->plan->parameter[SG_STREAMED_CHANNELS];
+    sg_text_add(text, "using element = %s;\n", sg_cuda_type(convolution->input.dtype));
+    const sg_cuda_constant constants[] = {
+        {"ROUND_EVEN", lowering->target->precision == SG_PRECISION_TF32_EVEN},
+        {"IN_CHANNELS", convolution->in_channels / convolution->groups},
+        {"GROUP_CHANNELS", outputs},
+        {"GROUP_TILES", layout->group_tiles},
+        {"TILE_STEP", channels},
+        {"TILE_REAL", outputs - (layout->group_tiles - 1) * channels},
+        {"TILE_N", layout->tile_n},
+        {"CHUNK", lowering->plan->parameter[SG_STREAMED_CHUNK]},
+        {"TAPS", layout->tap_count},
+    };
+    sg_cuda_write_constants(constants, sizeof constants / sizeof *constants, text);
+}
+
+static void write_taps(const sg_streamed_layout *layout, sg_text *text) {
+    static const char axes[] = "DHW";
+    enum {
+        TAP_STEP = sizeof(sg_streamed_tap) / sizeof(int),
+        PART_STEP = sizeof(sg_streamed_part) / sizeof(int)
+    };
+    char name[16];
+    for (int axis = 0; axis < SG_SPATIAL_MAX; axis++) {
+        snprintf(name, sizeof name, "TAP_%c", axes[axis]);
+        write_table(text, name, &layout->taps[0].ahead[axis], TAP_STEP, layout->tap_count);
+        snprintf(name, sizeof name, "PART_%c", axes[axis]);
+        write_table(text, name, &layout->parts[0].shift[axis], PART_STEP, layout->part_count);
+    }
+    write_table(text, "PART_FIRST", &layout->parts[0].first_tap, PART_STEP, layout->part_count);
+    write_table(text, "PART_TAPS", &layout->parts[0].tap_count, PART_STEP, layout->part_count);
+}
+
+static void write_main(const lowering *lowering, sg_text *text) {
+    const sg_problem *problem = lowering->problem;
+    const sg_convolution *convolution = &problem->convolution;
+    const sg_streamed_layout *layout = &lowering->layout;
+    const int64_t *plan = lowering->plan->parameter;
+    bool deep = convolution->kernel[0] > 1 || convolution->in_size[0] > 1 ||
+                problem->size[SG_ROLE_D] > 1 || convolution->padding[0] > 0;
+    int64_t inputs = convolution->in_channels / convolution->groups;
+    bool wide = sg_streamed_wide(problem, lowering->plan);
+    sg_streamed_reading reading;
+    sg_streamed_read(problem, lowering->target, lowering->plan, layout, &reading);
+    write_common(lowering, text);
+    const sg_cuda_constant constants[] = {
+        {"SPATIAL_DIMS", deep ? 3 : 2},
+        {"STRIDE_D", convolution->stride[0]},
+        {"STRIDE_H", convolution->stride[1]},
+        {"STRIDE_W", convolution->stride[2]},
+        {"PARTS", layout->part_count},
+        {"STRIPS", layout->strips > 1},
+        {"FLAT_IMAGES", layout->flat},
+        {"ROW_BLOCKS", plan[SG_STREAMED_ROWS]},
+        {"CHANNEL_TILES", layout->channel_tiles},
+        {"INSTRUCTION_N", layout->tile_n > INSTRUCTION_N_MAX ? layout->tile_n / 2 : layout->tile_n},
+        {"TILE_WALKS", 0},
+        {"HAS_BIAS", convolution->bias.index >= 0},
+        {"BOX_PIXELS", plan[SG_STREAMED_BOX]},
+        {"BOX_STAGES", plan[SG_STREAMED_BOXES]},
+        {"BLOCK_STAGES", plan[SG_STREAMED_BLOCKS]},
+        {"WHOLE_CHUNKS", inputs % plan[SG_STREAMED_CHUNK] == 0},
+        {"READ", reading.vector},
+        {"ITEM_ROWS", reading.rows},
+        {"ITEM_CELLS", reading.cells},
+        {"CONSUMER_REGISTERS", wide ? 176 : 128},
+        {"STAGER_REGISTERS", wide ? 80 : 128},
+    };
+    sg_cuda_write_constants(constants, sizeof constants / sizeof *constants, text);
+    write_taps(layout, text);
+}
+
+/* Whether the weights of one output channel follow each other as [input channel][tap]. */
+static bool weights_are_dense(const sg_convolution *convolution) {
+    int64_t step = 1;
+    for (int role = SG_ROLE_W; role >= SG_ROLE_D; role--) {
+        int64_t size = convolution->kernel[role - SG_ROLE_D];
+        if (size > 1 && convolution->weight.stride[role] != step)
+            return false;
+        step *= size;
+    }
+    return convolution->in_channels == convolution->groups ||
+           convolution->weight.stride[SG_ROLE_C] == step;
+}
+
+static void write_packing(const lowering *lowering, sg_text *text) {
+    const sg_convolution *convolution = &lowering->problem->convolution;
+    const sg_streamed_layout *layout = &lowering->layout;
+    int place[SG_STREAMED_TAPS_MAX];
+    for (int t = 0; t < layout->tap_count; t++) {
+        const int *at = layout->taps[t].kernel;
+        place[t] =
+            (at[0] * (int)convolution->kernel[1] + at[1]) * (int)convolution->kernel[2] + at[2];
+    }
+    write_common(lowering, text);
+    const sg_cuda_constant constants[] = {
+        {"KERNEL_H", convolution->kernel[1]},
+        {"KERNEL_W", convolution->kernel[2]},
+        {"DENSE", weights_are_dense(convolution)},
+    };
+    sg_cuda_write_constants(constants, sizeof constants / sizeof *constants, text);
+    write_table(text, "TAP_PLACE", place, 1, layout->tap_count);
+}
+
+/* ---- arguments ----------------------------------------------------------------------------- */
+
+/* For divide of stage_box.cuh: x / divisor is the upper half of 2 x times the lower 32 bits,
+ * shifted right by the upper 32 (Granlund and Montgomery, Division by invariant integers using
+ * multiplication, 1994). */
+static int64_t reciprocal(int64_t divisor) {
+    int shift = 0;
+    while (INT64_C(1) << shift < divisor)
+        shift++;
+    int64_t factor = ((INT64_C(1) << (31 + shift)) + divisor - 1) / divisor;
+    return (int64_t)shift << 32 | factor;
+}
+
+static void add_divisor(sg_cuda_arguments *arguments, const char *name, int64_t value) {
+    char full[40];
+    sg_cuda_add_number(arguments, name, value);
+    snprintf(full, sizeof full, "%s_reciprocal", name);
+    sg_cuda_add_number(arguments, full, reciprocal(value));
+}
+
+static void add_main(const lowering *lowering, int64_t job_count, sg_cuda_arguments *arguments) {
+    const sg_problem *problem = lowering->problem;
+    const sg_convolution *convolution = &problem->convolution;
+    const sg_streamed_layout *layout = &lowering->layout;
+    const int64_t *pitch = layout->pitch;
+    sg_operand bias = convolution->bias;
+    if (bias.index < 0) /* not read */
+        bias = (sg_operand){.index = convolution->input.index, .dtype = convolution->input.dtype};
+    sg_cuda_add_tensor(arguments, "input", &convolution->input, false);
+    sg_cuda_add_tensor(arguments, "bias", &bias, false);
+    sg_cuda_add_workspace(arguments, "const uint4", "weights", lowering->weights);
+    sg_cuda_add_workspace(arguments, "const float", "scales", lowering->scales);
+    sg_cuda_add_workspace(arguments, "int", "flags", lowering->flags);
+    sg_cuda_add_number(arguments, "jobs", job_count);
+    sg_cuda_add_number(arguments, "images", problem->size[SG_ROLE_N]);
+    sg_cuda_add_number(arguments, "out_d", problem->size[SG_ROLE_D]);
+    sg_cuda_add_number(arguments, "out_h", problem->size[SG_ROLE_H]);
+    sg_cuda_add_number(arguments, "out_w", problem->size[SG_ROLE_W]);
+    sg_cuda_add_number(arguments, "in_d", convolution->in_size[0]);
+    sg_cuda_add_number(arguments, "in_h", convolution->in_size[1]);
+    sg_cuda_add_number(arguments, "in_w", convolution->in_size[2]);
+    add_divisor(arguments, "pitch_d", pitch[0]);
+    add_divisor(arguments, "pitch_h", pitch[1]);
+    add_divisor(arguments, "pitch_w", pitch[2]);
+    add_divisor(arguments, "image", pitch[0] * pitch[1] * pitch[2]);
+    add_divisor(arguments, "strips", layout->strips);
+    sg_cuda_add_number(arguments, "strip", lowering->plan->parameter[SG_STREAMED_STRIP]);
+    sg_cuda_add_number(arguments, "flag_box_d", lowering->jobs.box[0]);
+    sg_cuda_add_number(arguments, "flag_box_h", lowering->jobs.box[1]);
+    sg_cuda_add_number(arguments, "flag_box_w", lowering->jobs.box[2]);
+    sg_cuda_add_number(arguments, "flag_jobs_d", lowering->jobs.jobs[0]);
+    sg_cuda_add_number(arguments, "flag_jobs_h", lowering->jobs.jobs[1]);
+    sg_cuda_add_number(arguments, "flag_jobs_w", lowering->jobs.jobs[2]);
+}
+
+/* ---- launches ------------------------------------------------------------------------------ */
+
+static sg_status lower_packing(const lowering *lowering, sg_arena *arena, sg_cuda_launch *launch) {
+    const sg_streamed_layout *layout = &lowering->layout;
+    sg_cuda_arguments arguments;
+    sg_cuda_arguments_open(&arguments, arena);
+    sg_text constants = {0};
+    write_packing(lowering, &constants);
+    sg_cuda_add_tensor(&arguments, "weight", &lowering->problem->convolution.weight, false);
+    sg_cuda_add_workspace(&arguments, "uint4", "packed", lowering->weights);
+    sg_cuda_add_workspace(&arguments, "float", "scales", lowering->scales);
+    sg_cuda_add_workspace(&arguments, "int", "flags", lowering->flags);
+    sg_cuda_add_number(&arguments, "flag_count", lowering->flag_count);
+    bool failed = constants.failed || arguments.declaration.failed;
+    const sg_cuda_hole holes[] = {{"constants", constants.data},
+                                  {"arguments", arguments.declaration.data}};
+    sg_status status = failed ? SG_OUT_OF_MEMORY
+                              : sg_cuda_compose(arena, "pack_weights.cuh", holes,
+                                                sizeof holes / sizeof *holes, &launch->source);
+    launch->entry = "segue_pack_weights";
+    launch->grid = layout->channel_tiles * layout->tile_n / PACK_CHANNELS;
+    launch->block = PACK_THREADS;
+    launch->cluster = 1;
+    launch->words = arguments.words;
+    launch->word_count = arguments.count;
+    sg_text_release(&constants);
+    sg_cuda_arguments_close(&arguments);
+    return status;
+}
+
+/* A block meets the same tile of channels again and again where the grid is a multiple of the
+ * tiles. */
+static int64_t grid_of(const lowering *lowering, int64_t job_count) {
+    int64_t processors = lowering->target->gpu.multiprocessors;
+    int64_t tiles = lowering->layout.channel_tiles;
+    if (job_count <= processors)
+        return job_count;
+    return tiles <= processors / 8 ? processors / tiles * tiles : processors;
+}
+
+static sg_status lower_products(const lowering *lowering, sg_arena *arena, sg_cuda_launch *launch) {
+    const sg_streamed_layout *layout = &lowering->layout;
+    int64_t job_count = layout->position_tiles * layout->channel_tiles;
+    sg_cuda_arguments arguments;
+    sg_cuda_arguments_open(&arguments, arena);
+    sg_text constants = {0}, instructions = {0}, tail = {0};
+    write_main(lowering, &constants);
+    sg_cuda_write_wgmma(
+        &instructions,
+        (int)(layout->tile_n > INSTRUCTION_N_MAX ? layout->tile_n / 2 : layout->tile_n), false);
+    add_main(lowering, job_count, &arguments);
+    sg_status status =
+        sg_cuda_write_tail(lowering->problem, lowering->target, arena, &arguments, &tail);
+    if (status == SG_OK &&
+        (constants.failed || instructions.failed || tail.failed || arguments.declaration.failed))
+        status = SG_OUT_OF_MEMORY;
+    if (status == SG_OK) {
+        const sg_cuda_hole holes[] = {{"constants", constants.data},
+                                      {"arguments", arguments.declaration.data},
+                                      {"instructions", instructions.data},
+                                      {"tail", tail.data}};
+        status = sg_cuda_compose(arena, "conv_wgmma_streamed.cuh", holes,
+                                 sizeof holes / sizeof *holes, &launch->source);
+    }
+    launch->entry = "segue_conv_wgmma_streamed";
+    launch->grid = grid_of(lowering, job_count);
+    launch->block = THREADS;
+    launch->cluster = 1;
+    launch->shared = sg_streamed_shared(lowering->plan);
+    launch->early = true;
+    launch->words = arguments.words;
+    launch->word_count = arguments.count;
+    sg_text_release(&constants);
+    sg_text_release(&instructions);
+    sg_text_release(&tail);
+    sg_cuda_arguments_close(&arguments);
+    return status;
+}
+
+sg_status sg_cuda_lower_wgmma_streamed(const sg_problem *problem, const sg_cuda_target *target,
+                                       const sg_cuda_plan *plan, sg_arena *arena,
+                                       sg_cuda_kernel *kernel) {
+    lowering lowering = {.problem = problem, .target = target, .plan = plan};
+    bool measured = sg_streamed_measure(problem, plan, &lowering.layout);
+    assert(measured && "the plan was found usable");
+    (void)measured;
+    divide_jobs(&lowering);
+    lay_out_workspace(&lowering);
+    *kernel = (sg_cuda_kernel){.launch_count = 2, .workspace = lowering.workspace};
+    sg_status status = lower_packing(&lowering, arena, &kernel->launches[0]);
+    if (status == SG_OK)
+        status = lower_products(&lowering, arena, &kernel->launches[1]);
+    return status == SG_OUT_OF_MEMORY ? sg_fail_memory(problem->region->graph->context) : status;
+}

@@ -1,0 +1,317 @@
+/* Convolution by warpgroup products with nothing resident: boxes of the input and blocks of the
+ * weights stream through shared memory. Any filter, stride, dilation and channel count; images may
+ * be small, since a tile takes pixels of several. What it asks for is enough products per pixel. */
+#include <math.h>
+#include <stdio.h>
+
+#include "plan/cpu_plan.h"
+#include "plan/cuda/facts.h"
+#include "plan/cuda/streamed.h"
+
+static const char *const parameters[] = {"rows", "channels", "chunk",  "strip", "outer",
+                                         "box",  "boxes",    "blocks", NULL};
+
+enum { CHANNELS_MAX = 256, CHUNK_MAX = 128 };
+/* Sums of a thread, and where the tail goes over the channels several times. */
+enum { SUMS_MAX = 128, SUMS_MAX_REDUCED = 64 };
+/* Bytes of shared memory beside the rings, at the most: barriers, scales, channel operands. */
+enum { OTHER_SHARED = 2048 };
+/* Elements that offsets within an image, and positions of the row, are counted in. */
+static const double OFFSETS_MAX = 2147483647.0;
+
+static const double WEIGHTS_LAUNCH = 4e-6;   /* packing: least seconds, */
+static const double WEIGHTS_RATE = 1.5e12;   /* and bytes of weights a second beyond that */
+static const double START = 4e-6;            /* seconds from the launch to the first products */
+static const double L2_RATE = 5.0e12;        /* bytes a second out of the second-level cache */
+static const double STAGE_RATE = 14e12;      /* bytes of float input a second that are converted */
+static const double PRODUCT_RATE = 0.85;     /* of the tensor cores, with everything at hand */
+static const double STORE_CYCLES = 1.0 / 20; /* of a tile's value, loaded or stored by the tail */
+static const double COPY_RATE = 0.8;         /* of a large copy */
+static const double CLOCK = 1.6e9;
+
+static int64_t group_inputs(const sg_problem *problem) {
+    return problem->convolution.in_channels / problem->convolution.groups;
+}
+static int64_t group_outputs(const sg_problem *problem) {
+    return problem->size[SG_ROLE_C] / problem->convolution.groups;
+}
+static int64_t divide_up(int64_t a, int64_t b) {
+    return (a + b - 1) / b;
+}
+
+static int64_t sums_max(const sg_problem *problem) {
+    sg_cuda_tail_facts facts;
+    sg_cuda_get_tail_facts(problem, &facts);
+    return facts.channel_reductions > 1 ? SUMS_MAX_REDUCED : SUMS_MAX;
+}
+
+/* ---- what it takes ------------------------------------------------------------------------- */
+
+static bool dtypes_fit(const sg_problem *problem, const sg_cuda_target *target, char *reason) {
+    const sg_convolution *convolution = &problem->convolution;
+    if (problem->compute != SG_F32 || convolution->input.dtype != SG_F32 ||
+        convolution->weight.dtype != SG_F32) {
+        snprintf(reason, SG_REASON_MAX, "streamed products take float32 alone");
+        return false;
+    }
+    if (target->precision == SG_PRECISION_FP32) {
+        snprintf(reason, SG_REASON_MAX, "streamed products round to 11 bits, not asked for here");
+        return false;
+    }
+    return true;
+}
+
+/* Offsets within an image, and positions, must fit 32 bits. */
+static bool sizes_fit(const sg_problem *problem, char *reason) {
+    const sg_convolution *convolution = &problem->convolution;
+    double last = 0, positions = (double)problem->size[SG_ROLE_N];
+    for (int axis = 0; axis < SG_SPATIAL_MAX; axis++) {
+        double reach = (double)(convolution->kernel[axis] * convolution->dilation[axis]);
+        last += (double)convolution->in_size[axis] *
+                fabs((double)convolution->input.stride[SG_ROLE_D + axis]);
+        positions *= (double)problem->size[SG_ROLE_D + axis] + reach;
+    }
+    if (last < OFFSETS_MAX && 2 * positions < OFFSETS_MAX)
+        return true;
+    snprintf(reason, SG_REASON_MAX, "an image is too large for 32-bit offsets");
+    return false;
+}
+
+static bool applicable(const sg_problem *problem, const sg_cuda_target *target, char *reason) {
+    if (!target->gpu.wgmma) {
+        snprintf(reason, SG_REASON_MAX, "%s has no warpgroup products", target->gpu.name);
+        return false;
+    }
+    if (!problem->has_convolution) {
+        snprintf(reason, SG_REASON_MAX, "the region has no convolution");
+        return false;
+    }
+    if (!dtypes_fit(problem, target, reason) || !sizes_fit(problem, reason))
+        return false;
+    sg_cuda_tail_facts facts;
+    sg_cuda_get_tail_facts(problem, &facts);
+    if (problem->walk) {
+        snprintf(reason, SG_REASON_MAX,
+                 "streamed tiles hold pixels in any order, so no axis can be walked");
+        return false;
+    }
+    bool mixes = !facts.splits_channels;
+    int64_t most = 2 * sums_max(problem);
+    if (mixes && (problem->convolution.groups > 1 || group_outputs(problem) > most)) {
+        snprintf(reason, SG_REASON_MAX,
+                 "the tail mixes %lld channels, and a tile holds at most %lld of one group",
+                 (long long)problem->size[SG_ROLE_C], (long long)most);
+        return false;
+    }
+    sg_cuda_plan plans[SG_CUDA_CANDIDATES_MAX];
+    if (sg_cuda_wgmma_streamed.candidates(problem, target, plans) == 0) {
+        snprintf(reason, SG_REASON_MAX,
+                 "the filter reaches too far: a box of the input does not fit shared memory");
+        return false;
+    }
+    return true;
+}
+
+/* ---- plans --------------------------------------------------------------------------------- */
+
+static int64_t shared_limit(const sg_problem *problem, const sg_cuda_target *target,
+                            int64_t tile_n) {
+    sg_cuda_tail_facts facts;
+    sg_cuda_get_tail_facts(problem, &facts);
+    return target->gpu.shared_block - OTHER_SHARED - 2 * tile_n * (8 + 4 * facts.channel_loads);
+}
+
+static bool usable(const sg_problem *problem, const sg_cuda_target *target,
+                   const sg_cuda_plan *plan) {
+    const int64_t *p = plan->parameter;
+    int64_t rows = p[SG_STREAMED_ROWS], channels = p[SG_STREAMED_CHANNELS];
+    int64_t chunk = p[SG_STREAMED_CHUNK], tile_n = sg_round_up(channels, 8);
+    sg_streamed_layout layout;
+    if ((rows != 1 && rows != 2 && rows != 4) || channels < 1 || channels > CHANNELS_MAX ||
+        sg_streamed_sums(plan) > sums_max(problem) || chunk < 16 || chunk > CHUNK_MAX ||
+        chunk % 16 != 0)
+        return false;
+    /* Wider tiles than one instruction takes with the registers of the start are two halves. */
+    if (tile_n > 192 && tile_n % 16 != 0)
+        return false;
+    if (p[SG_STREAMED_STRIP] < 1 || p[SG_STREAMED_OUTER] < 0 || p[SG_STREAMED_OUTER] > 7 ||
+        p[SG_STREAMED_BOXES] < 2 || p[SG_STREAMED_BOXES] > 16 || p[SG_STREAMED_BLOCKS] < 2 ||
+        p[SG_STREAMED_BLOCKS] > 32 || p[SG_STREAMED_BOX] > 4096)
+        return false;
+    if (!sg_streamed_measure(problem, plan, &layout) ||
+        layout.tile_positions + layout.reach > p[SG_STREAMED_BOX])
+        return false;
+    sg_cuda_tail_facts facts;
+    sg_cuda_get_tail_facts(problem, &facts);
+    if (layout.channel_tiles > 1 && !facts.splits_channels)
+        return false;
+    return (double)layout.position_tiles * (double)layout.channel_tiles < OFFSETS_MAX / 2 &&
+           sg_streamed_shared(plan) <= shared_limit(problem, target, tile_n);
+}
+
+/* Both rings get what they need to run ahead, and then what is left: boxes that hold few taps and
+ * blocks are short of time first. */
+static void fit_stages(const sg_problem *problem, const sg_cuda_target *target,
+                       sg_cuda_plan *plan) {
+    int64_t *p = plan->parameter;
+    int64_t limit = shared_limit(problem, target, sg_round_up(p[SG_STREAMED_CHANNELS], 8));
+    p[SG_STREAMED_BOXES] = 2;
+    p[SG_STREAMED_BLOCKS] = 3;
+    bool grows = true;
+    while (grows) {
+        grows = false;
+        int64_t *next = p[SG_STREAMED_BLOCKS] < 2 * p[SG_STREAMED_BOXES] ? &p[SG_STREAMED_BLOCKS]
+                                                                         : &p[SG_STREAMED_BOXES];
+        for (int i = 0; i < 2 && !grows; i++) {
+            int64_t most = next == &p[SG_STREAMED_BOXES] ? 6 : 12;
+            ++*next;
+            grows = *next <= most && sg_streamed_shared(plan) <= limit;
+            *next -= grows ? 0 : 1;
+            if (!grows)
+                next =
+                    next == &p[SG_STREAMED_BOXES] ? &p[SG_STREAMED_BLOCKS] : &p[SG_STREAMED_BOXES];
+        }
+    }
+}
+
+/* The cheapest plans so far, cheapest first. */
+typedef struct shortlist {
+    const sg_problem *problem;
+    const sg_cuda_target *target;
+    sg_cuda_plan *plans;
+    double cost[SG_CUDA_CANDIDATES_MAX];
+    int count;
+} shortlist;
+
+enum { SHORTLIST = 24 };
+
+static void consider(shortlist *list, sg_cuda_plan *plan) {
+    sg_streamed_layout layout;
+    plan->parameter[SG_STREAMED_BOX] = 1 << 12;
+    if (!sg_streamed_measure(list->problem, plan, &layout))
+        return;
+    sg_streamed_reading reading;
+    sg_streamed_read(list->problem, list->target, plan, &layout, &reading);
+    /* Where neighbouring lanes store neighbouring cells, these must not meet in the banks. */
+    plan->parameter[SG_STREAMED_BOX] = sg_round_up(layout.tile_positions + layout.reach, 32) +
+                                       (reading.vector == 8 ? 8 / reading.cells % 8 : 0);
+    fit_stages(list->problem, list->target, plan);
+    if (!usable(list->problem, list->target, plan))
+        return;
+    double cost = sg_cuda_wgmma_streamed.cost(list->problem, list->target, plan);
+    int at = list->count;
+    while (at > 0 && list->cost[at - 1] > cost)
+        at--;
+    if (at == SHORTLIST)
+        return;
+    list->count += list->count < SHORTLIST;
+    for (int i = list->count - 1; i > at; i--) {
+        list->plans[i] = list->plans[i - 1];
+        list->cost[i] = list->cost[i - 1];
+    }
+    list->plans[at] = *plan;
+    list->cost[at] = cost;
+}
+
+/* Strips of the image, outermost choice of the axes that are staged tap by tap. */
+static void consider_shapes(shortlist *list, sg_cuda_plan *plan) {
+    static const int outers[] = {0, 1, 3, 7};
+    const sg_convolution *convolution = &list->problem->convolution;
+    int64_t width = list->problem->size[SG_ROLE_W] > 0 ? list->problem->size[SG_ROLE_W] : 1;
+    bool one_row = convolution->kernel[0] == 1 && convolution->kernel[1] == 1;
+    for (int64_t strips = 1; strips <= 8; strips++) {
+        int64_t strip = divide_up(width, strips);
+        if (strips > 1 && (one_row || strip < 16))
+            break;
+        for (int i = 0; i < 4; i++) {
+            int outer = outers[i];
+            /* An axis of one tap is neither. */
+            if ((outer & 1 && convolution->kernel[0] == 1 && outer == 1) ||
+                (outer == 3 && convolution->kernel[1] == 1) ||
+                (outer == 7 && convolution->kernel[2] == 1))
+                continue;
+            plan->parameter[SG_STREAMED_STRIP] = strip;
+            plan->parameter[SG_STREAMED_OUTER] = outer;
+            consider(list, plan);
+        }
+    }
+}
+
+static int candidates(const sg_problem *problem, const sg_cuda_target *target,
+                      sg_cuda_plan *plans) {
+    static const int64_t chunks[] = {16, 32, 48, 64};
+    shortlist list = {.problem = problem, .target = target, .plans = plans};
+    int64_t inputs = sg_round_up(group_inputs(problem), 16), outputs = group_outputs(problem);
+    int64_t last_channels = 0;
+    for (int64_t tiles = 1; tiles <= outputs; tiles += tiles < 4 ? 1 : tiles / 2) {
+        int64_t channels = divide_up(outputs, tiles);
+        if (channels > CHANNELS_MAX)
+            continue;
+        if (channels == last_channels || (channels < 64 && last_channels))
+            break;
+        last_channels = channels;
+        for (int64_t rows = 1; rows <= 4; rows *= 2) {
+            for (int i = 0; i < 4; i++) {
+                /* A chunk that pads more than another would is none. */
+                if (chunks[i] > inputs || (chunks[i] == 16 && inputs % 32 == 0 && inputs > 32) ||
+                    sg_round_up(inputs, chunks[i]) > sg_round_up(inputs, 32))
+                    continue;
+                sg_cuda_plan plan = {{0}};
+                plan.parameter[SG_STREAMED_ROWS] = rows;
+                plan.parameter[SG_STREAMED_CHANNELS] = channels;
+                plan.parameter[SG_STREAMED_CHUNK] = chunks[i];
+                consider_shapes(&list, &plan);
+            }
+        }
+    }
+    return list.count;
+}
+
+/* ---- what they cost ------------------------------------------------------------------------ */
+
+/* Clocks of a tile's products on the tensor cores, which read both operands from shared memory, 128
+ * bytes a clock. */
+static double product_clocks(const sg_cuda_plan *plan, const sg_streamed_layout *layout) {
+    double rows = (double)plan->parameter[SG_STREAMED_ROWS];
+    double pieces = layout->tile_n > 192 ? 2 : 1, n = (double)layout->tile_n / pieces;
+    double one = fmax(n / 2, 16 + n / 4);
+    double steps = (double)(layout->chunks * plan->parameter[SG_STREAMED_CHUNK] / 16) *
+                   (double)layout->tap_count;
+    return 2 * rows * pieces * one * steps;
+}
+
+static double cost(const sg_problem *problem, const sg_cuda_target *target,
+                   const sg_cuda_plan *plan) {
+    sg_streamed_layout layout;
+    if (!sg_streamed_measure(problem, plan, &layout))
+        return INFINITY;
+    sg_cuda_tail_facts facts;
+    sg_cuda_get_tail_facts(problem, &facts);
+    const sg_gpu *gpu = &target->gpu;
+    double processors = gpu->multiprocessors;
+    double clock = gpu->half / (4096 * processors); /* at which the tensor cores reach their rate */
+    double products = product_clocks(plan, &layout) / (clock * PRODUCT_RATE);
+
+    double depth = (double)(layout.chunks * plan->parameter[SG_STREAMED_CHUNK]);
+    double boxes = depth * (double)(layout.part_count * plan->parameter[SG_STREAMED_BOX]) * 4;
+    double blocks = depth * (double)(layout.tap_count * layout.tile_n) * 2;
+    double fetched = (boxes + blocks) / (L2_RATE / processors);
+    double staged = boxes / (STAGE_RATE / processors);
+    double values = (double)(layout.tile_positions * layout.tile_n);
+    double tail = values * (0.3 + facts.tile_stores + facts.tile_loads) * STORE_CYCLES / CLOCK;
+
+    double jobs = (double)(layout.position_tiles * layout.channel_tiles);
+    double job = fmax(products, fmax(fetched, staged)) + tail;
+    double waves = ceil(jobs / processors);
+    double memory = problem->bytes / (gpu->copy * COPY_RATE);
+    double weights = depth * (double)(layout.tap_count * layout.channel_tiles * layout.tile_n) * 6;
+    return WEIGHTS_LAUNCH + weights / WEIGHTS_RATE + START + fmax(waves * job, memory) +
+           gpu->launch; /* the guard's repair, which has nothing to do */
+}
+
+const sg_cuda_strategy sg_cuda_wgmma_streamed = {.name = "wgmma_streamed",
+                                                 .parameters = parameters,
+                                                 .applicable = applicable,
+                                                 .candidates = candidates,
+                                                 .usable = usable,
+                                                 .cost = cost};
