@@ -1,0 +1,296 @@
+/* Convolution by `mma.sync` with its tail: an implicit product of channels (M) by pixels (N).
+ *
+ * A block makes a tile: a box of output pixels by CHANNEL_SLOTS channels. The products run over
+ * stages. A stage holds, in shared memory, CHUNK vectors of input channels (16 bytes each) of every
+ * input pixel that the box needs for the stage's taps, as [vector][position], and the weights of
+ * those taps and channels, as [tap][vector][channel]. One copy of the input serves all taps of the
+ * stage: a tap is an offset. Taps that are not inside a stage (outer taps) are stages of their own,
+ * so with all taps outer this is a gathering implicit product. While one stage is multiplied the
+ * next one is read, rounded and stored, a few vectors a thread at every step of 4 vectors of k.
+ *
+ * Two buffers of stages; where all of k is one stage, the weights stay and only the input changes.
+ *
+ * Float operands are rounded to tf32 on their way to shared memory; class fp32 keeps high and low
+ * parts there and sums three products, the large one of every step by itself: the tensor cores
+ * round each addition toward zero, so long sums are left to the other cores.
+ *
+ * As a repair, the units are parts of the jobs of another launch, and only those with a flag are
+ * made. */
+//@ include common.cuh
+//@ include mma.cuh
+
+//@ constants
+
+struct Arguments {
+//@ arguments
+};
+
+#define SG_UNROLL _Pragma("unroll")
+
+//@ include stage_gather.cuh
+//@ include tile_warps.cuh
+
+//@ tail
+
+/* Bias and per-channel operands of the tile's channels. */
+__device__ __forceinline__ void load_columns(const Tile &tile, const Arguments &a) {
+    for (int s = threadIdx.x; s < CHANNEL_SLOTS; s += THREADS) {
+        const bool inside = tile.slot_has(s);
+        const int c = inside ? tile.slot_channel(s) : 0;
+        if constexpr (HAS_BIAS)
+            tile.columns[s] = inside ? load(a.bias + c * a.bias_stride.c) : real(0);
+        for (int k = 0; k < CHANNEL_OPERANDS; k++)
+            tile.columns[(k + 1) * CHANNEL_SLOTS + s] =
+                inside ? channel_operand(k, c, a) : real(0);
+    }
+}
+
+struct Unit {
+    Place first;                /* output pixel */
+    int end_d, end_h, end_w;    /* of the pixels that may be written */
+    int channel, channel_count; /* first output channel; of one group */
+    int group;
+};
+
+/* Unit -> place: tiles of W, H, D, then N or the job's place; channel parts are the slowest inside
+ * a job. */
+__device__ __forceinline__ long long job_of(long long unit, const Arguments &a) {
+    return unit / a.units_job;
+}
+
+__device__ __forceinline__ Unit unit_at(long long unit, const Arguments &a) {
+    Unit u;
+    long long job = unit / a.units_job;
+    int part = (int)(unit - job * a.units_job);
+    const int tile_w = part % (int)a.tiles_w;
+    part /= (int)a.tiles_w;
+    const int tile_h = part % (int)a.tiles_h;
+    part /= (int)a.tiles_h;
+    const int tile_d = part % (int)a.tiles_d;
+    part /= (int)a.tiles_d;
+    const int job_w = (int)(job % a.jobs_w);
+    job /= a.jobs_w;
+    const int job_h = (int)(job % a.jobs_h);
+    job /= a.jobs_h;
+    const int job_d = (int)(job % a.jobs_d);
+    job /= a.jobs_d;
+    const int job_channel = (int)(job % a.jobs_c);
+    u.first.n = (int)(job / a.jobs_c) * BOX_N;
+    const long long d = job_d * a.job_box_d, h = job_h * a.job_box_h, w = job_w * a.job_box_w;
+    u.first.d = (int)d + tile_d * BOX_D;
+    u.first.h = (int)h + tile_h * BOX_H;
+    u.first.w = (int)w + tile_w * BOX_W;
+    u.end_d = (int)min(d + a.job_box_d, a.size_d);
+    u.end_h = (int)min(h + a.job_box_h, a.size_h);
+    u.end_w = (int)min(w + a.job_box_w, a.size_w);
+    if constexpr (WHOLE_CHANNELS) {
+        u.group = 0;
+        u.channel = 0;
+        u.channel_count = GROUP_OUTPUTS;
+    } else {
+        /* Parts of the job's channels: all groups' when the job has them all, else of one tile. */
+        const int parts = (int)a.parts_group;
+        const int part_group = part / parts, index = part % parts;
+        const int tiles = (int)a.tiles_group;
+        u.group = part_group + job_channel / tiles;
+        const int first = job_channel % tiles * (int)a.job_channels;
+        const int end = min(first + (int)a.job_channels, GROUP_OUTPUTS);
+        u.channel = u.group * GROUP_OUTPUTS + first + index * CHANNEL_SLOTS;
+        u.channel_count = end - first - index * CHANNEL_SLOTS;
+    }
+    return u;
+}
+
+/* A vector of one channel's weights, rounded; low: what rounding left. */
+__device__ __forceinline__ uint4 load_weights(const char *weights, int channel, int offset,
+                                              bool inside, uint4 &low) {
+    if constexpr (!RAW_WEIGHTS)
+        return inside ? *(const uint4 *)(weights + offset + channel * 16) : uint4();
+    const char *at = weights + offset + channel * (ROW_PITCH * 4);
+    unsigned high[4], rest[4];
+    SG_UNROLL
+    for (int i = 0; i < 4; i++) {
+        const unsigned bits = inside ? *(const unsigned *)(at + i * (SPREAD * INNER_TAPS * 4)) : 0;
+        if constexpr (SPLIT)
+            tf32_split(bits, high[i], rest[i]);
+        else
+            high[i] = EVEN ? tf32_even(bits) : tf32_away(bits);
+    }
+    if constexpr (SPLIT)
+        low = make_uint4(rest[0], rest[1], rest[2], rest[3]);
+    return make_uint4(high[0], high[1], high[2], high[3]);
+}
+
+/* All channels of the warp by eight of its pixels; half: which words of the vectors, for the order
+ * of k is free as long as both operands agree. */
+__device__ __forceinline__ void mma_pixels(float (&sums)[TILES_C][4], int group,
+                                           const uint4 (&channels)[TILES_C][2], const uint4 &pixels,
+                                           int half) {
+    const int warp_c = (threadIdx.x >> 5) / WARPS_P;
+    SG_UNROLL
+    for (int c = 0; c < TILES_C; c++) {
+        if (BLOCK_GROUPS > 1 && (warp_c * TILES_C + c) / GROUP_TILES != group)
+            continue;
+        const uint4 &upper = channels[c][0], &lower = channels[c][1];
+        if (half == 0)
+            mma_input(sums[c], upper.x, lower.x, upper.y, lower.y, pixels.x, pixels.y);
+        else
+            mma_input(sums[c], upper.z, lower.z, upper.w, lower.w, pixels.z, pixels.w);
+    }
+}
+
+/* One step: 4 vectors of k. */
+__device__ __forceinline__ void multiply(Sums &tile, const char *shared, const char *inputs,
+                                         const char *weights, int step, int group,
+                                         const int (&pixels)[TILES_P]) {
+    const int lane = threadIdx.x & 31, vector = step * 4 + (lane & 3);
+    const int warp_c = (threadIdx.x >> 5) / WARPS_P;
+    const int2 tap = tap_offsets(shared, vector);
+    const bool inside = STAGE_VECTORS % 4 == 0 || vector < STAGE_VECTORS;
+    uint4 high[TILES_C][2], low[TILES_C][2];
+    SG_UNROLL
+    for (int c = 0; c < TILES_C; c++) {
+        const int tile = warp_c * TILES_C + c;
+        const int row = (BLOCK_GROUPS > 1 ? tile % GROUP_TILES : tile) * 16 + (lane >> 2);
+        if (BLOCK_GROUPS > 1 && tile / GROUP_TILES != group)
+            continue;
+        high[c][0] = load_weights(weights, row, tap.y, inside, low[c][0]);
+        high[c][1] = load_weights(weights, row + 8, tap.y, inside, low[c][1]);
+    }
+    /* Products that depend on each other stand apart: two tiles of pixels at a time, and one half
+     * of k after the other. */
+    SG_UNROLL
+    for (int p = 0; p < TILES_P; p += 2) {
+        constexpr int PAIR = TILES_P == 1 ? 1 : 2;
+        uint4 large[PAIR], small[PAIR];
+        SG_UNROLL
+        for (int i = 0; i < PAIR; i++) {
+            const char *at = inputs + pixels[p + i] + tap.x;
+            large[i] = inside ? *(const uint4 *)at : uint4();
+            if constexpr (SPLIT)
+                small[i] = inside ? *(const uint4 *)(at + INPUT_PLANE) : uint4();
+        }
+        float sums[PAIR][TILES_C][4] = {};
+        SG_UNROLL
+        for (int half = 0; half < 2; half++) {
+            SG_UNROLL
+            for (int i = 0; i < PAIR; i++) {
+                if constexpr (SPLIT) {
+                    mma_pixels(tile.small[p + i], group, low, large[i], half);
+                    mma_pixels(sums[i], group, high, large[i], half);
+                    mma_pixels(tile.small[p + i], group, high, small[i], half);
+                } else {
+                    mma_pixels(tile.total[p + i], group, high, large[i], half);
+                }
+            }
+        }
+        if constexpr (SPLIT)
+            tile.promote(p, sums);
+    }
+}
+
+/* Multiplies one stage and meanwhile brings the next one in. */
+__device__ __forceinline__ void run_stage(Sums &sums, char *shared, int buffer, int group,
+                                          const Source &next, const int (&pixels)[TILES_P],
+                                          const Arguments &a) {
+    char *inputs = shared, *weights = shared + 2 * INPUT_STAGE;
+    const int input = buffer * INPUT_STAGE, weight = RESIDENT ? 0 : buffer * WEIGHT_STAGE;
+    char *next_inputs = inputs + (INPUT_STAGE - input);
+    char *next_weights = weights + (RESIDENT ? 0 : WEIGHT_STAGE - weight);
+    if (RAW_WEIGHTS && !RESIDENT && next.live)
+        copy_weights(next, next_weights, a);
+    _Pragma("unroll 1")
+    for (int step = 0; step < STEPS; step++) {
+        Piece pieces[PIECES];
+        if (next.live)
+            load_pieces(pieces, step * STEP_PIECES, next, shared, a);
+        multiply(sums, shared, inputs + input, weights + weight, step, group, pixels);
+        if (!next.live)
+            continue;
+        store_pieces(pieces, step * STEP_PIECES, next_inputs, next_weights);
+        _Pragma("unroll 1")
+        for (int i = PIECES; i < STEP_PIECES; i += PIECES) {
+            load_pieces(pieces, step * STEP_PIECES + i, next, shared, a);
+            store_pieces(pieces, step * STEP_PIECES + i, next_inputs, next_weights);
+        }
+    }
+}
+
+__device__ __forceinline__ void make(const Unit &unit, char *shared, const Arguments &a) {
+    int pixels[TILES_P];
+    pixel_offsets(pixels);
+    Tile tile;
+    Tail tail;
+    tile.open(unit.first, unit.end_d, unit.end_h, unit.end_w, unit.channel, unit.channel_count,
+              shared, a);
+    load_columns(tile, a);
+    const auto source = [&](int stage) {
+        return source_at(stage, unit.first, unit.group, unit.channel, unit.channel_count, shared,
+                         a);
+    };
+    const int steps = (WALK_D ? (int)a.size_d : 1) * (WALK_H ? (int)a.size_h : 1) *
+                      (WALK_W ? (int)a.size_w : 1);
+    const int stages = steps * UNIT_STAGES;
+    Source next = source(0);
+    fill_table(next, a);
+    if (TABLES == 2 && CHUNKS == 1)
+        fill_table(source(1), a);
+    if (TABLES > 0)
+        __syncthreads();
+    stage_whole(next, shared, shared, shared + 2 * INPUT_STAGE, a);
+    copy_async_wait();
+    __syncthreads();
+    tail.begin(tile);
+    for (int stage = 0; stage < stages; stage++) {
+        const int part = stage % UNIT_STAGES, buffer = stage & 1;
+        if (part == 0)
+            tile.sums.clear();
+        next = source(stage + 1);
+        next.live = stage + 1 < stages;
+        if (TABLES == 2 && (stage + 2) % CHUNKS == 0)
+            fill_table(source(stage + 2), a);
+        run_stage(tile.sums, shared, buffer, part / (CHUNKS * OUTER_TAPS), next, pixels, a);
+        copy_async_wait();
+        __syncthreads();
+        if (part == UNIT_STAGES - 1) {
+            tile.sums.finish();
+            tile.at(stage / UNIT_STAGES, shared + buffer * INPUT_STAGE, a);
+            tail.step(tile, a);
+            if (WALKED)
+                __syncthreads(); /* stores use this stage's memory */
+        }
+    }
+    tail.end(tile, a);
+    __syncthreads();
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
+    segue_mma(const __grid_constant__ Arguments a) {
+    extern __shared__ uint4 shared_memory[];
+    char *shared = (char *)shared_memory;
+    if constexpr (!REPAIR) {
+        open_stages(shared, a);
+        for (long long unit = blockIdx.x; unit < a.units; unit += gridDim.x)
+            make(unit_at(unit, a), shared, a);
+    } else {
+        bool open = false;
+        for (long long base = blockIdx.x; base < a.units; base += (long long)gridDim.x * THREADS) {
+            const long long unit = base + (long long)threadIdx.x * gridDim.x;
+            const bool flagged = unit < a.units && a.flags[job_of(unit, a)] != 0;
+            if (!__syncthreads_or(flagged))
+                continue;
+            if (!open)
+                open_stages(shared, a);
+            open = true;
+            unsigned *found = (unsigned *)(shared + FLAGS_AT);
+            const unsigned votes = __ballot_sync(~0u, flagged);
+            if ((threadIdx.x & 31) == 0)
+                found[threadIdx.x >> 5] = votes;
+            __syncthreads();
+            for (int i = 0; i < THREADS; i++)
+                if (found[i >> 5] >> (i & 31) & 1u)
+                    make(unit_at(base + (long long)i * gridDim.x, a), shared, a);
+            __syncthreads();
+        }
+    }
+}
