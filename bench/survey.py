@@ -15,6 +15,7 @@ import random
 import re
 import statistics
 import time
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -68,8 +69,18 @@ class Case(nn.Module):
         return self.tail(self.convolution(x))
 
 
-def draw(source: random.Random) -> tuple[str, Case, torch.Tensor]:
-    """A case, its name and its input; at most a fifth of a second of work."""
+@dataclass(frozen=True)
+class Limits:
+    """How large cases may be; by default at most a fifth of a second of a processor's work."""
+
+    batches: tuple[int, ...] = (1, 1, 4, 16)
+    products: float = 2e10
+    elements: float = 3e7
+    device: str = "cpu"
+
+
+def draw(source: random.Random, limits: Limits = Limits()) -> tuple[str, Case, torch.Tensor]:
+    """A case, its name and its input."""
     while True:
         rank = source.choice([1, 2, 2, 2, 3])
         groups = source.choice([1, 1, 1, 1, 2, 4])
@@ -80,13 +91,13 @@ def draw(source: random.Random) -> tuple[str, Case, torch.Tensor]:
         kernel = source.choice([1, 3, 3, 3, 5])
         stride = source.choice([1, 1, 1, 2])
         size = source.choice(SIZES[rank])
-        batch = source.choice([1, 1, 4, 16])
+        batch = source.choice(limits.batches)
         if size < kernel:
             continue
         pixels = ((size - kernel) // stride + 1) ** rank
         products = 2.0 * batch * out * pixels * channels // groups * kernel**rank
         elements = batch * max(channels * size**rank, out * pixels)
-        if not 1e5 < products < 2e10 or elements > 3e7:
+        if not 1e5 < products < limits.products or elements > limits.elements:
             continue
         tail = source.choice(TAILS)
         settings = {
@@ -101,7 +112,9 @@ def draw(source: random.Random) -> tuple[str, Case, torch.Tensor]:
             f"{rank}d {batch}x{channels}x{size} -> {out} k{kernel} s{stride} "
             f"p{settings['padding']} g{groups} {tail.__name__}"
         )
-        return name, Case(rank, settings, tail), torch.rand(batch, channels, *[size] * rank)
+        shape = (batch, channels, *[size] * rank)
+        case = Case(rank, settings, tail).to(limits.device)
+        return name, case, torch.rand(shape, device=limits.device)
 
 
 def time_both(eager: nn.Module, fused: nn.Module, x: torch.Tensor) -> tuple[float, float]:

@@ -91,22 +91,32 @@ class _Programs:
                     self._wisdom = _core.wisdom_export()
                 try:
                     found = _compile(graph, inputs, outputs, threads, options, target)
-                    self._build(found, target.device)
-                except (_core.NotApplicable, OSError) as reason:
+                except _core.NotApplicable as reason:
                     found = str(reason)
                 self._kept[key] = found
                 self._keep_wisdom()
                 if len(self._kept) > PROGRAMS_MAX:
                     self._kept.popitem(last=False)
             self._kept.move_to_end(key)
+        if isinstance(found, str) or target.device < 0:
             return found
+        return self._built(key, found, target.device)
 
-    def _build(self, program: _core.Program, device: int) -> None:
-        """Now and not at the first launch, which a CUDA graph may be capturing."""
-        if device >= 0:
-            start = time.perf_counter()
+    def _built(self, key: Any, program: _core.Program, device: int) -> _core.Program | str:
+        """Builds now and not at the first launch, which a CUDA graph may be capturing.
+
+        Outside the lock: several threads may build at once.
+        """
+        start = time.perf_counter()
+        try:
             program.build(device)
+        except (_core.SegueError, OSError) as reason:
+            with self._lock:
+                self._kept[key] = str(reason)
+            return str(reason)
+        with self._lock:
             self.build_seconds += time.perf_counter() - start
+        return program
 
 
 def _compile(
