@@ -51,6 +51,60 @@ TEST(options_are_checked) {
     sg_context_destroy(context);
 }
 
+/* Compiles, looks at the source and the explanation, and builds where there is an NVRTC. */
+static void check_program(sg_context *context, const char *text, const sg_compile_options *options,
+                          int launches) {
+    sg_program *program;
+    char *part = NULL;
+    if (!EXPECT(compile(context, text, "N=2", options, &program) == SG_OK))
+        return;
+    for (int i = 0; i < launches; i++) {
+        REQUIRE(sg_program_source(program, i, &part) == SG_OK);
+        EXPECT_CONTAINS(part, "extern \"C\" __global__");
+        sg_string_free(part);
+    }
+    EXPECT(sg_program_source(program, launches, &part) == SG_INVALID);
+    EXPECT(sg_program_source(program, -1, &part) == SG_INVALID);
+    EXPECT(sg_program_explain(program, &part) == SG_OK);
+    EXPECT_CONTAINS(part, "strategy ");
+    EXPECT_CONTAINS(part, options->gpu);
+    EXPECT_CONTAINS(part, "  launch segue_");
+    sg_string_free(part);
+    sg_status status = sg_program_build(program, context, -1);
+    EXPECT(status == SG_OK || strstr(sg_context_message(context), "no NVRTC"));
+    sg_program_destroy(program);
+}
+
+TEST(programs_are_built_without_a_device) {
+    static const char *const architectures[] = {"sm_80", "sm_90a"};
+    sg_context *context;
+    REQUIRE(sg_context_create(&context) == SG_OK);
+    for (size_t i = 0; i < sizeof architectures / sizeof *architectures; i++) {
+        CASE("%s", architectures[i]);
+        sg_compile_options options = {.gpu = architectures[i], .always = 1, .strategy = "direct"};
+        check_program(context, small_min, &options, 1);
+    }
+    sg_context_destroy(context);
+}
+
+/* What the walk found is needed where the walk has gone by: two regions, and tensors between them.
+ */
+TEST(regions_pass_tensors_through_the_workspace) {
+    static const char *const two =
+        "graph g {\n%x = input : f32[N, 7, 20, 30]\n%t = softmax %x {dim=1}\n"
+        "%a = amax %t {dim=[2], keepdim=true}\n%s = sub %t, %a\n%b = exp %s\noutput %b\n}";
+    sg_context *context;
+    sg_program *program;
+    sg_compile_options options = {.gpu = "sm_90a", .always = 1};
+    REQUIRE(sg_context_create(&context) == SG_OK);
+    check_program(context, two, &options, 2);
+    REQUIRE(compile(context, two, "N=2", &options, &program) == SG_OK);
+    EXPECT_EQ_INT(sg_program_work(program).kernels, 2);
+    EXPECT(sg_program_workspace(program) >= 2 * 7 * 30 * 4);
+    sg_program_destroy(program);
+    sg_context_destroy(context);
+}
+
 TEST(a_device_that_is_not_there_has_a_sentence) {
     sg_context *context;
     sg_program *program;
