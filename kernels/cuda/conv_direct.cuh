@@ -12,6 +12,19 @@ struct Arguments {
 //@ include tile_block.cuh
 //@ tail
 
+// A float32 operand as the precision takes it: TF32_ROUNDING 0: whole; 1, 2: rounded to 11 bits,
+// halves away from zero, or to even.
+template <class T> __device__ __forceinline__ real load_operand(const T *from) {
+    const real x = load(from);
+    if constexpr (TF32_ROUNDING != 0) {
+        const unsigned bits = __float_as_uint(x);
+        const unsigned half = TF32_ROUNDING == 1 ? 0x1000 : 0x0fff + (bits >> 13 & 1);
+        const unsigned kept = (bits + half) & ~0x1fffu;
+        return (bits & 0x7f800000) == 0x7f800000 ? x : __uint_as_float(kept);
+    }
+    return x;
+}
+
 //@ contraction
 
 extern "C" __global__ void __launch_bounds__(THREADS, LEAST_BLOCKS)

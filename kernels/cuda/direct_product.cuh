@@ -137,11 +137,11 @@ struct Contraction {
                 (PRODUCTS % STAGE_K != 0 && k >= PRODUCTS) || (!EVEN_CHANNELS && c >= ALL_CHANNELS))
                 continue;
             if (WEIGHTS_IN_ORDER) {
-                weights[i] = load(a.weight + (long long)c * PRODUCTS + k);
+                weights[i] = load_operand(a.weight + (long long)c * PRODUCTS + k);
             } else {
                 int from, d, h, w;
                 split_product(k, from, d, h, w);
-                weights[i] = load(a.weight + c * a.weight_stride.n + from * a.weight_stride.c +
+                weights[i] = load_operand(a.weight + c * a.weight_stride.n + from * a.weight_stride.c +
                                   d * a.weight_stride.d + h * a.weight_stride.h +
                                   w * a.weight_stride.w);
             }
@@ -167,12 +167,12 @@ struct Contraction {
             const decltype(a.input) base = a.input + from.offset;
             if (CONV_GROUPS == 1) {
                 if (inside)
-                    input[i] = load(base + product.offset);
+                    input[i] = load_operand(base + product.offset);
             } else {
                 const int group = first_group + item % INPUT_PITCH / TILE_PIXELS;
                 if (inside && group < CONV_GROUPS)
                     input[i] =
-                        load(base + product.offset + group * GROUP_INPUTS * a.input_stride.c);
+                        load_operand(base + product.offset + group * GROUP_INPUTS * a.input_stride.c);
             }
         }
     }

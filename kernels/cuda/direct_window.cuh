@@ -47,7 +47,7 @@ struct Contraction {
                 const int at = i + threadIdx.x % 32, column = first_column + at;
                 real value = 0;
                 if (has && (unsigned)column < (unsigned)a.in_w)
-                    value = load(line + column * a.input_stride.w);
+                    value = load_operand(line + column * a.input_stride.w);
                 if (i + 32 <= INPUT_COLUMNS || at < INPUT_COLUMNS)
                     to[at] = value;
             }
@@ -56,7 +56,7 @@ struct Contraction {
             const int channel = tile.channel_of(item / TAPS, j), tap = item % TAPS;
             real value = 0;
             if (channel < ALL_CHANNELS)
-                value = load(a.weight + channel * a.weight_stride.n + from * a.weight_stride.c +
+                value = load_operand(a.weight + channel * a.weight_stride.n + from * a.weight_stride.c +
                              d * a.weight_stride.d + tap / KERNEL_W * a.weight_stride.h +
                              tap % KERNEL_W * a.weight_stride.w);
             shared.weights[item / TAPS][tap] = value;

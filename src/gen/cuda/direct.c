@@ -32,8 +32,16 @@ static bool weights_in_order(const sg_problem *problem) {
     return problem->size[SG_ROLE_C] == 1 || convolution->weight.stride[SG_ROLE_N] == step;
 }
 
-static void write_convolution(const sg_problem *problem, const sg_cuda_direct_plan *plan,
-                              sg_text *text) {
+static int64_t tf32_rounding(const sg_problem *problem, const sg_cuda_target *target) {
+    if (problem->convolution.input.dtype != SG_F32)
+        return 0;
+    return target->precision == SG_PRECISION_TF32        ? 1
+           : target->precision == SG_PRECISION_TF32_EVEN ? 2
+                                                         : 0;
+}
+
+static void write_convolution(const sg_problem *problem, const sg_cuda_target *target,
+                              const sg_cuda_direct_plan *plan, sg_text *text) {
     const sg_convolution *convolution = &problem->convolution;
     sg_text_add(text, "typedef %s offset_t; // inside one image\n",
                 reach(convolution) < INT64_C(1) << 31 ? "int" : "long long");
@@ -54,6 +62,7 @@ static void write_convolution(const sg_problem *problem, const sg_cuda_direct_pl
         {"DILATION_H", convolution->dilation[1]},
         {"DILATION_W", convolution->dilation[2]},
         {"HAS_BIAS", convolution->bias.index >= 0},
+        {"TF32_ROUNDING", tf32_rounding(problem, target)},
         {"STAGE_K", plan->stage},
         {"SUM_K", plan->sum},
         {"WEIGHTS_IN_ORDER", weights_in_order(problem)},
@@ -87,7 +96,7 @@ sg_status sg_cuda_lower_direct(const sg_problem *problem, const sg_cuda_target *
     sg_cuda_arguments_open(&arguments, arena);
     sg_text constants = {0}, tail = {0};
     sg_cuda_write_block(problem, &read.block, 0, &constants);
-    write_convolution(problem, &read, &constants);
+    write_convolution(problem, target, &read, &constants);
     add_convolution(problem, &arguments);
     sg_status status = sg_cuda_write_tail(problem, target, arena, &arguments, &tail);
     bool failed = constants.failed || tail.failed || arguments.declaration.failed;

@@ -28,7 +28,9 @@ static const char *const parameters[] = {"lanes",    "groups",        "warp_lane
  * units (docs/numerics.md); this stays below a library's, which sums all in one. */
 enum { SUM = 128 };
 /* Registers of a thread beside its sums, fragments and what it is copying. */
-static const double OTHER_REGISTERS = 48;
+static const double OTHER_REGISTERS = 52, WALK_REGISTERS = 20;
+/* Registers of a number on its way to shared memory, its address and its test included. */
+static const double COPY_REGISTERS = 2;
 /* Instructions: to copy one number of the weights and of the input to shared memory, to go around
  * the loop over stages, and for a value of the tail. */
 static const double WEIGHT_COPY = 6, INPUT_COPY = 9, STAGE_LOOP = 20, TAIL_VALUE = 24;
@@ -103,17 +105,17 @@ static double registers_of(const sg_problem *problem, const sg_cuda_direct_plan 
     } else {
         double staged =
             (double)(sg_cuda_block_channels(block) + plan->groups * block->lanes * block->pixels);
-        values +=
-            (double)(block->channels + block->pixels) + (double)plan->stage * staged / threads;
+        double copied = (double)plan->stage * staged / threads;
+        values += (double)(block->channels + block->pixels) + copied * COPY_REGISTERS;
     }
-    return OTHER_REGISTERS + values * words;
+    return OTHER_REGISTERS + (problem->walk ? WALK_REGISTERS : 0) + values * words;
 }
 
 /* Registers that a thread may have, as the hardware gives them out. */
 static double register_limit(const sg_cuda_target *target, const sg_cuda_block *block) {
     double limit = (double)target->gpu.registers /
                    (double)(sg_cuda_block_threads(block) * block->least_blocks);
-    return fmin(255, floor(limit / 8) * 8);
+    return fmin(248, floor(limit / 8) * 8);
 }
 
 static bool block_is_sound(const sg_problem *problem, const sg_cuda_target *target,
