@@ -139,6 +139,9 @@ __device__ __forceinline__ void mma_pixels(float (&sums)[TILES_C][4], int group,
     }
 }
 
+/* bool flagged(long long job, const Arguments &): whether a repair makes a job anew. */
+//@ flagged
+
 /* One step: 4 vectors of k. */
 __device__ __forceinline__ void multiply(Sums &tile, const char *shared, const char *inputs,
                                          const char *weights, int step, int group,
@@ -268,6 +271,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
     segue_mma(const __grid_constant__ Arguments a) {
     extern __shared__ uint4 shared_memory[];
     char *shared = (char *)shared_memory;
+    if constexpr (EARLY) /* the flags are not there before the launch before has ended */
+        asm volatile("griddepcontrol.wait;" ::: "memory");
     if constexpr (!REPAIR) {
         open_stages(shared, a);
         for (long long unit = blockIdx.x; unit < a.units; unit += gridDim.x)
@@ -276,14 +281,14 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
         bool open = false;
         for (long long base = blockIdx.x; base < a.units; base += (long long)gridDim.x * THREADS) {
             const long long unit = base + (long long)threadIdx.x * gridDim.x;
-            const bool flagged = unit < a.units && a.flags[job_of(unit, a)] != 0;
-            if (!__syncthreads_or(flagged))
+            const bool wanted = unit < a.units && flagged(job_of(unit, a), a);
+            if (!__syncthreads_or(wanted))
                 continue;
             if (!open)
                 open_stages(shared, a);
             open = true;
             unsigned *found = (unsigned *)(shared + FLAGS_AT);
-            const unsigned votes = __ballot_sync(~0u, flagged);
+            const unsigned votes = __ballot_sync(~0u, wanted);
             if ((threadIdx.x & 31) == 0)
                 found[threadIdx.x >> 5] = votes;
             __syncthreads();

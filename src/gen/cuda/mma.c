@@ -121,6 +121,7 @@ static void write_constants(const sg_problem *problem, const sg_cuda_target *tar
         {"FULL_CHANNELS", units->full},
         {"HAS_BIAS", convolution->bias.index >= 0},
         {"REPAIR", repair},
+        {"EARLY", repair && target->gpu.major >= 9},
     };
     sg_text_add(text, "typedef %s input_t;\n", sg_cuda_type(convolution->input.dtype));
     sg_cuda_write_constants(constants, sizeof constants / sizeof *constants, text);
@@ -143,6 +144,11 @@ static void add_convolution(const sg_problem *problem, sg_cuda_arguments *argume
     }
 }
 
+static const char FLAGGED[] = "__device__ bool flagged(long long job, const Arguments &a) {\n"
+                              "    return a.flags[job] != 0;\n}\n";
+static const char NEVER_FLAGGED[] = "__device__ bool flagged(long long, const Arguments &) {\n"
+                                    "    return false;\n}\n";
+
 /* jobs, flags: of the launch that is repaired; jobs NULL: none. */
 static sg_status lower(const sg_problem *problem, const sg_cuda_target *target, const sg_mma *mma,
                        const sg_cuda_jobs *jobs, int64_t flags, sg_arena *arena,
@@ -155,8 +161,8 @@ static sg_status lower(const sg_problem *problem, const sg_cuda_target *target, 
     write_constants(problem, target, mma, &units, jobs != NULL, &constants);
     add_convolution(problem, &arguments);
     add_units(&units, &arguments);
-    if (jobs)
-        sg_cuda_add_workspace(&arguments, "const int", "flags", flags);
+    sg_cuda_add_workspace(&arguments, "const int", "flags",
+                          flags); /* looked at in a repair alone */
     sg_status status = sg_cuda_write_tail(problem, target, arena, &arguments, &tail);
     bool failed = constants.failed || tail.failed || arguments.declaration.failed;
     if (status == SG_OK && failed)
@@ -167,6 +173,7 @@ static sg_status lower(const sg_problem *problem, const sg_cuda_target *target, 
             {"constants", constants.data},
             {"arguments", arguments.declaration.data},
             {"tail", tail.data},
+            {"flagged", jobs ? FLAGGED : NEVER_FLAGGED},
         };
         status =
             sg_cuda_compose(arena, "conv_mma.cuh", holes, sizeof holes / sizeof *holes, &source);
@@ -179,6 +186,7 @@ static sg_status lower(const sg_problem *problem, const sg_cuda_target *target, 
                                .block = (int)mma->threads,
                                .cluster = 1,
                                .shared = mma->shared,
+                               .early = jobs && target->gpu.major >= 9,
                                .words = arguments.words,
                                .word_count = arguments.count};
     sg_text_release(&constants);
