@@ -159,8 +159,15 @@ static sg_status refuse(sg_context *context, nvrtc_program program, int result,
         log = malloc(size);
     if (log && opened.log(program, log) != NVRTC_SUCCESS)
         log[0] = '\0';
+    /* From the first error on; warnings come before it. */
+    char *error = log ? strstr(log, "error") : NULL;
+    while (error && error > log && error[-1] != '\n')
+        error--;
     sg_note(context, "NVRTC %d.%d refuses a kernel (%s)%s%.*s", opened.major, opened.minor,
-            opened.get_error(result), log ? ": " : "", LOG_SHOWN, log ? log : "");
+            opened.get_error(result), log ? ": " : "", LOG_SHOWN,
+            error ? error
+            : log ? log
+                  : "");
     free(log);
     return SG_INVALID;
 }
