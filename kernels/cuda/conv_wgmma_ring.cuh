@@ -19,7 +19,6 @@
  * PRODUCER_REGISTERS, CONSUMER_REGISTERS, HAS_BIAS. */
 
 //@ include common.cuh
-//@ include math.cuh
 //@ include wgmma.cuh
 //@ constants
 struct Arguments {

@@ -7,8 +7,11 @@ typedef struct sg_cuda_family {
     sg_cuda_lowering *lower;
 } sg_cuda_family;
 
-static const sg_cuda_family families[] = {
-    {"direct", sg_cuda_lower_direct}, {"stream", sg_cuda_lower_stream}, {NULL, NULL}};
+static const sg_cuda_family families[] = {{"wgmma_ring", sg_cuda_lower_wgmma_ring},
+                                          {"mma", sg_cuda_lower_mma},
+                                          {"direct", sg_cuda_lower_direct},
+                                          {"stream", sg_cuda_lower_stream},
+                                          {NULL, NULL}};
 
 sg_status sg_cuda_lower(const sg_problem *problem, const sg_cuda_target *target,
                         const sg_cuda_choice *choice, sg_arena *arena, sg_cuda_kernel *kernel) {

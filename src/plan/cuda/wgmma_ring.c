@@ -1,0 +1,468 @@
+/* Convolution by wgmma with all weights of a tile of channels resident in shared memory and slices
+ * of the input rolling through a ring (kernels/cuda/conv_wgmma_ring.cuh). */
+#include "plan/cuda/wgmma_ring.h"
+
+#include <math.h>
+#include <stdio.h>
+
+static int64_t ceil_div(int64_t a, int64_t b) {
+    return (a + b - 1) / b;
+}
+static int64_t round_up(int64_t a, int64_t b) {
+    return ceil_div(a, b) * b;
+}
+static int64_t least(int64_t a, int64_t b) {
+    return a < b ? a : b;
+}
+static int64_t most(int64_t a, int64_t b) {
+    return a > b ? a : b;
+}
+
+static const char *const parameters[] = {"columns", "depth",  "pixels", "channels", "consumers",
+                                         "split",   "box_y",  "box_x",  "stages",   "producers",
+                                         "rows",    "filter", NULL};
+
+enum {
+    WARPGROUP = 128,
+    CHUNK = 128,             /* input pixels that a producer warp stages at once */
+    EDGE = 16,               /* columns beyond chunks that are read one by one, at the most */
+    TILE_SUMS_MAX = 128,     /* registers of sums, running values included */
+    REGISTERS_MAX = 240,     /* of a thread, what setmaxnreg gives */
+    WIDE_CAP = 154,          /* registers at entry that a product of 256 columns compiles with */
+    JOBS_MAX = 1 << 17,      /* flags take 4 bytes each, of 1 MB in all */
+    SUMS_ROWS_EXTRA = 40,    /* registers of a consumer beyond its sums */
+    SUMS_COLUMNS_EXTRA = 32, /* the same with channels as rows, and half of a tile's pixels */
+    PRODUCER_REGISTERS = 80  /* that no way of reading does without */
+};
+
+/* ---- geometry ------------------------------------------------------------------------------ */
+
+static void read_plan(const sg_cuda_plan *plan, sg_wgmma_ring *ring) {
+    const int64_t *from = plan->parameter;
+    *ring = (sg_wgmma_ring){.columns = from[0],
+                            .depth = from[1],
+                            .pixels = from[2],
+                            .channels = from[3],
+                            .consumers = from[4],
+                            .split = from[5],
+                            .box_y = from[6],
+                            .box_x = from[7],
+                            .stages = from[8],
+                            .producers = from[9],
+                            .rows = from[10],
+                            .filter = from[11]};
+}
+
+static void write_plan(const sg_wgmma_ring *ring, sg_cuda_plan *plan) {
+    *plan = (sg_cuda_plan){{ring->columns, ring->depth, ring->pixels, ring->channels,
+                            ring->consumers, ring->split, ring->box_y, ring->box_x, ring->stages,
+                            ring->producers, ring->rows, ring->filter}};
+}
+
+/* z, y, x as axes of the convolution (0: D, 1: H, 2: W); -1: none. */
+static int axis_of(const sg_wgmma_ring *ring, int axis) {
+    if (axis == SG_RING_X)
+        return 2;
+    if (ring->depth)
+        return axis == SG_RING_Z ? 0 : 1;
+    return axis == SG_RING_Z ? 1 : -1;
+}
+
+static void set_axes(const sg_problem *problem, sg_wgmma_ring *ring) {
+    const sg_convolution *convolution = &problem->convolution;
+    ring->taps = 1;
+    for (int i = 0; i < SG_RING_AXES; i++) {
+        int axis = axis_of(ring, i);
+        ring->in_size[i] = axis < 0 ? 1 : convolution->in_size[axis];
+        ring->out_size[i] = axis < 0 ? 1 : problem->size[SG_ROLE_D + axis];
+        ring->kernel[i] = axis < 0 ? 1 : convolution->kernel[axis];
+        ring->stride[i] = axis < 0 ? 1 : convolution->stride[axis];
+        ring->padding[i] = axis < 0 ? 0 : convolution->padding[axis];
+        ring->dilation[i] = axis < 0 ? 1 : convolution->dilation[axis];
+        ring->taps *= ring->kernel[i];
+    }
+    ring->reach = (ring->kernel[SG_RING_Z] - 1) * ring->dilation[SG_RING_Z] + 1;
+    ring->groups = convolution->groups;
+    ring->in_group = convolution->in_channels / convolution->groups;
+    ring->out_group = problem->size[SG_ROLE_C] / convolution->groups;
+}
+
+static bool divides(const sg_operand *input, unsigned roles, int64_t by) {
+    for (int role = 0; role < SG_ROLE_COUNT; role++) {
+        if (roles >> role & 1U && input->stride[role] % by != 0)
+            return false;
+    }
+    return true;
+}
+
+/* The widest way of reading that every element's alignment allows. */
+static int64_t choose_vector(const sg_problem *problem, const sg_cuda_target *target,
+                             const sg_wgmma_ring *ring) {
+    const sg_operand *input = &problem->convolution.input;
+    const unsigned all = (1U << SG_ROLE_COUNT) - 1;
+    if (target->alignment < 16)
+        return 1;
+    if (input->stride[SG_ROLE_C] == 1 && ring->in_group % 8 == 0 &&
+        divides(input, all & ~(1U << SG_ROLE_C), 4))
+        return 8;
+    if (input->stride[SG_ROLE_W] != 1)
+        return 1;
+    for (int64_t vector = 4; vector > 1; vector /= 2) {
+        if (divides(input, all & ~(1U << SG_ROLE_W), vector) &&
+            ring->in_size[SG_RING_X] % vector == 0 &&
+            (ring->boxes_x == 1 || ring->box_x * ring->stride[SG_RING_X] % vector == 0))
+            return vector;
+    }
+    return 1;
+}
+
+static void measure_stage(sg_wgmma_ring *ring) {
+    int64_t along = ring->vector == 8 ? 1 : ring->vector;
+    int64_t sy = ring->stride[SG_RING_Y], sx = ring->stride[SG_RING_X];
+    int64_t reach_y = (ring->kernel[SG_RING_Y] - 1) * ring->dilation[SG_RING_Y] + 1;
+    int64_t reach_x = (ring->kernel[SG_RING_X] - 1) * ring->dilation[SG_RING_X] + 1;
+    ring->stage_groups = 2 * ceil_div(ring->in_group, 16);
+    ring->stage_left = round_up(ring->padding[SG_RING_X], along);
+    ring->stage_rows = (ring->box_y - 1) * sy + reach_y;
+    ring->stage_width =
+        (ring->box_x - 1) * sx + reach_x + ring->stage_left - ring->padding[SG_RING_X];
+    bool edge =
+        ring->stage_rows == 1 && ring->stage_width > CHUNK && ring->stage_width % CHUNK <= EDGE;
+    if (!edge)
+        ring->stage_width = round_up(ring->stage_width, along);
+    ring->pitch = ceil_div(ring->stage_width, sx);
+    ring->phase_pixels = ceil_div(ring->stage_rows, sy) * ring->pitch;
+    ring->plane = sx * sy * ring->phase_pixels;
+}
+
+/* Registers: a block's threads get the same number at entry, a cap; then producers give up some of
+ * theirs for the consumers. */
+static bool share_registers(const sg_cuda_target *target, sg_wgmma_ring *ring) {
+    int64_t warpgroups = ring->producers + ring->consumers;
+    ring->threads = warpgroups * WARPGROUP;
+    if (ring->threads > 1024)
+        return false;
+    int64_t cap = least(target->gpu.registers / ring->threads / 8 * 8, 248);
+    int64_t wide = ring->columns ? ring->pixels : ring->tile_slots;
+    if (wide > 192 && cap < WIDE_CAP)
+        return false;
+    int64_t sums = ring->sums * (1 + ring->tail.full_walks);
+    if (sums > TILE_SUMS_MAX)
+        return false;
+    int64_t want = sums + (ring->filter ? 4 * ring->steps : 0);
+    if (ring->columns)
+        want += SUMS_COLUMNS_EXTRA;
+    else
+        want += SUMS_ROWS_EXTRA;
+    want = most(round_up(want, 8), cap + 8);
+    int64_t left = (warpgroups * cap - ring->consumers * want) / ring->producers / 8 * 8;
+    left = least(left, cap - 8);
+    ring->consumer_registers =
+        least((warpgroups * cap - ring->producers * left) / ring->consumers / 8 * 8, REGISTERS_MAX);
+    ring->producer_registers = left;
+    return want <= REGISTERS_MAX && left >= PRODUCER_REGISTERS;
+}
+
+static void measure_shared(sg_wgmma_ring *ring) {
+    int64_t tables = ring->tile_slots * (8 + 4 * (int64_t)ring->tail.channel_loads);
+    ring->consumer_floats = ring->columns ? 8 * ring->pixels
+                            : ring->lines ? 8 * (ring->pixels + 4)
+                                          : 0;
+    ring->shared = ring->stages * ring->stage_groups * ring->plane * 16 +
+                   ring->taps * ring->stage_groups * ring->tile_slots * 16 + tables +
+                   ring->consumers * (ring->consumer_floats * 4 + 8) + 2 * ring->producers * 4 * 4 +
+                   2 * ring->stages * 8;
+}
+
+static bool stores_lines(const sg_problem *problem, const sg_wgmma_ring *ring) {
+    if (ring->columns || ring->box_y > 1 || ring->tail.tile_stores == 0)
+        return false;
+    for (int i = 0; i < problem->output_count; i++) {
+        const sg_operand *output = &problem->outputs[i];
+        if (output->domain >> SG_ROLE_C & 1U && output->stride[SG_ROLE_W] != 1)
+            return false;
+    }
+    return true;
+}
+
+/* Units of work and blocks. */
+static void measure_grid(const sg_problem *problem, const sg_cuda_target *target,
+                         sg_wgmma_ring *ring) {
+    ring->units_z = ceil_div(ring->out_size[SG_RING_Z], ring->rows);
+    ring->units = problem->size[SG_ROLE_N] * ring->boxes_y * ring->boxes_x * ring->units_z;
+    int64_t parts = most(1, target->gpu.multiprocessors / ring->tiles);
+    ring->grid = ring->units == 0 ? 0 : ring->tiles * least(parts, ring->units);
+}
+
+bool sg_wgmma_ring_measure(const sg_problem *problem, const sg_cuda_target *target,
+                           const sg_cuda_plan *plan, sg_wgmma_ring *ring) {
+    read_plan(plan, ring);
+    if (ring->pixels < 64 || ring->pixels > 256 || ring->pixels % 64 != 0 || ring->channels < 1 ||
+        ring->consumers < 1 || ring->producers < 1 || ring->stages < 1 || ring->rows < 1 ||
+        ring->box_x < 1 || ring->box_y < 1 || (!ring->depth && ring->box_y > 1))
+        return false;
+    set_axes(problem, ring);
+    sg_cuda_get_tail_facts(problem, &ring->tail);
+    if (ring->channels > ring->out_group)
+        return false;
+    ring->group_tiles = ceil_div(ring->out_group, ring->channels);
+    ring->tiles = ring->groups * ring->group_tiles;
+    ring->boxes_y = ceil_div(ring->out_size[SG_RING_Y], ring->box_y);
+    ring->boxes_x = ceil_div(ring->out_size[SG_RING_X], ring->box_x);
+    ring->vector = choose_vector(problem, target, ring);
+    measure_stage(ring);
+    ring->tile_slots = round_up(ring->channels, ring->columns ? 64 : 8);
+    ring->steps = ring->taps * ring->stage_groups / 2;
+    ring->sums = ring->tile_slots * ring->pixels / 128;
+    ring->lines = stores_lines(problem, ring);
+    measure_shared(ring);
+    measure_grid(problem, target, ring);
+    int64_t covered = ring->pixels * (ring->split ? ring->consumers : 1);
+    int64_t concurrent = ring->split ? 1 : ring->consumers;
+    bool whole = ring->tiles == 1 || ring->tail.splits_channels;
+    bool walks = problem->walk != 0;
+    bool fits = (ring->box_y - 1) * ring->pitch + ring->box_x <= covered &&
+                ring->stages >= ring->reach + (concurrent - 1) * ring->stride[SG_RING_Z] &&
+                ring->shared <= target->gpu.shared_block && ring->units * ring->tiles <= JOBS_MAX &&
+                (!walks || (ring->rows >= ring->out_size[SG_RING_Z] &&
+                            (ring->split || ring->consumers == 1)));
+    bool filter = !ring->filter || (ring->columns && ring->tile_slots == 64);
+    bool shape = ring->columns ? ring->pixels % 128 == 0 : ring->tile_slots <= 256;
+    bool blocks = ring->columns || ring->pixels != 192;
+    return whole && fits && filter && shape && blocks && share_registers(target, ring);
+}
+
+/* ---- applicability ------------------------------------------------------------------------- */
+
+static bool refuse(char *reason, const char *sentence) {
+    snprintf(reason, SG_REASON_MAX, "%s", sentence);
+    return false;
+}
+
+static int list_plans(const sg_problem *problem, const sg_cuda_target *target, sg_cuda_plan *plans,
+                      int limit);
+
+static bool walks_only(const sg_problem *problem, int axis) {
+    return (problem->walk & ~(1U << (SG_ROLE_D + axis))) == 0;
+}
+
+static bool applicable(const sg_problem *problem, const sg_cuda_target *target, char *reason) {
+    const sg_convolution *convolution = &problem->convolution;
+    if (!target->gpu.wgmma)
+        return refuse(reason, "the GPU has no warpgroup products");
+    if (!problem->has_convolution)
+        return refuse(reason, "the region has no convolution");
+    if (problem->compute != SG_F32 || convolution->input.dtype != SG_F32 ||
+        convolution->weight.dtype != SG_F32)
+        return refuse(reason, "the operands of the convolution are not float32");
+    if (target->precision == SG_PRECISION_FP32)
+        return refuse(reason, "halves carry eleven bits of an operand, and fp32 asks for more");
+    if (!walks_only(problem, 0) && !walks_only(problem, 1))
+        return refuse(reason, "a ring rolls along one axis, and the region walks along another");
+    sg_cuda_plan plan;
+    if (list_plans(problem, target, &plan, 1) == 0)
+        return refuse(reason, "the weights of a tile of channels and a ring of input rows do not "
+                              "fit shared memory, or the tail's values the registers");
+    return true;
+}
+
+static bool usable(const sg_problem *problem, const sg_cuda_target *target,
+                   const sg_cuda_plan *plan) {
+    sg_wgmma_ring ring;
+    return sg_wgmma_ring_measure(problem, target, plan, &ring);
+}
+
+/* ---- candidates ---------------------------------------------------------------------------- */
+
+/* The fewest boxes along x, all alike, and then as many rows as a tile holds. */
+static void choose_box(const sg_problem *problem, const sg_cuda_target *target,
+                       sg_wgmma_ring *ring) {
+    int64_t covered = ring->pixels * (ring->split ? ring->consumers : 1);
+    int64_t width = most(1, ring->out_size[SG_RING_X]), height = most(1, ring->out_size[SG_RING_Y]);
+    int64_t boxes = ceil_div(width, covered);
+    ring->box_x = boxes == 1 ? width : least(covered, round_up(ceil_div(width, boxes), 4));
+    ring->box_y = 1;
+    if (!ring->depth || boxes > 1 || height == 1)
+        return;
+    sg_wgmma_ring two = *ring;
+    two.box_y = 2;
+    two.boxes_x = 1;
+    two.vector = choose_vector(problem, target, &two);
+    measure_stage(&two);
+    int64_t rows = 1 + (covered - ring->box_x) / two.pitch;
+    ring->box_y = ceil_div(height, ceil_div(height, rows));
+}
+
+/* Jobs of few rows even out the blocks' work, as long as their flags stay small. */
+static void choose_rows(const sg_problem *problem, sg_wgmma_ring *ring) {
+    int64_t z = most(1, ring->out_size[SG_RING_Z]);
+    int64_t boxes = problem->size[SG_ROLE_N] * ceil_div(ring->out_size[SG_RING_Y], ring->box_y) *
+                    ceil_div(ring->out_size[SG_RING_X], ring->box_x) * ring->tiles;
+    ring->rows = problem->walk ? z : 1;
+    while (ring->rows < z && ceil_div(z, ring->rows) * boxes > JOBS_MAX / 2)
+        ring->rows *= 2;
+}
+
+/* As many stages as fit, and no more than hide memory's latency well. */
+static bool choose_stages(const sg_problem *problem, const sg_cuda_target *target,
+                          sg_wgmma_ring *ring) {
+    int64_t needed =
+        ring->reach + (ring->split ? 0 : ring->consumers - 1) * ring->stride[SG_RING_Z];
+    for (ring->stages = most(needed, 16); ring->stages >= needed; ring->stages--) {
+        sg_cuda_plan plan;
+        sg_wgmma_ring measured;
+        write_plan(ring, &plan);
+        if (sg_wgmma_ring_measure(problem, target, &plan, &measured))
+            return true;
+    }
+    return false;
+}
+
+/* Everything but the first choices follows. */
+static bool complete(const sg_problem *problem, const sg_cuda_target *target, sg_wgmma_ring *ring,
+                     sg_cuda_plan *plan) {
+    set_axes(problem, ring);
+    ring->group_tiles = ceil_div(ring->out_group, ring->channels);
+    ring->tiles = ring->groups * ring->group_tiles;
+    ring->split = problem->walk != 0 && ring->consumers > 1;
+    ring->stages = 1;
+    ring->rows = 1;
+    choose_box(problem, target, ring);
+    choose_rows(problem, ring);
+    if (!choose_stages(problem, target, ring))
+        return false;
+    write_plan(ring, plan);
+    return true;
+}
+
+/* Whether z may be depth (then height lies in the slice), or height. */
+static bool rolls(const sg_problem *problem, bool depth) {
+    const sg_convolution *convolution = &problem->convolution;
+    if (depth)
+        return walks_only(problem, 0);
+    return walks_only(problem, 1) && problem->size[SG_ROLE_D] == 1 && convolution->kernel[0] == 1 &&
+           convolution->in_size[0] == 1 && convolution->padding[0] == 0;
+}
+
+static int list_shapes(const sg_problem *problem, const sg_cuda_target *target,
+                       const sg_wgmma_ring *base, sg_cuda_plan *plans, int limit) {
+    static const int64_t pixels[] = {128, 256, 64};
+    static const int64_t warpgroups[][2] = {{2, 2}, {2, 1}, {3, 1}, {3, 2}, {1, 1}};
+    int count = 0;
+    for (size_t p = 0; p < sizeof pixels / sizeof *pixels; p++) {
+        for (size_t w = 0; w < sizeof warpgroups / sizeof *warpgroups && count < limit; w++) {
+            sg_wgmma_ring ring = *base;
+            ring.pixels = pixels[p];
+            ring.consumers = warpgroups[w][0];
+            ring.producers = warpgroups[w][1];
+            ring.filter = ring.columns && ring.channels <= 64;
+            bool found = complete(problem, target, &ring, &plans[count]);
+            if (!found && ring.filter) {
+                ring.filter = 0;
+                found = complete(problem, target, &ring, &plans[count]);
+            }
+            count += found;
+        }
+    }
+    return count;
+}
+
+static int list_plans(const sg_problem *problem, const sg_cuda_target *target, sg_cuda_plan *plans,
+                      int limit) {
+    sg_cuda_tail_facts tail;
+    sg_cuda_get_tail_facts(problem, &tail);
+    int64_t group = problem->size[SG_ROLE_C] / problem->convolution.groups;
+    if (problem->convolution.groups > 1 && !tail.splits_channels)
+        return 0;
+    int count = 0;
+    for (int64_t tiles = 1; tiles <= 8 && count < limit; tiles *= 2) {
+        int64_t channels = tiles == 1 ? group : round_up(ceil_div(group, tiles), 8);
+        if (tiles > 1 && (!tail.splits_channels || group <= 32 * tiles))
+            break;
+        for (int form = 0; form < 4 && count < limit; form++) {
+            sg_wgmma_ring base = {.columns = form & 1, .depth = form >> 1, .channels = channels};
+            if (rolls(problem, base.depth))
+                count += list_shapes(problem, target, &base, plans + count, limit - count);
+        }
+    }
+    return count;
+}
+
+static int candidates(const sg_problem *problem, const sg_cuda_target *target,
+                      sg_cuda_plan *plans) {
+    return list_plans(problem, target, plans, SG_CUDA_CANDIDATES_MAX);
+}
+
+/* ---- cost ---------------------------------------------------------------------------------- */
+
+/* Cycles, from runs on an H200. */
+static const double SHARED_BYTES = 128;     /* of shared memory, a cycle */
+static const double TENSOR_FLOPS = 4096;    /* of one multiprocessor, a cycle */
+static const double TAIL_CYCLES = 300;      /* of a tile's tail, whatever it does */
+static const double SUM_CYCLES = 5;         /* of a tail, for each sum of a thread */
+static const double STORE_CYCLES = 12;      /* the same for each that is stored */
+static const double ITEM_CYCLES = 1800;     /* from a producer warp's load to its store */
+static const double ITEM_SLOTS = 320;       /* instructions of an item */
+static const double PROLOGUE_CYCLES = 5000; /* before the first product, weights aside */
+static const double WEIGHT_CYCLES = 0.25;   /* of packing one weight */
+static const double COPY_RATE = 0.8;        /* of the card's, by rows in the ring */
+
+/* Cycles of the products of one tile: the tensor cores' or the shared memory's that feed them. */
+static double product_cycles(const sg_wgmma_ring *ring) {
+    double n = (double)(ring->columns ? ring->pixels : ring->tile_slots);
+    double blocks = (double)(ring->columns ? ring->tile_slots : ring->pixels) / 64;
+    double bytes = (ring->filter ? 0 : 2048) + n * 32;
+    double cycles = fmax(n * 64 * 32 / TENSOR_FLOPS, bytes / SHARED_BYTES);
+    return blocks * (double)ring->steps * cycles;
+}
+
+static double stage_cycles(const sg_wgmma_ring *ring) {
+    double along = ring->vector == 8 ? 1 : (double)ring->vector;
+    double vectors = ceil((double)ring->stage_width / along);
+    double chunks = ceil((double)ring->stage_rows * vectors * along / CHUNK);
+    double items = chunks * (double)ring->stage_groups;
+    double warps = (double)ring->producers * 4;
+    double latency = items * ITEM_CYCLES / warps;
+    return fmax(latency, items * ITEM_SLOTS / 4);
+}
+
+/* Bytes through memory: staged input, and the rest once. */
+static double memory_bytes(const sg_problem *problem, const sg_wgmma_ring *ring) {
+    const sg_convolution *convolution = &problem->convolution;
+    double image = 4.0 * (double)convolution->in_channels;
+    for (int i = 0; i < SG_SPATIAL_MAX; i++)
+        image *= (double)convolution->in_size[i];
+    double input = image * (double)problem->size[SG_ROLE_N];
+    double boxes = (double)(ring->boxes_x * ring->boxes_y);
+    double staged = (double)(ring->stage_rows * ring->stage_width) * boxes;
+    double slice = (double)(ring->in_size[SG_RING_Y] * ring->in_size[SG_RING_X]);
+    double again = fmax(1, staged / fmax(1, slice)) * (double)ring->group_tiles;
+    return problem->bytes + input * (fmin(again, 4) - 1);
+}
+
+static double cost(const sg_problem *problem, const sg_cuda_target *target,
+                   const sg_cuda_plan *plan) {
+    sg_wgmma_ring ring;
+    if (!sg_wgmma_ring_measure(problem, target, plan, &ring))
+        return INFINITY;
+    const sg_gpu *gpu = &target->gpu;
+    double cycle = TENSOR_FLOPS * gpu->multiprocessors / gpu->half;
+    double parts = (double)ring.grid / (double)ring.tiles;
+    double waves = ceil((double)ring.grid / gpu->multiprocessors);
+    double rows = fmin(ceil((double)ring.units / fmax(1, parts)) * (double)ring.rows,
+                       (double)ring.units * (double)ring.rows);
+    double consumers = (double)ring.consumers, product = product_cycles(&ring);
+    double tail =
+        TAIL_CYCLES + (double)ring.sums * (SUM_CYCLES + STORE_CYCLES * ring.tail.tile_stores);
+    double tiles = rows * (ring.split ? consumers : 1);
+    double consume = tiles * fmax(product, (product + tail) / consumers) + product + tail;
+    double produce =
+        (rows * (double)ring.stride[SG_RING_Z] + (double)ring.reach) * stage_cycles(&ring);
+    double pack = (double)(ring.steps * 16 * ring.tile_slots) * WEIGHT_CYCLES;
+    double block = PROLOGUE_CYCLES + pack + fmax(consume, produce);
+    double memory = memory_bytes(problem, &ring) / (gpu->copy * COPY_RATE);
+    return 2 * gpu->launch + fmax(waves * block * cycle, memory);
+}
+
+const sg_cuda_strategy sg_cuda_wgmma_ring = {"wgmma_ring", parameters, applicable,
+                                             candidates,   usable,     cost};
