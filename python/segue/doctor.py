@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import ctypes
 import json
 import os
 import platform
@@ -157,7 +158,10 @@ def _device(index: int) -> str:
 
 def _driver() -> str:
     """The driver's version, and the newest CUDA that it runs."""
-    number: int = getattr(torch._C, "_cuda_getDriverVersion")()  # noqa: B009  (with GPUs alone)
+    newest = ctypes.c_int()
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL("libcuda.so.1").cuDriverGetVersion(ctypes.byref(newest))
+    number = newest.value
     with contextlib.suppress(OSError):
         text = Path("/proc/driver/nvidia/version").read_text(encoding="utf-8")
         found = re.search(r"\b(\d+\.\d+(\.\d+)?)\b", text)

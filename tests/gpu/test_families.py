@@ -17,12 +17,9 @@ from segue import _core, cuda
 WANTED = 200
 TEMPLATES_MAX = 160
 VARIANTS = 9
-NEEDS = {"mma": 80, "direct": 80, "stream": 80}  # others: 90
 MARGIN = 64  # elements on either side of a result, which no kernel may touch
 
-families = [
-    pytest.param(name, marks=pytest.mark.sm(NEEDS.get(name, 90))) for name in gpu_cases.FAMILIES
-]
+families = gpu_cases.marked_families()
 
 
 def outputs_of(program: _core.Program, device: torch.device) -> tuple[list[Tensor], list[Tensor]]:
@@ -73,7 +70,7 @@ def survey(family: str) -> Tally:
     taken: list[tuple[str, Case, _core.Program, Future[None]]] = []
     with ThreadPoolExecutor(os.cpu_count() or 4) as pool:
         for number in range(TEMPLATES_MAX):
-            if len(taken) >= WANTED:
+            if tally.taken >= WANTED:
                 break
             for variant in range(VARIANTS):
                 case = gpu_cases.draw_case(family, number, variant)
@@ -82,6 +79,7 @@ def survey(family: str) -> Tally:
                 except _core.NotApplicable as reason:
                     tally.refuse(str(reason))
                     continue
+                tally.taken += 0 not in case.inputs[0][1]  # what is empty launches nothing
                 name = f"{family} {number} {variant}"
                 taken.append((name, case, program, pool.submit(program.build, 0)))
         generator = torch.Generator("cuda").manual_seed(1)
@@ -93,7 +91,6 @@ def survey(family: str) -> Tally:
                 wrong = f"raised {error}"
             if wrong:
                 tally.wrong.append(f"{name}: {wrong}\n{case.inputs}\n{case.text}")
-    tally.taken = len(taken)
     return tally
 
 

@@ -15,20 +15,26 @@ static int64_t reach(const sg_convolution *convolution) {
     return reach;
 }
 
-/* Whether the weights of one output channel follow each other as [input channel][tap]. */
+/* Whether products are counted as [tap][input channel], as the input lies, and not as
+ * [input channel][tap]. */
+static bool channels_inner(const sg_convolution *convolution) {
+    return convolution->input.stride[SG_ROLE_C] == 1 && convolution->input.stride[SG_ROLE_W] != 1;
+}
+
+/* Whether the weights of one output channel follow each other in the order of the products. */
 static bool weights_in_order(const sg_problem *problem) {
+    static const int taps_inner[] = {SG_ROLE_W, SG_ROLE_H, SG_ROLE_D, SG_ROLE_C},
+                     taps_outer[] = {SG_ROLE_C, SG_ROLE_W, SG_ROLE_H, SG_ROLE_D};
     const sg_convolution *convolution = &problem->convolution;
+    const int *order = channels_inner(convolution) ? taps_outer : taps_inner;
     int64_t step = 1;
-    for (int role = SG_ROLE_W; role > SG_ROLE_C; role--) {
-        int64_t size = convolution->kernel[role - SG_ROLE_D];
-        if (size > 1 && convolution->weight.stride[role] != step)
+    for (int i = 0; i < SG_SPATIAL_MAX + 1; i++) {
+        int64_t size = order[i] == SG_ROLE_C ? convolution->in_channels / convolution->groups
+                                             : convolution->kernel[order[i] - SG_ROLE_D];
+        if (size > 1 && convolution->weight.stride[order[i]] != step)
             return false;
         step *= size;
     }
-    int64_t inputs = convolution->in_channels / convolution->groups;
-    if (inputs > 1 && convolution->weight.stride[SG_ROLE_C] != step)
-        return false;
-    step *= inputs;
     return problem->size[SG_ROLE_C] == 1 || convolution->weight.stride[SG_ROLE_N] == step;
 }
 
@@ -66,8 +72,7 @@ static void write_convolution(const sg_problem *problem, const sg_cuda_target *t
         {"STAGE_K", plan->stage},
         {"SUM_K", plan->sum},
         {"WEIGHTS_IN_ORDER", weights_in_order(problem)},
-        {"CHANNELS_INNER",
-         convolution->input.stride[SG_ROLE_C] == 1 && convolution->input.stride[SG_ROLE_W] != 1},
+        {"CHANNELS_INNER", channels_inner(convolution)},
     };
     sg_cuda_write_constants(constants, sizeof constants / sizeof *constants, text);
 }
