@@ -40,6 +40,8 @@ constexpr int THREADS = (PRODUCERS + CONSUMERS) * WARPGROUP;
 constexpr int SLICE_WARPS = ITEMS < PRODUCER_WARPS ? ITEMS : PRODUCER_WARPS;
 constexpr int SLICES_AT_ONCE = PRODUCER_WARPS / SLICE_WARPS;
 constexpr int STEP_Z = SPLIT_PIXELS ? 1 : CONSUMERS;
+/* Numbers of barriers: 1 .. CONSUMERS are a tile's own. */
+constexpr int STAGED = 1 + CONSUMERS, TURNS = STAGED + 1;
 
 /* Shared memory, in order. Tiles read some pixels beyond a stage, which are dropped: after the last
  * stage there are weights. */
@@ -50,7 +52,6 @@ struct Shared {
     float *consumer;     /* [CONSUMERS][CONSUMER_FLOATS] */
     unsigned *magnitude; /* [2][PRODUCER_WARPS] */
     unsigned full, empty; /* addresses of [STAGES] barriers each */
-    unsigned turn;        /* address of [CONSUMERS] barriers */
 };
 
 __device__ __forceinline__ Shared share(unsigned char *memory) {
@@ -64,7 +65,6 @@ __device__ __forceinline__ Shared share(unsigned char *memory) {
         reinterpret_cast<unsigned *>(shared.consumer + CONSUMERS * CONSUMER_FLOATS);
     shared.full = shared_address(shared.magnitude + 2 * PRODUCER_WARPS);
     shared.empty = shared.full + STAGES * 8;
-    shared.turn = shared.empty + STAGES * 8;
     return shared;
 }
 
@@ -171,12 +171,12 @@ __device__ __forceinline__ void write_flags(const Arguments &a, const Shared &sh
     unsigned *magnitude = shared.magnitude + turn * PRODUCER_WARPS;
     if (lane == 0)
         magnitude[warp] = bits;
-    barrier_sync(1 + CONSUMERS, PRODUCERS * WARPGROUP);
+    barrier_sync(STAGED, PRODUCERS * WARPGROUP);
     if (warp != 0)
         return;
     const unsigned all =
         __reduce_max_sync(~0U, lane < PRODUCER_WARPS ? magnitude[lane] : 0U);
-    const int fails = carrier_fails(__uint_as_float(all));
+    const int fails = carrier_fails(__uint_as_float(all) * CARRIER_SCALE);
     for (int i = lane; i < s.units; i += 32) {
         const long long row = (s.n * CHANNEL_TILES + channel_tile) * a.units_z + s.unit_z + i;
         a.flags[(row * a.boxes_y + s.box_y) * a.boxes_x + s.box_x] = fails;
@@ -239,10 +239,27 @@ struct Ring {
     int reading, parity; /* slot of the next slice to wait for, and the parity of its use */
     int freeing;         /* slot of the next slice to give back */
     int read, freed;     /* slices of the segment so far */
+    unsigned seen;       /* which of the next slices are known to be full, as bits */
 
+    /* Looks ahead, so that the answers come while a tail runs: barriers answer slowly while products
+     * keep shared memory busy. */
+    __device__ __forceinline__ void look(const Shared &shared, int slices) {
+        seen = 0;
+        int slot = reading, its_parity = parity;
+#pragma unroll
+        for (int i = 0; i < STEP_Z * STRIDE_Z && i < 8; i++) {
+            if (read + i < slices && mbarrier_test(shared.full + 8 * slot, its_parity))
+                seen |= 1u << i;
+            slot++;
+            its_parity ^= slot == STAGES;
+            slot = slot == STAGES ? 0 : slot;
+        }
+    }
     __device__ __forceinline__ void wait_for(const Shared &shared, int slices) {
         for (; read < slices; read++) {
-            mbarrier_wait(shared.full + 8 * reading, parity);
+            if (!(seen & 1))
+                mbarrier_wait(shared.full + 8 * reading, parity);
+            seen >>= 1;
             reading++;
             if (reading == STAGES) {
                 reading = 0;
@@ -298,9 +315,11 @@ __device__ __forceinline__ void consume(const Arguments &a, const Shared &shared
     open_tile(tile, shared.consumer, consumer);
     Filter filter;
     load_filter(filter, shared.weights);
-    Ring ring = {0, 0, 0, 0, 0};
+    Ring ring = {0, 0, 0, 0, 0, 0};
     const int next = consumer + 1 == CONSUMERS ? 0 : consumer + 1;
-    int turn = consumer == 0, row = SPLIT_PIXELS ? 0 : consumer;
+    int row = SPLIT_PIXELS ? 0 : consumer;
+    if (CONSUMERS > 1 && next == 0)
+        barrier_arrive(TURNS, 2 * WARPGROUP); /* the first consumer begins */
     int unit = part.unit;
     while (unit < part.unit_end) {
         const Segment s = open_segment(a, unit, part.unit_end);
@@ -316,13 +335,14 @@ __device__ __forceinline__ void consume(const Arguments &a, const Shared &shared
         for (; r < s.rows; r += STEP_Z) {
             ring.give_back(shared, r * STRIDE_Z, signals);
             ring.wait_for(shared, r * STRIDE_Z + REACH_Z);
-            mbarrier_wait(shared.turn + 8 * consumer, turn);
-            turn ^= 1;
+            if (CONSUMERS > 1)
+                barrier_sync(TURNS + consumer, 2 * WARPGROUP);
             multiply(tile, filter, shared, ring.freeing, first_pixel);
-            if (signals)
-                mbarrier_arrive(shared.turn + 8 * next);
+            if (CONSUMERS > 1)
+                barrier_arrive(TURNS + next, 2 * WARPGROUP);
             wgmma_wait<0>();
             ring.give_back(shared, min((r + STEP_Z) * STRIDE_Z, ring.read), signals);
+            ring.look(shared, slices);
             tile.pixels.box.z = s.z + r;
             tail.step(tile, a);
         }
@@ -346,8 +366,6 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
         mbarrier_init(shared.full + 8 * threadIdx.x, SLICE_WARPS);
         mbarrier_init(shared.empty + 8 * threadIdx.x, CONSUMERS * 4);
     }
-    if (threadIdx.x < CONSUMERS)
-        mbarrier_init(shared.turn + 8 * threadIdx.x, 4);
     pack_weights(a, shared);
     fence_proxy_async();
     __syncthreads();

@@ -14,77 +14,97 @@ struct Pixels {
 
 //@ include row_tile.cuh
 
-/* With LINES (outputs' w strides are 1, and a tile is one row) eight channels at a time are put side
- * by side in shared memory and leave as whole rows: pieces of rows that do not fill their sectors
- * of 32 bytes cost the memory twice. */
-constexpr int LINE_PIXELS = 64 * ROW_BLOCKS;
-constexpr int LINE = LINE_PIXELS + 4; /* 4 more than a multiple of 16: a warp's stores meet no bank twice */
+/* With OUT_VECTOR (outputs' w strides are 1 and a tile is one row of pixels) every warp turns eight
+ * channels at a time around in shared memory of its own, and stores OUT_VECTOR neighbours a lane, a
+ * channel's pixels side by side. What it reads back is stored a group later: shared memory answers
+ * slowly while the other consumer's products keep it busy. */
+constexpr int WARP_PIXELS = 16 * ROW_BLOCKS;
+constexpr int LINE = WARP_PIXELS + 4; /* 4 beyond a multiple of 16: a warp's stores meet no bank twice */
+constexpr int LINE_VECTOR = OUT_VECTOR ? OUT_VECTOR : 1;
+constexpr int LINE_LANES = WARP_PIXELS / LINE_VECTOR;     /* lanes that hold one channel */
+constexpr int LINE_STEP = 32 / LINE_LANES;                /* channels that a warp stores at once */
+constexpr int LINE_VECTORS = 8 / (LINE_STEP ? LINE_STEP : 1);
 
 struct Tile : RowTile {
-    real *lines; /* [8][LINE], of this warpgroup */
-    int barrier; /* of this warpgroup */
-    float *line; /* where the tile's first pixel goes, of channel 0 */
+    real *lines;                              /* [8][LINE], of this warp */
+    float pending[LINE_VECTORS][LINE_VECTOR]; /* read back, to be stored */
+    int pending_first;                        /* its first channel; -1: none */
 
-    /* Floats from the last multiple of 16 bytes to the line of a channel. */
-    __device__ __forceinline__ int lead(Stride s, int channel) const {
-        const int number = static_cast<int>(reinterpret_cast<unsigned long long>(line) >> 2);
-        return (number + channel * static_cast<int>(s.c)) & 3;
-    }
     template <int V, class T>
     __device__ __forceinline__ void put(T *to, Stride s, int p, int j, real value) {
         RowTile::put<V>(to, s, p, j, value);
     }
     template <int V>
     __device__ __forceinline__ void put(float *to, Stride s, int p, int j, real value) {
-        if (!LINES || !whole_group(j)) {
+        if (!OUT_VECTOR || !whole_group(j)) {
             RowTile::put<V>(to, s, p, j, value);
             return;
         }
-        if (p == 0 && j == 0)
-            line = to + offset(pixels.box.place(0), s);
         if (p == 0 && j % 2 == 0)
-            barrier_sync(barrier, WARPGROUP);
-        lines[column(j) % 8 * LINE + lead(s, channel(j)) + pixels.pixel(row(p))] = value;
+            __syncwarp();
+        lines[column(j) % 8 * LINE + pixels.pixel(row(p)) - pixels.warp * WARP_PIXELS] = value;
         if (p == PIXELS - 1 && j % 2 == 1) {
-            barrier_sync(barrier, WARPGROUP);
-            store_lines(s, channel_first + j / 2 * 8);
+            __syncwarp();
+            store_pending(to, s);
+            read_back(j / 2 * 8);
         }
     }
-    /* Of eight channels, two a warp; 16 bytes a lane, but at a row's ragged ends. */
-    __device__ __forceinline__ void store_lines(Stride s, int first) const {
-        const Box &box = pixels.box;
-        const int width = min(min(BOX_X, box.width - box.x) - box.first, LINE_PIXELS);
+    template <int V, class T> __device__ __forceinline__ void flush(T *, Stride) {}
+    template <int V> __device__ __forceinline__ void flush(float *to, Stride s) {
+        if (OUT_VECTOR)
+            store_pending(to, s);
+        pending_first = -1;
+    }
+
+    __device__ __forceinline__ void read_back(int first) {
+        const float *from = lines + lane / LINE_LANES * LINE + lane % LINE_LANES * LINE_VECTOR;
         SG_UNROLL
-        for (int i = 0; i < 2; i++) {
-            const int c = pixels.warp * 2 + i;
-            float *at = line + (first + c) * s.c;
-            const int shift = lead(s, first + c);
-#pragma unroll 1
-            for (int x = lane * 4 - shift; x < width; x += 128) {
-                const float4 four =
-                    *reinterpret_cast<const float4 *>(lines + c * LINE + shift + x);
-                if (x >= 0 && x + 4 <= width) {
-                    *reinterpret_cast<float4 *>(at + x) = four;
-                    continue;
-                }
-                const float one[4] = {four.x, four.y, four.z, four.w};
-                SG_UNROLL
-                for (int e = 0; e < 4; e++)
-                    if (x + e >= 0 && x + e < width)
-                        at[x + e] = one[e];
+        for (int i = 0; i < LINE_VECTORS; i++) {
+            const float *at = from + i * LINE_STEP * LINE;
+            if (LINE_VECTOR == 4) {
+                const float4 four = *reinterpret_cast<const float4 *>(at);
+                pending[i][0] = four.x, pending[i][1 % LINE_VECTOR] = four.y;
+                pending[i][2 % LINE_VECTOR] = four.z, pending[i][3 % LINE_VECTOR] = four.w;
+            } else if (LINE_VECTOR == 2) {
+                const float2 two = *reinterpret_cast<const float2 *>(at);
+                pending[i][0] = two.x, pending[i][1 % LINE_VECTOR] = two.y;
+            } else {
+                pending[i][0] = *at;
             }
+        }
+        pending_first = channel_first + first;
+    }
+    __device__ __forceinline__ void store_pending(float *to, Stride s) const {
+        if (pending_first < 0)
+            return;
+        const int pixel = pixels.warp * WARP_PIXELS + lane % LINE_LANES * LINE_VECTOR;
+        if (!pixels.box.valid(pixel))
+            return;
+        float *at = to + offset(pixels.box.place(pixel), s) +
+                    (pending_first + lane / LINE_LANES) * s.c;
+        SG_UNROLL
+        for (int i = 0; i < LINE_VECTORS; i++, at += LINE_STEP * s.c) {
+            if (LINE_VECTOR == 4)
+                *reinterpret_cast<float4 *>(at) =
+                    make_float4(pending[i][0], pending[i][1 % LINE_VECTOR],
+                                pending[i][2 % LINE_VECTOR], pending[i][3 % LINE_VECTOR]);
+            else if (LINE_VECTOR == 2)
+                *reinterpret_cast<float2 *>(at) =
+                    make_float2(pending[i][0], pending[i][1 % LINE_VECTOR]);
+            else
+                *at = pending[i][0];
         }
     }
 };
 
 /* Shared memory of a consumer beyond what all have. */
-constexpr int CONSUMER_FLOATS = LINES ? 8 * LINE : 0;
+constexpr int CONSUMER_FLOATS = OUT_VECTOR ? 4 * 8 * LINE : 0;
 
 __device__ __forceinline__ void open_tile(Tile &tile, float *lines, int consumer) {
     tile.lane = threadIdx.x % 32;
     tile.pixels.warp = threadIdx.x % WARPGROUP / 32;
-    tile.lines = lines + consumer * CONSUMER_FLOATS;
-    tile.barrier = 1 + consumer;
+    tile.lines = lines + consumer * CONSUMER_FLOATS + tile.pixels.warp * 8 * LINE;
+    tile.pending_first = -1;
 }
 
 struct Filter {};

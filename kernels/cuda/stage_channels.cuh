@@ -113,21 +113,19 @@ __device__ __forceinline__ void fetch_item(const Source &from, int group, int ch
     }
 }
 
-__device__ __forceinline__ float carried(float x, float &largest) {
-    const float scaled = ROUND_AWAY ? round_tf32_away(x * CARRIER_SCALE) : x * CARRIER_SCALE;
-    largest = max_magnitude(largest, scaled);
-    return scaled;
+/* Two values as halves, scaled and rounded; low first. largest: of the values themselves. */
+__device__ __forceinline__ unsigned carried(float low, float high, float &largest) {
+    largest = max_magnitude(max_magnitude(largest, low), high);
+    return ROUND_AWAY ? pack_halves_away(low, high)
+                      : pack_halves(low * CARRIER_SCALE, high * CARRIER_SCALE);
 }
 
 /* Halves of pixel p of this lane's four, eight channels. */
 __device__ __forceinline__ uint4 staged_halves(const Fetched &from, int p, float &largest) {
     unsigned pair[4];
 #pragma unroll
-    for (int i = 0; i < 4; i++) {
-        const float low = carried(from.value[2 * i][p], largest);
-        const float high = carried(from.value[2 * i + 1][p], largest);
-        pair[i] = pack_halves(low, high);
-    }
+    for (int i = 0; i < 4; i++)
+        pair[i] = carried(from.value[2 * i][p], from.value[2 * i + 1][p], largest);
     return make_uint4(pair[0], pair[1], pair[2], pair[3]);
 }
 
@@ -137,7 +135,7 @@ __device__ __forceinline__ void exchange(bool yes, uint4 &a, uint4 &b) {
     b = yes ? was : b;
 }
 
-/* stage: generic address of the stage. largest: of what was staged so far, scaled and rounded. */
+/* stage: generic address of the stage. largest: the largest magnitude staged so far. */
 __device__ __forceinline__ void store_item(unsigned char *stage, int group, int chunk, int lane,
                                            const Fetched &from, float &largest) {
     uint4 *plane = reinterpret_cast<uint4 *>(stage) + group * PLANE;
@@ -174,9 +172,10 @@ __device__ __forceinline__ void store_item(unsigned char *stage, int group, int 
 #pragma unroll
         for (int i = 0; i < EDGE_LOADS; i++) {
             const int channel = lane % 8, x = CHUNKS * CHUNK + i * 4 + lane / 8;
-            const unsigned short half = round_half(carried(from.edge[i], largest));
+            const unsigned half = carried(from.edge[i], 0.0f, largest);
             if (x < STAGE_WIDTH)
-                reinterpret_cast<unsigned short *>(plane + staged_pixel(0, x))[channel] = half;
+                reinterpret_cast<unsigned short *>(plane + staged_pixel(0, x))[channel] =
+                    static_cast<unsigned short>(half);
         }
     }
 }

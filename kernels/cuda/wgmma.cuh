@@ -10,7 +10,7 @@
 constexpr int WARPGROUP = 128;          /* threads */
 constexpr float CARRIER_SCALE = 64.0f;  /* activations, before they become halves */
 constexpr float CARRIER_MAX = 65504.0f; /* of scaled values: beyond it, fp16 has infinity */
-constexpr float CARRIER_MIN = 0.0078125f; /* a job whose largest scaled value is less is flagged */
+constexpr float CARRIER_MIN = 0.015625f; /* a job whose largest scaled value is less is flagged */
 
 __device__ __forceinline__ unsigned shared_address(const void *pointer) {
     return static_cast<unsigned>(__cvta_generic_to_shared(pointer));
@@ -38,9 +38,26 @@ __device__ __forceinline__ void mbarrier_wait(unsigned barrier, unsigned parity)
                  : "memory");
 }
 
+/* Whether that phase has ended, without waiting. */
+__device__ __forceinline__ bool mbarrier_test(unsigned barrier, unsigned parity) {
+    unsigned ended;
+    asm volatile("{\n\t.reg .pred done;\n\t"
+                 "mbarrier.test_wait.parity.shared::cta.b64 done, [%1], %2;\n\t"
+                 "selp.b32 %0, 1, 0, done;\n\t}"
+                 : "=r"(ended)
+                 : "r"(barrier), "r"(parity)
+                 : "memory");
+    return ended != 0;
+}
+
 /* A barrier among `threads` threads of the block; number 0 is __syncthreads'. */
 __device__ __forceinline__ void barrier_sync(int number, int threads) {
     asm volatile("bar.sync %0, %1;" ::"r"(number), "r"(threads) : "memory");
+}
+
+/* The same for threads that do not wait. */
+__device__ __forceinline__ void barrier_arrive(int number, int threads) {
+    asm volatile("bar.arrive %0, %1;" ::"r"(number), "r"(threads) : "memory");
 }
 
 /* Makes this thread's writes to shared memory visible to products and bulk copies; then a barrier
@@ -94,6 +111,19 @@ __device__ __forceinline__ float round_tf32_away(float x) {
 __device__ __forceinline__ unsigned pack_halves(float low, float high) {
     unsigned pair;
     asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
+    return pair;
+}
+
+/* CARRIER_SCALE times two floats, rounded to 11 bits, halves away from zero, as halves: half a unit of
+ * the eleventh bit and six exponents are added to each at once, as integers, and what is then too
+ * much is cut off. Below 2^-14 (scaled) what is cut off is less than 2^-24. Infinity and NaN come out
+ * as anything: whoever packs them flags them. */
+__device__ __forceinline__ unsigned pack_halves_away(float low, float high) {
+    const unsigned add = (6u << 23) + 0x1000u;
+    const float a = __uint_as_float(__float_as_uint(low) + add);
+    const float b = __uint_as_float(__float_as_uint(high) + add);
+    unsigned pair;
+    asm("cvt.rz.f16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(b), "f"(a));
     return pair;
 }
 
