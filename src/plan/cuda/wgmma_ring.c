@@ -5,6 +5,8 @@
 #include <math.h>
 #include <stdio.h>
 
+#include "plan/cuda/mma.h"
+
 static int64_t ceil_div(int64_t a, int64_t b) {
     return (a + b - 1) / b;
 }
@@ -165,24 +167,34 @@ static bool share_registers(const sg_cuda_target *target, sg_wgmma_ring *ring) {
 
 static void measure_shared(sg_wgmma_ring *ring) {
     int64_t tables = ring->tile_slots * (8 + 4 * (int64_t)ring->tail.channel_loads);
-    ring->consumer_floats = ring->columns ? 8 * ring->pixels
-                            : ring->lines ? 8 * (ring->pixels + 4)
-                                          : 0;
+    ring->consumer_floats = ring->columns      ? 8 * ring->pixels
+                            : ring->out_vector ? 4 * 8 * (ring->pixels / 4 + 4)
+                                               : 0;
     ring->shared = ring->stages * ring->stage_groups * ring->plane * 16 +
                    ring->taps * ring->stage_groups * ring->tile_slots * 16 + tables +
-                   ring->consumers * (ring->consumer_floats * 4 + 8) + 2 * ring->producers * 4 * 4 +
+                   ring->consumers * ring->consumer_floats * 4 + 2 * ring->producers * 4 * 4 +
                    2 * ring->stages * 8;
 }
 
-static bool stores_lines(const sg_problem *problem, const sg_wgmma_ring *ring) {
+/* Outputs with channels whose pixels lie side by side leave in vectors. */
+static int64_t choose_out_vector(const sg_problem *problem, const sg_cuda_target *target,
+                                 const sg_wgmma_ring *ring) {
     if (ring->columns || ring->box_y > 1 || ring->tail.tile_stores == 0)
-        return false;
+        return 0;
+    const unsigned others = ((1U << SG_ROLE_COUNT) - 1) & ~(1U << SG_ROLE_W);
+    int64_t vector = target->alignment >= 16 ? 4 : 1;
     for (int i = 0; i < problem->output_count; i++) {
         const sg_operand *output = &problem->outputs[i];
-        if (output->domain >> SG_ROLE_C & 1U && output->stride[SG_ROLE_W] != 1)
-            return false;
+        if (!(output->domain >> SG_ROLE_C & 1U) || output->dtype != SG_F32)
+            continue;
+        if (output->stride[SG_ROLE_W] != 1)
+            return 0;
+        while (vector > 1 &&
+               (!divides(output, others, vector) || ring->out_size[SG_RING_X] % vector != 0 ||
+                (ring->boxes_x > 1 && ring->box_x % vector != 0)))
+            vector /= 2;
     }
-    return true;
+    return ring->pixels > 128 && vector == 1 ? 0 : vector;
 }
 
 /* Units of work and blocks. */
@@ -214,7 +226,7 @@ bool sg_wgmma_ring_measure(const sg_problem *problem, const sg_cuda_target *targ
     ring->tile_slots = round_up(ring->channels, ring->columns ? 64 : 8);
     ring->steps = ring->taps * ring->stage_groups / 2;
     ring->sums = ring->tile_slots * ring->pixels / 128;
-    ring->lines = stores_lines(problem, ring);
+    ring->out_vector = choose_out_vector(problem, target, ring);
     measure_shared(ring);
     measure_grid(problem, target, ring);
     int64_t covered = ring->pixels * (ring->split ? ring->consumers : 1);
@@ -259,6 +271,8 @@ static bool applicable(const sg_problem *problem, const sg_cuda_target *target, 
         return refuse(reason, "halves carry eleven bits of an operand, and fp32 asks for more");
     if (!walks_only(problem, 0) && !walks_only(problem, 1))
         return refuse(reason, "a ring rolls along one axis, and the region walks along another");
+    if (!sg_mma_possible(problem, target, reason))
+        return false; /* what halves cannot hold must be made anew */
     sg_cuda_plan plan;
     if (list_plans(problem, target, &plan, 1) == 0)
         return refuse(reason, "the weights of a tile of channels and a ring of input rows do not "

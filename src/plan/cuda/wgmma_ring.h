@@ -40,7 +40,7 @@ typedef struct sg_wgmma_ring {
     int64_t threads, producer_registers, consumer_registers;
     int64_t shared; /* bytes */
     int64_t boxes_y, boxes_x, units_z, units, grid;
-    bool lines; /* outputs leave as whole rows */
+    int64_t out_vector; /* neighbours along x that outputs' stores write at once; 0: they do not */
 } sg_wgmma_ring;
 
 /* False where the plan does not suit problem or target; the geometry is then incomplete. */
