@@ -83,11 +83,17 @@ static sg_source constant(sg_encoder *encoder, double value) {
 
 /* ---- shapes -------------------------------------------------------------------------------- */
 
+/* Pixel by pixel, a single channel is none: it may lie with another thread. */
+static bool has_channels(const sg_encoder *encoder, unsigned roles) {
+    bool single = encoder->problem->size[SG_ROLE_C] == 1;
+    return roles >> SG_ROLE_C & 1U && !(encoder->tiling == SG_TILING_PIXELS && single);
+}
+
 static sg_shape shape_of_roles(const sg_encoder *encoder, unsigned roles) {
-    unsigned channel = 1U << SG_ROLE_C;
-    unsigned run =
-        encoder->tiling == SG_TILING_PIXELS ? ~channel : sg_problem_run_roles(encoder->problem);
-    return (sg_shape)((roles & channel ? SG_SHAPE_CHANNEL : 0) | (roles & run ? SG_SHAPE_RUN : 0));
+    unsigned run = encoder->tiling == SG_TILING_PIXELS ? ~(1U << SG_ROLE_C)
+                                                       : sg_problem_run_roles(encoder->problem);
+    return (sg_shape)((has_channels(encoder, roles) ? SG_SHAPE_CHANNEL : 0) |
+                      (roles & run ? SG_SHAPE_RUN : 0));
 }
 
 /* Whether the run is combined at every step of the walk. */
@@ -359,12 +365,10 @@ static int encode_reduction(sg_encoder *encoder, sg_value value) {
     return result;
 }
 
-/* A single channel is none to what follows; pixel by pixel it may lie with another thread. */
-static int encode_anchor(sg_encoder *encoder, sg_value value) {
+static int encode_anchor(sg_encoder *encoder) {
     int buffer = new_buffer(encoder, SG_SHAPE_TILE);
     encoder->program->anchor = buffer;
-    bool single = !(sg_problem_domain(encoder->problem, value) >> SG_ROLE_C & 1U);
-    if (encoder->tiling == SG_TILING_PIXELS && single) {
+    if (!has_channels(encoder, 1U << SG_ROLE_C)) {
         return reduce_rows(encoder, &encoder->program->tile, SG_REDUCTION_MIN, buffer);
     }
     return buffer;
@@ -375,7 +379,7 @@ static void encode_node(sg_encoder *encoder, sg_value value) {
     int buffer = -1;
     switch (sg_op_get(node->op)->kind) {
     case SG_KIND_CONTRACTION:
-        buffer = encode_anchor(encoder, value);
+        buffer = encode_anchor(encoder);
         break;
     case SG_KIND_POINTWISE:
         buffer = encode_pointwise(encoder, value);

@@ -1,7 +1,12 @@
 #include "plan/cuda/facts.h"
 
+/* A single channel is none to a tail. */
+static bool roles_have_channels(const sg_problem *problem, unsigned roles) {
+    return roles >> SG_ROLE_C & 1U && problem->size[SG_ROLE_C] != 1;
+}
+
 static bool has_channels(const sg_problem *problem, sg_value value) {
-    return sg_problem_domain(problem, value) >> SG_ROLE_C & 1U;
+    return roles_have_channels(problem, sg_problem_domain(problem, value));
 }
 
 /* A softmax works over the channels, or else over a dimension of size 1. */
@@ -21,7 +26,7 @@ static bool operand_has_channels(const sg_problem *problem, sg_value value) {
         return has_channels(problem, operand);
     for (int i = 0; i < problem->access_count; i++) {
         if (problem->accesses[i].node == value)
-            return problem->accesses[i].operand.domain >> SG_ROLE_C & 1U;
+            return roles_have_channels(problem, problem->accesses[i].operand.domain);
     }
     return false;
 }
@@ -48,21 +53,23 @@ void sg_cuda_get_tail_facts(const sg_problem *problem, sg_cuda_tail_facts *facts
         if (!region->members[value].in)
             continue;
         sg_kind kind = sg_op_get(sg_graph_node(region->graph, value)->op)->kind;
-        if (kind == SG_KIND_SOFTMAX && softmax_over_channels(problem, value))
+        if (kind == SG_KIND_SOFTMAX && softmax_over_channels(problem, value) &&
+            problem->size[SG_ROLE_C] != 1)
             facts->channel_reductions += 2;
         /* The tail takes an only channel off the anchor first. */
-        if (kind == SG_KIND_CONTRACTION && !has_channels(problem, value))
+        if (kind == SG_KIND_CONTRACTION && problem->size[SG_ROLE_C] == 1)
             facts->channel_reductions++;
         if (kind == SG_KIND_REDUCTION)
             count_reduction(problem, value, facts);
     }
     for (int i = 0; i < problem->output_count; i++)
-        (*(problem->outputs[i].domain >> SG_ROLE_C & 1U ? &facts->tile_stores
-                                                        : &facts->pixel_stores))++;
+        (*(roles_have_channels(problem, problem->outputs[i].domain) ? &facts->tile_stores
+                                                                    : &facts->pixel_stores))++;
     for (int i = 0; i < problem->access_count; i++) {
         unsigned domain = problem->accesses[i].operand.domain;
-        facts->channel_loads += domain == 1U << SG_ROLE_C;
-        facts->tile_loads += domain >> SG_ROLE_C & 1U && domain != 1U << SG_ROLE_C;
+        bool alone = domain == 1U << SG_ROLE_C;
+        facts->channel_loads += roles_have_channels(problem, domain) && alone;
+        facts->tile_loads += roles_have_channels(problem, domain) && !alone;
     }
     facts->splits_channels = facts->channel_reductions == 0;
 }
