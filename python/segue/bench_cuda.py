@@ -11,6 +11,7 @@ import argparse
 import copy
 import os
 import tempfile
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -29,7 +30,6 @@ from . import accuracy, bench, gpu_clock, machine, measure, report
 from .bench import Options, Record, Step
 from .modelfile import ModelFile, UserError, batch_of, describe, load_with_inputs, on_device
 from .prepare import DropIn
-from .programs import programs
 from .state import RUNTIME
 from .timing import Run, Spread, ratios
 
@@ -122,7 +122,7 @@ def measure_model(file: ModelFile, options: Options, wanted: list[str], step: St
         record |= bench.correctness(module, fused, inputs, expected)
         record["flops"], record["bytes"] = measure.work(module, inputs, expected)
         del expected
-        record |= build_times(module, inputs)
+        record |= build_times(fused)
         functions: dict[str, Run] = {}
         for index, name in enumerate(wanted):
             step(f"preparing {TITLES[name]}", 0.15 + 0.4 * index / len(wanted))
@@ -247,14 +247,17 @@ def describe_run(file: ModelFile, module: nn.Module, fused: nn.Module, inputs: l
     }
 
 
-def build_times(module: nn.Module, inputs: list[Any]) -> Record:
+def build_times(fused: nn.Module) -> Record:
     """Seconds that NVRTC takes for the model's kernels, and that the kernel cache takes."""
+    plan = fused.__dict__[RUNTIME].last if isinstance(fused, DropIn) else None
+    made = [step.program for step in plan.steps if step.program] if plan else []
     found: list[float | None] = []
     with _empty_cache():
         for _ in range(2):
-            programs.forget()
-            segue.explain(module, *inputs)
-            found.append(programs.build_seconds or None)
+            start = time.perf_counter()
+            for program in made:
+                program.build()
+            found.append(time.perf_counter() - start if made else None)
     return {"build_s": found[0], "cached_build_s": found[1]}
 
 

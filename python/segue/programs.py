@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -56,13 +55,6 @@ class _Programs:
         self._kept: OrderedDict[Any, _core.Program | str] = OrderedDict()
         self._lock = threading.Lock()
         self._wisdom: str | None = None  # as it was when last loaded or saved
-        self.build_seconds = 0.0  # that building kernels for GPUs took since `forget`
-
-    def forget(self) -> None:
-        """Forgets every program; those in use go on."""
-        with self._lock:
-            self._kept.clear()
-            self.build_seconds = 0.0
 
     def _keep_wisdom(self) -> None:
         """Writes plans that compiling found by measuring."""
@@ -107,15 +99,13 @@ class _Programs:
 
         Outside the lock: several threads may build at once.
         """
-        start = time.perf_counter()
         try:
             program.build(device)
-        except (_core.SegueError, OSError) as reason:
+        except (_core.SegueError, OSError) as error:
+            reason = str(error).split("\n", 1)[0]  # a compiler's other lines are for developers
             with self._lock:
-                self._kept[key] = str(reason)
-            return str(reason)
-        with self._lock:
-            self.build_seconds += time.perf_counter() - start
+                self._kept[key] = reason
+            return reason
         return program
 
 
