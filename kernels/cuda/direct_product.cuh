@@ -127,6 +127,11 @@ struct Contraction {
     }
 
     __device__ __forceinline__ void fetch_weights(int stage) {
+        // Items of a thread lie at fixed distances where whole columns of k fit its stride.
+        constexpr bool REGULAR = WEIGHTS_IN_ORDER && THREADS % STAGE_K == 0;
+        const int first = tile.first_channel + threadIdx.x / STAGE_K;
+        const decltype(a.weight) base =
+            a.weight + (long long)first * PRODUCTS + stage * STAGE_K + threadIdx.x % STAGE_K;
 #pragma unroll
         for (int i = 0; i < WEIGHT_ITEMS; i++) {
             const int item = threadIdx.x + i * THREADS;
@@ -136,14 +141,16 @@ struct Contraction {
             if ((STAGE_K * TILE_CHANNELS % THREADS != 0 && item >= STAGE_K * TILE_CHANNELS) ||
                 (PRODUCTS % STAGE_K != 0 && k >= PRODUCTS) || (!EVEN_CHANNELS && c >= ALL_CHANNELS))
                 continue;
-            if (WEIGHTS_IN_ORDER) {
+            if (REGULAR) {
+                weights[i] = load_operand(base + (long long)i * (THREADS / STAGE_K) * PRODUCTS);
+            } else if (WEIGHTS_IN_ORDER) {
                 weights[i] = load_operand(a.weight + (long long)c * PRODUCTS + k);
             } else {
                 int from, d, h, w;
                 split_product(k, from, d, h, w);
-                weights[i] = load_operand(a.weight + c * a.weight_stride.n + from * a.weight_stride.c +
-                                  d * a.weight_stride.d + h * a.weight_stride.h +
-                                  w * a.weight_stride.w);
+                weights[i] = load_operand(a.weight + c * a.weight_stride.n +
+                                          from * a.weight_stride.c + d * a.weight_stride.d +
+                                          h * a.weight_stride.h + w * a.weight_stride.w);
             }
         }
     }

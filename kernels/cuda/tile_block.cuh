@@ -20,7 +20,7 @@
 //   TILE_WALKS               running values with channels
 //   KEPT                     operands that are read once, into registers: their numbers are what
 //                            kept_number(address of the stride, a) gives for them, else -1
-// Arguments size_n .. size_w are the region's sizes.
+// Arguments size_n .. size_w are the region's sizes, by_d .. by_w what divides by them.
 constexpr int THREADS = LANES * GROUPS;
 constexpr int WARP_GROUPS = 32 / WARP_LANES;
 constexpr int LANE_WARPS = LANES / WARP_LANES;
@@ -39,6 +39,19 @@ constexpr int REDUCE_SCRATCH = GROUP_WARPS > 1 ? (GROUP_WARPS + 1) * TILE_PIXELS
 constexpr int SCRATCH = JOIN_SCRATCH > REDUCE_SCRATCH ? JOIN_SCRATCH : REDUCE_SCRATCH;
 
 __device__ real channel_operand(int k, int c, const Arguments &a);
+
+// number / size, and what is left. by: a factor of 32 bits, and above it how far to shift the upper
+// half of the product (Granlund and Montgomery, Division by Invariant Integers, 1994); exact below
+// 2^31 for sizes from 2 on.
+__device__ __forceinline__ index_t divide(index_t &number, long long size, long long by) {
+    index_t quotient;
+    if constexpr (sizeof(index_t) == 4)
+        quotient = __umulhi(unsigned(number), unsigned(by)) >> (by >> 32);
+    else
+        quotient = number / index_t(size);
+    number -= quotient * index_t(size);
+    return quotient;
+}
 //@ kept
 
 // `count` neighbouring elements, in as few accesses as 16 bytes allow.
@@ -118,67 +131,41 @@ struct Tile {
     // ---- which pixels ---------------------------------------------------------------------------
     __device__ __forceinline__ index_t unit() const { return index_t(blockIdx.x) / CHANNEL_TILES; }
 
+    // Takes the innermost axis off `rest`; above: whether there are axes above it, else everything
+    // that is left belongs to this one.
+    static __device__ __forceinline__ int take(index_t &rest, bool above, long long size,
+                                               long long by) {
+        index_t at = rest;
+        rest = above ? divide(at, size, by) : 0;
+        return int(at);
+    }
     // Pixel number `number` of those that are kept, w fastest; false past the last one.
     __device__ __forceinline__ bool kept_place(index_t number, Place &place) const {
-        place.n = place.d = place.h = place.w = 0;
+        constexpr bool D = HAS_D && !WALK_D, H = HAS_H && !WALK_H, W = HAS_W && !WALK_W;
         index_t rest = number;
-        if (HAS_W && !WALK_W) {
-            if (HAS_N || (HAS_D && !WALK_D) || (HAS_H && !WALK_H)) {
-                place.w = int(rest % index_t(a.size_w));
-                rest /= index_t(a.size_w);
-            } else {
-                place.w = int(rest);
-                return rest < index_t(a.size_w);
-            }
-        }
-        if (HAS_H && !WALK_H) {
-            if (HAS_N || (HAS_D && !WALK_D)) {
-                place.h = int(rest % index_t(a.size_h));
-                rest /= index_t(a.size_h);
-            } else {
-                place.h = int(rest);
-                return rest < index_t(a.size_h);
-            }
-        }
-        if (HAS_D && !WALK_D) {
-            if (HAS_N) {
-                place.d = int(rest % index_t(a.size_d));
-                rest /= index_t(a.size_d);
-            } else {
-                place.d = int(rest);
-                return rest < index_t(a.size_d);
-            }
-        }
-        place.n = int(rest);
-        return rest < index_t(HAS_N ? a.size_n : 1);
+        place.n = place.d = place.h = place.w = 0;
+        if (W)
+            place.w = take(rest, HAS_N || D || H, a.size_w, a.by_w);
+        if (H)
+            place.h = take(rest, HAS_N || D, a.size_h, a.by_h);
+        if (D)
+            place.d = take(rest, HAS_N, a.size_d, a.by_d);
+        if (HAS_N)
+            place.n = int(rest);
+        return number < index_t(a.kept_count);
     }
 
     // Position `number` of the walk, w fastest; false past the end.
     __device__ __forceinline__ bool walk_place(index_t number, Place &place) const {
+        constexpr bool D = HAS_D && WALK_D, H = HAS_H && WALK_H, W = HAS_W && WALK_W;
         index_t rest = number;
-        if (HAS_W && WALK_W) {
-            if ((HAS_D && WALK_D) || (HAS_H && WALK_H)) {
-                place.w = int(rest % index_t(a.size_w));
-                rest /= index_t(a.size_w);
-            } else {
-                place.w = int(rest);
-                return rest < index_t(a.size_w);
-            }
-        }
-        if (HAS_H && WALK_H) {
-            if (HAS_D && WALK_D) {
-                place.h = int(rest % index_t(a.size_h));
-                rest /= index_t(a.size_h);
-            } else {
-                place.h = int(rest);
-                return rest < index_t(a.size_h);
-            }
-        }
-        if (HAS_D && WALK_D) {
+        if (W)
+            place.w = take(rest, D || H, a.size_w, a.by_w);
+        if (H)
+            place.h = take(rest, D, a.size_h, a.by_h);
+        if (D)
             place.d = int(rest);
-            return rest < index_t(a.size_d);
-        }
-        return rest == 0;
+        return number < index_t(a.walk_count);
     }
 
     // Pixel `number` of a block's TILE_PIXELS at a step of the walk.
@@ -327,8 +314,13 @@ struct Tile {
     template <int V, class T>
     __device__ __forceinline__ void load_pixels(const T *from, const Stride &stride, real *out) {
         constexpr int STEP = V >= PIXEL_VECTOR ? PIXEL_VECTOR : 1;
+        const bool row = PIXEL_VECTOR > 1 && V < PIXEL_VECTOR && stride.w == 0; // one value a row
 #pragma unroll
         for (int p = 0; p < PIXELS; p += STEP) {
+            if (p % PIXEL_VECTOR != 0 && row) {
+                out[p] = out[p - 1];
+                continue;
+            }
 #pragma unroll
             for (int i = 0; i < STEP; i++)
                 out[p + i] = 0;

@@ -24,8 +24,8 @@ void sg_cuda_write_block(const sg_problem *problem, const sg_cuda_block *block, 
     sg_cuda_tail_facts facts;
     sg_cuda_get_tail_facts(problem, &facts);
     int64_t pixels = sg_cuda_kept_pixels(problem), steps = sg_cuda_walk_length(problem);
-    /* Room for the last block's and the last step's excess. */
-    int64_t few = INT64_C(1) << 31;
+    /* Less the excess of the last block and the last step. */
+    int64_t few = (INT64_C(1) << 31) - (INT64_C(1) << 20);
     sg_text_add(text, "typedef %s index_t; // counts pixels\n",
                 pixels < few && steps < few ? "unsigned" : "unsigned long long");
     const sg_cuda_constant constants[] = {
@@ -60,10 +60,27 @@ void sg_cuda_write_block(const sg_problem *problem, const sg_cuda_block *block, 
     sg_cuda_write_constants(constants, sizeof constants / sizeof *constants, text);
 }
 
+/* As `divide` in tile_block.cuh wants it. */
+static int64_t divider(int64_t size) {
+    enum { BITS = 31 };
+    int shift = 1;
+    while (shift < BITS && INT64_C(1) << shift < size)
+        shift++;
+    if (size < 2 || INT64_C(1) << shift < size)
+        return 0; /* not divided by: there is no such axis, or indices are wide */
+    uint64_t numerator = UINT64_C(1) << (BITS + shift);
+    uint64_t factor = (numerator + (uint64_t)size - 1) / (uint64_t)size;
+    return (int64_t)(factor | (uint64_t)(shift - 1) << 32);
+}
+
 void sg_cuda_add_sizes(const sg_problem *problem, sg_cuda_arguments *arguments) {
     sg_cuda_add_number(arguments, "size_n", problem->size[SG_ROLE_N]);
     sg_cuda_add_number(arguments, "size_d", problem->size[SG_ROLE_D]);
     sg_cuda_add_number(arguments, "size_h", problem->size[SG_ROLE_H]);
     sg_cuda_add_number(arguments, "size_w", problem->size[SG_ROLE_W]);
+    sg_cuda_add_number(arguments, "by_d", divider(problem->size[SG_ROLE_D]));
+    sg_cuda_add_number(arguments, "by_h", divider(problem->size[SG_ROLE_H]));
+    sg_cuda_add_number(arguments, "by_w", divider(problem->size[SG_ROLE_W]));
+    sg_cuda_add_number(arguments, "kept_count", sg_cuda_kept_pixels(problem));
     sg_cuda_add_number(arguments, "walk_count", sg_cuda_walk_length(problem));
 }

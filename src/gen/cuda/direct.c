@@ -23,12 +23,12 @@ static bool channels_inner(const sg_convolution *convolution) {
 
 /* Whether the weights of one output channel follow each other in the order of the products. */
 static bool weights_in_order(const sg_problem *problem) {
-    static const int taps_inner[] = {SG_ROLE_W, SG_ROLE_H, SG_ROLE_D, SG_ROLE_C},
-                     taps_outer[] = {SG_ROLE_C, SG_ROLE_W, SG_ROLE_H, SG_ROLE_D};
+    static const int orders[2][4] = {{SG_ROLE_W, SG_ROLE_H, SG_ROLE_D, SG_ROLE_C},
+                                     {SG_ROLE_C, SG_ROLE_W, SG_ROLE_H, SG_ROLE_D}};
     const sg_convolution *convolution = &problem->convolution;
-    const int *order = channels_inner(convolution) ? taps_outer : taps_inner;
+    const int *order = orders[channels_inner(convolution)];
     int64_t step = 1;
-    for (int i = 0; i < SG_SPATIAL_MAX + 1; i++) {
+    for (int i = 0; i < 4; i++) {
         int64_t size = order[i] == SG_ROLE_C ? convolution->in_channels / convolution->groups
                                              : convolution->kernel[order[i] - SG_ROLE_D];
         if (size > 1 && convolution->weight.stride[order[i]] != step)

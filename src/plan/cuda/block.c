@@ -18,6 +18,13 @@ int64_t sg_cuda_walk_length(const sg_problem *problem) {
     return steps;
 }
 
+bool sg_cuda_may_share_walk(const sg_problem *problem) {
+    unsigned stored = 0;
+    for (int i = 0; i < problem->output_count; i++)
+        stored |= problem->outputs[i].domain;
+    return problem->walk && !(stored & problem->walk);
+}
+
 static int64_t pieces(int64_t whole, int64_t piece) {
     return (whole + piece - 1) / piece;
 }
@@ -103,6 +110,20 @@ int64_t sg_cuda_channel_vector(const sg_problem *problem, const sg_cuda_target *
 
 int64_t sg_cuda_walk_vector(const sg_problem *problem, const sg_cuda_target *target) {
     return walks(problem, SG_ROLE_W) ? vector_along(problem, target, SG_ROLE_W, true) : 1;
+}
+
+bool sg_cuda_lanes_are_neighbours(const sg_problem *problem, const sg_cuda_block *block) {
+    /* Pixels are counted, and walks made, from the innermost axis on. */
+    int role = SG_ROLE_W;
+    while (role > SG_ROLE_N && (role == SG_ROLE_C || problem->size[role] == 1 ||
+                                walks(problem, role) != block->shared_walk))
+        role--;
+    for (int i = 0; i < problem->access_count; i++) {
+        const sg_operand *operand = &problem->accesses[i].operand;
+        if (operand->domain >> role & 1U && problem->size[role] > 1 && operand->stride[role] != 1)
+            return false;
+    }
+    return true;
 }
 
 bool sg_cuda_strides_far(const sg_problem *problem) {

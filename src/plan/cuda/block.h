@@ -19,6 +19,10 @@ typedef struct sg_cuda_block {
 int64_t sg_cuda_kept_pixels(const sg_problem *problem);
 int64_t sg_cuda_walk_length(const sg_problem *problem);
 
+/* Whether lanes may take different steps of a walk: there is one, and nothing is stored on the way,
+ * for of lanes that share a walk one alone stores. */
+bool sg_cuda_may_share_walk(const sg_problem *problem);
+
 static inline int64_t sg_cuda_block_threads(const sg_cuda_block *block) {
     return block->lanes * block->groups;
 }
@@ -41,6 +45,9 @@ int64_t sg_cuda_pixel_vector(const sg_problem *problem, const sg_cuda_target *ta
 int64_t sg_cuda_channel_vector(const sg_problem *problem, const sg_cuda_target *target);
 /* The same along w where w is walked. */
 int64_t sg_cuda_walk_vector(const sg_problem *problem, const sg_cuda_target *target);
+/* Whether neighbouring lanes read neighbouring elements of the tensors that decide, or all lanes the
+ * same ones. */
+bool sg_cuda_lanes_are_neighbours(const sg_problem *problem, const sg_cuda_block *block);
 /* Whether neighbouring pixels lie further apart than neighbouring channels, in what is read. */
 bool sg_cuda_strides_far(const sg_problem *problem);
 

@@ -27,17 +27,22 @@ static const char *const parameters[] = {"lanes",    "groups",        "warp_lane
 /* Products in one sum. A sum of n products in pieces of s has an error of about sqrt(s + n / s)
  * units (docs/numerics.md); this stays below a library's, which sums all in one. */
 enum { SUM = 128 };
+/* Numbers that a thread may copy in a stage: each waits in a register. */
+static const double COPIES_MOST = 16;
 /* Registers of a thread beside its sums, fragments and what it is copying. */
 static const double OTHER_REGISTERS = 52, WALK_REGISTERS = 20;
 /* Registers of a number on its way to shared memory, its address and its test included. */
 static const double COPY_REGISTERS = 2;
 /* Instructions: to copy one number of the weights and of the input to shared memory, to go around
  * the loop over stages, and for a value of the tail. */
-static const double WEIGHT_COPY = 6, INPUT_COPY = 9, STAGE_LOOP = 20, TAIL_VALUE = 24;
-/* One row of one column of a window: the load with its address and its test. */
-static const double WINDOW_LOAD = 10;
+static const double WEIGHT_COPY = 6, INPUT_COPY = 9, GROUPED_COPY = 30, STAGE_LOOP = 20,
+                    TAIL_VALUE = 24;
+/* The same in a window: to copy a number, and to read one; and how much longer it takes than its
+ * instructions, for want of other warps. */
+static const double WINDOW_COPY = 8, WINDOW_READ = 1.5, WINDOW_WAITS = 2;
 static const double STAGE_LATENCY = 700;  /* cycles that a stage takes however little is in it */
 static const double BLOCK_LATENCY = 2500; /* and a block: its start, first loads and last stores */
+static const double BLOCK_ISSUE = 300;    /* instructions of a thread before and after its stages */
 
 static int64_t numbers(const sg_problem *problem) {
     return problem->compute == SG_F64 ? 8 : 4;
@@ -77,13 +82,26 @@ static int64_t groups_of_tile(const sg_problem *problem, int64_t tile) {
     return tile % outputs == 0 ? tile / outputs : (tile + outputs - 2) / outputs + 1;
 }
 
+/* Rows and columns of the input under a window's box. */
+static int64_t window_extent(const sg_problem *problem, const sg_cuda_block *block, int axis) {
+    const sg_convolution *convolution = &problem->convolution;
+    int64_t size =
+        axis == 1 ? block->lanes * block->pixels / block->box_columns : block->box_columns;
+    return (size - 1) * convolution->stride[axis] +
+           (convolution->kernel[axis] - 1) * convolution->dilation[axis] + 1;
+}
+
 /* struct Shared of either contraction, its members rounded up. */
 static int64_t shared_bytes(const sg_problem *problem, const sg_cuda_direct_plan *plan) {
     const sg_cuda_block *block = &plan->block;
     int64_t real = numbers(problem), tile = block->lanes * block->pixels;
     int64_t scratch = sg_cuda_block_scratch(block) * real;
-    if (plan->window)
-        return scratch;
+    if (plan->window) {
+        const int64_t *kernel = problem->convolution.kernel;
+        int64_t each = window_extent(problem, block, 1) * window_extent(problem, block, 2) +
+                       kernel[1] * kernel[2];
+        return block->groups * each * real + scratch;
+    }
     int64_t staged = sg_cuda_block_channels(block) + 4 + plan->groups * tile;
     int64_t totals = products(problem) > plan->sum + plan->sum / 2
                          ? block->channels * block->pixels * sg_cuda_block_threads(block)
@@ -133,10 +151,15 @@ static bool block_is_sound(const sg_problem *problem, const sg_cuda_target *targ
         return false;
     if (block->channel_tiles > 1 && !facts->splits_channels)
         return false;
-    if (block->shared_walk && (!problem->walk || plan->window))
+    if (block->shared_walk && (!sg_cuda_may_share_walk(problem) || plan->window))
         return false;
     if (plan->window &&
-        (block->lanes % block->box_columns != 0 || problem->walk & ~(1U << SG_ROLE_D)))
+        ((block->lanes * block->pixels) % block->box_columns != 0 ||
+         block->lanes % block->box_columns != 0 || problem->walk & ~(1U << SG_ROLE_D)))
+        return false;
+    double staged = (double)(tile + plan->groups * block->lanes * block->pixels);
+    if (!plan->window && plan->stage > 1 &&
+        (double)plan->stage * staged > COPIES_MOST * (double)threads)
         return false;
     return plan->stage >= 1 && plan->shared <= target->gpu.shared_block &&
            registers_of(problem, plan, facts) <= register_limit(target, block);
@@ -188,8 +211,15 @@ static double instructions(const sg_problem *problem, const sg_cuda_target *targ
         double rows = pixels * (double)convolution->stride[1] +
                       (double)((convolution->kernel[1] - 1) * convolution->dilation[1]);
         double kernel = (double)convolution->kernel[1];
-        double column = rows * WINDOW_LOAD + kernel * (2 + pixels * fma);
-        return channels * column * (double)products(problem) / kernel;
+        /* A warp copies rows, in pieces of its width. */
+        double copied = (double)(window_extent(problem, block, 1) *
+                                 pieces(window_extent(problem, block, 2), 32) * 32) /
+                        (double)block->lanes;
+        double columns =
+            (double)convolution->kernel[2] * (rows * WINDOW_READ + kernel * (1 + pixels * fma));
+        double slices = (double)(convolution->kernel[0] * convolution->in_channels) /
+                        (double)convolution->groups;
+        return channels * slices * (copied * WINDOW_COPY + columns) * WINDOW_WAITS;
     }
     double threads = (double)sg_cuda_block_threads(block);
     double bunches = channels / (double)block->bunch;
@@ -198,7 +228,7 @@ static double instructions(const sg_problem *problem, const sg_cuda_target *targ
     double input =
         ceil((double)(plan->stage * plan->groups * block->lanes * block->pixels) / threads);
     return (double)plan->stage * (channels * pixels * fma + 2 * reads) + weights * WEIGHT_COPY +
-           input * INPUT_COPY + STAGE_LOOP;
+           input * (plan->groups > 1 ? GROUPED_COPY : INPUT_COPY) + STAGE_LOOP;
 }
 
 static double cost(const sg_problem *problem, const sg_cuda_target *target,
@@ -222,7 +252,7 @@ static double cost(const sg_problem *problem, const sg_cuda_target *target,
     double issue = threads / 32 / 4; /* cycles of an instruction of all its warps */
     double stage = instructions(problem, target, &read) * issue;
     double tail = (double)(block->channels * block->pixels) * TAIL_VALUE * issue +
-                  BLOCK_LATENCY / (problem->walk ? 4 : 2);
+                  (read.window ? 0 : BLOCK_ISSUE * issue);
 
     double blocks = (double)sg_cuda_block_grid(problem, block) / gpu->multiprocessors;
     double cycles = 0;
@@ -266,8 +296,9 @@ static void consider_tiles(search *found, sg_cuda_plan *plan) {
         plan->parameter[PIXELS] = pixels;
         for (int i = window ? 4 : 0; i < 5; i++) {
             plan->parameter[STAGE] = stages[i];
+            /* A product's compiler is left alone: held to fewer registers it spills. */
             plan->parameter[LEAST_BLOCKS] =
-                threads <= 256 && pixels * plan->parameter[CHANNELS] <= 16 ? 512 / threads : 1;
+                window && threads <= 256 && pixels <= 8 ? 512 / threads : 1;
             consider(found, plan);
         }
     }
@@ -300,7 +331,7 @@ static void consider_threads(search *found, sg_cuda_plan *plan, int64_t tile) {
 
 static void consider_windows(search *found, bool splits) {
     int64_t width = found->problem->size[SG_ROLE_W], columns = 8;
-    while (columns < width && columns < 128)
+    while (columns < width && columns < 256)
         columns *= 2;
     sg_cuda_plan plan = {.parameter = {[WARP_LANES] = 32, [GROUPS] = 1, [CHANNELS] = 1}};
     for (int i = 0; i < 3 && columns >= 4; i++, columns /= 2) {

@@ -16,15 +16,14 @@ static const char *const parameters[] = {"lanes",       "groups",      "warp_lan
 
 /* Values of a thread that registers keep, and slots of one loop that are written out. */
 enum { KEPT_MOST = 96, WRITTEN_OUT = 64, PART_WRITTEN_OUT = 8 };
-static const double OTHER_REGISTERS = 30;
+static const double OTHER_REGISTERS = 22;
 /* Bytes under way that keep a multiprocessor's share of memory busy: bandwidth times latency. */
-static const double BYTES_UNDER_WAY = 36e3;
-static const double LATENCY = 900;        /* cycles from a load to its use, under load */
-static const double REDUCTION = 120;      /* cycles, of a warp, of a reduction between threads */
-static const double ELEMENT = 6;          /* instructions: each element, */
-static const double ACCESS = 14;          /* each access to memory, its address included, */
-static const double OPERATOR = 5;         /* each operator of each element, */
-static const double FUNCTION = 22;        /* and if it is an elementary function */
+static const double BYTES_UNDER_WAY = 30e3;
+static const double LATENCY = 900;   /* cycles from a load to its use, under load */
+static const double REDUCTION = 120; /* cycles, of a warp, of a reduction between threads */
+/* Instructions: each element, each access to memory with its address, each place of a pixel that is
+ * found, each operator of each element, and if it is an elementary function. */
+static const double ELEMENT = 2, ACCESS = 8, PLACE = 24, OPERATOR = 2, FUNCTION = 18;
 static const double FEW_BLOCKS = 0.25;    /* of the multiprocessors: too few to be worth it */
 static const double SMALL_ELEMENTS = 4e6; /* for which even that is fast enough */
 
@@ -49,8 +48,8 @@ static double registers_of(const sg_problem *problem, const sg_cuda_stream_plan 
     const sg_cuda_block *block = &plan->block;
     double words = problem->compute == SG_F64 ? 2 : 1;
     double tile = (double)(block->channels * block->pixels);
-    double values = tile * (plan->kept + facts->full_walks);
-    values += (double)block->pixels * 3 + fmin(tile, 16);
+    double values = tile * 1.15 * (plan->kept + facts->full_walks);
+    values += (double)block->pixels * 1.5 + fmin(tile, 16);
     return OTHER_REGISTERS + values * words;
 }
 
@@ -68,7 +67,7 @@ static bool block_is_sound(const sg_problem *problem, const sg_cuda_target *targ
         return false;
     int64_t shared = sg_cuda_block_scratch(block) * (problem->compute == SG_F64 ? 8 : 4);
     double limit = fmin(255, floor((double)target->gpu.registers / (double)threads / 8) * 8);
-    return shared <= 48 << 10 && (!block->shared_walk || problem->walk) &&
+    return shared <= 48 << 10 && (!block->shared_walk || sg_cuda_may_share_walk(problem)) &&
            registers_of(problem, plan, facts) <= limit;
 }
 
@@ -124,30 +123,50 @@ static double elements(const sg_problem *problem) {
 /* Instructions for one element of the space, by the operators that work on all of them. */
 static double operators(const sg_problem *problem, bool again) {
     const sg_region *region = problem->region;
+    bool channels = problem->size[SG_ROLE_C] > 1;
     double count = 0;
     for (sg_value value = 0; value < region->graph->node_count; value++) {
         const sg_op_info *info = sg_op_get(sg_graph_node(region->graph, value)->op);
         if (!region->members[value].in || info->kind == SG_KIND_VIEW)
             continue;
-        bool full = !region->members[value].after_walk || info->kind == SG_KIND_REDUCTION;
+        bool reduces = info->kind == SG_KIND_REDUCTION;
+        bool full = sg_problem_domain(problem, value) >> SG_ROLE_C & 1U || !channels;
+        if (!reduces && (!full || region->members[value].after_walk))
+            continue;
         bool function = info->kind == SG_KIND_SOFTMAX || info->ulp > 1;
         double times = info->kind == SG_KIND_SOFTMAX ? 2 : again ? 1.5 : 1;
-        count += full ? times * (function ? FUNCTION : OPERATOR) : 0;
+        count += times * (function ? FUNCTION : reduces ? 3 * OPERATOR : OPERATOR);
     }
     return count;
 }
 
-/* Bytes that neighbouring threads of a warp move side by side, as a part of what memory likes. */
-static double coalescing(const sg_problem *problem, const sg_cuda_block *block) {
-    double threads = (double)(block->groups_first ? 32 / block->warp_lanes : block->warp_lanes);
-    double each = (double)(block->groups_first ? block->channel_vector : block->pixel_vector);
-    double size = 4;
+static double smallest_element(const sg_problem *problem) {
+    double size = 8;
     for (int i = 0; i < problem->access_count; i++)
         size = fmin(size, (double)sg_dtype_size(problem->accesses[i].operand.dtype));
-    if (!block->groups_first && problem->size[SG_ROLE_C] > 1 && sg_cuda_strides_far(problem))
+    return size;
+}
+
+/* What neighbouring threads of a warp move side by side, and what one moves, as a part of what
+ * memory likes. */
+static double coalescing(const sg_problem *problem, const sg_cuda_block *block) {
+    bool channels_lie_near = problem->size[SG_ROLE_C] > 1 && sg_cuda_strides_far(problem);
+    if (channels_lie_near != block->groups_first && problem->size[SG_ROLE_C] > 1)
         return 0.15;
-    double bytes = threads * each * size;
-    return bytes >= 128 ? 1 : bytes >= 64 ? 0.9 : bytes >= 32 ? 0.7 : 0.7 * bytes / 32;
+    if (!block->groups_first && !sg_cuda_lanes_are_neighbours(problem, block))
+        return 0.2;
+    double threads = (double)(block->groups_first ? 32 / block->warp_lanes : block->warp_lanes);
+    double each = (double)(block->groups_first ? block->channel_vector : block->pixel_vector) *
+                  smallest_element(problem);
+    double bytes = threads * each;
+    double width = each >= 16 ? 1 : each >= 8 ? 0.98 : each >= 4 ? 0.95 : 0.85;
+    double length = bytes >= 512   ? 1
+                    : bytes >= 256 ? 0.99
+                    : bytes >= 128 ? 0.97
+                    : bytes >= 64  ? 0.88
+                    : bytes >= 32  ? 0.7
+                                   : 0.7 * bytes / 32;
+    return length * width;
 }
 
 static double cost(const sg_problem *problem, const sg_cuda_target *target,
@@ -176,18 +195,25 @@ static double cost(const sg_problem *problem, const sg_cuda_target *target,
     double wasted = (double)sg_cuda_block_channels(block) / (double)problem->size[SG_ROLE_C];
 
     /* Memory: enough bytes under way, in pieces it likes; read again, from the cache mostly. */
-    double flying = fmin(tile, 16) * 4 * resident * threads *
+    double flying = fmin(tile, 16) * smallest_element(problem) * resident * threads *
                     (problem->walk ? fmin((double)read.walk_unroll, steps) : 1);
     double busy = fmin(1, flying / BYTES_UNDER_WAY);
     if (facts.channel_reductions && room < 4)
         busy *= room < 2 ? 0.6 : 0.85;
     double moved = problem->bytes * (again ? 1.7 : 1);
-    double memory = moved / (gpu->copy * busy * coalescing(problem, block));
+    /* Threads that wait for each other, and more of a tile than one access, come in bursts. */
+    double even = (tile > vector && block->channels == 1 && !problem->walk ? 0.97 : 1) *
+                  (threads > 512   ? 0.93
+                   : threads < 128 ? 0.98
+                                   : 1);
+    double memory = moved / (gpu->copy * busy * even * coalescing(problem, block));
     /* Instructions, of what is there, on the multiprocessors that have a block. */
     double spread = fmin(1, blocks / gpu->multiprocessors);
-    double work = elements(problem) * wasted *
-                  (ELEMENT + ACCESS / vector + operators(problem, again)) /
-                  (gpu->multiprocessors * spread * 128);
+    double work =
+        elements(problem) * wasted *
+        (ELEMENT + ACCESS / vector + PLACE / (double)(block->pixel_vector * block->channels) +
+         operators(problem, again)) /
+        (gpu->multiprocessors * spread * 128);
     /* One block after the other. */
     double reductions = REDUCTION * (facts.channel_reductions + (block->shared_walk ? 2 : 0));
     double serial = LATENCY * (1 + steps / (double)read.walk_unroll) +
@@ -253,7 +279,7 @@ static int candidates(const sg_problem *problem, const sg_cuda_target *target,
     for (int shared = 0; shared <= (problem->walk ? 1 : 0); shared++) {
         for (int first = 0; first <= (problem->size[SG_ROLE_C] > 1 ? 1 : 0); first++) {
             sg_cuda_plan plan = {.parameter = {[SHARED_WALK] = shared, [GROUPS_FIRST] = first}};
-            for (int64_t threads = 64; threads <= 1024; threads *= 2)
+            for (int64_t threads = shared ? 32 : 64; threads <= 1024; threads *= 2)
                 consider_threads(&found, &plan, threads);
         }
     }
