@@ -36,13 +36,18 @@ constexpr int LARGEST_SLOTS = BOX_STAGES + STAGERS + 1; /* more than stagers may
 struct Pixels {
     const Arguments *a;
     int first;
-    __device__ __forceinline__ Spot spot(int row) const {
-        const int block = row / 8 % 2 * ROW_BLOCKS + row / 16;
-        return spot_of(first + block * 8 + row % 8, *a);
+    __device__ __forceinline__ int pixel(int row) const {
+        return (row / 8 % 2 * ROW_BLOCKS + row / 16) * 8 + row % 8;
     }
-    __device__ __forceinline__ bool valid(int row) const { return spot_valid(spot(row), *a); }
+    __device__ __forceinline__ Spot spot_at(int pixel) const { return spot_of(first + pixel, *a); }
+    __device__ __forceinline__ bool spot_valid_at(const Spot &spot) const {
+        return spot_valid(spot, *a);
+    }
+    __device__ __forceinline__ bool valid(int row) const {
+        return spot_valid(spot_at(pixel(row)), *a);
+    }
     __device__ __forceinline__ Place place(int row) const {
-        const Spot at = spot(row);
+        const Spot at = spot_at(pixel(row));
         return Place{at.n, at.d, at.h, at.w};
     }
 };
@@ -58,6 +63,7 @@ struct Shared {
     int arrived[LARGEST_SLOTS];
     float2 scale_bias[CONSUMERS][TILE_N];
     real operands[CONSUMERS][CHANNEL_OPERANDS ? CHANNEL_OPERANDS : 1][TILE_N];
+    float fetched[CONSUMERS * 4][WARP_FETCHES];
 };
 
 /* A ring's stage, and the parity of its use. */
@@ -183,21 +189,36 @@ __device__ __forceinline__ void stream_weights(Shared &shared, unsigned char *bl
     }
 }
 
-/* What acc and per_channel read, when the tile of channels changes. */
-__device__ __forceinline__ void load_channels(Shared &shared, int consumer, const Job &job,
+/* Whether any of a warpgroup's threads says so; all of them meet here. */
+__device__ __forceinline__ bool barrier_or(int number, bool mine) {
+    int any;
+    asm volatile("{\n\t.reg .pred mine, any;\n\t"
+                 "setp.ne.b32 mine, %1, 0;\n\t"
+                 "barrier.cta.red.or.pred any, %2, %3, mine;\n\t"
+                 "selp.b32 %0, 1, 0, any;\n\t}"
+                 : "=r"(any)
+                 : "r"(static_cast<int>(mine)), "r"(number), "n"(WARPGROUP)
+                 : "memory");
+    return any;
+}
+
+/* What acc and per_channel read, when the tile of channels changes. Returns whether halves do not
+ * hold the tile's weights. */
+__device__ __forceinline__ bool load_channels(Shared &shared, int consumer, const Job &job,
                                               const Arguments &a) {
+    bool fails = false;
     barrier_sync(1 + consumer, WARPGROUP);
     for (int i = threadIdx.x % WARPGROUP; i < TILE_N; i += WARPGROUP) {
         const int channel = job.channel() + i;
         const bool has = channel < job.channel_end();
-        shared.scale_bias[consumer][i] =
-            has ? make_float2(a.scales[channel],
-                              HAS_BIAS ? load(a.bias + channel * a.bias_stride.c) : 0.0f)
-                : make_float2(0.0f, 0.0f);
+        const float scale = has ? a.scales[channel] : 0.0f;
+        const float bias = HAS_BIAS && has ? load(a.bias + channel * a.bias_stride.c) : 0.0f;
+        fails |= scale != scale;
+        shared.scale_bias[consumer][i] = make_float2(scale, bias);
         for (int k = 0; k < CHANNEL_OPERANDS; k++)
             shared.operands[consumer][k][i] = has ? channel_operand(k, channel, a) : real(0);
     }
-    barrier_sync(1 + consumer, WARPGROUP);
+    return barrier_or(1 + consumer, fails);
 }
 
 __device__ __forceinline__ void arrive_warp(unsigned long long *barrier) {
@@ -220,18 +241,22 @@ __device__ __forceinline__ void contract(Shared &shared, unsigned boxes, unsigne
     Turn<BLOCK_STAGES> block_turn;
     const int warp = threadIdx.x / 32 % 4;
     int tile_loaded = -1;
+    bool fails = false;
     griddepcontrol_wait();
     Tile tile;
     Tail tail;
     tile.lane = threadIdx.x % 32;
     tile.scale_bias = shared.scale_bias[consumer];
     tile.operands = &shared.operands[consumer][0][0];
+    tile.fetched = shared.fetched[consumer * 4 + warp];
     for (int number = blockIdx.x; number < static_cast<int>(a.jobs); number += gridDim.x) {
         const Job job(number);
         if (job.tile != tile_loaded) {
-            load_channels(shared, consumer, job, a);
+            fails = load_channels(shared, consumer, job, a);
             tile_loaded = job.tile;
         }
+        if (fails && consumer == 0 && warp == 0)
+            flag_tile(job, a);
         int pending_box = -1, pending_block = -1;
         int accumulate = 0;
         for (int chunk = 0; chunk < CHUNKS; chunk++) {

@@ -1,7 +1,8 @@
 /* Weights as the products of conv_wgmma_streamed.cuh take them: rounded, scaled, as halves, in the
  * order they are streamed: [tile of channels][chunk of input channels][tap][8 input channels]
- * [TILE_N channels][8 halves]. One block makes PACK_CHANNELS output slots of a tile. Also clears
- * the guard's flags, which the next launch sets. */
+ * [TILE_N channels][8 halves]. One block makes PACK_CHANNELS output slots of a tile. A channel whose
+ * weights halves cannot hold, scaled, gets NaN for a scale. Also clears the guard's flags, which the
+ * next launch sets. */
 //@ include common.cuh
 //@ constants
 
@@ -70,9 +71,13 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     }
     find_largest(from, scale, a);
     for (int k = 0; k < PACK_CHANNELS; k++) {
-        scale[k] = weight_scale(scale[k]);
+        const float largest = scale[k];
+        scale[k] = weight_scale(largest);
+        const bool kept = largest == 0.0f ||
+                          (largest * scale[k] >= 128.0f && largest * scale[k] < 256.0f);
         if (threadIdx.x == 0 && from[k])
-            a.scales[first + slot + k] = 1.0f / (scale[k] * CARRIER_SCALE);
+            a.scales[first + slot + k] =
+                kept ? 1.0f / (scale[k] * CARRIER_SCALE) : __uint_as_float(0x7fffffff);
     }
     uint4 *to = a.packed + static_cast<long long>(tile) * (CELLS * TAPS * TILE_N) + slot;
     const int k = threadIdx.x % PACK_CHANNELS;

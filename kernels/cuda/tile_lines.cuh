@@ -18,9 +18,96 @@ __device__ __forceinline__ void store_if(bool present, float *to, real value) {
                  : "memory");
 }
 
+/* Four bytes to shared memory, or zero; later. */
+__device__ __forceinline__ void cp_async_if(bool present, float *to, const float *from) {
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(shared_address(to)),
+                 "l"(from), "r"(present ? 4 : 0)
+                 : "memory");
+}
+__device__ __forceinline__ void cp_async_commit() {
+    asm volatile("cp.async.commit_group;" ::: "memory");
+}
+template <int PENDING> __device__ __forceinline__ void cp_async_wait() {
+    asm volatile("cp.async.wait_group %0;" ::"n"(PENDING) : "memory");
+}
+
+/* A float operand with channels, if it is the only one, comes through shared memory, 8 channels of a
+ * warp's pixels at a time, FETCHES of them on their way. */
+constexpr int WARP_PIXELS = 16 * ROW_BLOCKS, FETCH_LINE = WARP_PIXELS + 4; /* no bank met twice */
+constexpr int FETCHES = ROW_BLOCKS == 1 ? 6 : ROW_BLOCKS == 2 ? 4 : 2;
+constexpr int WARP_FETCHES = TILE_LOADS == 1 ? FETCHES * 8 * FETCH_LINE : 1; /* floats */
+
 struct Tile : RowTile {
     char *lines[OWN];      /* where this lane's pixels go, at the next channel, */
     bool lines_valid[OWN]; /* and whether they do */
+    float *fetched;        /* [FETCHES][8][FETCH_LINE], of this warp */
+    const float *fetches[OWN]; /* what this lane fetches next: of pixels lane + 32 q */
+    bool fetches_valid[OWN];
+    real odd[PIXELS]; /* the second of a pair of slots */
+
+    template <int V, class T>
+    __device__ __forceinline__ void load_tile(const T *from, Stride s, int j,
+                                              real (&out)[PIXELS]) {
+        RowTile::load_tile<V>(from, s, j, out);
+    }
+    template <int V>
+    __device__ __forceinline__ void load_tile(const float *from, Stride s, int j,
+                                              real (&out)[PIXELS]) {
+        const int group = j / 2;
+        if (TILE_LOADS != 1 || group * 8 + 8 > TILE_REAL) {
+            RowTile::load_tile<V>(from, s, j, out);
+            return;
+        }
+        if (j == 0)
+            open_fetches(from, s);
+        if (j % 2 == 0) {
+            cp_async_wait<FETCHES - 1>();
+            __syncwarp();
+        }
+        const float *at = fetched + group % FETCHES * (8 * FETCH_LINE);
+        SG_UNROLL
+        for (int p = 0; p < PIXELS; p++) {
+            if (j % 2 == 0) {
+                out[p] = at[lane % 4 * 2 * FETCH_LINE + pixels.pixel(row(p))];
+                odd[p] = at[(lane % 4 * 2 + 1) * FETCH_LINE + pixels.pixel(row(p))];
+            } else {
+                out[p] = odd[p];
+            }
+        }
+        if (j % 2 == 0) {
+            __syncwarp();
+            fetch(group + FETCHES, s.c);
+        }
+    }
+    __device__ __forceinline__ void open_fetches(const float *from, Stride s) {
+        SG_UNROLL
+        for (int q = 0; q < OWN; q++) {
+            const Spot spot = pixels.spot_at((lane + 32 * q) % WARP_PIXELS);
+            const int first = channel_first + (PIXELS == 2 ? lane / 16 : 0);
+            fetches_valid[q] = pixels.spot_valid_at(spot);
+            fetches[q] = from + offset(Place{spot.n, spot.d, spot.h, spot.w}, s) + first * s.c;
+        }
+        __syncwarp();
+        SG_UNROLL
+        for (int group = 0; group < FETCHES; group++)
+            fetch(group, s.c);
+    }
+    __device__ __forceinline__ void fetch(int group, long long stride) {
+        constexpr int AT_ONCE = PIXELS == 2 ? 2 : 1; /* channels of one access of a warp */
+        float *to = fetched + group % FETCHES * (8 * FETCH_LINE) +
+                    (PIXELS == 2 ? lane / 16 * FETCH_LINE + lane % 16 : lane);
+        if (group * 8 + 8 <= TILE_REAL) {
+            SG_UNROLL
+            for (int q = 0; q < OWN; q++) {
+                SG_UNROLL
+                for (int c = 0; c < 8; c += AT_ONCE) {
+                    cp_async_if(fetches_valid[q], to + c * FETCH_LINE + 32 * q, fetches[q]);
+                    fetches[q] += AT_ONCE * stride;
+                }
+            }
+        }
+        cp_async_commit();
+    }
 
     /* Stores whenever 8 channels of all pixels have come: a lane holds two channels of a quad's
      * pixels; a line of memory wants one channel of many pixels, so lanes of a quad exchange until

@@ -99,8 +99,10 @@ def units_of(sgc: Path, family: Family) -> dict[str, Unit]:
         taken += ran.returncode == 0
         for i, source in enumerate(split(ran.stdout)):
             title = f"{family.name}, launch {i}, {entry(source)} of\n{text}"
-            # A family on the half carrier has its repair for a second launch, which is mma's.
-            matrix = "HMMA" if i and family.matrix else family.matrix
+            # A family on the half carrier may pack its weights first, and has mma's repair last.
+            matrix = {"segue_pack_weights": None, "segue_mma": "HMMA"}.get(
+                entry(source), family.matrix
+            )
             units.setdefault(source, Unit(source, family.architecture, title, matrix))
     assert taken >= family.least, f"only {taken} of {len(family.graphs)} graphs are taken"
     return units

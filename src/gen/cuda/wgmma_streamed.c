@@ -34,8 +34,9 @@ static int64_t smaller(int64_t a, int64_t b) {
 /* The repair's jobs are boxes of rows, about as large as a tile; a tile flags those it touches. */
 static void divide_jobs(lowering *lowering) {
     const sg_problem *problem = lowering->problem;
-    int64_t width = larger(problem->size[SG_ROLE_W], 1);
-    int64_t rows = larger(lowering->layout.tile_positions / width, 1);
+    int64_t tile = lowering->layout.tile_positions;
+    int64_t width = smaller(larger(problem->size[SG_ROLE_W], 1), tile);
+    int64_t rows = larger(tile / width, 1);
     lowering->jobs = (sg_cuda_jobs){
         .box = {1, smaller(rows, larger(problem->size[SG_ROLE_H], 1)), width},
         .channel_tiles = lowering->layout.channel_tiles,
@@ -45,8 +46,7 @@ static void divide_jobs(lowering *lowering) {
         int64_t box = lowering->jobs.box[axis];
         lowering->jobs.jobs[axis] = (problem->size[SG_ROLE_D + axis] + box - 1) / box;
     }
-    lowering->flag_count = problem->size[SG_ROLE_N] * lowering->jobs.channel_tiles *
-                           lowering->jobs.jobs[0] * lowering->jobs.jobs[1] * lowering->jobs.jobs[2];
+    lowering->flag_count = sg_cuda_job_count(problem, &lowering->jobs);
 }
 
 static void lay_out_workspace(lowering *lowering) {
@@ -114,6 +114,8 @@ static void write_main(const lowering *lowering, sg_text *text) {
                 problem->size[SG_ROLE_D] > 1 || convolution->padding[0] > 0;
     int64_t inputs = convolution->in_channels / convolution->groups;
     bool wide = sg_streamed_wide(problem, lowering->plan);
+    sg_cuda_tail_facts facts;
+    sg_cuda_get_tail_facts(problem, &facts);
     sg_streamed_reading reading;
     sg_streamed_read(problem, lowering->target, lowering->plan, layout, &reading);
     write_common(lowering, text);
@@ -129,6 +131,7 @@ static void write_main(const lowering *lowering, sg_text *text) {
         {"CHANNEL_TILES", layout->channel_tiles},
         {"INSTRUCTION_N", layout->tile_n > INSTRUCTION_N_MAX ? layout->tile_n / 2 : layout->tile_n},
         {"TILE_WALKS", 0},
+        {"TILE_LOADS", facts.tile_loads},
         {"HAS_BIAS", convolution->bias.index >= 0},
         {"BOX_PIXELS", plan[SG_STREAMED_BOX]},
         {"BOX_STAGES", plan[SG_STREAMED_BOXES]},
@@ -319,9 +322,12 @@ sg_status sg_cuda_lower_wgmma_streamed(const sg_problem *problem, const sg_cuda_
     (void)measured;
     divide_jobs(&lowering);
     lay_out_workspace(&lowering);
-    *kernel = (sg_cuda_kernel){.launch_count = 2, .workspace = lowering.workspace};
+    *kernel = (sg_cuda_kernel){.launch_count = 3, .workspace = lowering.workspace};
     sg_status status = lower_packing(&lowering, arena, &kernel->launches[0]);
     if (status == SG_OK)
         status = lower_products(&lowering, arena, &kernel->launches[1]);
+    if (status == SG_OK)
+        status = sg_cuda_lower_repair(problem, target, &lowering.jobs, lowering.flags, arena,
+                                      &kernel->launches[2]);
     return status == SG_OUT_OF_MEMORY ? sg_fail_memory(problem->region->graph->context) : status;
 }

@@ -6,6 +6,7 @@
 
 #include "plan/cpu_plan.h"
 #include "plan/cuda/facts.h"
+#include "plan/cuda/mma.h"
 #include "plan/cuda/streamed.h"
 
 static const char *const parameters[] = {"rows", "channels", "chunk",  "strip", "outer",
@@ -18,16 +19,25 @@ enum { SUMS_MAX = 128, SUMS_MAX_REDUCED = 64 };
 enum { OTHER_SHARED = 2048 };
 /* Elements that offsets within an image, and positions of the row, are counted in. */
 static const double OFFSETS_MAX = 2147483647.0;
+/* Flags of the guard, 4 bytes each. */
+static const double FLAGS_MAX = 1 << 18;
 
-static const double WEIGHTS_LAUNCH = 4e-6;   /* packing: least seconds, */
-static const double WEIGHTS_RATE = 1.5e12;   /* and bytes of weights a second beyond that */
-static const double START = 4e-6;            /* seconds from the launch to the first products */
-static const double L2_RATE = 5.0e12;        /* bytes a second out of the second-level cache */
-static const double STAGE_RATE = 14e12;      /* bytes of float input a second that are converted */
-static const double PRODUCT_RATE = 0.85;     /* of the tensor cores, with everything at hand */
-static const double STORE_CYCLES = 1.0 / 20; /* of a tile's value, loaded or stored by the tail */
-static const double COPY_RATE = 0.8;         /* of a large copy */
-static const double CLOCK = 1.6e9;
+/* Fitted to one H200, over images of 7 to 224 and 64 to 512 channels, 1 and 3 taps, strides 1, 2.
+ */
+static const double START = 5e-6;         /* seconds of the least run */
+static const double WEIGHTS_LEAST = 1e-6; /* packing, which the start hides most of, */
+static const double WEIGHTS_RATE = 2e12;  /* and bytes of weights a second, read and written */
+static const double L2_RATE = 6.9e12;     /* bytes a second out of the second-level cache */
+/* Bytes of float input a second that stagers bring in: float by float, with few registers and with
+ * more, and in vectors. */
+static const double STAGE_RATE_WIDE = 2.9e12, STAGE_RATE = 3.3e12, STAGE_RATE_VECTOR = 4.2e12;
+static const double STRIDED = 1.5;       /* of what is used, comes in where columns are skipped */
+static const double PRODUCT_RATE = 0.97; /* of the tensor cores, with everything at hand */
+static const double STEP_CLOCKS = 30;    /* between the blocks of one tap and the next */
+static const double JOB_SECONDS = 1e-6;  /* from one tile to the next */
+/* Clocks of a tail, per value: any, one that is stored, loaded, reduced over channels. */
+static const double VALUE = 0.02, STORED = 0.15, LOADED = 0.3, REDUCED = 0.12;
+static const double COPY_RATE = 0.85; /* of a large copy */
 
 static int64_t group_inputs(const sg_problem *problem) {
     return problem->convolution.in_channels / problem->convolution.groups;
@@ -71,10 +81,19 @@ static bool sizes_fit(const sg_problem *problem, char *reason) {
                 fabs((double)convolution->input.stride[SG_ROLE_D + axis]);
         positions *= (double)problem->size[SG_ROLE_D + axis] + reach;
     }
-    if (last < OFFSETS_MAX && 2 * positions < OFFSETS_MAX)
-        return true;
-    snprintf(reason, SG_REASON_MAX, "an image is too large for 32-bit offsets");
-    return false;
+    if (last >= OFFSETS_MAX || 2 * positions >= OFFSETS_MAX) {
+        snprintf(reason, SG_REASON_MAX, "an image is too large for 32-bit offsets");
+        return false;
+    }
+    /* About a flag for every 128 pixels by 64 channels, and one an image at least. */
+    double image = positions / fmax(1, (double)problem->size[SG_ROLE_N]);
+    double flags = (double)problem->size[SG_ROLE_N] * fmax(1, image / 128) *
+                   fmax(1, (double)problem->size[SG_ROLE_C] / 64);
+    if (flags > FLAGS_MAX) {
+        snprintf(reason, SG_REASON_MAX, "so many small images take too much memory for flags");
+        return false;
+    }
+    return true;
 }
 
 static bool applicable(const sg_problem *problem, const sg_cuda_target *target, char *reason) {
@@ -86,7 +105,8 @@ static bool applicable(const sg_problem *problem, const sg_cuda_target *target, 
         snprintf(reason, SG_REASON_MAX, "the region has no convolution");
         return false;
     }
-    if (!dtypes_fit(problem, target, reason) || !sizes_fit(problem, reason))
+    if (!dtypes_fit(problem, target, reason) || !sizes_fit(problem, reason) ||
+        !sg_mma_possible(problem, target, reason))
         return false;
     sg_cuda_tail_facts facts;
     sg_cuda_get_tail_facts(problem, &facts);
@@ -114,11 +134,17 @@ static bool applicable(const sg_problem *problem, const sg_cuda_target *target, 
 
 /* ---- plans --------------------------------------------------------------------------------- */
 
+/* Bytes for both rings. The rest: struct Shared of the skeleton. */
 static int64_t shared_limit(const sg_problem *problem, const sg_cuda_target *target,
-                            int64_t tile_n) {
+                            const sg_cuda_plan *plan) {
+    static const int64_t fetches[] = {0, 6, 4, 0, 2};
+    int64_t rows = plan->parameter[SG_STREAMED_ROWS];
+    int64_t tile_n = sg_round_up(plan->parameter[SG_STREAMED_CHANNELS], 8);
     sg_cuda_tail_facts facts;
     sg_cuda_get_tail_facts(problem, &facts);
-    return target->gpu.shared_block - OTHER_SHARED - 2 * tile_n * (8 + 4 * facts.channel_loads);
+    int64_t channels = 2 * tile_n * (8 + 4 * (facts.channel_loads > 0 ? facts.channel_loads : 1));
+    int64_t fetched = facts.tile_loads == 1 ? 8 * fetches[rows] * 8 * (16 * rows + 4) * 4 : 0;
+    return target->gpu.shared_block - OTHER_SHARED - channels - fetched;
 }
 
 static bool usable(const sg_problem *problem, const sg_cuda_target *target,
@@ -145,33 +171,29 @@ static bool usable(const sg_problem *problem, const sg_cuda_target *target,
     sg_cuda_get_tail_facts(problem, &facts);
     if (layout.channel_tiles > 1 && !facts.splits_channels)
         return false;
+    /* Pixels' addresses are registers, too. */
+    if (rows == 4 && facts.tile_loads > 0)
+        return false;
     return (double)layout.position_tiles * (double)layout.channel_tiles < OFFSETS_MAX / 2 &&
-           sg_streamed_shared(plan) <= shared_limit(problem, target, tile_n);
+           sg_streamed_shared(plan) <= shared_limit(problem, target, plan);
 }
 
-/* Both rings get what they need to run ahead, and then what is left: boxes that hold few taps and
- * blocks are short of time first. */
+/* Enough for both rings to run ahead, and no more: what is left of shared memory caches what
+ * neighbouring boxes both read. */
 static void fit_stages(const sg_problem *problem, const sg_cuda_target *target,
                        sg_cuda_plan *plan) {
+    enum { BLOCKS_BYTES = 56 << 10, ALL_BYTES = 136 << 10 };
     int64_t *p = plan->parameter;
-    int64_t limit = shared_limit(problem, target, sg_round_up(p[SG_STREAMED_CHANNELS], 8));
+    int64_t limit = shared_limit(problem, target, plan);
+    int64_t blocks = BLOCKS_BYTES / sg_streamed_block_bytes(plan);
     p[SG_STREAMED_BOXES] = 2;
-    p[SG_STREAMED_BLOCKS] = 3;
-    bool grows = true;
-    while (grows) {
-        grows = false;
-        int64_t *next = p[SG_STREAMED_BLOCKS] < 2 * p[SG_STREAMED_BOXES] ? &p[SG_STREAMED_BLOCKS]
-                                                                         : &p[SG_STREAMED_BOXES];
-        for (int i = 0; i < 2 && !grows; i++) {
-            int64_t most = next == &p[SG_STREAMED_BOXES] ? 6 : 12;
-            ++*next;
-            grows = *next <= most && sg_streamed_shared(plan) <= limit;
-            *next -= grows ? 0 : 1;
-            if (!grows)
-                next =
-                    next == &p[SG_STREAMED_BOXES] ? &p[SG_STREAMED_BLOCKS] : &p[SG_STREAMED_BOXES];
-        }
-    }
+    p[SG_STREAMED_BLOCKS] = blocks < 3 ? 3 : blocks > 8 ? 8 : blocks;
+    while (p[SG_STREAMED_BLOCKS] > 2 && sg_streamed_shared(plan) > limit)
+        p[SG_STREAMED_BLOCKS]--;
+    int64_t most = limit < ALL_BYTES ? limit : ALL_BYTES;
+    while (p[SG_STREAMED_BOXES] < 4 &&
+           sg_streamed_shared(plan) + sg_streamed_box_bytes(plan) <= most)
+        p[SG_STREAMED_BOXES]++;
 }
 
 /* The cheapest plans so far, cheapest first. */
@@ -239,7 +261,7 @@ static void consider_shapes(shortlist *list, sg_cuda_plan *plan) {
 
 static int candidates(const sg_problem *problem, const sg_cuda_target *target,
                       sg_cuda_plan *plans) {
-    static const int64_t chunks[] = {16, 32, 48, 64};
+    static const int64_t chunks[] = {64, 32, 48, 16};
     shortlist list = {.problem = problem, .target = target, .plans = plans};
     int64_t inputs = sg_round_up(group_inputs(problem), 16), outputs = group_outputs(problem);
     int64_t last_channels = 0;
@@ -269,15 +291,36 @@ static int candidates(const sg_problem *problem, const sg_cuda_target *target,
 
 /* ---- what they cost ------------------------------------------------------------------------ */
 
-/* Clocks of a tile's products on the tensor cores, which read both operands from shared memory, 128
- * bytes a clock. */
+/* Clocks of a tile's products: of the tensor cores, or of shared memory, 128 bytes each, which
+ * feeds them both operands, 16 deep, 64 positions by n channels, and takes boxes and blocks in. */
 static double product_clocks(const sg_cuda_plan *plan, const sg_streamed_layout *layout) {
     double rows = (double)plan->parameter[SG_STREAMED_ROWS];
     double pieces = layout->tile_n > 192 ? 2 : 1, n = (double)layout->tile_n / pieces;
-    double one = fmax(n / 2, 16 + n / 4);
-    double steps = (double)(layout->chunks * plan->parameter[SG_STREAMED_CHUNK] / 16) *
-                   (double)layout->tap_count;
-    return 2 * rows * pieces * one * steps;
+    double count = 2 * rows * pieces;
+    double parts = (double)layout->part_count / (double)layout->tap_count;
+    double stored = (double)layout->tile_n + parts * (double)plan->parameter[SG_STREAMED_BOX];
+    double shared = (count * (64 + n) + stored) * 32 / 128;
+    double step = fmax(count * n / 2, shared) / PRODUCT_RATE;
+    double blocks = (double)(layout->chunks * layout->tap_count);
+    return blocks * (step * (double)plan->parameter[SG_STREAMED_CHUNK] / 16 + STEP_CLOCKS);
+}
+
+static double tail_clocks(const sg_problem *problem, const sg_streamed_layout *layout) {
+    sg_cuda_tail_facts facts;
+    sg_cuda_get_tail_facts(problem, &facts);
+    double each = VALUE + STORED * facts.tile_stores + LOADED * facts.tile_loads +
+                  REDUCED * facts.channel_reductions;
+    return each * (double)(layout->tile_positions * layout->tile_n);
+}
+
+/* Bytes a second that all stagers bring in. */
+static double stage_rate(const sg_problem *problem, const sg_cuda_target *target,
+                         const sg_cuda_plan *plan, const sg_streamed_layout *layout) {
+    sg_streamed_reading reading;
+    sg_streamed_read(problem, target, plan, layout, &reading);
+    if (reading.vector > 1)
+        return STAGE_RATE_VECTOR;
+    return sg_streamed_wide(problem, plan) ? STAGE_RATE_WIDE : STAGE_RATE;
 }
 
 static double cost(const sg_problem *problem, const sg_cuda_target *target,
@@ -285,27 +328,25 @@ static double cost(const sg_problem *problem, const sg_cuda_target *target,
     sg_streamed_layout layout;
     if (!sg_streamed_measure(problem, plan, &layout))
         return INFINITY;
-    sg_cuda_tail_facts facts;
-    sg_cuda_get_tail_facts(problem, &facts);
     const sg_gpu *gpu = &target->gpu;
     double processors = gpu->multiprocessors;
     double clock = gpu->half / (4096 * processors); /* at which the tensor cores reach their rate */
-    double products = product_clocks(plan, &layout) / (clock * PRODUCT_RATE);
 
     double depth = (double)(layout.chunks * plan->parameter[SG_STREAMED_CHUNK]);
     double boxes = depth * (double)(layout.part_count * plan->parameter[SG_STREAMED_BOX]) * 4;
+    boxes *= problem->convolution.stride[2] > 1 ? STRIDED : 1;
     double blocks = depth * (double)(layout.tap_count * layout.tile_n) * 2;
-    double fetched = (boxes + blocks) / (L2_RATE / processors);
-    double staged = boxes / (STAGE_RATE / processors);
-    double values = (double)(layout.tile_positions * layout.tile_n);
-    double tail = values * (0.3 + facts.tile_stores + facts.tile_loads) * STORE_CYCLES / CLOCK;
+    double fetched = (boxes + blocks) / L2_RATE * processors;
+    double staged = boxes / stage_rate(problem, target, plan, &layout) * processors;
+    double products = product_clocks(plan, &layout) / clock;
 
     double jobs = (double)(layout.position_tiles * layout.channel_tiles);
-    double job = fmax(products, fmax(fetched, staged)) + tail;
+    double job = fmax(products, fmax(fetched, staged)) + tail_clocks(problem, &layout) / clock;
     double waves = ceil(jobs / processors);
     double memory = problem->bytes / (gpu->copy * COPY_RATE);
     double weights = depth * (double)(layout.tap_count * layout.channel_tiles * layout.tile_n) * 6;
-    return WEIGHTS_LAUNCH + weights / WEIGHTS_RATE + START + fmax(waves * job, memory) +
+    return START + WEIGHTS_LEAST + weights / WEIGHTS_RATE +
+           fmax(waves * (job + JOB_SECONDS), memory) +
            gpu->launch; /* the guard's repair, which has nothing to do */
 }
 
