@@ -16,7 +16,7 @@
  * KERNEL_Z/Y/X, STRIDE_Z, PADDING_Z/Y, STAGE_LEFT (columns of the stage left of the box's first
  * pixel without padding), PADDING_X, DILATION_Z/Y/X, SPLIT_PIXELS, CONSUMER_PIXELS, IN_GROUP and
  * OUT_GROUP (channels of a group), CHANNEL_TILES, GROUP_TILES (tiles of a group), UNROLL_Z/Y/X,
- * PRODUCER_REGISTERS, CONSUMER_REGISTERS, HAS_BIAS. */
+ * PRODUCER_REGISTERS, CONSUMER_REGISTERS, PREFETCH (producers have registers for two items), HAS_BIAS. */
 
 //@ include common.cuh
 //@ include wgmma.cuh
@@ -183,6 +183,17 @@ __device__ __forceinline__ void write_flags(const Arguments &a, const Shared &sh
     }
 }
 
+/* A warp's items in order, over the slices that it takes part in. */
+struct Turn {
+    int slice, item;
+
+    __device__ __forceinline__ Turn next() const {
+        const bool same = item + SLICE_WARPS < ITEMS;
+        return Turn{same ? slice : slice + SLICES_AT_ONCE,
+                    same ? item + SLICE_WARPS : item % SLICE_WARPS};
+    }
+};
+
 __device__ __forceinline__ void produce(const Arguments &a, const Shared &shared) {
     const Part part = block_part(a);
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
@@ -202,27 +213,41 @@ __device__ __forceinline__ void produce(const Arguments &a, const Shared &shared
         from.channel_stride = a.input_stride.c;
         from.row_stride = RING_DEPTH ? a.input_stride.h : 0;
         from.column_stride = ALONG_X > 1 ? 1 : a.input_stride.w;
-        for (int slice = warp / SLICE_WARPS; slice < slices; slice += SLICES_AT_ONCE) {
-            if (SLICES_AT_ONCE * SLICE_WARPS < PRODUCER_WARPS &&
-                warp >= SLICES_AT_ONCE * SLICE_WARPS)
-                break;
-            const int z = s.z * STRIDE_Z - PADDING_Z + slice;
+        auto fetch = [&](Turn at, Fetched &to) {
+            const int z = s.z * STRIDE_Z - PADDING_Z + at.slice;
             from.inside = z >= 0 && z < a.in_z;
             from.origin = image + z * slice_stride;
-            const int number = staged + slice, slot = number % STAGES;
-            unsigned char *stage = shared.ring + slot * STAGE_BYTES;
-#pragma unroll 1
-            for (int item = warp % SLICE_WARPS; item < ITEMS; item += SLICE_WARPS) {
-                Fetched fetched;
-                fetch_item(from, item / CHUNKS, item % CHUNKS, lane, fetched);
-                if (item < SLICE_WARPS)
-                    mbarrier_wait(shared.empty + 8 * slot, number / STAGES & 1 ^ 1);
-                store_item(stage, item / CHUNKS, item % CHUNKS, lane, fetched, largest);
+            fetch_item(from, at.item / CHUNKS, at.item % CHUNKS, lane, to);
+        };
+        /* Stores one item, and fetches the next: before, where there are registers for two. */
+        Turn at = {warp / SLICE_WARPS, warp % SLICE_WARPS};
+        auto step = [&](Fetched &current, Fetched &following) {
+            const Turn next = at.next();
+            const bool more = next.slice < slices;
+            if (PREFETCH && more)
+                fetch(next, following);
+            const int number = staged + at.slice, slot = number % STAGES;
+            if (at.item < SLICE_WARPS)
+                mbarrier_wait(shared.empty + 8 * slot, number / STAGES & 1 ^ 1);
+            store_item(shared.ring + slot * STAGE_BYTES, at.item / CHUNKS, at.item % CHUNKS, lane,
+                       current, largest);
+            if (next.slice != at.slice) {
+                fence_proxy_async();
+                __syncwarp();
+                if (lane == 0)
+                    mbarrier_arrive(shared.full + 8 * slot);
             }
-            fence_proxy_async();
-            __syncwarp();
-            if (lane == 0)
-                mbarrier_arrive(shared.full + 8 * slot);
+            at = next;
+            if (!PREFETCH && more)
+                fetch(next, following);
+            return more;
+        };
+        if (warp < SLICES_AT_ONCE * SLICE_WARPS && at.slice < slices) {
+            Fetched items[PREFETCH ? 2 : 1];
+            fetch(at, items[0]);
+#pragma unroll 1
+            while (step(items[0], items[PREFETCH]) && (!PREFETCH || step(items[PREFETCH], items[0])))
+                ;
         }
         staged += slices;
         write_flags(a, shared, s, part.channel_tile, turn, largest);

@@ -29,6 +29,52 @@ struct Tile : RowTile {
     real *lines;                              /* [8][LINE], of this warp */
     float pending[LINE_VECTORS][LINE_VECTOR]; /* read back, to be stored */
     int pending_first;                        /* its first channel; -1: none */
+    float *line; /* where this lane stores the first of what it stores, of channel 0 */
+    bool line_inside;
+    /* Of the two channels of this group of slots and of the next: shared memory answers slowly. */
+    float2 by[2], next_by[2];
+    real operand[TILE_OPERANDS + 1][2], next_operand[TILE_OPERANDS + 1][2];
+    int now, ahead; /* the slots that they are for; -1: none */
+
+    __device__ __forceinline__ void read_table(int j) {
+        SG_UNROLL
+        for (int e = 0; e < 2; e++) {
+            next_by[e] = scale_bias[column(j + e)];
+            SG_UNROLL
+            for (int k = 0; k < TILE_OPERANDS; k++)
+                next_operand[k][e] = operands[k * TILE_N + column(j + e)];
+        }
+        ahead = j;
+    }
+    __device__ __forceinline__ void turn_table(int j) {
+        const int first = j / 2 * 2;
+        if (now == first)
+            return;
+        if (ahead != first)
+            read_table(first);
+        SG_UNROLL
+        for (int e = 0; e < 2; e++) {
+            by[e] = next_by[e];
+            SG_UNROLL
+            for (int k = 0; k < TILE_OPERANDS; k++)
+                operand[k][e] = next_operand[k][e];
+        }
+        now = first;
+        if (first > 0 && first + 2 < CHANNELS) /* at first all sums are there yet, and no registers */
+            read_table(first + 2);
+    }
+    __device__ __forceinline__ real acc(int p, int j) {
+        if (!OUT_VECTOR)
+            return RowTile::acc(p, j);
+        turn_table(j);
+        return d[p / 2][j / 2 * 4 + p % 2 * 2 + j % 2] * by[j % 2].x + by[j % 2].y;
+    }
+    __device__ __forceinline__ real per_channel(int k, int j) {
+        if (!OUT_VECTOR)
+            return RowTile::per_channel(k, j);
+        turn_table(j);
+        return operand[k][j % 2];
+    }
 
     template <int V, class T>
     __device__ __forceinline__ void put(T *to, Stride s, int p, int j, real value) {
@@ -40,19 +86,21 @@ struct Tile : RowTile {
             RowTile::put<V>(to, s, p, j, value);
             return;
         }
+        if (p == 0 && j == 0)
+            open_lines(to, s);
         if (p == 0 && j % 2 == 0)
             __syncwarp();
         lines[column(j) % 8 * LINE + pixels.pixel(row(p)) - pixels.warp * WARP_PIXELS] = value;
         if (p == PIXELS - 1 && j % 2 == 1) {
             __syncwarp();
-            store_pending(to, s);
+            store_pending(s);
             read_back(j / 2 * 8);
         }
     }
     template <int V, class T> __device__ __forceinline__ void flush(T *, Stride) {}
-    template <int V> __device__ __forceinline__ void flush(float *to, Stride s) {
+    template <int V> __device__ __forceinline__ void flush(float *, Stride s) {
         if (OUT_VECTOR)
-            store_pending(to, s);
+            store_pending(s);
         pending_first = -1;
     }
 
@@ -74,14 +122,15 @@ struct Tile : RowTile {
         }
         pending_first = channel_first + first;
     }
-    __device__ __forceinline__ void store_pending(float *to, Stride s) const {
-        if (pending_first < 0)
-            return;
+    __device__ __forceinline__ void open_lines(float *to, Stride s) {
         const int pixel = pixels.warp * WARP_PIXELS + lane % LINE_LANES * LINE_VECTOR;
-        if (!pixels.box.valid(pixel))
+        line_inside = pixels.box.valid(pixel);
+        line = to + offset(pixels.box.place(pixel), s) + lane / LINE_LANES * s.c;
+    }
+    __device__ __forceinline__ void store_pending(Stride s) const {
+        if (pending_first < 0 || !line_inside)
             return;
-        float *at = to + offset(pixels.box.place(pixel), s) +
-                    (pending_first + lane / LINE_LANES) * s.c;
+        float *at = line + pending_first * s.c;
         SG_UNROLL
         for (int i = 0; i < LINE_VECTORS; i++, at += LINE_STEP * s.c) {
             if (LINE_VECTOR == 4)
@@ -105,6 +154,8 @@ __device__ __forceinline__ void open_tile(Tile &tile, float *lines, int consumer
     tile.pixels.warp = threadIdx.x % WARPGROUP / 32;
     tile.lines = lines + consumer * CONSUMER_FLOATS + tile.pixels.warp * 8 * LINE;
     tile.pending_first = -1;
+    tile.ahead = -1;
+    tile.now = -1;
 }
 
 struct Filter {};

@@ -60,7 +60,7 @@ __device__ __forceinline__ bool in_image(const Source &from, int row, int x) {
 }
 
 __device__ __forceinline__ bool has_channel(int channel) {
-    return IN_CHANNELS % 8 == 0 || channel < IN_CHANNELS;
+    return IN_CHANNELS % 16 == 0 || channel < IN_CHANNELS;
 }
 
 __device__ __forceinline__ void fetch_item(const Source &from, int group, int chunk, int lane,
@@ -74,8 +74,9 @@ __device__ __forceinline__ void fetch_item(const Source &from, int group, int ch
                           (from.y + row) * from.row_stride + (from.x + x) * from.column_stride;
         if (VECTOR == 8) {
             const float4 zero = make_float4(0, 0, 0, 0);
-            const float4 low = inside ? __ldg(reinterpret_cast<const float4 *>(at)) : zero;
-            const float4 high = inside ? __ldg(reinterpret_cast<const float4 *>(at) + 1) : zero;
+            const bool present = inside && has_channel(group * 8);
+            const float4 low = present ? __ldg(reinterpret_cast<const float4 *>(at)) : zero;
+            const float4 high = present ? __ldg(reinterpret_cast<const float4 *>(at) + 1) : zero;
             to.value[0][v] = low.x, to.value[1][v] = low.y, to.value[2][v] = low.z;
             to.value[3][v] = low.w, to.value[4][v] = high.x, to.value[5][v] = high.y;
             to.value[6][v] = high.z, to.value[7][v] = high.w;

@@ -26,15 +26,16 @@ static const char *const parameters[] = {"columns", "depth",  "pixels", "channel
 
 enum {
     WARPGROUP = 128,
-    CHUNK = 128,             /* input pixels that a producer warp stages at once */
-    EDGE = 16,               /* columns beyond chunks that are read one by one, at the most */
-    TILE_SUMS_MAX = 128,     /* registers of sums, running values included */
-    REGISTERS_MAX = 240,     /* of a thread, what setmaxnreg gives */
-    WIDE_CAP = 154,          /* registers at entry that a product of 256 columns compiles with */
-    JOBS_MAX = 1 << 17,      /* flags take 4 bytes each, of 1 MB in all */
-    SUMS_ROWS_EXTRA = 40,    /* registers of a consumer beyond its sums */
-    SUMS_COLUMNS_EXTRA = 32, /* the same with channels as rows, and half of a tile's pixels */
-    PRODUCER_REGISTERS = 80  /* that no way of reading does without */
+    CHUNK = 128,              /* input pixels that a producer warp stages at once */
+    EDGE = 16,                /* columns beyond chunks that are read one by one, at the most */
+    TILE_SUMS_MAX = 128,      /* registers of sums, running values included */
+    REGISTERS_MAX = 240,      /* of a thread, what setmaxnreg gives */
+    WIDE_CAP = 154,           /* registers at entry that a product of 256 columns compiles with */
+    JOBS_MAX = 1 << 17,       /* flags take 4 bytes each, of 1 MB in all */
+    SUMS_ROWS_EXTRA = 40,     /* registers of a consumer beyond its sums */
+    SUMS_COLUMNS_EXTRA = 32,  /* the same with channels as rows, and half of a tile's pixels */
+    PREFETCH_REGISTERS = 120, /* of a producer that fetches an item while it stores another */
+    PRODUCER_REGISTERS = 80   /* that no way of reading does without */
 };
 
 /* ---- geometry ------------------------------------------------------------------------------ */
@@ -162,6 +163,7 @@ static bool share_registers(const sg_cuda_target *target, sg_wgmma_ring *ring) {
     ring->consumer_registers =
         least((warpgroups * cap - ring->producers * left) / ring->consumers / 8 * 8, REGISTERS_MAX);
     ring->producer_registers = left;
+    ring->prefetch = left >= PREFETCH_REGISTERS;
     return want <= REGISTERS_MAX && left >= PRODUCER_REGISTERS;
 }
 

@@ -38,7 +38,8 @@ typedef struct sg_wgmma_ring {
     int64_t consumer_floats;
     int64_t sums, steps; /* registers of a thread; products of 16 deep of a tile's block */
     int64_t threads, producer_registers, consumer_registers;
-    int64_t shared; /* bytes */
+    int64_t prefetch; /* producers have registers for two items */
+    int64_t shared;   /* bytes */
     int64_t boxes_y, boxes_x, units_z, units, grid;
     int64_t out_vector; /* neighbours along x that outputs' stores write at once; 0: they do not */
 } sg_wgmma_ring;
