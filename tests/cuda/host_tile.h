@@ -105,6 +105,19 @@ inline float sum_rounded(float a, float b) {
 inline double sum_rounded(double a, double b) {
     return a + b;
 }
+inline float __fdividef(float a, float b) {
+    return a / b;
+}
+inline float __int_as_float(int bits) {
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+inline int __float_as_int(float value) {
+    int bits;
+    memcpy(&bits, &value, sizeof bits);
+    return bits;
+}
 inline float rsqrtf(float x) {
     return 1 / sqrtf(x);
 }
