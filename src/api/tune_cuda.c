@@ -8,7 +8,7 @@
 #include "plan/wisdom.h"
 #include "run/cuda/module.h"
 
-enum { TRIED_MAX = 16, REPEATS = 9, CHUNK = 1 << 20 };
+enum { TRIED_MAX = 24, TRIED_EACH = 8, REPEATS = 9, CHUNK = 1 << 20 };
 
 /* Everything that measuring needs besides the compilation itself. */
 typedef struct sg_bench {
@@ -199,6 +199,22 @@ static void build_ahead(sg_bench *bench, const sg_cuda_kernel *kernels, int coun
                  bench->compilation->target.gpu.architecture, launches, launch_count, functions);
 }
 
+/* The candidates to try, moved to the front: of each strategy a few, unless only one is asked for,
+ * and none that is expected to be far behind the best. Returns how many. */
+static int shorten(sg_cuda_choice *choices, int count, const char *only) {
+    static const double FAR = 4;
+    const int each = only ? TRIED_MAX : TRIED_EACH;
+    int kept = 0;
+    for (int i = 0; i < count && kept < TRIED_MAX; i++) {
+        int same = 0;
+        for (int k = 0; k < kept; k++)
+            same += choices[k].strategy == choices[i].strategy;
+        if (same < each && choices[i].cost <= FAR * choices[0].cost)
+            choices[kept++] = choices[i];
+    }
+    return kept;
+}
+
 static sg_status measure(sg_bench *bench, const char *only) {
     sg_cuda_compilation *compilation = bench->compilation;
     const sg_problem *problem = &compilation->problem;
@@ -206,7 +222,8 @@ static sg_status measure(sg_bench *bench, const char *only) {
     sg_cuda_kernel kernels[TRIED_MAX] = {0};
     sg_arena arena = {0};
     int listed = sg_cuda_list_plans(problem, &compilation->target, only, choices), count = 0;
-    for (int i = 0; i < listed && count < TRIED_MAX; i++) {
+    listed = shorten(choices, listed, only);
+    for (int i = 0; i < listed; i++) {
         choices[count] = choices[i];
         if (sg_cuda_lower(problem, &compilation->target, &choices[i], &arena, &kernels[count]) ==
             SG_OK)

@@ -1,21 +1,28 @@
 #include "build/cubin.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/text.h"
 #include "build/cache.h"
+#include "target/cpu.h"
 
-/* One cubin on its way through the compiler, on a thread of its own perhaps. */
+/* One cubin on its way through the compiler. */
 typedef struct sg_cubin_job {
     sg_cubin *cubin;
     const char *key;
     sg_context message;
     sg_status status;
-    pthread_t thread;
-    bool has_thread;
 } sg_cubin_job;
+
+/* Jobs, which threads take one by one. */
+typedef struct sg_cubin_queue {
+    sg_cubin_job *jobs;
+    int count;
+    atomic_int next;
+} sg_cubin_queue;
 
 /* All that decides what comes out. NULL when memory ran out; to be freed. */
 static char *make_key(const sg_cubin *cubin, int major, int minor) {
@@ -25,28 +32,34 @@ static char *make_key(const sg_cubin *cubin, int major, int minor) {
     return sg_text_take(&text);
 }
 
-static void *compile(void *argument) {
-    sg_cubin_job *job = argument;
+static void compile(sg_cubin_job *job) {
     sg_cubin *cubin = job->cubin;
     job->status = sg_nvrtc_compile(&job->message, cubin->source, cubin->architecture, &cubin->data,
                                    &cubin->size);
     if (job->status == SG_OK)
         sg_cache_keep(job->key, cubin->data, cubin->size);
+}
+
+static void *work(void *argument) {
+    sg_cubin_queue *queue = argument;
+    for (int i = atomic_fetch_add(&queue->next, 1); i < queue->count;
+         i = atomic_fetch_add(&queue->next, 1))
+        compile(&queue->jobs[i]);
     return NULL;
 }
 
-/* The first runs on the caller's thread, and so does any that gets none of its own. */
+/* The caller's thread is one of them, and enough where no other can be had. */
 static void compile_all(sg_cubin_job *jobs, int count) {
-    for (int i = 1; i < count; i++)
-        jobs[i].has_thread = pthread_create(&jobs[i].thread, NULL, compile, &jobs[i]) == 0;
-    for (int i = 0; i < count; i++) {
-        if (!jobs[i].has_thread)
-            compile(&jobs[i]);
-    }
-    for (int i = 1; i < count; i++) {
-        if (jobs[i].has_thread)
-            pthread_join(jobs[i].thread, NULL);
-    }
+    enum { THREADS_MAX = 16 };
+    pthread_t threads[THREADS_MAX];
+    sg_cubin_queue queue = {.jobs = jobs, .count = count};
+    int wanted = count < sg_cpu_get()->processors ? count : sg_cpu_get()->processors, started = 0;
+    while (started < THREADS_MAX && started + 1 < wanted &&
+           pthread_create(&threads[started], NULL, work, &queue) == 0)
+        started++;
+    work(&queue);
+    for (int i = 0; i < started; i++)
+        pthread_join(threads[i], NULL);
 }
 
 static sg_status build_all(sg_context *context, sg_cubin *cubins, int count, sg_cubin_job *jobs,

@@ -20,22 +20,36 @@ static int by_cost(const void *left, const void *right) {
     return (a > b) - (a < b);
 }
 
+/* Candidates of one strategy, cheapest first. */
+static int list_one(const sg_cuda_strategy *strategy, const sg_problem *problem,
+                    const sg_cuda_target *target, sg_cuda_choice *choices) {
+    char reason[SG_REASON_MAX];
+    sg_cuda_plan plans[SG_CUDA_CANDIDATES_MAX];
+    if (!strategy->applicable(problem, target, reason))
+        return 0;
+    int count = strategy->candidates(problem, target, plans);
+    for (int i = 0; i < count; i++)
+        choices[i] = (sg_cuda_choice){.strategy = strategy,
+                                      .plan = plans[i],
+                                      .cost = strategy->cost(problem, target, &plans[i]),
+                                      .host_cost = sg_cuda_cost_host(problem, target),
+                                      .library_cost = sg_cuda_cost_library(problem, target)};
+    qsort(choices, (size_t)count, sizeof *choices, by_cost);
+    return count;
+}
+
 int sg_cuda_list_plans(const sg_problem *problem, const sg_cuda_target *target, const char *only,
                        sg_cuda_choice *choices) {
+    /* So that no strategy crowds out another. */
+    enum { STRATEGIES = sizeof registry / sizeof registry[0] - 1 };
+    const int most = only ? SG_CUDA_CANDIDATES_MAX : SG_CUDA_CANDIDATES_MAX / STRATEGIES;
+    sg_cuda_choice listed[SG_CUDA_CANDIDATES_MAX];
     int count = 0;
     for (int i = 0; registry[i]; i++) {
-        char reason[SG_REASON_MAX];
-        sg_cuda_plan plans[SG_CUDA_CANDIDATES_MAX];
-        if (!considered(registry[i], only) || !registry[i]->applicable(problem, target, reason))
-            continue;
-        int plan_count = registry[i]->candidates(problem, target, plans);
-        for (int k = 0; k < plan_count && count < SG_CUDA_CANDIDATES_MAX; k++)
-            choices[count++] =
-                (sg_cuda_choice){.strategy = registry[i],
-                                 .plan = plans[k],
-                                 .cost = registry[i]->cost(problem, target, &plans[k]),
-                                 .host_cost = sg_cuda_cost_host(problem, target),
-                                 .library_cost = sg_cuda_cost_library(problem, target)};
+        int found =
+            considered(registry[i], only) ? list_one(registry[i], problem, target, listed) : 0;
+        for (int k = 0; k < found && k < most && count < SG_CUDA_CANDIDATES_MAX; k++)
+            choices[count++] = listed[k];
     }
     qsort(choices, (size_t)count, sizeof *choices, by_cost);
     return count;

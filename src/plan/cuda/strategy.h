@@ -59,7 +59,8 @@ typedef struct sg_cuda_choice {
 /* only: a strategy's name, or NULL for any. */
 void sg_cuda_choose_plan(const sg_problem *problem, const sg_cuda_target *target, const char *only,
                          sg_cuda_choice *choice);
-/* Every candidate of every applicable strategy, cheapest first; at most SG_CUDA_CANDIDATES_MAX. */
+/* The cheapest candidates of every applicable strategy, each with an equal share of
+ * SG_CUDA_CANDIDATES_MAX, cheapest first. */
 int sg_cuda_list_plans(const sg_problem *problem, const sg_cuda_target *target, const char *only,
                        sg_cuda_choice *choices);
 
