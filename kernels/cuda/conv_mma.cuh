@@ -45,13 +45,6 @@ __device__ __forceinline__ void load_columns(const Tile &tile, const Arguments &
     }
 }
 
-struct Unit {
-    Place first;                /* output pixel */
-    int end_d, end_h, end_w;    /* of the pixels that may be written */
-    int channel, channel_count; /* first output channel; of one group */
-    int group;
-};
-
 /* Unit -> place: tiles of W, H, D, then N or the job's place; channel parts are the slowest inside
  * a job. */
 __device__ __forceinline__ long long job_of(long long unit, const Arguments &a) {
@@ -80,9 +73,10 @@ __device__ __forceinline__ Unit unit_at(long long unit, const Arguments &a) {
     u.first.d = (int)d + tile_d * BOX_D;
     u.first.h = (int)h + tile_h * BOX_H;
     u.first.w = (int)w + tile_w * BOX_W;
-    u.end_d = (int)min(d + a.job_box_d, a.size_d);
-    u.end_h = (int)min(h + a.job_box_h, a.size_h);
-    u.end_w = (int)min(w + a.job_box_w, a.size_w);
+    u.end.n = (int)a.size_n;
+    u.end.d = (int)min(d + a.job_box_d, a.size_d);
+    u.end.h = (int)min(h + a.job_box_h, a.size_h);
+    u.end.w = (int)min(w + a.job_box_w, a.size_w);
     if constexpr (WHOLE_CHANNELS) {
         u.group = 0;
         u.channel = 0;
@@ -139,9 +133,6 @@ __device__ __forceinline__ void mma_pixels(float (&sums)[TILES_C][4], int group,
     }
 }
 
-/* bool flagged(long long job, const Arguments &): whether a repair makes a job anew. */
-//@ flagged
-
 /* One step: 4 vectors of k. */
 __device__ __forceinline__ void multiply(Sums &tile, const char *shared, const char *inputs,
                                          const char *weights, int step, int group,
@@ -160,11 +151,11 @@ __device__ __forceinline__ void multiply(Sums &tile, const char *shared, const c
         high[c][0] = load_weights(weights, row, tap.y, inside, low[c][0]);
         high[c][1] = load_weights(weights, row + 8, tap.y, inside, low[c][1]);
     }
-    /* Products that depend on each other stand apart: two tiles of pixels at a time, and one half
-     * of k after the other. */
+    /* Products that depend on each other stand apart: two tiles of pixels at a time, unless there
+     * are three products anyway, and one half of k after the other. */
+    constexpr int PAIR = SPLIT || TILES_P == 1 ? 1 : 2;
     SG_UNROLL
-    for (int p = 0; p < TILES_P; p += 2) {
-        constexpr int PAIR = TILES_P == 1 ? 1 : 2;
+    for (int p = 0; p < TILES_P; p += PAIR) {
         uint4 large[PAIR], small[PAIR];
         SG_UNROLL
         for (int i = 0; i < PAIR; i++) {
@@ -219,51 +210,100 @@ __device__ __forceinline__ void run_stage(Sums &sums, char *shared, int buffer, 
     }
 }
 
-__device__ __forceinline__ void make(const Unit &unit, char *shared, const Arguments &a) {
-    int pixels[TILES_P];
-    pixel_offsets(pixels);
-    Tile tile;
-    Tail tail;
-    tile.open(unit.first, unit.end_d, unit.end_h, unit.end_w, unit.channel, unit.channel_count,
-              shared, a);
-    load_columns(tile, a);
-    const auto source = [&](int stage) {
-        return source_at(stage, unit.first, unit.group, unit.channel, unit.channel_count, shared,
-                         a);
-    };
+/* Number of a block's unit. base: of the first; found: by a repair, in steps of the grid. */
+__device__ __forceinline__ long long unit_number(long long base, int unit, const char *shared) {
+    const int *found = (const int *)(shared + FOUND_AT) + WARPS;
+    return base + (long long)(REPAIR ? found[unit] : unit) * gridDim.x;
+}
+
+/* Makes `count` units, one after the other; while the last stage of one is multiplied, the first of
+ * the next comes in. */
+__device__ __forceinline__ void make_units(long long base, int count, char *shared,
+                                           const Arguments &a) {
     const int steps = (WALK_D ? (int)a.size_d : 1) * (WALK_H ? (int)a.size_h : 1) *
                       (WALK_W ? (int)a.size_w : 1);
     const int stages = steps * UNIT_STAGES;
-    Source next = source(0);
-    fill_table(next, a);
-    if (TABLES == 2 && CHUNKS == 1)
-        fill_table(source(1), a);
-    if (TABLES > 0)
-        __syncthreads();
-    stage_whole(next, shared, shared, shared + 2 * INPUT_STAGE, a);
+    const auto tell = [&](int unit) {
+        if (threadIdx.x == 0 && unit < count)
+            unit_slot(shared, unit) = unit_at(unit_number(base, unit, shared), a);
+    };
+    tell(0);
+    tell(1);
+    tell(2);
+    __syncthreads();
+    Cursor next = after({0, 0}, stages);
+    const Source first = source_at({0, 0}, stages, shared, a);
+    fill_table(first, a);
+    if (next.unit < count && next.stage % CHUNKS == 0)
+        fill_table(source_at(next, stages, shared, a), a);
+    __syncthreads();
+    stage_whole(first, shared, shared, shared + 2 * INPUT_STAGE, a);
     copy_async_wait();
     __syncthreads();
-    tail.begin(tile);
-    for (int stage = 0; stage < stages; stage++) {
-        const int part = stage % UNIT_STAGES, buffer = stage & 1;
-        if (part == 0)
-            tile.sums.clear();
-        next = source(stage + 1);
-        next.live = stage + 1 < stages;
-        if (TABLES == 2 && (stage + 2) % CHUNKS == 0)
-            fill_table(source(stage + 2), a);
-        run_stage(tile.sums, shared, buffer, part / (CHUNKS * OUTER_TAPS), next, pixels, a);
-        copy_async_wait();
-        __syncthreads();
-        if (part == UNIT_STAGES - 1) {
-            tile.sums.finish();
-            tile.at(stage / UNIT_STAGES, shared + buffer * INPUT_STAGE, a);
-            tail.step(tile, a);
-            if (WALKED)
-                __syncthreads(); /* stores use this stage's memory */
+    int pixels[TILES_P];
+    pixel_offsets(pixels);
+    int buffer = 0;
+    Tile tile;
+    tile.turn = 0;
+    _Pragma("unroll 1")
+    for (int unit = 0; unit < count; unit++) {
+        Tail tail;
+        tile.open(shared, unit);
+        if (!ONE_PART || unit == 0)
+            load_columns(tile, a);
+        tail.begin(tile);
+        tell(unit + 3);
+        _Pragma("unroll 1")
+        for (int stage = 0; stage < stages; stage++, buffer ^= 1) {
+            const int part = stage % UNIT_STAGES;
+            if (part == 0)
+                tile.sums.clear();
+            Source source = source_at(next, stages, shared, a);
+            source.live = next.unit < count;
+            next = after(next, stages);
+            if (next.unit < count && next.stage % CHUNKS == 0)
+                fill_table(source_at(next, stages, shared, a), a);
+            run_stage(tile.sums, shared, buffer, part / (CHUNKS * OUTER_TAPS), source, pixels, a);
+            copy_async_wait();
+            __syncthreads();
+            if (part == UNIT_STAGES - 1) {
+                tile.sums.finish();
+                tile.at(stage / UNIT_STAGES, shared + buffer * INPUT_STAGE, a);
+                tail.step(tile, a);
+                if (WALKED && STORES)
+                    __syncthreads(); /* they use this stage's memory */
+            }
         }
+        tail.end(tile, a);
+        if (STORES)
+            __syncthreads();
     }
-    tail.end(tile, a);
+}
+
+/* Looks at THREADS of a repair's units and makes those whose job is flagged. */
+__device__ __forceinline__ void repair_units(long long base, bool &open, char *shared,
+                                             const Arguments &a) {
+    const long long unit = base + (long long)threadIdx.x * gridDim.x;
+    const bool wanted = unit < a.units && a.flags[job_of(unit, a)] != 0;
+    if (!__syncthreads_or(wanted))
+        return;
+    if (!open)
+        open_stages(shared, a);
+    open = true;
+    int *votes = (int *)(shared + FOUND_AT), *found = votes + WARPS;
+    const unsigned mine = __ballot_sync(~0u, wanted);
+    if ((threadIdx.x & 31) == 0)
+        votes[threadIdx.x >> 5] = (int)mine;
+    __syncthreads();
+    int count = 0, before = __popc(mine & ((1u << (threadIdx.x & 31)) - 1));
+    for (int warp = 0; warp < WARPS; warp++) {
+        before += warp < threadIdx.x >> 5 ? __popc(votes[warp]) : 0;
+        count += __popc(votes[warp]);
+    }
+    if (wanted)
+        found[before] = (int)threadIdx.x;
+    __syncthreads();
+    make_units(base, count, shared, a);
     __syncthreads();
 }
 
@@ -273,29 +313,13 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
     char *shared = (char *)shared_memory;
     if constexpr (EARLY) /* the flags are not there before the launch before has ended */
         asm volatile("griddepcontrol.wait;" ::: "memory");
-    if constexpr (!REPAIR) {
-        open_stages(shared, a);
-        for (long long unit = blockIdx.x; unit < a.units; unit += gridDim.x)
-            make(unit_at(unit, a), shared, a);
-    } else {
+    if constexpr (REPAIR) {
         bool open = false;
-        for (long long base = blockIdx.x; base < a.units; base += (long long)gridDim.x * THREADS) {
-            const long long unit = base + (long long)threadIdx.x * gridDim.x;
-            const bool wanted = unit < a.units && flagged(job_of(unit, a), a);
-            if (!__syncthreads_or(wanted))
-                continue;
-            if (!open)
-                open_stages(shared, a);
-            open = true;
-            unsigned *found = (unsigned *)(shared + FLAGS_AT);
-            const unsigned votes = __ballot_sync(~0u, wanted);
-            if ((threadIdx.x & 31) == 0)
-                found[threadIdx.x >> 5] = votes;
-            __syncthreads();
-            for (int i = 0; i < THREADS; i++)
-                if (found[i >> 5] >> (i & 31) & 1u)
-                    make(unit_at(base + (long long)i * gridDim.x, a), shared, a);
-            __syncthreads();
-        }
+        for (long long base = blockIdx.x; base < a.units; base += (long long)gridDim.x * THREADS)
+            repair_units(base, open, shared, a);
+    } else {
+        open_stages(shared, a);
+        const long long left = a.units - blockIdx.x;
+        make_units(blockIdx.x, (int)((left + gridDim.x - 1) / gridDim.x), shared, a);
     }
 }

@@ -43,8 +43,9 @@ constexpr int CHUNKS = (GROUP_CHANNELS + CHUNK * LANES - 1) / (CHUNK * LANES);
 constexpr int STAGE_VECTORS = INNER_TAPS * CHUNK;
 constexpr int STEPS = (STAGE_VECTORS + 3) / 4;
 constexpr int UNIT_STAGES = BLOCK_GROUPS * OUTER_TAPS * CHUNKS;
-constexpr bool RESIDENT = UNIT_STAGES == 1;
+constexpr bool RESIDENT = UNIT_STAGES == 1 && ONE_PART;
 constexpr int PLANES = SPLIT ? 2 : 1;
+constexpr int UNIT_SLOTS = 8; /* units that are told of at a time: from one ago to three ahead */
 /* Four neighbouring vectors of two neighbouring rows or columns lie in different banks. */
 constexpr int INPUT_PITCH = (POSITIONS + 5) / 8 * 8 + 2, WEIGHT_PITCH = (COLUMNS + 5) / 8 * 8 + 2;
 constexpr int INPUT_PLANE = CHUNK * INPUT_PITCH * 16;
@@ -64,15 +65,14 @@ constexpr int SCRATCH = WARPS * 8 * SCRATCH_PITCH * 4;
 constexpr int INPUT_STAGE = PLANES * INPUT_PLANE > SCRATCH ? PLANES * INPUT_PLANE : SCRATCH;
 constexpr int WEIGHT_STAGE =
     RAW_WEIGHTS ? COLUMNS * ROW_PITCH * 4 : STEPS * 4 * WEIGHT_PITCH * 16;
-/* Offsets of positions in the input are kept in a table where several vectors use them; two where
- * they change with the stage. Stages of one epoch share a table. */
-constexpr int EPOCHS = BLOCK_GROUPS * OUTER_TAPS; /* of one step of the walk */
-constexpr int TABLES = CHUNKS * CHUNK == 1 ? 0 : !WALKED && EPOCHS == 1 ? 1 : 2;
+/* Offsets of positions in the input are kept in two tables, by turns: stages of one epoch, which
+ * differ in their channels alone, share one. */
 constexpr int TAPS_AT = 2 * INPUT_STAGE + (RESIDENT ? 1 : 2) * WEIGHT_STAGE;
 constexpr int OFFSETS_AT = TAPS_AT + STEPS * 4 * 8; /* of a stage's vectors in the weights */
 constexpr int TABLES_AT = OFFSETS_AT + STEPS * 4 * 8;
-constexpr int FLAGS_AT = TABLES_AT + TABLES * POSITIONS * 8;
-constexpr int TILE_AT = FLAGS_AT + WARPS * 4;
+constexpr int UNITS_AT = TABLES_AT + 2 * POSITIONS * 8;
+constexpr int FOUND_AT = UNITS_AT + UNIT_SLOTS * 48; /* by a repair: votes of warps, a list */
+constexpr int TILE_AT = FOUND_AT + (REPAIR ? WARPS * 4 + THREADS * 4 : 0);
 
 constexpr int INPUT_PIECES = (CHUNK * POSITIONS + THREADS - 1) / THREADS;
 constexpr int WEIGHT_PIECES = (STEPS * 4 * COLUMNS + THREADS - 1) / THREADS;
@@ -89,6 +89,13 @@ __device__ __forceinline__ void mma_input(float sums[4], unsigned a0, unsigned a
     else
         mma_half(sums, a0, a1, a2, a3, b0, b1);
 }
+
+/* What a block makes at a time. */
+struct Unit {
+    Place first, end;           /* output pixels */
+    int channel, channel_count; /* first output channel, of one group */
+    int group;
+};
 
 /* What a stage is made of. */
 struct Source {
@@ -122,16 +129,29 @@ __device__ __forceinline__ Place walked(Place place, int step, const Arguments &
     return place;
 }
 
-/* first_channel: output; group: the input's. */
-__device__ __forceinline__ Source source_at(int stage, const Place &first, int group,
-                                            int first_channel, int channel_count,
-                                            const char *shared, const Arguments &a) {
-    const int step = stage / UNIT_STAGES;
-    int part = stage % UNIT_STAGES;
+/* A stage of one of a block's units. */
+struct Cursor {
+    int unit, stage;
+};
+__device__ __forceinline__ Cursor after(Cursor at, int stages) {
+    const bool last = at.stage + 1 == stages;
+    return {at.unit + last, last ? 0 : at.stage + 1};
+}
+
+__device__ __forceinline__ Unit &unit_slot(char *shared, int unit) {
+    return ((Unit *)(shared + UNITS_AT))[unit % UNIT_SLOTS];
+}
+
+/* stages: of a unit. */
+__device__ __forceinline__ Source source_at(Cursor at, int stages, char *shared,
+                                            const Arguments &a) {
+    const Unit &unit = unit_slot(shared, at.unit);
+    const int step = at.stage / UNIT_STAGES;
+    int part = at.stage % UNIT_STAGES;
     Source s;
     s.live = true;
     s.offsets = (const long long *)(shared + TABLES_AT) +
-                (TABLES == 2 ? (stage / CHUNKS & 1) * POSITIONS : 0);
+                (at.unit * (stages / CHUNKS) + at.stage / CHUNKS & 1) * POSITIONS;
     s.channel = part % CHUNKS * (CHUNK * LANES);
     part /= CHUNKS;
     const int tap_w = part % OUTER_W * INNER_W;
@@ -140,14 +160,14 @@ __device__ __forceinline__ Source source_at(int stage, const Place &first, int g
     part /= OUTER_H;
     const int tap_d = part % OUTER_D * INNER_D;
     part /= OUTER_D;
-    s.column_count = channel_count;
-    const Place place = walked(first, step, a);
+    s.column_count = unit.channel_count;
+    const Place place = walked(unit.first, step, a);
     s.n = place.n;
     s.d = place.d * STRIDE_D - PADDING_D + tap_d * DILATION_D;
     s.h = place.h * STRIDE_H - PADDING_H + tap_h * DILATION_H;
     s.w = place.w * STRIDE_W - PADDING_W + tap_w * DILATION_W;
-    s.input = a.input + ((group + part) * GROUP_CHANNELS + s.channel) * a.input_stride.c;
-    s.weight = a.weight + (first_channel + part * GROUP_OUTPUTS) * a.weight_stride.n +
+    s.input = a.input + ((unit.group + part) * GROUP_CHANNELS + s.channel) * a.input_stride.c;
+    s.weight = a.weight + (unit.channel + part * GROUP_OUTPUTS) * a.weight_stride.n +
                s.channel * a.weight_stride.c + tap_d * a.weight_stride.d +
                tap_h * a.weight_stride.h + tap_w * a.weight_stride.w;
     return s;
@@ -170,9 +190,8 @@ __device__ __forceinline__ long long position_offset(int position, const Source 
 }
 
 __device__ __forceinline__ void fill_table(const Source &s, const Arguments &a) {
-    if constexpr (TABLES > 0)
-        for (int i = threadIdx.x; i < POSITIONS; i += THREADS)
-            ((long long *)s.offsets)[i] = position_offset(i, s, a);
+    for (int i = threadIdx.x; i < POSITIONS; i += THREADS)
+        ((long long *)s.offsets)[i] = position_offset(i, s, a);
 }
 
 __device__ __forceinline__ unsigned element_bits(const input_t *at) {
@@ -200,7 +219,7 @@ __device__ __forceinline__ void load_input(Piece &piece, int index, const Source
         return;
     const int vector = index / POSITIONS, position = index - vector * POSITIONS;
     piece.place = (vector * INPUT_PITCH + position) * 16;
-    const long long offset = TABLES > 0 ? s.offsets[position] : position_offset(position, s, a);
+    const long long offset = s.offsets[position];
     if (offset < 0)
         return;
     const int channel = vector_channel(vector);
@@ -314,12 +333,10 @@ __device__ __forceinline__ void stage_whole(const Source &s, const char *shared,
         load_input(piece, i * THREADS + threadIdx.x, s, a);
         store_vector(piece, inputs);
     }
-    if constexpr (RAW_WEIGHTS) {
+    if constexpr (RAW_WEIGHTS)
         copy_weights(s, weights, a);
-        return;
-    }
     _Pragma("unroll 2")
-    for (int i = 0; i < WEIGHT_PIECES; i++) {
+    for (int i = 0; i < (RAW_WEIGHTS ? 0 : WEIGHT_PIECES); i++) {
         Piece piece;
         load_weight(piece, i * THREADS + threadIdx.x, s, shared, a);
         store_vector(piece, weights);
@@ -343,7 +360,6 @@ __device__ __forceinline__ void open_stages(char *shared, const Arguments &a) {
         offsets[vector] = d * a.weight_stride.d + h * a.weight_stride.h + w * a.weight_stride.w +
                           vector % CHUNK * LANES * a.weight_stride.c;
     }
-    __syncthreads();
 }
 
 __device__ __forceinline__ int2 tap_offsets(const char *shared, int vector) {

@@ -1,8 +1,8 @@
 /* The tile of warps that share pixels and channels out: warp (p, c) of WARPS_P x WARPS_C has
  * TILES_P x 8 pixels by TILES_C x 16 channels, as `mma.sync` leaves them with channels as rows: a
  * lane holds channels lane / 4 and + 8 of every 16, and pixels 2 * (lane % 4) and + 1 of every 8.
- * So a pixel is shared by eight lanes of WARPS_C warps. A reduction over channels halves what a lane
- * keeps at each exchange while it can; what is reduced is owned by the same lanes in every warp
+ * So a pixel is shared by eight lanes of WARPS_C warps. A reduction over channels halves what a
+ * lane keeps at each exchange while it can; what is reduced is owned by the same lanes in every warp
  * along the channels. */
 
 /* Sums of the products; class fp32 keeps those of low parts apart. */
@@ -43,37 +43,38 @@ constexpr int owned_pixels(int count) {
     return count;
 }
 
+/* x, of which the compiler knows nothing: it would compute the addresses of all stores ahead, more
+ * than there are registers. */
+__device__ __forceinline__ int unforeseen(int x) {
+    asm volatile("" : "+r"(x));
+    return x;
+}
+
 struct Tile {
     static constexpr int PIXELS = 2 * TILES_P, CHANNELS = 2 * TILES_C;
     static constexpr int OWN = owned_pixels(PIXELS);
 
     Sums sums;
+    const Unit *unit;           /* in shared memory */
     Place first;                /* of the box */
-    int end_n, end_d, end_h, end_w;
-    int first_channel, channel_count;
     float *columns;             /* bias, then the per-channel operands: [operand][slot] */
     float *exchange;            /* [2][WARPS_C][PIXEL_SLOTS] */
     char *scratch;              /* SCRATCH bytes of the block, for stores */
-    int turn;
+    int turn;                   /* of exchange */
     real outgoing[PIXELS][CHANNELS];
     real walks[TILE_WALKS > 0 ? TILE_WALKS : 1][PIXELS][CHANNELS];
 
-    __device__ __forceinline__ void open(const Place &origin, int last_d, int last_h, int last_w,
-                                         int channel, int count, char *shared, const Arguments &a) {
-        first = origin;
-        end_n = (int)a.size_n;
-        end_d = last_d;
-        end_h = last_h;
-        end_w = last_w;
-        first_channel = channel;
-        channel_count = count;
+    __device__ __forceinline__ void open(char *shared, int number) {
+        unit = &unit_slot(shared, number);
         exchange = (float *)(shared + TILE_AT);
         columns = exchange + (WARPS_C > 1 ? 2 * WARPS_C * PIXEL_SLOTS : 0);
-        turn = 0;
+        if (!ONE_PART && number % 2 == 1) /* the tail of the one before may not be through */
+            columns += (TILE_OPERANDS + 1) * CHANNEL_SLOTS;
     }
+
     /* A step of the walk; stores may use this part of shared memory. */
     __device__ __forceinline__ void at(int step, char *free, const Arguments &a) {
-        first = walked(first, step, a);
+        first = walked(unit->first, step, a);
         scratch = free;
     }
 
@@ -81,10 +82,10 @@ struct Tile {
     __device__ __forceinline__ bool slot_has(int s) const {
         if (FULL_CHANNELS)
             return true;
-        return s / COLUMNS < BLOCK_GROUPS && s % COLUMNS < channel_count;
+        return s / COLUMNS < BLOCK_GROUPS && s % COLUMNS < unit->channel_count;
     }
     __device__ __forceinline__ int slot_channel(int s) const {
-        return first_channel + s / COLUMNS * GROUP_OUTPUTS + s % COLUMNS;
+        return unit->channel + s / COLUMNS * GROUP_OUTPUTS + s % COLUMNS;
     }
     __device__ __forceinline__ int slot(int j) const {
         const int warp_c = (threadIdx.x >> 5) / WARPS_P;
@@ -147,8 +148,8 @@ struct Tile {
         return {first.n + s.n, first.d + s.d, first.h + s.h, first.w + s.w};
     }
     __device__ __forceinline__ bool row_valid(int r, const Place &place) const {
-        return r < BOX_N * BOX_D * BOX_H * BOX_W && place.n < end_n && place.d < end_d &&
-               place.h < end_h && place.w < end_w;
+        return r < BOX_N * BOX_D * BOX_H * BOX_W && place.n < unit->end.n &&
+               place.d < unit->end.d && place.h < unit->end.h && place.w < unit->end.w;
     }
     __device__ __forceinline__ Place place(int p) const { return row_place(row(p)); }
     __device__ __forceinline__ Place own_place(int q) const { return row_place(own_row(q)); }
@@ -273,7 +274,8 @@ struct Tile {
                 *(float2 *)(stage + (lane >> 2) * SCRATCH_PITCH + p * 4 + 2 * (lane & 3)) =
                     make_float2(outgoing[p][j], outgoing[p + 1][j]);
             __syncwarp();
-            const int first_slot = (warp / WARPS_P * TILES_C + j / 2) * 16 + (j & 1) * 8;
+            const int first_slot =
+                unforeseen((warp / WARPS_P * TILES_C + j / 2) * 16 + (j & 1) * 8);
             if (stride.c == 1) {
                 store_channels(to, stride, stage, first_slot, first_row);
             } else {

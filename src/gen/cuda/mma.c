@@ -114,6 +114,9 @@ static void write_constants(const sg_problem *problem, const sg_cuda_target *tar
         {"WALK_H", sg_problem_walks(problem, 1)},
         {"WALK_W", sg_problem_walks(problem, 2)},
         {"TILE_WALKS", mma->tail.full_walks},
+        {"TILE_OPERANDS", mma->tail.channel_loads},
+        {"STORES", mma->tail.tile_stores > 0},
+        {"ONE_PART", mma->one_part},
         {"SPLIT", mma->split},
         {"EVEN", target->precision == SG_PRECISION_TF32_EVEN},
         {"BFLOAT", convolution->input.dtype == SG_BF16},
@@ -144,11 +147,6 @@ static void add_convolution(const sg_problem *problem, sg_cuda_arguments *argume
     }
 }
 
-static const char FLAGGED[] = "__device__ bool flagged(long long job, const Arguments &a) {\n"
-                              "    return a.flags[job] != 0;\n}\n";
-static const char NEVER_FLAGGED[] = "__device__ bool flagged(long long, const Arguments &) {\n"
-                                    "    return false;\n}\n";
-
 /* jobs, flags: of the launch that is repaired; jobs NULL: none. */
 static sg_status lower(const sg_problem *problem, const sg_cuda_target *target, const sg_mma *mma,
                        const sg_cuda_jobs *jobs, int64_t flags, sg_arena *arena,
@@ -161,8 +159,8 @@ static sg_status lower(const sg_problem *problem, const sg_cuda_target *target, 
     write_constants(problem, target, mma, &units, jobs != NULL, &constants);
     add_convolution(problem, &arguments);
     add_units(&units, &arguments);
-    sg_cuda_add_workspace(&arguments, "const int", "flags",
-                          flags); /* looked at in a repair alone */
+    /* Looked at in a repair alone. */
+    sg_cuda_add_workspace(&arguments, "const int", "flags", flags);
     sg_status status = sg_cuda_write_tail(problem, target, arena, &arguments, &tail);
     bool failed = constants.failed || tail.failed || arguments.declaration.failed;
     if (status == SG_OK && failed)
@@ -173,13 +171,11 @@ static sg_status lower(const sg_problem *problem, const sg_cuda_target *target, 
             {"constants", constants.data},
             {"arguments", arguments.declaration.data},
             {"tail", tail.data},
-            {"flagged", jobs ? FLAGGED : NEVER_FLAGGED},
         };
         status =
             sg_cuda_compose(arena, "conv_mma.cuh", holes, sizeof holes / sizeof *holes, &source);
     }
-    /* A repair's blocks look for flags together; else a block is a unit. */
-    int64_t most = jobs ? mma->blocks * target->gpu.multiprocessors : INT32_MAX;
+    int64_t most = mma->blocks * target->gpu.multiprocessors;
     *launch = (sg_cuda_launch){.source = source,
                                .entry = "segue_mma",
                                .grid = units.units < most ? units.units : most,
@@ -220,11 +216,9 @@ sg_status sg_cuda_lower_repair(const sg_problem *problem, const sg_cuda_target *
                                const sg_cuda_jobs *jobs, int64_t flags, sg_arena *arena,
                                sg_cuda_launch *launch) {
     char reason[SG_REASON_MAX] = "no tile fits shared memory and registers";
-    sg_cuda_plan plan;
     sg_mma mma;
     if (!sg_mma_possible(problem, target, reason) ||
-        !sg_mma_plan_inside(problem, target, jobs->box, &plan) ||
-        !sg_mma_measure(problem, target, &plan, &mma))
+        !sg_mma_plan_inside(problem, target, jobs->box, jobs->channel_tiles > 1, &mma))
         return sg_fail(problem->region->graph->context, SG_NOT_APPLICABLE,
                        "the half carrier cannot be repaired: %s", reason);
     return lower(problem, target, &mma, jobs, flags, arena, launch);

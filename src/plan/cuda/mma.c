@@ -17,10 +17,10 @@ static const char *const parameters[] = {
 enum { WARPS_MAX = 8, CHANNEL_SLOTS_MAX = 512, BLOCKS_MAX = 8 };
 /* Registers of a thread beside sums and fragments, and more where operands are
  * narrow: measured from what the compiler takes. */
-static const double OTHER_REGISTERS = 86, NARROW_REGISTERS = 8;
+static const double OTHER_REGISTERS = 80, NARROW_REGISTERS = 4;
 /* What the estimate may come to, since the compiler finds ways up to here;
  * shared memory that the system takes of every block. */
-enum { REGISTERS_MAX = 262, BLOCK_SHARED = 1024 };
+enum { REGISTERS_MAX = 255, BLOCK_SHARED = 1024, UNIT_BYTES = 8 * 48 };
 /* Products of a class fp32 sum that a library makes with fewer roundings. */
 enum { FEW_PRODUCTS = 24 };
 
@@ -106,15 +106,12 @@ static void measure_shared(const sg_problem *problem, sg_mma *mma) {
     int64_t row = mma->chunk * mma->lanes * product(mma->inner_taps);
     int64_t weight = is_float(problem) ? columns * (pieces(row, 4) | 1) * 16
                                        : mma->steps * 4 * ((columns + 5) / 8 * 8 + 2) * 16;
-    bool resident = mma->stages == 1;
-    int64_t chunks = pieces(mma->group_inputs, mma->chunk * mma->lanes);
-    int64_t tables = chunks * mma->chunk == 1                      ? 0
-                     : problem->walk == 0 && mma->stages == chunks ? 1
-                                                                   : 2;
+    bool resident = mma->stages == 1 && mma->one_part;
     int64_t exchange = mma->channel_warps > 1 ? 2 * mma->channel_warps * mma->pixel_slots * 4 : 0;
+    int64_t operands = (mma->tail.channel_loads + 1) * mma->channel_slots * 4;
     mma->shared = 2 * input + (resident ? 1 : 2) * weight + mma->steps * 64 +
-                  tables * mma->positions * 8 + warps * 4 + exchange +
-                  (mma->tail.channel_loads + 1) * mma->channel_slots * 4;
+                  2 * mma->positions * 8 + UNIT_BYTES + warps * 4 + mma->threads * 4 + exchange +
+                  (mma->one_part ? 1 : 2) * operands;
     int64_t all = pieces(mma->chunk * mma->positions, mma->threads);
     if (!resident && !is_float(problem))
         all += pieces(mma->steps * 4 * columns, mma->threads);
@@ -128,7 +125,7 @@ static void measure_registers(const sg_problem *problem, sg_mma *mma) {
     int64_t fragments = mma->channel_tiles * 8 + 8;
     double registers = OTHER_REGISTERS + (double)(sums * (1 + mma->tail.full_walks));
     if (mma->split)
-        registers += (double)(sums + fragments + mma->channel_tiles * 8);
+        registers += (double)(sums + fragments + mma->channel_tiles * 4);
     if (!is_float(problem))
         registers += NARROW_REGISTERS;
     bool full = mma->whole ? problem->size[SG_ROLE_C] == mma->channel_slots
@@ -163,7 +160,8 @@ static bool fits(const sg_cuda_target *target, const sg_mma *mma, int64_t blocks
 }
 
 static bool measure(const sg_problem *problem, const sg_cuda_target *target,
-                    const sg_cuda_plan *plan, const sg_cuda_tail_facts *tail, sg_mma *mma) {
+                    const sg_cuda_plan *plan, const sg_cuda_tail_facts *tail, bool tiled,
+                    sg_mma *mma) {
     const sg_convolution *convolution = &problem->convolution;
     const int64_t *given = plan->parameter;
     *mma = (sg_mma){.pixel_warps = given[PIXEL_WARPS],
@@ -187,12 +185,13 @@ static bool measure(const sg_problem *problem, const sg_cuda_target *target,
     mma->channel_slots = mma->channel_warps * mma->channel_tiles * 16;
     if (mma->whole && whole_slots(problem) > mma->channel_slots)
         return false;
+    mma->parts =
+        mma->whole ? 1 : convolution->groups * pieces(mma->group_outputs, mma->channel_slots);
+    mma->one_part = mma->parts == 1 && !tiled;
     measure_stage(problem, mma);
     mma->weight_copy = weight_copy(problem, target, mma);
     measure_shared(problem, mma);
     measure_registers(problem, mma);
-    mma->parts =
-        mma->whole ? 1 : convolution->groups * pieces(mma->group_outputs, mma->channel_slots);
     mma->units = mma->parts * pieces(problem->size[SG_ROLE_N], mma->box[0]);
     for (int axis = 0; axis < SG_SPATIAL_MAX; axis++) {
         if (!sg_problem_walks(problem, axis))
@@ -205,7 +204,7 @@ bool sg_mma_measure(const sg_problem *problem, const sg_cuda_target *target,
                     const sg_cuda_plan *plan, sg_mma *mma) {
     sg_cuda_tail_facts tail;
     sg_cuda_get_tail_facts(problem, &tail);
-    return measure(problem, target, plan, &tail, mma);
+    return measure(problem, target, plan, &tail, false, mma);
 }
 
 /* ---- whether
@@ -329,6 +328,7 @@ typedef struct mma_search {
     const sg_problem *problem;
     const sg_cuda_target *target;
     sg_cuda_tail_facts tail;
+    bool tiled;
     int64_t limit[1 + SG_SPATIAL_MAX];
     sg_cuda_plan *plans;
     double costs[SG_CUDA_CANDIDATES_MAX];
@@ -364,7 +364,8 @@ static void try_stages(mma_search *search, sg_cuda_plan plan) {
             plan.parameter[INNER] = inner;
             plan.parameter[BLOCKS] = 1;
             sg_mma mma;
-            found = measure(search->problem, search->target, &plan, &search->tail, &mma);
+            found =
+                measure(search->problem, search->target, &plan, &search->tail, search->tiled, &mma);
             if (!found)
                 continue;
             while (mma.blocks < BLOCKS_MAX && fits(search->target, &mma, mma.blocks + 1))
@@ -466,13 +467,15 @@ static bool applicable(const sg_problem *problem, const sg_cuda_target *target, 
 }
 
 bool sg_mma_plan_inside(const sg_problem *problem, const sg_cuda_target *target,
-                        const int64_t box[SG_SPATIAL_MAX], sg_cuda_plan *plan) {
-    mma_search search = search_of(problem, target, plan, 1);
+                        const int64_t box[SG_SPATIAL_MAX], bool tiled, sg_mma *mma) {
+    sg_cuda_plan plan;
+    mma_search search = search_of(problem, target, &plan, 1);
+    search.tiled = tiled;
     search.limit[0] = 1;
     for (int axis = 0; axis < SG_SPATIAL_MAX; axis++)
         search.limit[1 + axis] = smaller(search.limit[1 + axis], larger(box[axis], 1));
     run_search(&search);
-    return search.count > 0;
+    return search.count > 0 && measure(problem, target, &plan, &search.tail, tiled, mma);
 }
 
 const sg_cuda_strategy sg_cuda_mma = {.name = "mma",

@@ -17,8 +17,9 @@ typedef struct sg_mma {
     int64_t blocks; /* of a multiprocessor, at least */
 
     sg_cuda_tail_facts tail;
-    bool split; /* class fp32: three products */
-    bool whole; /* a block has all channels, of all groups */
+    bool split;    /* class fp32: three products */
+    bool whole;    /* a block has all channels, of all groups */
+    bool one_part; /* all blocks have the same channels */
     int64_t group_inputs, group_outputs;
     int64_t lanes;                      /* channels of a vector */
     int64_t inner_taps[SG_SPATIAL_MAX]; /* in a stage */
@@ -39,8 +40,9 @@ bool sg_mma_measure(const sg_problem *problem, const sg_cuda_target *target,
 /* Whether there is a plan for problems of this kind, whatever their sizes of batch and image; with
  * a sentence where there is none. */
 bool sg_mma_possible(const sg_problem *problem, const sg_cuda_target *target, char *reason);
-/* The cheapest plan whose tiles lie inside boxes of one image. False: none fits. */
+/* The cheapest plan whose tiles lie inside boxes of one image. tiled: of channel tiles too. False:
+ * none fits. */
 bool sg_mma_plan_inside(const sg_problem *problem, const sg_cuda_target *target,
-                        const int64_t box[SG_SPATIAL_MAX], sg_cuda_plan *plan);
+                        const int64_t box[SG_SPATIAL_MAX], bool tiled, sg_mma *mma);
 
 #endif
