@@ -6,44 +6,19 @@
  * means that nothing is prepared for this signature, ORIGINAL that the module's own operators must
  * run.
  *
- * Everything a tensor is asked, at some 40 ns each: type, is_cpu, shape, stride, dtype, is_neg;
- * then data_ptr; on a GPU also is_cuda, get_device and, for its alignment, data_ptr once more.
- * Types are compared exactly, which leaves out subclasses such as fake tensors.
- *
- * On a GPU a program is enqueued on the stream that is current, for the calling thread, on the
- * tensors' device, as PyTorch's own operators are, and results come from PyTorch's allocator: so
- * streams, graphs and other threads see what they are used to. */
-#include "_entry.h"
+ * Everything a tensor is asked, at some 50 ns each: type, get_device, is_cpu (or is_cuda, and
+ * data_ptr for its alignment), shape, stride, dtype, is_neg; then data_ptr. Types are compared
+ * exactly, which leaves out subclasses such as fake tensors. */
+#include "_calls.h"
 
 #include <string.h>
 
 static PyObject *miss, *original;
-static PyObject *text_shape, *text_stride, *text_dtype, *text_is_cpu, *text_is_neg, *text_data_ptr,
+static PyObject *text_shape, *text_stride, *text_dtype, *text_is_cpu, *text_is_neg,
     *text_requires_grad, *text_is_cuda, *text_get_device;
 static PyTypeObject *calls_type;
 
 /* ---- signatures ---------------------------------------------------------------------------- */
-
-typedef struct call {
-    PyObject *values[ARGUMENTS_MAX];  /* borrowed from args and kwargs */
-    PyObject *layouts[ARGUMENTS_MAX]; /* owned, NULL for other than tensors */
-    int count;
-    int aligned;        /* whether all first elements on GPUs are at multiples of ALIGNMENT */
-    PyObject *switches; /* owned: PyTorch's switches now; NULL before they are asked for */
-} call;
-
-enum { ALIGNMENT = 16 };
-
-typedef struct calls {
-    PyObject_HEAD PyObject
-        *owner; /* borrowed: the module whose dictionary holds this object; compared only */
-    PyObject *tensor_type, *parameter_type, *predicates, *is_grad_enabled, *get_num_threads,
-        *empty_strided;
-    PyObject *raw_stream; /* the address of a device's current stream; None without GPUs */
-    PyObject *switches;   /* tuple of (function, arguments) */
-    PyObject *entries;    /* list, most recently used first */
-    Py_ssize_t capacity;
-} calls;
 
 static int is_attribute(PyObject *object, PyObject *name, PyObject *expected) {
     PyObject *value = PyObject_GetAttr(object, name);
@@ -53,20 +28,13 @@ static int is_attribute(PyObject *object, PyObject *name, PyObject *expected) {
     return value == expected;
 }
 
-static void *address_of(PyObject *tensor) {
-    PyObject *value = PyObject_CallMethodObjArgs(tensor, text_data_ptr, NULL);
-    void *address = value ? PyLong_AsVoidPtr(value) : NULL;
-    Py_XDECREF(value);
-    return address;
-}
-
 /* Where a tensor lies: -1 the CPU, else a GPU; NULL for anywhere else. */
 static PyObject *device_of(PyObject *tensor) {
-    if (is_attribute(tensor, text_is_cpu, Py_True) == 1)
-        return PyLong_FromLong(-1);
-    if (is_attribute(tensor, text_is_cuda, Py_True) == 1)
-        return PyObject_CallMethodObjArgs(tensor, text_get_device, NULL);
-    return NULL;
+    PyObject *device = PyObject_CallMethodObjArgs(tensor, text_get_device, NULL);
+    int on_gpu = device && PyLong_AsLong(device) >= 0;
+    if (device && is_attribute(tensor, on_gpu ? text_is_cuda : text_is_cpu, Py_True) != 1)
+        Py_CLEAR(device);
+    return device;
 }
 
 /* (shape, stride, dtype, device) of a plain tensor; NULL without an exception for any other.
@@ -75,7 +43,7 @@ static PyObject *layout_of(PyObject *tensor, int *aligned) {
     PyObject *device = device_of(tensor);
     if (!device)
         return PyErr_Clear(), NULL;
-    if (PyLong_AsLong(device) >= 0 && (uintptr_t)address_of(tensor) % ALIGNMENT != 0)
+    if (PyLong_AsLong(device) >= 0 && (uintptr_t)sgpy_address_of(tensor) % ALIGNMENT != 0)
         *aligned = 0;
     if (PyErr_Occurred()) /* no strided tensor */
         return PyErr_Clear(), Py_DECREF(device), NULL;
@@ -132,7 +100,6 @@ static int is_tensor(const calls *self, PyObject *value) {
 }
 
 static void release(call *now) {
-    Py_XDECREF(now->switches);
     for (int i = 0; i < now->count; i++)
         Py_XDECREF(now->layouts[i]);
 }
@@ -141,7 +108,6 @@ static void release(call *now) {
 static int gather(const calls *self, PyObject *args, PyObject *kwargs, call *now) {
     now->count = 0;
     now->aligned = 1;
-    now->switches = NULL;
     Py_ssize_t count = PyTuple_Size(args);
     if (count + PyDict_Size(kwargs) > ARGUMENTS_MAX)
         return 0;
@@ -213,43 +179,35 @@ static int tensors_fit(const calls *self, const entry *candidate, int *aligned) 
     return 1;
 }
 
-static PyObject *read_switches(const calls *self) {
+static int switches_fit(const calls *self, PyObject *expected) {
     Py_ssize_t count = PyTuple_Size(self->switches);
-    PyObject *values = PyTuple_New(count);
-    for (Py_ssize_t i = 0; values && i < count; i++) {
+    int fit = PyTuple_Size(expected) == count;
+    for (Py_ssize_t i = 0; fit && i < count; i++) {
         PyObject *how = PyTuple_GetItem(self->switches, i);
         PyObject *value = PyObject_Call(PyTuple_GetItem(how, 0), PyTuple_GetItem(how, 1), NULL);
-        if (!value || PyTuple_SetItem(values, i, value) < 0)
-            Py_CLEAR(values);
+        fit = value && PyObject_RichCompareBool(value, PyTuple_GetItem(expected, i), Py_EQ) == 1;
+        Py_XDECREF(value);
     }
     PyErr_Clear();
-    return values;
+    return fit;
 }
 
 /* Whether what an entry for a GPU depends on beside layouts is as it was. */
-static int place_fits(const calls *self, const entry *candidate, call *now, int aligned) {
-    if (candidate->device < 0)
-        return 1;
-    if (candidate->aligned != aligned)
-        return 0;
-    if (!candidate->switches)
-        return 1;
-    if (!now->switches)
-        now->switches = read_switches(self);
-    int equal =
-        now->switches ? PyObject_RichCompareBool(now->switches, candidate->switches, Py_EQ) : 0;
-    return equal < 0 ? (PyErr_Clear(), 0) : equal;
+static int place_fits(const calls *self, const entry *candidate, int aligned) {
+    return candidate->device < 0 ||
+           (candidate->aligned == aligned &&
+            (!candidate->switches || switches_fit(self, candidate->switches)));
 }
 
 /* A new reference to the entry that fits, moved to the front; NULL without an exception when none.
  */
-static entry *find(calls *self, PyObject *kwargs, call *now) {
+static entry *find(calls *self, PyObject *kwargs, const call *now) {
     for (Py_ssize_t i = 0; i < PyList_Size(self->entries); i++) {
         entry *candidate = (entry *)Py_NewRef(PyList_GetItem(self->entries, i));
         int aligned = now->aligned;
         if (arguments_fit(candidate, now) && names_fit(candidate, kwargs) &&
             sgpy_guard_holds(candidate->fields[GUARD]) && tensors_fit(self, candidate, &aligned) &&
-            place_fits(self, candidate, now, aligned)) {
+            place_fits(self, candidate, aligned)) {
             if (i > 0 && PySequence_DelItem(self->entries, i) == 0)
                 PyList_Insert(self->entries, 0, (PyObject *)candidate);
             PyErr_Clear();
@@ -262,18 +220,11 @@ static entry *find(calls *self, PyObject *kwargs, call *now) {
 
 /* ---- the call ------------------------------------------------------------------------------ */
 
-static int is_true_now(PyObject *function) {
-    PyObject *value = PyObject_CallNoArgs(function);
-    int result = value ? PyObject_IsTrue(value) : -1;
-    Py_XDECREF(value);
-    return result;
-}
-
 /* Modes in which a call means more than its result: tracing, transforms, autocast. */
 static int in_a_mode(const calls *self) {
     Py_ssize_t count = PyTuple_Size(self->predicates);
     for (Py_ssize_t i = 0; i < count; i++) {
-        int now = is_true_now(PyTuple_GetItem(self->predicates, i));
+        int now = sgpy_is_true_now(PyTuple_GetItem(self->predicates, i));
         if (now)
             return now;
     }
@@ -281,7 +232,7 @@ static int in_a_mode(const calls *self) {
 }
 
 static int needs_gradient(const calls *self, const entry *chosen, const call *now) {
-    int enabled = is_true_now(self->is_grad_enabled);
+    int enabled = sgpy_is_true_now(self->is_grad_enabled);
     if (enabled != 1)
         return enabled;
     for (int i = 0; i < now->count; i++) {
@@ -298,92 +249,9 @@ static int needs_gradient(const calls *self, const entry *chosen, const call *no
     return 0;
 }
 
-/* A new tensor, as (arguments, keywords) of torch.empty_strided say; NULL with an exception set. */
-static PyObject *allocate(const calls *self, PyObject *how, void **address) {
-    PyObject *made =
-        PyObject_Call(self->empty_strided, PyTuple_GetItem(how, 0), PyTuple_GetItem(how, 1));
-    *address = made ? address_of(made) : NULL;
-    if (!*address && PyErr_Occurred())
-        Py_CLEAR(made);
-    return made;
-}
-
-/* New outputs in a list, and their addresses. */
-static PyObject *make_outputs(const calls *self, const entry *chosen, void **addresses) {
-    Py_ssize_t count = PyTuple_Size(chosen->fields[OUTPUTS]);
-    PyObject *results = PyList_New(0);
-    for (Py_ssize_t i = 0; results && i < count; i++) {
-        PyObject *made = allocate(self, PyTuple_GetItem(chosen->fields[OUTPUTS], i), &addresses[i]);
-        if (!made || PyList_Append(results, made) < 0)
-            Py_CLEAR(results);
-        Py_XDECREF(made);
-    }
-    return results;
-}
-
-static int run_here(const calls *self, const sg_program *program, const void *const *inputs,
-                    void *const *outputs) {
-    PyObject *threads = PyObject_CallNoArgs(self->get_num_threads);
-    long count = threads ? PyLong_AsLong(threads) : -1;
-    Py_XDECREF(threads);
-    if (count == -1 && PyErr_Occurred())
-        return -1;
-    sg_status status;
-    Py_BEGIN_ALLOW_THREADS status = sg_program_run(program, inputs, outputs, (int)count);
-    Py_END_ALLOW_THREADS if (status == SG_OK) return 0;
-    sgpy_raise(status, NULL);
-    return -1;
-}
-
-/* The workspace may go as soon as the launch is enqueued: the allocator hands its memory out again
- * on the same stream alone. */
-static int run_on_gpu(const calls *self, const entry *chosen, const sg_program *program,
-                      const void *const *inputs, void *const *outputs) {
-    PyObject *device = PyLong_FromLong(chosen->device);
-    PyObject *stream = device ? PyObject_CallFunctionObjArgs(self->raw_stream, device, NULL) : NULL;
-    Py_XDECREF(device);
-    void *queue = stream ? PyLong_AsVoidPtr(stream) : NULL;
-    Py_XDECREF(stream);
-    if (!queue && PyErr_Occurred())
-        return -1;
-    void *scratch = NULL;
-    PyObject *workspace = NULL;
-    if (chosen->workspace && !(workspace = allocate(self, chosen->workspace, &scratch)))
-        return -1;
-    int failed = sgpy_launch(program, chosen->device, queue, inputs, outputs, scratch);
-    Py_XDECREF(workspace);
-    return failed;
-}
-
-static PyObject *run_program(const calls *self, const entry *chosen, const call *now) {
-    const void *inputs[TENSORS_MAX + 1];
-    void *outputs[OUTPUTS_MAX + 1];
-    for (int i = 0; i < chosen->input_count; i++) {
-        int index = chosen->binding[i];
-        PyObject *tensor =
-            index >= 0 ? now->values[index] : PyTuple_GetItem(chosen->fields[TENSORS], -1 - index);
-        inputs[i] = address_of(tensor);
-        if (!inputs[i] && PyErr_Occurred())
-            return NULL;
-    }
-    PyObject *results = make_outputs(self, chosen, outputs);
-    if (!results)
-        return NULL;
-    const sg_program *program = ((sgpy_program *)chosen->fields[PROGRAM])->program;
-    int failed = chosen->device < 0 ? run_here(self, program, inputs, outputs)
-                                    : run_on_gpu(self, chosen, program, inputs, outputs);
-    PyObject *result = NULL;
-    if (!failed && chosen->fields[REBUILD] == Py_None)
-        result = Py_NewRef(PyList_GetItem(results, 0));
-    else if (!failed)
-        result = PyObject_CallFunctionObjArgs(chosen->fields[REBUILD], results, NULL);
-    Py_DECREF(results);
-    return result;
-}
-
 static PyObject *run_entry(const calls *self, const entry *chosen, const call *now) {
     if (chosen->fields[PROGRAM] != Py_None)
-        return run_program(self, chosen, now);
+        return sgpy_run_program(self, chosen, now);
     PyObject *arguments = PyTuple_New(now->count);
     for (int i = 0; arguments && i < now->count; i++)
         if (PyTuple_SetItem(arguments, i, Py_NewRef(now->values[i])) < 0)
@@ -480,16 +348,21 @@ static PyObject *calls_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
                             "is_grad_enabled",
                             "get_num_threads",
                             "empty_strided",
-                            "raw_stream",
+                            "gpu",
                             "switches",
                             "capacity",
                             NULL};
-    PyObject *owner, *tensor, *parameter, *predicates, *grad, *threads, *empty, *stream, *switches;
+    PyObject *owner, *tensor, *parameter, *predicates, *grad, *threads, *empty, *gpu, *switches;
     Py_ssize_t capacity;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OOOO!OOOOO!n:Calls", names, &owner, &tensor,
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OOOO!OOOO!O!n:Calls", names, &owner, &tensor,
                                      &parameter, &PyTuple_Type, &predicates, &grad, &threads,
-                                     &empty, &stream, &PyTuple_Type, &switches, &capacity))
+                                     &empty, &PyTuple_Type, &gpu, &PyTuple_Type, &switches,
+                                     &capacity))
         return NULL;
+    if (PyTuple_Size(gpu) != GPU_FUNCTIONS) {
+        PyErr_Format(sgpy_error, "%d functions for GPUs are needed", GPU_FUNCTIONS);
+        return NULL;
+    }
     calls *self = (calls *)((allocfunc)PyType_GetSlot(type, Py_tp_alloc))(type, 0);
     if (!self)
         return NULL;
@@ -500,7 +373,8 @@ static PyObject *calls_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     self->is_grad_enabled = Py_NewRef(grad);
     self->get_num_threads = Py_NewRef(threads);
     self->empty_strided = Py_NewRef(empty);
-    self->raw_stream = Py_NewRef(stream);
+    for (int i = 0; i < GPU_FUNCTIONS; i++)
+        self->gpu[i] = Py_NewRef(PyTuple_GetItem(gpu, i));
     self->switches = Py_NewRef(switches);
     self->capacity = capacity;
     self->entries = PyList_New(0);
@@ -534,7 +408,8 @@ static void calls_dealloc(PyObject *object) {
     Py_CLEAR(self->is_grad_enabled);
     Py_CLEAR(self->get_num_threads);
     Py_CLEAR(self->empty_strided);
-    Py_CLEAR(self->raw_stream);
+    for (int i = 0; i < GPU_FUNCTIONS; i++)
+        Py_CLEAR(self->gpu[i]);
     Py_CLEAR(self->switches);
     ((freefunc)PyType_GetSlot(type, Py_tp_free))(object);
     Py_DECREF(type);
@@ -558,7 +433,7 @@ static PyGetSetDef calls_getters[] = {
 
 static PyType_Slot calls_slots[] = {
     {Py_tp_doc, "Calls(owner, tensor_type, parameter_type, predicates, is_grad_enabled, "
-                "get_num_threads, empty_strided, raw_stream, switches, capacity): the prepared "
+                "get_num_threads, empty_strided, gpu, switches, capacity): the prepared "
                 "calls of one drop-in."},
     {Py_tp_new, calls_new},
     {Py_tp_dealloc, calls_dealloc},
@@ -583,11 +458,10 @@ int sgpy_add_calls(PyObject *module) {
     text_dtype = PyUnicode_InternFromString("dtype");
     text_is_cpu = PyUnicode_InternFromString("is_cpu");
     text_is_neg = PyUnicode_InternFromString("is_neg");
-    text_data_ptr = PyUnicode_InternFromString("data_ptr");
     text_is_cuda = PyUnicode_InternFromString("is_cuda");
     text_get_device = PyUnicode_InternFromString("get_device");
     text_requires_grad = PyUnicode_InternFromString("requires_grad");
-    if (PyErr_Occurred() || add_sentinel(module, "MISS", &miss) < 0 ||
+    if (PyErr_Occurred() || sgpy_start_running() < 0 || add_sentinel(module, "MISS", &miss) < 0 ||
         add_sentinel(module, "ORIGINAL", &original) < 0)
         return -1;
     calls_type = sgpy_add_type(module, &calls_spec, "Calls");

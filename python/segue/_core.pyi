@@ -114,7 +114,7 @@ class Calls:
         is_grad_enabled: Callable[[], bool],
         get_num_threads: Callable[[], int],
         empty_strided: Callable[..., Any],
-        raw_stream: Callable[[int], int] | None,
+        gpu: tuple[Callable[..., Any] | None, ...],
         switches: tuple[tuple[Callable[..., Any], tuple[Any, ...]], ...],
         capacity: int,
     ) -> Calls: ...

@@ -24,7 +24,7 @@ static int read_place(entry *self) {
     self->switches = switches == Py_None ? NULL : switches;
     self->workspace = workspace == Py_None ? NULL : workspace;
     int fits = self->device >= 0 && (!self->switches || PyTuple_Check(switches)) &&
-               (!self->workspace || (PyTuple_Check(workspace) && PyTuple_Size(workspace) == 2));
+               (!self->workspace || (PyTuple_Check(workspace) && PyTuple_Size(workspace) >= 2));
     if (!fits)
         PyErr_SetString(sgpy_error, "an entry's place is not of the right form");
     return fits ? 0 : -1;

@@ -14,7 +14,8 @@ enum {
     LAYOUTS,   /* tuple: the layout of each */
     BINDING,   /* tuple of int: program input from argument i, or from tensor -1 - i */
     PROGRAM,   /* Program or None */
-    OUTPUTS,   /* tuple of (arguments, keywords) for torch.empty_strided */
+    OUTPUTS,   /* tuple of (arguments, keywords) for torch.empty_strided; on a GPU the arguments of
+                  its quicker twin come third */
     REBUILD,   /* None: the one output itself; else called with the list of outputs */
     RUNNER,    /* called with (arguments, tensors) instead of a program; None: the original runs */
     GRADIENT,  /* called with (module, args, kwargs) when a result may need a gradient */
@@ -24,8 +25,8 @@ enum {
 
 /* Layouts are (shape, stride, dtype, device), device being -1 for the CPU. The PLACE of an entry
  * for a GPU: the device; whether all first elements must be aligned to 16 bytes or must not be; the
- * values of PyTorch's switches that it was prepared for, or None; and (arguments, keywords) that
- * make its workspace, or None. */
+ * values of PyTorch's switches that it was prepared for, or None; and how its workspace is made, as
+ * in OUTPUTS, or None. A fourth item there is the key under which a thread keeps it. */
 typedef struct entry {
     PyObject_HEAD PyObject *fields[FIELDS];
     int binding[TENSORS_MAX];

@@ -98,7 +98,7 @@ class Runtime:
             torch.is_grad_enabled,
             torch.get_num_threads,
             torch.empty_strided,
-            cuda.raw_stream,
+            cuda.FUNCTIONS,
             precision.SWITCHES,
             ENTRIES_MAX,
         )

@@ -17,6 +17,7 @@ from .trace import Layout, Node, NotCapturedError, Ref, layout_of, place_of
 
 # How the library begins the reason where its own plan is: PyTorch's anchor, then one kernel.
 _LIBRARY = "library:"
+_SMALL_WORKSPACE = 1 << 16  # bytes
 
 
 @dataclass
@@ -139,20 +140,25 @@ def _bind_whole(plan: Plan, inputs: list[int], outputs: list[int]) -> None:
     plan.program = plan.steps[0].program
 
 
-def _allocation(layout: Layout) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Arguments for torch.empty_strided."""
-    shape, stride, dtype, _ = layout
-    return (tuple(shape), stride), {"dtype": dtype, "device": place_of(layout)}
+def _allocation(layout: Layout) -> tuple[Any, ...]:
+    """Arguments and keywords for torch.empty_strided; on a GPU also arguments for its twin."""
+    shape, stride, dtype, device = layout
+    how = (tuple(shape), stride), {"dtype": dtype, "device": place_of(layout)}
+    return how if device < 0 else (*how, (tuple(shape), stride, dtype))
 
 
-def workspace_of(
-    program: _core.Program, device: int
-) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
-    """Arguments for torch.empty_strided that make a program's workspace; None: it needs none."""
+def workspace_of(program: _core.Program, device: int) -> tuple[Any, ...] | None:
+    """How a program's workspace is made, as _allocation says it; None: it needs none.
+
+    Threads keep small ones, all of one size, under the name that comes last.
+    """
     size = program.workspace
     if size == 0:
         return None
-    return ((size,), (1,)), {"dtype": torch.uint8, "device": torch.device("cuda", device)}
+    if size <= _SMALL_WORKSPACE:
+        how = _allocation((torch.Size([_SMALL_WORKSPACE]), (1,), torch.uint8, device))
+        return (*how, f"segue workspace {device}")
+    return _allocation((torch.Size([size]), (1,), torch.uint8, device))
 
 
 # ---- graphs of several steps -----------------------------------------------------------------
@@ -223,7 +229,7 @@ class RegionStep:
         self._alignment = target.alignment
         self._workspace = workspace_of(program, target.device) if target.device >= 0 else None
         self._inputs = [(v, capture.values[v].layout) for v in inputs]
-        self._outputs = [(v, *_allocation(capture.values[v].layout)) for v in outputs]
+        self._outputs = [(v, *_allocation(capture.values[v].layout)[:2]) for v in outputs]
         self._otherwise = otherwise
 
     def reads(self) -> set[int]:
@@ -256,7 +262,7 @@ class RegionStep:
         if self._workspace is None:
             self._program.launch(self._device, stream, sources, targets)
             return
-        args, kwargs = self._workspace
+        args, kwargs = self._workspace[:2]
         scratch = torch.empty_strided(*args, **kwargs)
         self._program.launch(self._device, stream, sources, targets, scratch.data_ptr())
 

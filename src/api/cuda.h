@@ -29,7 +29,8 @@ sg_status sg_cuda_compile_region(sg_cuda_compilation *compilation, bool tune, sg
                                  sg_cuda_kernel **kernel);
 
 /* Whether fusing pays, given expected seconds of the fused kernels, of the operators one by one,
- * and of the library for the anchors with streaming kernels for the rest:
+ * and of the library for the anchors with streaming kernels for the rest, to which some are added
+ * for the host's own work:
  *
  *     fused <= 0.9 one by one, fused <= library        SG_OK
  *     library < fused, library <= 0.9 one by one       SG_NOT_APPLICABLE, "library: ..."

@@ -23,13 +23,13 @@ def _gradients(module: nn.Module, inputs: Sequence[Any], seed: int) -> dict[str,
     """Of a random weighting of the result, for the inputs and every parameter."""
     copies = [x.detach().clone().requires_grad_() if _differentiable(x) else x for x in inputs]
     module.zero_grad(set_to_none=True)
-    loss = torch.zeros((), dtype=torch.float64)
+    loss: Any = 0.0
     for t in tensors(module(*copies)):
         if t.is_floating_point() and t.requires_grad:
             generator = torch.Generator().manual_seed(seed)
-            weights = torch.randn(t.shape, generator=generator).to(t.dtype)
+            weights = torch.randn(t.shape, generator=generator).to(t.device, t.dtype)
             loss = loss + (t * weights).sum().double()
-    if not loss.requires_grad:
+    if not isinstance(loss, Tensor):
         return {}
     loss.backward()
     found = {f"input {i}": x.grad for i, x in enumerate(copies) if _differentiable(x)}

@@ -76,7 +76,7 @@ def strided(subject: Subject) -> str:
     """Every other element of a wider tensor, the others NaN."""
 
     def change(x: Tensor) -> Tensor:
-        wide = torch.full((*x.shape[:-1], 2 * x.shape[-1]), float("nan"), dtype=x.dtype)
+        wide = x.new_full((*x.shape[:-1], 2 * x.shape[-1]), float("nan"))
         wide[..., ::2] = x
         return wide[..., ::2]
 
@@ -127,7 +127,7 @@ def parameter_views(subject: Subject) -> str:
     for module in (pair.eager, pair.new):
         for p in module.parameters():
             if p.dim():
-                wide = torch.full((*p.shape[:-1], 2 * p.shape[-1]), float("nan"), dtype=p.dtype)
+                wide = p.detach().new_full((*p.shape[:-1], 2 * p.shape[-1]), float("nan"))
                 wide[..., ::2] = p.detach()
                 p.data = wide[..., ::2]
                 changed += 1

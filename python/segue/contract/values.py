@@ -83,7 +83,7 @@ def mixed_images(subject: Subject) -> str:
 
     def spread(x: Tensor) -> Tensor:
         powers = torch.linspace(-12, 12, max(x.shape[0], 2))[: x.shape[0]]
-        scale = (10.0**powers).reshape(-1, *[1] * (x.dim() - 1)).to(x.dtype)
+        scale = (10.0**powers).reshape(-1, *[1] * (x.dim() - 1)).to(x.device, x.dtype)
         return torch.randn_like(x) * scale
 
     torch.manual_seed(15)

@@ -34,7 +34,8 @@ def _after(subject: Subject, edit: Edit, where: str) -> str:
 def _noise(p: Tensor) -> Tensor:
     """The same for both modules: what it draws depends on the size alone."""
     generator = torch.Generator().manual_seed(p.numel())
-    return torch.randn(p.shape, generator=generator, dtype=torch.float32).to(p.dtype) * 0.1
+    drawn = torch.randn(p.shape, generator=generator, dtype=torch.float32)
+    return drawn.to(p.device, p.dtype) * 0.1
 
 
 @point("live weights", "an edit in place")

@@ -1,0 +1,46 @@
+/* What choosing an entry (_calls.c) and running it (_run.c) share. */
+#ifndef SEGUE_PYTHON_CALLS_H
+#define SEGUE_PYTHON_CALLS_H
+
+#include "_entry.h"
+
+enum { ALIGNMENT = 16 }; /* bytes, of what PyTorch allocates on a GPU at least */
+
+typedef struct call {
+    PyObject *values[ARGUMENTS_MAX];  /* borrowed from args and kwargs */
+    PyObject *layouts[ARGUMENTS_MAX]; /* owned, NULL for other than tensors */
+    int count;
+    int aligned; /* whether all first elements on GPUs are at multiples of ALIGNMENT */
+} call;
+
+/* Functions of PyTorch's for GPUs. */
+enum {
+    RAW_STREAM,     /* the address of a device's current stream */
+    CURRENT_DEVICE, /* its index */
+    EMPTY_STRIDED,  /* (shape, stride, dtype) on the current device, quicker than torch's own */
+    IS_CAPTURING,   /* whether the current stream of the current device is being captured */
+    GPU_FUNCTIONS
+};
+
+typedef struct calls {
+    PyObject_HEAD PyObject
+        *owner; /* borrowed: the module whose dictionary holds this object; compared only */
+    PyObject *tensor_type, *parameter_type, *predicates, *is_grad_enabled, *get_num_threads,
+        *empty_strided;
+    PyObject *gpu[GPU_FUNCTIONS]; /* None where this PyTorch lacks it */
+    PyObject *switches;           /* tuple of (function, arguments) */
+    PyObject *entries;            /* list, most recently used first */
+    Py_ssize_t capacity;
+} calls;
+
+/* A tensor's data_ptr(); NULL with an exception set, or where it is NULL. */
+void *sgpy_address_of(PyObject *tensor);
+/* Whether a function without arguments returns something true; -1 with an exception set. */
+int sgpy_is_true_now(PyObject *function);
+/* Runs the entry's program on new results; NULL with an exception set. */
+PyObject *sgpy_run_program(const calls *self, const entry *chosen, const call *now);
+
+/* Prepares names; -1 with an exception set. */
+int sgpy_start_running(void);
+
+#endif
