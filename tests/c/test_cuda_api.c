@@ -36,6 +36,7 @@ TEST(options_are_checked) {
         {{.gpu = "sm_90a", .precision = "fp16"}, "precision \"fp16\" is unknown"},
         {{.gpu = "sm_90a", .alignment = 12}, "alignment 12 is not a power of two"},
         {{.gpu = "sm_90a", .alignment = -4}, "alignment -4 is not a power of two"},
+        {{.gpu = "sm_90a", .tune = 1}, "measuring needs a device"},
     };
     sg_context *context;
     sg_program *program;
