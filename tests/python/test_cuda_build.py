@@ -38,7 +38,6 @@ class Family:
     precision: str
     graphs: list[str]
     least: int  # so many of them it takes
-    matrix: str | None = None  # the instruction it lives from
 
     @property
     def name(self) -> str:
@@ -53,18 +52,22 @@ class Family:
 
 
 FAMILIES = [
-    Family("wgmma_ring", "sm_90a", "tf32", PRODUCTS, 6, "HGMMA"),
-    Family("wgmma_packed", "sm_90a", "tf32", PRODUCTS, 1, "HGMMA"),
-    Family("wgmma_packed", "sm_90a", "fp32", PRODUCTS, 1, "HGMMA"),
-    Family("wgmma_streamed", "sm_90a", "tf32", PRODUCTS, 4, "HGMMA"),
-    Family("mma", "sm_90a", "tf32", PRODUCTS, 6, "HMMA"),
-    Family("mma", "sm_80", "tf32", PRODUCTS, 6, "HMMA"),
-    Family("mma", "sm_80", "fp32", PRODUCTS, 4, "HMMA"),
+    Family("wgmma_ring", "sm_90a", "tf32", PRODUCTS, 6),
+    Family("wgmma_packed", "sm_90a", "tf32", PRODUCTS, 1),
+    Family("wgmma_packed", "sm_90a", "fp32", PRODUCTS, 1),
+    Family("wgmma_streamed", "sm_90a", "tf32", PRODUCTS, 4),
+    Family("mma", "sm_90a", "tf32", PRODUCTS, 6),
+    Family("mma", "sm_80", "tf32", PRODUCTS, 6),
+    Family("mma", "sm_80", "fp32", PRODUCTS, 4),
     Family("direct", "sm_90a", "fp32", ANCHORS, len(ANCHORS)),
     Family("direct", "sm_80", "fp32", ANCHORS, len(ANCHORS)),
     Family("stream", "sm_90a", "fp32", STREAMS, len(STREAMS)),
     Family("stream", "sm_80", "fp32", STREAMS, len(STREAMS)),
 ]
+
+
+# The instruction that a kernel lives from.
+MATRIX = {"segue_conv_wgmma": "HGMMA", "segue_mma": "HMMA"}
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,6 @@ class Unit:
     source: str
     architecture: str
     title: str
-    matrix: str | None
 
 
 def split(dumped: str) -> list[str]:
@@ -118,8 +120,9 @@ def objections(unit: Unit) -> list[str]:
     code = built.instructions()
     if built.local_bytes or re.search(r"\b(LDL|STL)\b", code):
         found.append(f"{unit.title}{built.local_bytes} bytes of local memory\n{built.report}")
-    if unit.matrix and not re.search(rf"\b{unit.matrix}\b", code):
-        found.append(f"{unit.title}no {unit.matrix}")
+    for name, instruction in MATRIX.items():
+        if entry(unit.source).startswith(name) and not re.search(rf"\b{instruction}\b", code):
+            found.append(f"{unit.title}no {instruction}")
     return found
 
 
