@@ -177,6 +177,14 @@ def test_magnitudes(scale: float) -> None:
     dropins.assert_fused(fast)
 
 
+def test_dynamo(model: Model, x: Tensor) -> None:
+    compiled = torch.compile(model, backend="segue")
+    with torch.no_grad():
+        expected = model(x)
+        for _ in range(2):
+            assert_same(compiled(x), expected)
+
+
 # ---- the class of numbers ----------------------------------------------------------------------
 
 
