@@ -101,11 +101,7 @@ def units_of(sgc: Path, family: Family) -> dict[str, Unit]:
         taken += ran.returncode == 0
         for i, source in enumerate(split(ran.stdout)):
             title = f"{family.name}, launch {i}, {entry(source)} of\n{text}"
-            # A family on the half carrier may pack its weights first, and has mma's repair last.
-            matrix = {"segue_pack_weights": None, "segue_mma": "HMMA"}.get(
-                entry(source), family.matrix
-            )
-            units.setdefault(source, Unit(source, family.architecture, title, matrix))
+            units.setdefault(source, Unit(source, family.architecture, title))
     assert taken >= family.least, f"only {taken} of {len(family.graphs)} graphs are taken"
     return units
 
