@@ -44,6 +44,8 @@ def operands_of(row: dict[str, Any], generator: torch.Generator) -> list[Tensor]
         ends = cruel.repeat(len(CRUEL)) if i % 2 else cruel.repeat_interleave(len(CRUEL))
         values = torch.cat([drawn.float(), ends])
         made.append(values > 0 if mask else values)
+    if row["result"] == "mask":
+        made[-1] = torch.tensor(0.625)  # what fills is one number
     return made
 
 
@@ -81,7 +83,7 @@ def test_row(row: dict[str, Any]) -> None:
     inputs = operands_of(row, torch.Generator().manual_seed(5))
     names = "abc"[: row["arity"]]
     lines = [
-        f"  %{name} = input : {layout(x)[0]}[{x.numel()}]"
+        f"  %{name} = input : {layout(x)[0]}[{', '.join(str(n) for n in x.shape)}]"
         for name, x in zip(names, inputs, strict=True)
     ]
     call = f"  %y = {row['name']} " + ", ".join(f"%{name}" for name in names)
