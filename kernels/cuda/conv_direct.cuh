@@ -35,8 +35,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, LEAST_BLOCKS)
     Contraction contraction(a, tile, shared);
     Tail tail;
     tail.begin(tile);
-    const index_t steps =
-        !HAS_WALK ? 1 : SHARED_WALK ? (a.walk_count + WALK_STEP - 1) / WALK_STEP : a.walk_count;
+    const index_t steps = HAS_WALK ? (a.walk_count + WALK_STEP - 1) / WALK_STEP : 1;
     tile.locate(0);
 #pragma unroll 1
     for (index_t step = 0; step < steps; step++) {
@@ -55,7 +54,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, LEAST_BLOCKS)
         tail.step(tile, a);
     }
     if (HAS_WALK) {
-        if (SHARED_WALK)
+        if (JOINED_WALK)
             tail.merge(tile, Join(tile));
         tail.end(tile, a);
     }

@@ -19,11 +19,20 @@ constexpr int SHARING =
 
 constexpr int WEIGHT_PITCH = TILE_CHANNELS + 4; // neighbours in k are stored to different banks
 constexpr int WEIGHT_STAGE = STAGE_K * WEIGHT_PITCH;
-constexpr int INPUT_PITCH = TILE_CONV_GROUPS * TILE_PIXELS;
+// Where input channels are neighbours in memory, neighbouring threads copy neighbouring products of a
+// pixel, else neighbouring pixels of a product.
+constexpr bool PRODUCTS_FIRST = CHANNELS_INNER && CONV_GROUPS == 1 && STAGE_K > 1;
+constexpr int INPUT_COLUMNS = TILE_CONV_GROUPS * TILE_PIXELS;
+constexpr int INPUT_PITCH = INPUT_COLUMNS + (PRODUCTS_FIRST ? 4 : 0);
 constexpr int INPUT_STAGE = STAGE_K * INPUT_PITCH;
 constexpr int WEIGHT_ITEMS = (STAGE_K * TILE_CHANNELS + THREADS - 1) / THREADS;
-constexpr int INPUT_ITEMS = (INPUT_STAGE + THREADS - 1) / THREADS;
-constexpr bool ONE_PIXEL = THREADS % TILE_PIXELS == 0; // a thread copies one pixel of every stage
+constexpr int INPUT_ALL = STAGE_K * INPUT_COLUMNS;
+constexpr int INPUT_ITEMS = (INPUT_ALL + THREADS - 1) / THREADS;
+// Pixels that a thread copies, the same ones in every stage, or 0 where they are not.
+constexpr int OWN_SOURCES = PRODUCTS_FIRST                                                  ? 0
+                            : THREADS % TILE_PIXELS == 0                                    ? 1
+                            : TILE_PIXELS % THREADS == 0 && TILE_PIXELS / THREADS <= 4 ? TILE_PIXELS / THREADS
+                                                                                            : 0;
 
 // Which taps of an axis lie inside the input, as bits: KERNEL_D of them, KERNEL_H, KERNEL_W.
 // A tap of the window is inside if its three bits are set.
@@ -73,7 +82,7 @@ struct Contraction {
     Tile &tile;
     Shared &shared;
     int first_group; // of the convolution
-    Source source;   // of the one pixel
+    Source own[OWN_SOURCES > 0 ? OWN_SOURCES : 1];
     real weights[WEIGHT_ITEMS], input[INPUT_ITEMS];
 
     __device__ __forceinline__ Contraction(const Arguments &arguments, Tile &t, Shared &s)
@@ -154,32 +163,42 @@ struct Contraction {
             }
         }
     }
+    // Row, that is product of the stage, and column of a thread's item.
+    static __device__ __forceinline__ int row_of(int item) {
+        return PRODUCTS_FIRST ? item % STAGE_K : item / INPUT_COLUMNS;
+    }
+    static __device__ __forceinline__ int column_of(int item) {
+        return PRODUCTS_FIRST ? item / STAGE_K : item % INPUT_COLUMNS;
+    }
+    __device__ __forceinline__ bool is_inside(const Source &from, const Product &product) const {
+        if (MASKED)
+            return (from.mask & product.mask) == product.mask;
+        return (unsigned)(from.d + product.d * DILATION_D) < (unsigned)a.in_d &&
+               (unsigned)(from.h + product.h * DILATION_H) < (unsigned)a.in_h &&
+               (unsigned)(from.w + product.w * DILATION_W) < (unsigned)a.in_w;
+    }
     __device__ __forceinline__ void fetch_input(int stage) {
 #pragma unroll
         for (int i = 0; i < INPUT_ITEMS; i++) {
             const int item = threadIdx.x + i * THREADS;
             input[i] = 0;
-            if (INPUT_STAGE % THREADS != 0 && item >= INPUT_STAGE)
+            if (INPUT_ALL % THREADS != 0 && item >= INPUT_ALL)
                 continue;
-            const Product &product = shared.product[stage % 2][item / INPUT_PITCH];
-            const Source &from = ONE_PIXEL ? source : shared.source[item % TILE_PIXELS];
-            bool inside = PRODUCTS % STAGE_K == 0 || stage * STAGE_K + item / INPUT_PITCH < PRODUCTS;
-            if (MASKED) {
-                inside = inside && (from.mask & product.mask) == product.mask;
-            } else {
-                inside = inside && (unsigned)(from.d + product.d * DILATION_D) < (unsigned)a.in_d &&
-                         (unsigned)(from.h + product.h * DILATION_H) < (unsigned)a.in_h &&
-                         (unsigned)(from.w + product.w * DILATION_W) < (unsigned)a.in_w;
-            }
+            const int row = row_of(item), column = column_of(item);
+            const Product &product = shared.product[stage % 2][row];
+            const Source &from = OWN_SOURCES > 0 ? own[i % (OWN_SOURCES > 0 ? OWN_SOURCES : 1)]
+                                                 : shared.source[column % TILE_PIXELS];
+            bool inside = PRODUCTS % STAGE_K == 0 || stage * STAGE_K + row < PRODUCTS;
+            inside = inside && is_inside(from, product);
             const decltype(a.input) base = a.input + from.offset;
             if (CONV_GROUPS == 1) {
                 if (inside)
                     input[i] = load_operand(base + product.offset);
             } else {
-                const int group = first_group + item % INPUT_PITCH / TILE_PIXELS;
+                const int group = first_group + column / TILE_PIXELS;
                 if (inside && group < CONV_GROUPS)
-                    input[i] =
-                        load_operand(base + product.offset + group * GROUP_INPUTS * a.input_stride.c);
+                    input[i] = load_operand(base + product.offset +
+                                            group * GROUP_INPUTS * a.input_stride.c);
             }
         }
     }
@@ -193,8 +212,8 @@ struct Contraction {
 #pragma unroll
         for (int i = 0; i < INPUT_ITEMS; i++) {
             const int item = threadIdx.x + i * THREADS;
-            if (INPUT_STAGE % THREADS == 0 || item < INPUT_STAGE)
-                shared.input[buffer][item] = input[i];
+            if (INPUT_ALL % THREADS == 0 || item < INPUT_ALL)
+                shared.input[buffer][row_of(item) * INPUT_PITCH + column_of(item)] = input[i];
         }
     }
 
@@ -269,7 +288,9 @@ struct Contraction {
         find_products(0);
         find_products(1);
         __syncthreads();
-        source = shared.source[threadIdx.x % TILE_PIXELS];
+#pragma unroll
+        for (int i = 0; i < OWN_SOURCES; i++)
+            own[i] = shared.source[(threadIdx.x + i * THREADS) % TILE_PIXELS];
         fetch_weights(0);
         fetch_input(0);
         publish(0);

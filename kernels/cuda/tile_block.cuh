@@ -11,6 +11,7 @@
 //   ALL_CHANNELS             channels of the region
 //   CHANNEL_TILES            pieces that blocks share the channels out in
 //   SHARED_WALK              lanes take different steps of a walk, else different pixels
+//   GROUP_WALK               groups take different steps of a walk: there is but one channel
 //   VECTOR_WALK              so do the pixels of a thread: neighbours of one row, which is walked
 //   BOX_COLUMNS              0: pixels in their order; else a block has a box of them, lanes along w
 //                            in rows of BOX_COLUMNS, the pixels of a thread below each other
@@ -30,11 +31,14 @@ constexpr int TILE_CHANNELS = GROUPS * THREAD_CHANNELS;
 // Pixels of the result that a block makes.
 constexpr int UNIT_PIXELS = VECTOR_WALK ? 1 : SHARED_WALK ? THREAD_PIXELS : TILE_PIXELS;
 // Steps of a walk that the lanes take at once.
-constexpr int WALK_STEP = VECTOR_WALK ? TILE_PIXELS : LANES;
+constexpr int WALK_STEP = VECTOR_WALK ? TILE_PIXELS : SHARED_WALK ? LANES : GROUP_WALK ? GROUPS : 1;
+constexpr bool JOINED_WALK = SHARED_WALK || GROUP_WALK;
 constexpr int COLUMNS = BOX_COLUMNS > 0 ? BOX_COLUMNS : 1;
 constexpr bool EVEN_CHANNELS = ALL_CHANNELS == CHANNEL_TILES * TILE_CHANNELS;
 
-constexpr int JOIN_SCRATCH = SHARED_WALK ? 2 * THREADS / 32 * WARP_GROUPS : 0;
+constexpr int JOIN_SCRATCH = SHARED_WALK  ? 2 * THREADS / 32 * WARP_GROUPS
+                             : GROUP_WALK ? 2 * GROUP_WARPS * LANES
+                                          : 0;
 constexpr int REDUCE_SCRATCH = GROUP_WARPS > 1 ? (GROUP_WARPS + 1) * TILE_PIXELS : 0;
 constexpr int SCRATCH = JOIN_SCRATCH > REDUCE_SCRATCH ? JOIN_SCRATCH : REDUCE_SCRATCH;
 
@@ -192,7 +196,9 @@ struct Tile {
             return place.w < a.size_w && place.h < a.size_h;
         } else {
             bool kept = kept_place(unit() * UNIT_PIXELS + number, place);
-            if (HAS_WALK)
+            if (GROUP_WALK)
+                kept = walk_place(step * GROUPS + group, place) && kept;
+            else if (HAS_WALK)
                 walk_place(step, place);
             return kept;
         }
@@ -230,12 +236,12 @@ struct Tile {
 
     // ---- channels -------------------------------------------------------------------------------
     __device__ __forceinline__ int channel_of(int in_group, int j) const {
-        return first_channel + j / BUNCH * (GROUPS * BUNCH) + in_group * BUNCH + j % BUNCH;
+        return GROUP_WALK ? 0 : first_channel + j / BUNCH * (GROUPS * BUNCH) + in_group * BUNCH + j % BUNCH;
     }
     __device__ __forceinline__ int channel(int j) const { return channel_of(group, j); }
     __device__ __forceinline__ bool has(int j) const {
         const bool always =
-            EVEN_CHANNELS ||
+            EVEN_CHANNELS || GROUP_WALK ||
             (CHANNEL_TILES == 1 && (j / BUNCH + 1) * GROUPS * BUNCH <= ALL_CHANNELS);
         return always || channel(j) < ALL_CHANNELS;
     }
@@ -253,12 +259,12 @@ struct Tile {
         for (int p = 0; p < PIXELS; p++) {
             out[p] = in[p];
 #pragma unroll
-            for (int i = 1; i < WARP_GROUPS; i *= 2) {
+            for (int i = 1; i < (GROUP_WALK ? 1 : WARP_GROUPS); i *= 2) {
                 const int mask = GROUPS_FIRST ? i : i * WARP_LANES;
                 out[p] = Op::combine(out[p], __shfl_xor_sync(0xffffffffu, out[p], mask));
             }
         }
-        if constexpr (GROUP_WARPS > 1) {
+        if constexpr (GROUP_WARPS > 1 && !GROUP_WALK) {
             const int row = group / WARP_GROUPS;
             __syncthreads(); // the scratch may still be read from the last time
             if (group % WARP_GROUPS == 0) {
@@ -406,14 +412,15 @@ struct Tile {
 
     // A walk that lanes shared has its result in all of them; one that pixels shared, in the last.
     __device__ __forceinline__ bool stores(int p) const {
-        return inside[p] && (!SHARED_WALK || lane == 0) && (!VECTOR_WALK || p == PIXELS - 1);
+        return inside[p] && (!SHARED_WALK || lane == 0) && (!GROUP_WALK || group == 0) &&
+               (!VECTOR_WALK || p == PIXELS - 1);
     }
     template <class T>
     __device__ __forceinline__ void store_own(T *to, const Stride &stride, const real *in) {
         constexpr int STEP = VECTOR_WALK ? 1 : PIXEL_VECTOR;
 #pragma unroll
         for (int p = 0; p < PIXELS; p += STEP) {
-            if ((GROUPS > 1 && p / STEP % GROUPS != group) || !stores(p))
+            if ((GROUPS > 1 && !GROUP_WALK && p / STEP % GROUPS != group) || !stores(p))
                 continue;
             T *first = to + offset(stride, p);
             // Vectors lie in one row; whether at their own multiple, the address says.
@@ -428,54 +435,67 @@ struct Tile {
     }
 };
 
-// Joins what lanes found on their steps of a shared walk.
+// Joins what threads found on their steps of a walk: lanes of one group, or groups of one lane.
 struct Join {
+    static constexpr int WARP_SHARE = SHARED_WALK ? WARP_LANES : WARP_GROUPS; // of one warp
+    static constexpr int WARPS = SHARED_WALK ? LANE_WARPS : GROUP_WARPS;      // that share, too
+    static constexpr int DISTANCE =
+        SHARED_WALK == GROUPS_FIRST ? (SHARED_WALK ? WARP_GROUPS : WARP_LANES) : 1;
+
     Tile &tile;
     int calls = 0;
     real gathered = 0, gathered_rest = 0;
 
     explicit __device__ __forceinline__ Join(Tile &t) : tile(t) {}
 
-    // Value of every lane to every other: exchanges inside a warp by lane distance i.
+    // Value of a thread at distance i of those of the warp that share.
     static __device__ __forceinline__ real across(real value, int i) {
-        return __shfl_xor_sync(0xffffffffu, value, GROUPS_FIRST ? i * WARP_GROUPS : i);
+        return __shfl_xor_sync(0xffffffffu, value, i * DISTANCE);
     }
+    // Where warp number `warp` of those that share leaves what this thread's share found.
     __device__ __forceinline__ real *place(int warp) const {
-        const int row = tile.group / WARP_GROUPS;
-        return tile.scratch +
-               2 * ((row * LANE_WARPS + warp) * WARP_GROUPS + tile.group % WARP_GROUPS);
+        if (SHARED_WALK)
+            return tile.scratch + 2 * ((tile.group / WARP_GROUPS * LANE_WARPS + warp) * WARP_GROUPS +
+                                       tile.group % WARP_GROUPS);
+        return tile.scratch + 2 * (warp * LANES + tile.lane);
     }
     __device__ __forceinline__ void publish(real value, real rest) const {
-        __syncthreads();
-        if (tile.lane % WARP_LANES == 0) {
-            real *mine = place(tile.lane / WARP_LANES);
-            mine[0] = value;
-            mine[1] = rest;
+        const int mine = SHARED_WALK ? tile.lane : tile.group;
+        __syncthreads(); // the scratch may still be read from the last time
+        if (mine % WARP_SHARE == 0) {
+            real *to = place(mine / WARP_SHARE);
+            to[0] = value;
+            to[1] = rest;
         }
         __syncthreads();
     }
 
     // Calls come pixel by pixel for each running value: where pixels shared the walk, what they
     // found gathers, and the last call returns the whole.
-    __device__ __forceinline__ bool is_first() const { return !VECTOR_WALK || calls % Tile::PIXELS == 0; }
+    __device__ __forceinline__ bool is_first() const {
+        return !VECTOR_WALK || calls % Tile::PIXELS == 0;
+    }
+    __device__ __forceinline__ bool is_last() const {
+        return !VECTOR_WALK || calls % Tile::PIXELS == Tile::PIXELS - 1;
+    }
 
     template <class Op> __device__ __forceinline__ real operator()(Op, real value) {
         if (!is_first())
             value = Op::combine(gathered, value);
         gathered = value;
-        calls++;
-        if (SHARED_WALK && (!VECTOR_WALK || calls % Tile::PIXELS == 0)) {
+        if (is_last()) {
 #pragma unroll
-            for (int i = 1; i < WARP_LANES; i *= 2)
+            for (int i = 1; i < WARP_SHARE; i *= 2)
                 value = Op::combine(value, across(value, i));
-            if constexpr (LANE_WARPS > 1) {
+            if constexpr (WARPS > 1) {
                 publish(value, 0);
                 value = place(0)[0];
 #pragma unroll
-                for (int i = 1; i < LANE_WARPS; i++)
+                for (int i = 1; i < WARPS; i++)
                     value = Op::combine(value, place(i)[0]);
             }
         }
+        calls++;
         return value;
     }
 
@@ -491,21 +511,21 @@ struct Join {
             add(value, rest, gathered, gathered_rest);
         gathered = value;
         gathered_rest = rest;
-        calls++;
-        if (SHARED_WALK && (!VECTOR_WALK || calls % Tile::PIXELS == 0)) {
+        if (is_last()) {
 #pragma unroll
-            for (int i = 1; i < WARP_LANES; i *= 2) {
+            for (int i = 1; i < WARP_SHARE; i *= 2) {
                 const real other = across(value, i), other_rest = across(rest, i);
                 add(value, rest, other, other_rest);
             }
-            if constexpr (LANE_WARPS > 1) {
+            if constexpr (WARPS > 1) {
                 publish(value, rest);
                 value = place(0)[0];
                 rest = place(0)[1];
 #pragma unroll
-                for (int i = 1; i < LANE_WARPS; i++)
+                for (int i = 1; i < WARPS; i++)
                     add(value, rest, place(i)[0], place(i)[1]);
             }
         }
+        calls++;
     }
 };

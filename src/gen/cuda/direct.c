@@ -91,6 +91,12 @@ static void add_convolution(const sg_problem *problem, sg_cuda_arguments *argume
     sg_cuda_add_number(arguments, "in_w", convolution->in_size[2]);
 }
 
+static const char *const contractions[] = {
+    [SG_DIRECT_PRODUCT] = "//@ include direct_product.cuh\n",
+    [SG_DIRECT_WINDOW] = "//@ include direct_window.cuh\n",
+    [SG_DIRECT_CHANNELS] = "//@ include direct_channels.cuh\n",
+};
+
 sg_status sg_cuda_lower_direct(const sg_problem *problem, const sg_cuda_target *target,
                                const sg_cuda_plan *plan, sg_arena *arena, sg_cuda_kernel *kernel) {
     sg_cuda_direct_plan read;
@@ -117,8 +123,7 @@ sg_status sg_cuda_lower_direct(const sg_problem *problem, const sg_cuda_target *
             {"kept", "__device__ __forceinline__ int kept_number(const Stride *, "
                      "const Arguments &) {\n    return -1;\n}\n"},
             {"tail", tail.data},
-            {"contraction",
-             read.window ? "//@ include direct_window.cuh\n" : "//@ include direct_product.cuh\n"},
+            {"contraction", contractions[read.way]},
         };
         status =
             sg_cuda_compose(arena, "conv_direct.cuh", holes, sizeof holes / sizeof *holes, &source);

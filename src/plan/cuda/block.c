@@ -45,8 +45,13 @@ int64_t sg_cuda_block_grid(const sg_problem *problem, const sg_cuda_block *block
 
 int64_t sg_cuda_block_scratch(const sg_cuda_block *block) {
     int64_t warp_groups = 32 / block->warp_lanes, group_warps = block->groups / warp_groups;
-    int64_t reduce = group_warps > 1 ? (group_warps + 1) * block->lanes * block->pixels : 0;
-    int64_t join = block->shared_walk ? 2 * (block->lanes / block->warp_lanes) * block->groups : 0;
+    int64_t reduce = group_warps > 1 && !block->group_walk
+                         ? (group_warps + 1) * block->lanes * block->pixels
+                         : 0;
+    int64_t join = block->shared_walk  ? block->lanes / block->warp_lanes * block->groups
+                   : block->group_walk ? group_warps * block->lanes
+                                       : 0;
+    join *= 2; /* what additions rounded away, too */
     return (reduce > join ? reduce : join) + 1;
 }
 

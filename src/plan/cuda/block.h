@@ -12,7 +12,7 @@ typedef struct sg_cuda_block {
     int64_t channel_tiles;
     int64_t box_columns;
     int64_t least_blocks; /* blocks that a multiprocessor must have registers for */
-    bool groups_first, shared_walk, vector_walk;
+    bool groups_first, shared_walk, vector_walk, group_walk;
 } sg_cuda_block;
 
 /* Pixels of the result, all images together, and the steps that a walk makes for each. */
@@ -45,8 +45,8 @@ int64_t sg_cuda_pixel_vector(const sg_problem *problem, const sg_cuda_target *ta
 int64_t sg_cuda_channel_vector(const sg_problem *problem, const sg_cuda_target *target);
 /* The same along w where w is walked. */
 int64_t sg_cuda_walk_vector(const sg_problem *problem, const sg_cuda_target *target);
-/* Whether neighbouring lanes read neighbouring elements of the tensors that decide, or all lanes the
- * same ones. */
+/* Whether neighbouring lanes read neighbouring elements of the tensors that decide, or all lanes
+ * the same ones. */
 bool sg_cuda_lanes_are_neighbours(const sg_problem *problem, const sg_cuda_block *block);
 /* Whether neighbouring pixels lie further apart than neighbouring channels, in what is read. */
 bool sg_cuda_strides_far(const sg_problem *problem);

@@ -16,13 +16,14 @@ enum {
     CHANNELS,
     CHANNEL_TILES,
     SHARED_WALK,
-    BOX_COLUMNS, /* 0: a product, else a window */
+    BOX_COLUMNS,  /* 0: a product */
+    GROUPS_FIRST, /* in a box: channels, else a window */
     STAGE,
     LEAST_BLOCKS
 };
-static const char *const parameters[] = {"lanes",    "groups",        "warp_lanes",  "pixels",
-                                         "channels", "channel_tiles", "shared_walk", "box_columns",
-                                         "stage",    "least_blocks",  NULL};
+static const char *const parameters[] = {
+    "lanes",       "groups",      "warp_lanes",   "pixels", "channels",     "channel_tiles",
+    "shared_walk", "box_columns", "groups_first", "stage",  "least_blocks", NULL};
 
 /* Products in one sum. A sum of n products in pieces of s has an error of about sqrt(s + n / s)
  * units (docs/numerics.md); this stays below a library's, which sums all in one. */
@@ -35,12 +36,14 @@ static const double OTHER_REGISTERS = 52, WALK_REGISTERS = 20;
 static const double COPY_REGISTERS = 2;
 /* Instructions: to copy one number of the weights and of the input to shared memory, to go around
  * the loop over stages, and for a value of the tail. */
-static const double WEIGHT_COPY = 6, INPUT_COPY = 9, GROUPED_COPY = 30, STAGE_LOOP = 20,
-                    TAIL_VALUE = 24;
+static const double WEIGHT_COPY = 6, INPUT_COPY = 12, SHARED_COPY = 26, GROUPED_COPY = 30,
+                    STAGE_LOOP = 20, TAIL_VALUE = 24;
 /* The same in a window: to copy a number, and to read one; and how much longer it takes than its
  * instructions, for want of other warps. */
 static const double WINDOW_COPY = 8, WINDOW_READ = 1.5, WINDOW_WAITS = 2;
-static const double STAGE_LATENCY = 700;  /* cycles that a stage takes however little is in it */
+/* Where threads take channels: one read of the input, with its address and its test. */
+static const double CHANNELS_READ = 9;
+static const double STAGE_LATENCY = 1000; /* cycles that a stage takes however little is in it */
 static const double BLOCK_LATENCY = 2500; /* and a block: its start, first loads and last stores */
 static const double BLOCK_ISSUE = 300;    /* instructions of a thread before and after its stages */
 
@@ -96,7 +99,9 @@ static int64_t shared_bytes(const sg_problem *problem, const sg_cuda_direct_plan
     const sg_cuda_block *block = &plan->block;
     int64_t real = numbers(problem), tile = block->lanes * block->pixels;
     int64_t scratch = sg_cuda_block_scratch(block) * real;
-    if (plan->window) {
+    if (plan->way == SG_DIRECT_CHANNELS)
+        return products(problem) * sg_cuda_block_channels(block) * real + scratch;
+    if (plan->way == SG_DIRECT_WINDOW) {
         const int64_t *kernel = problem->convolution.kernel;
         int64_t each = window_extent(problem, block, 1) * window_extent(problem, block, 2) +
                        kernel[1] * kernel[2];
@@ -106,7 +111,7 @@ static int64_t shared_bytes(const sg_problem *problem, const sg_cuda_direct_plan
     int64_t totals = products(problem) > plan->sum + plan->sum / 2
                          ? block->channels * block->pixels * sg_cuda_block_threads(block)
                          : 1;
-    return 2 * plan->stage * (staged * real + 32) + tile * 32 + scratch + totals * real + 64;
+    return 2 * plan->stage * ((staged + 4) * real + 32) + tile * 32 + scratch + totals * real + 64;
 }
 
 static double registers_of(const sg_problem *problem, const sg_cuda_direct_plan *plan,
@@ -116,7 +121,7 @@ static double registers_of(const sg_problem *problem, const sg_cuda_direct_plan 
     double tile = (double)(block->channels * block->pixels);
     double threads = (double)sg_cuda_block_threads(block);
     double values = tile * (1 + facts->full_walks) + (double)(block->pixels * 6) / words;
-    if (plan->window) {
+    if (plan->way != SG_DIRECT_PRODUCT) {
         const sg_convolution *convolution = &problem->convolution;
         values += (double)((block->pixels - 1) * convolution->stride[1] +
                            (convolution->kernel[1] - 1) * convolution->dilation[1] + 1);
@@ -141,6 +146,7 @@ static bool block_is_sound(const sg_problem *problem, const sg_cuda_target *targ
     const sg_cuda_block *block = &plan->block;
     int64_t threads = sg_cuda_block_threads(block), channels = problem->size[SG_ROLE_C];
     int64_t tile = sg_cuda_block_channels(block);
+    bool boxed = plan->way != SG_DIRECT_PRODUCT;
     if (!is_power_of_two(block->lanes) || !is_power_of_two(block->warp_lanes) ||
         !is_power_of_two(block->pixels) || block->warp_lanes > 32 || block->groups < 1 ||
         block->channels < 1 || block->channel_tiles < 1 || block->least_blocks < 1)
@@ -151,15 +157,13 @@ static bool block_is_sound(const sg_problem *problem, const sg_cuda_target *targ
         return false;
     if (block->channel_tiles > 1 && !facts->splits_channels)
         return false;
-    if (block->shared_walk && (!sg_cuda_may_share_walk(problem) || plan->window))
+    if (block->shared_walk && (!sg_cuda_may_share_walk(problem) || boxed))
         return false;
-    if (plan->window &&
-        ((block->lanes * block->pixels) % block->box_columns != 0 ||
-         block->lanes % block->box_columns != 0 || problem->walk & ~(1U << SG_ROLE_D)))
+    if (boxed && ((block->lanes * block->pixels) % block->box_columns != 0 ||
+                  block->lanes % block->box_columns != 0 || problem->walk & ~(1U << SG_ROLE_D)))
         return false;
     double staged = (double)(tile + plan->groups * block->lanes * block->pixels);
-    if (!plan->window && plan->stage > 1 &&
-        (double)plan->stage * staged > COPIES_MOST * (double)threads)
+    if (!boxed && plan->stage > 1 && (double)plan->stage * staged > COPIES_MOST * (double)threads)
         return false;
     return plan->stage >= 1 && plan->shared <= target->gpu.shared_block &&
            registers_of(problem, plan, facts) <= register_limit(target, block);
@@ -178,16 +182,20 @@ bool sg_cuda_direct_read(const sg_problem *problem, const sg_cuda_target *target
                                             .channel_tiles = given[CHANNEL_TILES],
                                             .shared_walk = given[SHARED_WALK] != 0,
                                             .box_columns = given[BOX_COLUMNS],
+                                            .groups_first = given[GROUPS_FIRST] != 0,
                                             .least_blocks = given[LEAST_BLOCKS],
                                             .channel_vector = 1},
                                   .stage = given[STAGE],
-                                  .window = given[BOX_COLUMNS] > 0};
+                                  .way = given[BOX_COLUMNS] == 0    ? SG_DIRECT_PRODUCT
+                                         : given[GROUPS_FIRST] != 0 ? SG_DIRECT_CHANNELS
+                                                                    : SG_DIRECT_WINDOW};
     sg_cuda_block *block = &read->block;
     if (block->pixels < 1 || block->channels < 1 || block->groups < 1 || read->stage < 1 ||
         block->warp_lanes < 1 || block->lanes < 1)
         return false;
     block->bunch = neighbours(problem, block->channels);
-    bool scattered = read->window || block->shared_walk; /* a thread's pixels are no neighbours */
+    bool scattered = read->way != SG_DIRECT_PRODUCT ||
+                     block->shared_walk; /* a thread's pixels are no neighbours */
     block->run = scattered ? 1 : neighbours(problem, block->pixels);
     int64_t vector = sg_cuda_pixel_vector(problem, target);
     block->pixel_vector = vector < block->run ? vector : block->run;
@@ -199,7 +207,7 @@ bool sg_cuda_direct_read(const sg_problem *problem, const sg_cuda_target *target
 
 /* ---- cost ---------------------------------------------------------------------------------- */
 
-/* Instructions of a thread in a stage (of a window: in all), a product counting as what its type
+/* Instructions of a thread in a stage (of a box: in all), a product counting as what its type
  * takes. */
 static double instructions(const sg_problem *problem, const sg_cuda_target *target,
                            const sg_cuda_direct_plan *plan) {
@@ -207,7 +215,15 @@ static double instructions(const sg_problem *problem, const sg_cuda_target *targ
     const sg_convolution *convolution = &problem->convolution;
     double fma = problem->compute == SG_F64 ? target->gpu.fp32 / target->gpu.fp64 : 1;
     double channels = (double)block->channels, pixels = (double)block->pixels;
-    if (plan->window) {
+    if (plan->way == SG_DIRECT_CHANNELS) {
+        double rows = (double)((block->pixels - 1) * convolution->stride[1] +
+                               (convolution->kernel[1] - 1) * convolution->dilation[1] + 1);
+        double kernel = (double)convolution->kernel[1];
+        double column = rows * CHANNELS_READ + kernel * (1 + pixels * fma);
+        double weights = (double)(products(problem)) / (double)block->lanes;
+        return channels * (column * (double)products(problem) / kernel + weights * WEIGHT_COPY * 2);
+    }
+    if (plan->way == SG_DIRECT_WINDOW) {
         double rows = pixels * (double)convolution->stride[1] +
                       (double)((convolution->kernel[1] - 1) * convolution->dilation[1]);
         double kernel = (double)convolution->kernel[1];
@@ -227,8 +243,13 @@ static double instructions(const sg_problem *problem, const sg_cuda_target *targ
     double weights = ceil((double)(plan->stage * sg_cuda_block_channels(block)) / threads);
     double input =
         ceil((double)(plan->stage * plan->groups * block->lanes * block->pixels) / threads);
+    int64_t tile = block->lanes * block->pixels, all = sg_cuda_block_threads(block);
+    bool own = all % tile == 0 || (tile % all == 0 && tile / all <= 4);
     return (double)plan->stage * (channels * pixels * fma + 2 * reads) + weights * WEIGHT_COPY +
-           input * (plan->groups > 1 ? GROUPED_COPY : INPUT_COPY) + STAGE_LOOP;
+           input * (plan->groups > 1 ? GROUPED_COPY
+                    : own            ? INPUT_COPY
+                                     : SHARED_COPY) +
+           STAGE_LOOP;
 }
 
 static double cost(const sg_problem *problem, const sg_cuda_target *target,
@@ -246,13 +267,14 @@ static double cost(const sg_problem *problem, const sg_cuda_target *target,
     room = fmin(room, (double)gpu->shared_processor / ((double)read.shared + 1024));
     room = fmax(1, floor(room));
 
-    double stages = read.window ? 1 : (double)pieces(products(problem), read.stage);
+    double stages =
+        read.way != SG_DIRECT_PRODUCT ? 1 : (double)pieces(products(problem), read.stage);
     double steps = (double)sg_cuda_walk_length(problem);
     steps = block->shared_walk ? ceil(steps / (double)block->lanes) : steps;
     double issue = threads / 32 / 4; /* cycles of an instruction of all its warps */
     double stage = instructions(problem, target, &read) * issue;
     double tail = (double)(block->channels * block->pixels) * TAIL_VALUE * issue +
-                  (read.window ? 0 : BLOCK_ISSUE * issue);
+                  (read.way != SG_DIRECT_PRODUCT ? 0 : BLOCK_ISSUE * issue);
 
     double blocks = (double)sg_cuda_block_grid(problem, block) / gpu->multiprocessors;
     double cycles = 0;
@@ -348,6 +370,35 @@ static void consider_windows(search *found, bool splits) {
     }
 }
 
+static bool channels_are_neighbours(const sg_problem *problem) {
+    const sg_operand *input = &problem->convolution.input;
+    return input->stride[SG_ROLE_C] == 1 && input->stride[SG_ROLE_W] != 1;
+}
+
+/* Neighbouring channels to neighbouring threads. */
+static void consider_channels(search *found, bool splits) {
+    int64_t channels = found->problem->size[SG_ROLE_C];
+    for (int64_t warp_lanes = 1; warp_lanes <= 8; warp_lanes *= 2) {
+        int64_t warp_groups = 32 / warp_lanes, all = pieces(channels, warp_groups) * warp_groups;
+        for (int64_t groups = splits ? warp_groups : all; groups <= all && groups <= 1024;
+             groups += warp_groups) {
+            if (groups > 256 && groups < all)
+                continue;
+            for (int64_t lanes = warp_lanes; lanes <= 16 && lanes * groups <= 512; lanes *= 2) {
+                sg_cuda_plan plan = {.parameter = {[LANES] = lanes,
+                                                   [GROUPS] = groups,
+                                                   [WARP_LANES] = warp_lanes,
+                                                   [CHANNELS] = 1,
+                                                   [CHANNEL_TILES] = pieces(channels, groups),
+                                                   [BOX_COLUMNS] = lanes,
+                                                   [GROUPS_FIRST] = 1}};
+                if (lanes * groups >= 64)
+                    consider_tiles(found, &plan);
+            }
+        }
+    }
+}
+
 static int candidates(const sg_problem *problem, const sg_cuda_target *target,
                       sg_cuda_plan *plans) {
     search found = {.problem = problem, .target = target, .plans = plans};
@@ -367,7 +418,8 @@ static int candidates(const sg_problem *problem, const sg_cuda_target *target,
             consider_threads(&found, &plan, outputs);
     }
     if (convolution->groups > 1 && outputs <= 4)
-        consider_windows(&found, facts.splits_channels);
+        channels_are_neighbours(problem) ? consider_channels(&found, facts.splits_channels)
+                                         : consider_windows(&found, facts.splits_channels);
     return found.count;
 }
 

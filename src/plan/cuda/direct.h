@@ -4,9 +4,16 @@
 
 #include "plan/cuda/block.h"
 
+/* Files of kernels/cuda. */
+typedef enum sg_cuda_direct_way {
+    SG_DIRECT_PRODUCT, /* direct_product.cuh */
+    SG_DIRECT_WINDOW,  /* direct_window.cuh */
+    SG_DIRECT_CHANNELS /* direct_channels.cuh */
+} sg_cuda_direct_way;
+
 typedef struct sg_cuda_direct_plan {
     sg_cuda_block block;
-    bool window;    /* direct_window.cuh, else direct_product.cuh */
+    sg_cuda_direct_way way;
     int64_t stage;  /* products that are staged at once */
     int64_t sum;    /* products of one sum in registers, a multiple of stage */
     int64_t groups; /* of the convolution that a tile's channels lie in */

@@ -61,7 +61,10 @@ static bool block_is_sound(const sg_problem *problem, const sg_cuda_target *targ
         !is_power_of_two(block->pixels) || block->warp_lanes > 32 || block->pixels > 8)
         return false;
     if (block->lanes % block->warp_lanes != 0 || block->groups % (32 / block->warp_lanes) != 0 ||
-        threads > 1024 || sg_cuda_block_channels(block) < problem->size[SG_ROLE_C])
+        threads > 1024 ||
+        (!block->group_walk && sg_cuda_block_channels(block) < problem->size[SG_ROLE_C]))
+        return false;
+    if (block->group_walk && block->channels > 1)
         return false;
     if (facts->full_walks > 0 && tile > WRITTEN_OUT)
         return false;
@@ -91,6 +94,8 @@ bool sg_cuda_stream_read(const sg_problem *problem, const sg_cuda_target *target
         block->warp_lanes < 1 || read->walk_unroll < 1)
         return false;
     int64_t along = sg_cuda_walk_vector(problem, target);
+    block->group_walk = sg_cuda_may_share_walk(problem) && !block->shared_walk &&
+                        block->groups > 1 && problem->size[SG_ROLE_C] == 1;
     block->vector_walk = block->shared_walk && along > 1 && block->pixels == along;
     int64_t vector = block->vector_walk ? along
                      : block->groups_first || block->shared_walk
@@ -191,8 +196,12 @@ static double cost(const sg_problem *problem, const sg_cuda_target *target,
     double steps = (double)sg_cuda_walk_length(problem);
     if (block->shared_walk)
         steps = ceil(steps / (double)(block->lanes * (block->vector_walk ? block->pixels : 1)));
+    if (block->group_walk)
+        steps = ceil(steps / (double)block->groups);
     bool again = reads_again(&facts) && !read.kept;
-    double wasted = (double)sg_cuda_block_channels(block) / (double)problem->size[SG_ROLE_C];
+    double wasted = block->group_walk
+                        ? 1
+                        : (double)sg_cuda_block_channels(block) / (double)problem->size[SG_ROLE_C];
 
     /* Memory: enough bytes under way, in pieces it likes; read again, from the cache mostly. */
     double flying = fmin(tile, 16) * smallest_element(problem) * resident * threads *
@@ -200,7 +209,15 @@ static double cost(const sg_problem *problem, const sg_cuda_target *target,
     double busy = fmin(1, flying / BYTES_UNDER_WAY);
     if (facts.channel_reductions && room < 4)
         busy *= room < 2 ? 0.6 : 0.85;
-    double moved = problem->bytes * (again ? 1.7 : 1);
+    /* What is read again comes from the cache, if that holds what all blocks work on. */
+    double held = room * gpu->multiprocessors * threads * tile * smallest_element(problem);
+    double spilt = fmin(1, held / (4 * (double)gpu->l2));
+    double moved = problem->bytes * (again ? 1.4 + 0.8 * spilt : 1);
+    bool joined = block->shared_walk || block->group_walk;
+    if (joined) /* threads wait while they join */
+        busy *= steps / (steps + 0.5) * (1 - 0.02 / (double)read.walk_unroll);
+    if (read.kept && block->groups_first && tile > 32)
+        busy *= 0.75;
     /* Threads that wait for each other, and more of a tile than one access, come in bursts. */
     double even = (tile > vector && block->channels == 1 && !problem->walk ? 0.97 : 1) *
                   (threads > 512   ? 0.93
@@ -215,9 +232,9 @@ static double cost(const sg_problem *problem, const sg_cuda_target *target,
          operators(problem, again)) /
         (gpu->multiprocessors * spread * 128);
     /* One block after the other. */
-    double reductions = REDUCTION * (facts.channel_reductions + (block->shared_walk ? 2 : 0));
-    double serial = LATENCY * (1 + steps / (double)read.walk_unroll) +
-                    reductions * (block->shared_walk ? 1 : steps) * 2;
+    double reductions = REDUCTION * (facts.channel_reductions + (joined ? 2 : 0));
+    double serial =
+        LATENCY * (1 + steps / (double)read.walk_unroll) + reductions * (joined ? 1 : steps) * 2;
     double rounds = ceil(blocks / (gpu->multiprocessors * room));
     return gpu->launch + LATENCY / clock +
            fmax(memory, fmax(work / clock, rounds * serial / clock));
@@ -256,12 +273,15 @@ static void consider_threads(search *found, sg_cuda_plan *plan, int64_t threads)
     for (int64_t warp_lanes = 1; warp_lanes <= 32; warp_lanes *= 2) {
         for (int64_t groups = 32 / warp_lanes; groups <= threads; groups *= 2) {
             int64_t lanes = threads / groups;
-            if (lanes % warp_lanes != 0 || (groups > 1 && groups >= 2 * channels))
+            bool shares_walk =
+                sg_cuda_may_share_walk(found->problem) && !parameter[SHARED_WALK] && channels == 1;
+            if (lanes % warp_lanes != 0 || (!shares_walk && groups > 1 && groups >= 2 * channels))
                 continue;
             parameter[LANES] = lanes;
             parameter[GROUPS] = groups;
             parameter[WARP_LANES] = warp_lanes;
-            parameter[CHANNELS] = slots_for(found, groups, parameter[GROUPS_FIRST] != 0);
+            parameter[CHANNELS] =
+                shares_walk ? 1 : slots_for(found, groups, parameter[GROUPS_FIRST] != 0);
             for (int64_t pixels = 1; pixels <= 8; pixels *= 2) {
                 parameter[PIXELS] = pixels;
                 for (int64_t unroll = 1; unroll <= (found->problem->walk ? 4 : 1); unroll *= 2) {
