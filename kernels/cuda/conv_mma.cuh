@@ -183,7 +183,8 @@ __device__ __forceinline__ void multiply(Sums &tile, const char *shared, const c
     }
 }
 
-/* Multiplies one stage and meanwhile brings the next one in. */
+/* Multiplies one stage and meanwhile brings the next one in: weights and vectors of the input that
+ * are asked for before one step's products are put in their places after the next step's. */
 __device__ __forceinline__ void run_stage(Sums &sums, char *shared, int buffer, int group,
                                           const Source &next, const int (&pixels)[TILES_P],
                                           const Arguments &a) {
@@ -191,23 +192,37 @@ __device__ __forceinline__ void run_stage(Sums &sums, char *shared, int buffer, 
     const int input = buffer * INPUT_STAGE, weight = RESIDENT ? 0 : buffer * WEIGHT_STAGE;
     char *next_inputs = inputs + (INPUT_STAGE - input);
     char *next_weights = weights + (RESIDENT ? 0 : WEIGHT_STAGE - weight);
-    if (RAW_WEIGHTS && !RESIDENT && next.live)
-        copy_weights(next, next_weights, a);
+    Piece waiting[PIECES];
+    SG_UNROLL
+    for (int i = 0; i < PIECES; i++)
+        waiting[i].place = -1;
     _Pragma("unroll 1")
     for (int step = 0; step < STEPS; step++) {
         Piece pieces[PIECES];
-        if (next.live)
+        if (next.live) {
             load_pieces(pieces, step * STEP_PIECES, next, shared, a);
+            if (RAW_WEIGHTS && !RESIDENT)
+                copy_weights(next, next_weights, step * STEP_COPIES, STEP_COPIES, a);
+        }
         multiply(sums, shared, inputs + input, weights + weight, step, group, pixels);
         if (!next.live)
             continue;
-        store_pieces(pieces, step * STEP_PIECES, next_inputs, next_weights);
+        if (DEFER) {
+            store_pieces(waiting, (step - 1) * STEP_PIECES, next_inputs, next_weights);
+            SG_UNROLL
+            for (int i = 0; i < PIECES; i++)
+                waiting[i] = pieces[i];
+        } else {
+            store_pieces(pieces, step * STEP_PIECES, next_inputs, next_weights);
+        }
         _Pragma("unroll 1")
         for (int i = PIECES; i < STEP_PIECES; i += PIECES) {
             load_pieces(pieces, step * STEP_PIECES + i, next, shared, a);
             store_pieces(pieces, step * STEP_PIECES + i, next_inputs, next_weights);
         }
     }
+    if (DEFER && next.live)
+        store_pieces(waiting, (STEPS - 1) * STEP_PIECES, next_inputs, next_weights);
 }
 
 /* Number of a block's unit. base: of the first; found: by a repair, in steps of the grid. */
@@ -245,6 +260,7 @@ __device__ __forceinline__ void make_units(long long base, int count, char *shar
     int buffer = 0;
     Tile tile;
     tile.turn = 0;
+    tile.sums.clear();
     _Pragma("unroll 1")
     for (int unit = 0; unit < count; unit++) {
         Tail tail;
@@ -256,8 +272,6 @@ __device__ __forceinline__ void make_units(long long base, int count, char *shar
         _Pragma("unroll 1")
         for (int stage = 0; stage < stages; stage++, buffer ^= 1) {
             const int part = stage % UNIT_STAGES;
-            if (part == 0)
-                tile.sums.clear();
             Source source = source_at(next, stages, shared, a);
             source.live = next.unit < count;
             next = after(next, stages);
@@ -270,6 +284,7 @@ __device__ __forceinline__ void make_units(long long base, int count, char *shar
                 tile.sums.finish();
                 tile.at(stage / UNIT_STAGES, shared + buffer * INPUT_STAGE, a);
                 tail.step(tile, a);
+                tile.sums.clear(); /* here, so that nothing is kept of them over the tail */
                 if (WALKED && STORES)
                     __syncthreads(); /* they use this stage's memory */
             }

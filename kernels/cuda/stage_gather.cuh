@@ -78,6 +78,12 @@ constexpr int INPUT_PIECES = (CHUNK * POSITIONS + THREADS - 1) / THREADS;
 constexpr int WEIGHT_PIECES = (STEPS * 4 * COLUMNS + THREADS - 1) / THREADS;
 constexpr int NEXT_PIECES = INPUT_PIECES + (RESIDENT || RAW_WEIGHTS ? 0 : WEIGHT_PIECES);
 constexpr int STEP_PIECES = (NEXT_PIECES + STEPS - 1) / STEPS;
+/* Raw weights: elements of a copy, copies of a row and of a thread. */
+constexpr int COPY_LENGTH = WEIGHT_COPY == 16 ? 4 : 1;
+constexpr int ROW_COPIES = (WEIGHT_ROW + COPY_LENGTH - 1) / COPY_LENGTH;
+constexpr int THREAD_COPIES = (ROW_COPIES * COLUMNS + THREADS - 1) / THREADS;
+constexpr int STEP_COPIES = (THREAD_COPIES + STEPS - 1) / STEPS;
+constexpr bool DEFER = STEP_PIECES <= 2 && STEPS > 1;
 constexpr int PIECES = STEP_PIECES < PIECES_MAX ? STEP_PIECES : PIECES_MAX;
 
 __device__ __forceinline__ void mma_input(float sums[4], unsigned a0, unsigned a1, unsigned a2,
@@ -252,13 +258,15 @@ __device__ __forceinline__ void load_weight(Piece &piece, int index, const Sourc
             piece.element[i] = element_bits(at + i * a.weight_stride.c);
 }
 
-/* Raw weights of a stage, all at once, on their way. */
-__device__ __forceinline__ void copy_weights(const Source &s, char *weights, const Arguments &a) {
-    constexpr int LENGTH = WEIGHT_COPY == 16 ? 4 : 1; /* elements of a copy */
-    constexpr int COPIES = (WEIGHT_ROW + LENGTH - 1) / LENGTH;
-    _Pragma("unroll 4")
-    for (int i = threadIdx.x; i < COPIES * COLUMNS; i += THREADS) {
-        const int column = i / COPIES, element = (i - column * COPIES) * LENGTH;
+/* Sends raw weights of a stage on their way: copies first .. first + count - 1 of each thread. */
+__device__ __forceinline__ void copy_weights(const Source &s, char *weights, int first, int count,
+                                             const Arguments &a) {
+    _Pragma("unroll 2")
+    for (int n = first; n < first + count; n++) {
+        const int i = n * THREADS + threadIdx.x;
+        if (i >= ROW_COPIES * COLUMNS)
+            return;
+        const int column = i / ROW_COPIES, element = (i - column * ROW_COPIES) * COPY_LENGTH;
         const int channel = element / INNER_TAPS;
         const int left = (GROUP_CHANNELS - s.channel) * INNER_TAPS - element;
         const bool inside = column < s.column_count && left > 0;
@@ -334,7 +342,7 @@ __device__ __forceinline__ void stage_whole(const Source &s, const char *shared,
         store_vector(piece, inputs);
     }
     if constexpr (RAW_WEIGHTS)
-        copy_weights(s, weights, a);
+        copy_weights(s, weights, 0, THREAD_COPIES, a);
     _Pragma("unroll 2")
     for (int i = 0; i < (RAW_WEIGHTS ? 0 : WEIGHT_PIECES); i++) {
         Piece piece;

@@ -1,6 +1,5 @@
-/* Convolution by `mma.sync`, for sm_80 and later: a block makes a box of pixels
- * by all channels, or by a part of them where no op of the tail mixes channels;
- * what it sums stays in registers. */
+/* Convolution by `mma.sync`, for sm_80 and later: a block makes a box of pixels by all channels, or
+ * by a part of them where no op of the tail mixes channels; what it sums stays in registers. */
 #include "plan/cuda/mma.h"
 
 #include <math.h>
@@ -15,11 +14,11 @@ static const char *const parameters[] = {
     "box_h",       "box_w",         "chunk",       "inner",         "blocks", NULL};
 
 enum { WARPS_MAX = 8, CHANNEL_SLOTS_MAX = 512, BLOCKS_MAX = 8 };
-/* Registers of a thread beside sums and fragments, and more where operands are
- * narrow: measured from what the compiler takes. */
-static const double OTHER_REGISTERS = 80, NARROW_REGISTERS = 4;
-/* What the estimate may come to, since the compiler finds ways up to here;
- * shared memory that the system takes of every block. */
+/* Registers of a thread beside sums, fragments and vectors on their way, from what the compiler
+ * takes. */
+static const double OTHER_REGISTERS = 76;
+/* Registers of a thread at most; bytes of shared memory that the system takes of every block, and
+ * that units are told in (stage_gather.cuh). */
 enum { REGISTERS_MAX = 255, BLOCK_SHARED = 1024, UNIT_BYTES = 8 * 48 };
 /* Products of a class fp32 sum that a library makes with fewer roundings. */
 enum { FEW_PRODUCTS = 24 };
@@ -47,8 +46,7 @@ static bool is_float(const sg_problem *problem) {
  * ------------------------------------------------------------------------------
  */
 
-/* Channel slots of a block that has all channels; each group begins with a tile
- * of 16. */
+/* Channel slots of a block that has all channels; each group begins with a tile of 16. */
 static int64_t whole_slots(const sg_problem *problem) {
     const sg_convolution *convolution = &problem->convolution;
     return convolution->groups * pieces(problem->size[SG_ROLE_C] / convolution->groups, 16) * 16;
@@ -61,8 +59,8 @@ static int64_t extent(const sg_convolution *convolution, int axis, int64_t box, 
     return (box - 1) * (stride / step) + (taps == 1 ? 0 : (taps - 1) * (dilation / step)) + 1;
 }
 
-/* Whether the weights of an output channel are one row of [channel][tap], and
- * what may be copied of it at once. */
+/* Whether the weights of an output channel are one row of [channel][tap], and what may be copied of
+ * it at once. */
 static int64_t weight_copy(const sg_problem *problem, const sg_cuda_target *target,
                            const sg_mma *mma) {
     const sg_convolution *convolution = &problem->convolution;
@@ -118,16 +116,18 @@ static void measure_shared(const sg_problem *problem, sg_mma *mma) {
     mma->pieces = pieces(all, mma->steps);
 }
 
-/* What a thread holds: sums and fragments, running values, and, where some of
- * its channel slots are empty, a second copy of what it puts. */
+/* What a thread holds: sums and fragments, running values, and, where some of its channel slots are
+ * empty, a second copy of what it puts. */
 static void measure_registers(const sg_problem *problem, sg_mma *mma) {
     int64_t sums = mma->pixel_tiles * mma->channel_tiles * 4;
     int64_t fragments = mma->channel_tiles * 8 + 8;
     double registers = OTHER_REGISTERS + (double)(sums * (1 + mma->tail.full_walks));
     if (mma->split)
         registers += (double)(sums + fragments + mma->channel_tiles * 4);
-    if (!is_float(problem))
-        registers += NARROW_REGISTERS;
+    /* Vectors on their way: of one step, or few of two (DEFER of stage_gather.cuh). */
+    int64_t vectors = smaller(mma->pieces, is_float(problem) ? 4 : 2);
+    bool defer = mma->pieces <= 2 && mma->steps > 1;
+    registers += (double)(vectors * (mma->lanes + 1) * (defer ? 2 : 1));
     bool full = mma->whole ? problem->size[SG_ROLE_C] == mma->channel_slots
                            : mma->group_outputs % mma->channel_slots == 0;
     if (mma->tail.tile_stores + mma->tail.tile_loads > 0 && !full)
@@ -255,56 +255,66 @@ static bool usable(const sg_problem *problem, const sg_cuda_target *target,
     return sg_mma_measure(problem, target, plan, &mma);
 }
 
-/* ---- how long
- * ------------------------------------------------------------------------------
- */
+/* ---- how long ------------------------------------------------------------------------------ */
 
-/* Of a multiprocessor: cycles a second; instructions a cycle; bytes a cycle
- * from the second-level cache. */
-static const double CLOCK = 1.7e9, ISSUE = 4, CACHE = 24;
-/* What warps reach of the rate of the instructions that warpgroups have. */
-static const double MMA_RATE = 0.62;
-/* Instructions of a step beside products and loads; of a vector brought in; to
- * round a vector. */
-static const double STEP = 24, PIECE = 60, ROUND = 12, SPLIT = 44;
-static const double STAGE_LATENCY = 700, UNIT_LATENCY = 5000; /* cycles */
+/* Fitted on an H200, to runs with one part of the kernel left out at a time (docs/performance.md):
+ * a multiprocessor's cycles are those of the products or of the instructions, whichever are more,
+ * then most of those of shared memory, and those of what is brought in; they add up, for there are
+ * few warps. */
+static const double CLOCK = 1.75e9, ISSUE = 4; /* cycles a second; instructions a cycle */
+/* Of the rate of matrix products, by warps alone on Hopper; of shared memory's cycles. */
+static const double HOPPER_RATE = 0.765, SHARED = 0.75;
+/* Cycles: for 32 copies of 16 bytes; for 32 vectors of float, of narrower types. */
+static const double COPY = 21, VECTOR = 45, NARROW_VECTOR = 110;
+static const double SHORT_ROW = 96; /* bytes */
+/* Instructions of a step: all in all; for a vector of weights, copied or rounded or split. */
+static const double STEP = 60, ROUND = 12, SPLIT = 40;
+/* Cycles: of a stage, for its barrier; of a unit, for its tail; of a step of one warp, for what it
+ * waits for; before the first product and after the last. */
+static const double STAGE = 150, UNIT = 2500, WAIT = 450, ENDS = 6000;
 
-static double stage_cycles(const sg_problem *problem, const sg_cuda_target *target,
-                           const sg_mma *mma) {
-    double warps = (double)mma->threads / 32, products = mma->split ? 3 : 1;
-    double tiles = (double)(mma->pixel_tiles * mma->channel_tiles) * 2 * products;
-    double flops = tiles * 2 * 16 * 8 * (is_float(problem) ? 8 : 16) * warps;
+/* A step of all warps of a block, without what is brought in. */
+static double step_cycles(const sg_problem *problem, const sg_cuda_target *target,
+                          const sg_mma *mma) {
+    double warps = (double)mma->threads / 32, planes = mma->split ? 2 : 1;
+    double pixels = (double)mma->pixel_tiles, channels = (double)mma->channel_tiles;
+    double products = pixels * channels * 2 * (mma->split ? 3 : 1);
+    double flops = products * 2 * 16 * 8 * (is_float(problem) ? 8 : 16) * warps;
     double rate = (is_float(problem) ? target->gpu.tf32 : target->gpu.half) /
-                  target->gpu.multiprocessors / CLOCK * MMA_RATE;
-    double column = (is_float(problem) ? 4 : 1) + (mma->split          ? SPLIT
-                                                   : is_float(problem) ? ROUND
-                                                                       : 0);
-    double work = (double)mma->channel_tiles * 2 * column + (double)mma->pixel_tiles * products +
-                  tiles + STEP + (double)mma->pieces * PIECE +
-                  (mma->split ? (double)(mma->pixel_tiles * mma->channel_tiles) * 4 : 0);
-    double steps = (double)mma->steps;
-    /* Rows of the input in sectors of 32 bytes, which neighbours share unless
-     * channels are last. */
-    double element = (double)sg_dtype_size(problem->convolution.input.dtype);
-    double run = (double)mma->extent[2] * element;
-    bool last = problem->convolution.input.stride[SG_ROLE_W] != 1;
-    double sectors = last ? run / 32 * 2 : run / 32 + 1;
-    double bytes =
-        (double)(mma->positions / mma->extent[2] * mma->chunk * mma->lanes) * sectors * 32;
-    if (mma->stages > 1)
-        bytes += (double)(mma->channel_slots * mma->steps * 4) * 16;
-    return fmax(fmax(steps * flops / rate, steps * work * warps / ISSUE), bytes / CACHE);
+                  target->gpu.multiprocessors * (target->gpu.major >= 9 ? HOPPER_RATE : 1);
+    double weights = channels * 2 * (mma->split ? SPLIT : is_float(problem) ? ROUND : 1);
+    double instructions =
+        products + weights + pixels * planes + (mma->split ? pixels * channels * 4 : 0) + STEP;
+    double shared = (channels * 8 + pixels * planes * 4) * warps;
+    double throughput = fmax(flops / rate * CLOCK, instructions * warps / ISSUE) + shared * SHARED;
+    double alone = flops / warps / (rate / 4) * CLOCK + WAIT; /* on its quarter of the processor */
+    return fmax(throughput, alone / (double)mma->blocks);
 }
 
 static double mma_seconds(const sg_problem *problem, const sg_cuda_target *target,
                           const sg_mma *mma) {
-    double stage = stage_cycles(problem, target, mma);
-    double stages = (double)(mma->stages * sg_cuda_walk_length(problem));
-    /* Blocks beside each other hide what one waits for. */
-    double alone = stages * (stage + STAGE_LATENCY) + UNIT_LATENCY;
-    double together = stages * stage * (double)mma->blocks;
+    double walk = (double)sg_cuda_walk_length(problem);
+    double stages = (double)mma->stages * walk;
+    bool resident = mma->stages == 1 && mma->one_part;
+    double columns = (double)(mma->whole ? mma->channel_slots / problem->convolution.groups
+                                         : mma->channel_slots);
+    double vectors = (double)(mma->chunk * mma->positions);
+    if (!is_float(problem) && !resident)
+        vectors += (double)mma->steps * 4 * columns;
+    /* Rows of the input shorter than a sector are read to no use. */
+    double row = (double)(mma->extent[2] * sg_dtype_size(problem->convolution.input.dtype));
+    if (problem->convolution.input.stride[SG_ROLE_W] == 1 && row < SHORT_ROW)
+        vectors *= (SHORT_ROW / row + 1) / 2;
+    double stage = (double)mma->steps * step_cycles(problem, target, mma) + STAGE +
+                   vectors / 32 * (is_float(problem) ? VECTOR : NARROW_VECTOR);
+    if (is_float(problem) && !resident) {
+        double elements = (double)(mma->chunk * 4 * product(mma->inner_taps));
+        double copies = elements * columns / 32 / (mma->weight_copy == 16 ? 4 : 1);
+        stage += copies * COPY;
+    }
+    double unit = stages * stage + UNIT;
     double rounds = ceil((double)mma->units / (double)(mma->blocks * target->gpu.multiprocessors));
-    return rounds * fmax(alone, together) / CLOCK;
+    return (rounds * (double)mma->blocks * unit + ENDS) / CLOCK;
 }
 
 static double price(const sg_problem *problem, const sg_cuda_target *target, const sg_mma *mma) {
@@ -322,8 +332,7 @@ static double cost(const sg_problem *problem, const sg_cuda_target *target,
  * ---------------------------------------------------------------------------------
  */
 
-/* What a search is for and the best it found. limit: the box that tiles must
- * lie in. */
+/* What a search is for and the best it found. limit: the box that tiles must lie in. */
 typedef struct mma_search {
     const sg_problem *problem;
     const sg_cuda_target *target;
@@ -337,8 +346,7 @@ typedef struct mma_search {
 
 enum { CANDIDATES = 24, LENGTHS = 12 };
 
-/* Box lengths along an axis worth trying: powers of two, all of it, and equal
- * pieces. */
+/* Box lengths along an axis worth trying: powers of two, all of it, and equal pieces. */
 static int lengths(int64_t size, int64_t most, int64_t *out) {
     int count = 0;
     for (int64_t length = 1; length <= smaller(size, most) && count < LENGTHS - 2; length *= 2)
@@ -349,8 +357,7 @@ static int lengths(int64_t size, int64_t most, int64_t *out) {
     return count;
 }
 
-/* As many blocks side by side as fit, and all taps inside a stage if they do.
- */
+/* As many blocks side by side as fit, and all taps inside a stage if they do. */
 static void try_stages(mma_search *search, sg_cuda_plan plan) {
     const sg_convolution *convolution = &search->problem->convolution;
     int64_t lanes = is_float(search->problem) ? 4 : 8;
