@@ -25,6 +25,15 @@ constexpr int LINE_LANES = WARP_PIXELS / LINE_VECTOR;     /* lanes that hold one
 constexpr int LINE_STEP = 32 / LINE_LANES;                /* channels that a warp stores at once */
 constexpr int LINE_VECTORS = 8 / (LINE_STEP ? LINE_STEP : 1);
 
+/* Neighbours in one store: written in C, they come apart. */
+__device__ __forceinline__ void store_vector(float *to, float x, float y) {
+    asm volatile("st.global.v2.f32 [%0], {%1, %2};" ::"l"(to), "f"(x), "f"(y) : "memory");
+}
+__device__ __forceinline__ void store_vector(float *to, float x, float y, float z, float w) {
+    asm volatile("st.global.v4.f32 [%0], {%1, %2, %3, %4};" ::"l"(to), "f"(x), "f"(y), "f"(z), "f"(w)
+                 : "memory");
+}
+
 struct Tile : RowTile {
     real *lines;                              /* [8][LINE], of this warp */
     float pending[LINE_VECTORS][LINE_VECTOR]; /* read back, to be stored */
@@ -134,12 +143,10 @@ struct Tile : RowTile {
         SG_UNROLL
         for (int i = 0; i < LINE_VECTORS; i++, at += LINE_STEP * s.c) {
             if (LINE_VECTOR == 4)
-                *reinterpret_cast<float4 *>(at) =
-                    make_float4(pending[i][0], pending[i][1 % LINE_VECTOR],
-                                pending[i][2 % LINE_VECTOR], pending[i][3 % LINE_VECTOR]);
+                store_vector(at, pending[i][0], pending[i][1 % LINE_VECTOR],
+                             pending[i][2 % LINE_VECTOR], pending[i][3 % LINE_VECTOR]);
             else if (LINE_VECTOR == 2)
-                *reinterpret_cast<float2 *>(at) =
-                    make_float2(pending[i][0], pending[i][1 % LINE_VECTOR]);
+                store_vector(at, pending[i][0], pending[i][1 % LINE_VECTOR]);
             else
                 *at = pending[i][0];
         }

@@ -33,8 +33,9 @@ enum {
     WIDE_CAP = 154,           /* registers at entry that a product of 256 columns compiles with */
     JOBS_MAX = 1 << 17,       /* flags take 4 bytes each, of 1 MB in all */
     SUMS_ROWS_EXTRA = 40,     /* registers of a consumer beyond its sums */
+    LINES_EXTRA = 8,          /* and more where it turns lines of output around */
     SUMS_COLUMNS_EXTRA = 32,  /* the same with channels as rows, and half of a tile's pixels */
-    PREFETCH_REGISTERS = 120, /* of a producer that fetches an item while it stores another */
+    PREFETCH_REGISTERS = 136, /* of a producer that fetches an item while it stores another */
     PRODUCER_REGISTERS = 80   /* that no way of reading does without */
 };
 
@@ -156,7 +157,7 @@ static bool share_registers(const sg_cuda_target *target, sg_wgmma_ring *ring) {
     if (ring->columns)
         want += SUMS_COLUMNS_EXTRA;
     else
-        want += SUMS_ROWS_EXTRA;
+        want += SUMS_ROWS_EXTRA + (ring->out_vector ? LINES_EXTRA : 0);
     want = most(round_up(want, 8), cap + 8);
     int64_t left = (warpgroups * cap - ring->consumers * want) / ring->producers / 8 * 8;
     left = least(left, cap - 8);
