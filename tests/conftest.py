@@ -1,6 +1,7 @@
 """Options, seeds and collection for the whole suite: C units, text cases, Python tests."""
 
 import difflib
+import importlib.metadata
 import os
 import random
 import subprocess
@@ -18,6 +19,19 @@ ROOT = Path(__file__).resolve().parents[1]
 # A leak is a failure too, and undefined behaviour says where it was.
 os.environ.setdefault("ASAN_OPTIONS", "detect_leaks=1:strict_string_checks=1")
 os.environ.setdefault("UBSAN_OPTIONS", "print_stacktrace=1")
+
+
+def packaged_nvrtc() -> Path | None:
+    """NVRTC from its package, for tests in C that build kernels; without it they say so."""
+    try:
+        files = importlib.metadata.files("nvidia-cuda-nvrtc") or []
+    except importlib.metadata.PackageNotFoundError:
+        return None
+    return next((Path(f.locate()) for f in files if f.name.startswith("libnvrtc.so")), None)
+
+
+if found := packaged_nvrtc():
+    os.environ.setdefault("SEGUE_NVRTC", str(found))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
