@@ -75,8 +75,10 @@ static double operator_seconds(const sg_problem *problem, const sg_cuda_target *
     for (int i = 0; i < node->operand_count; i++)
         bytes += node->operands[i] < 0 ? 0 : value_bytes(graph, node->operands[i]);
     bool softmax = sg_op_get(node->op)->kind == SG_KIND_SOFTMAX;
-    bool last = sg_node_axes(graph, value) >> (node->type.rank - 1) & 1U;
-    double rate = softmax && !last ? SOFTMAX_RATE : POINTWISE_RATE;
+    /* Only along the last axis it is as fast as the others; a single number has no axis. */
+    bool slow = softmax && node->type.rank > 0 &&
+                !(sg_node_axes(graph, value) >> (node->type.rank - 1) & 1U);
+    double rate = slow ? SOFTMAX_RATE : POINTWISE_RATE;
     return OPERATOR_SECONDS + bytes / (target->gpu.copy * rate);
 }
 
