@@ -32,6 +32,16 @@ static int64_t extent(const sg_layout *layout) {
     return last + 1;
 }
 
+/* Multiples of 1/32, which every dtype holds; in some cases NaN and infinities among them. */
+static double draw(const tail_case *c, sg_dtype dtype) {
+    static const double specials[] = {NAN, INFINITY, -INFINITY, -0.0};
+    if (dtype == SG_BOOL)
+        return (double)random_between(c->random, 0, 1);
+    if (c->number % 4 == 3 && random_chance(c->random, 3))
+        return specials[random_between(c->random, 0, 3)];
+    return (double)random_between(c->random, -64, 96) / 32;
+}
+
 /* Layouts and numbers; false where there is nothing, or too much. */
 static bool fill(tail_case *c) {
     int inputs = sg_graph_input_count(c->graph), outputs = sg_graph_output_count(c->graph);
@@ -53,8 +63,7 @@ static bool fill(tail_case *c) {
             return false;
         double *numbers = calloc((size_t)count, sizeof *numbers);
         for (int64_t k = 0; k < count && i < inputs; k++)
-            numbers[k] = layout->dtype == SG_BOOL ? (double)random_between(c->random, 0, 1)
-                                                  : (double)random_between(c->random, -64, 96) / 32;
+            numbers[k] = draw(c, layout->dtype);
         *(i < inputs ? &c->in[i] : &c->out[i - inputs]) = numbers;
     }
     return true;
@@ -100,7 +109,7 @@ static void print_number(double x) {
     if (isnan(x))
         printf("NAN, ");
     else if (isinf(x))
-        printf(x < 0 ? "-HUGE_VAL, " : "HUGE_VAL, ");
+        printf(x < 0 ? "-HUGE_VALF, " : "HUGE_VALF, ");
     else
         printf("%a, ", x);
 }
