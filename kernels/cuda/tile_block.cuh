@@ -7,6 +7,7 @@
 //   THREAD_PIXELS, RUN       pixels of a thread, in runs of RUN neighbours
 //   THREAD_CHANNELS, BUNCH   channel slots of a thread, in bunches of BUNCH neighbours
 //   PIXEL_VECTOR             neighbouring pixels that lie in one row and may be moved at once
+//   ROWS_ALIGNED             every tensor whose pixels are neighbours along w can be moved so
 //   CHANNEL_VECTOR           the same for neighbouring channels
 //   ALL_CHANNELS             channels of the region
 //   CHANNEL_TILES            pieces that blocks share the channels out in
@@ -336,7 +337,10 @@ struct Tile {
     }
     template <class T>
     __device__ __forceinline__ void load_own(const T *from, const Stride &stride, real *out) {
-        load_pixels<1>(from, stride, out);
+        if (ROWS_ALIGNED && PIXEL_VECTOR > 1 && stride.w == 1)
+            load_pixels<PIXEL_VECTOR>(from, stride, out);
+        else
+            load_pixels<1>(from, stride, out);
     }
     // Operand `number` to registers, zero in slots that are padding.
     template <int V, class T>

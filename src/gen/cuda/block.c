@@ -19,8 +19,19 @@ static int64_t has(const sg_problem *problem, int role) {
     return problem->size[role] != 1;
 }
 
-void sg_cuda_write_block(const sg_problem *problem, const sg_cuda_block *block, int kept,
-                         sg_text *text) {
+static bool rows_aligned(const sg_problem *problem, const sg_cuda_target *target,
+                         const sg_cuda_block *block) {
+    for (int i = 0; i < problem->access_count; i++) {
+        const sg_operand *operand = &problem->accesses[i].operand;
+        if (operand->stride[SG_ROLE_W] == 1 &&
+            !sg_cuda_moves_at_once(problem, operand, SG_ROLE_W, block->pixel_vector, target))
+            return false;
+    }
+    return true;
+}
+
+void sg_cuda_write_block(const sg_problem *problem, const sg_cuda_target *target,
+                         const sg_cuda_block *block, int kept, sg_text *text) {
     sg_cuda_tail_facts facts;
     sg_cuda_get_tail_facts(problem, &facts);
     int64_t pixels = sg_cuda_kept_pixels(problem), steps = sg_cuda_walk_length(problem);
@@ -36,6 +47,7 @@ void sg_cuda_write_block(const sg_problem *problem, const sg_cuda_block *block, 
         {"THREAD_PIXELS", block->pixels},
         {"RUN", block->run},
         {"PIXEL_VECTOR", block->pixel_vector},
+        {"ROWS_ALIGNED", rows_aligned(problem, target, block)},
         {"THREAD_CHANNELS", block->channels},
         {"BUNCH", block->bunch},
         {"CHANNEL_VECTOR", block->channel_vector},

@@ -106,7 +106,7 @@ sg_status sg_cuda_lower_direct(const sg_problem *problem, const sg_cuda_target *
     sg_cuda_arguments arguments;
     sg_cuda_arguments_open(&arguments, arena);
     sg_text constants = {0}, tail = {0};
-    sg_cuda_write_block(problem, &read.block, 0, &constants);
+    sg_cuda_write_block(problem, target, &read.block, 0, &constants);
     write_convolution(problem, target, &read, &constants);
     add_convolution(problem, &arguments);
     sg_status status = sg_cuda_write_tail(problem, target, arena, &arguments, &tail);

@@ -66,7 +66,7 @@ sg_status sg_cuda_lower_stream(const sg_problem *problem, const sg_cuda_target *
     sg_cuda_add_sizes(problem, &arguments);
     status = sg_cuda_write_tail(problem, target, arena, &arguments, &tail);
     int kept = write_kept(problem, target, &read, &program, &arguments, &numbers, &reads);
-    sg_cuda_write_block(problem, &read.block, kept, &constants);
+    sg_cuda_write_block(problem, target, &read.block, kept, &constants);
     const sg_cuda_constant own[] = {{"SLOT_UNROLL", read.slot_unroll},
                                     {"WALK_UNROLL", read.walk_unroll}};
     sg_cuda_write_constants(own, 2, &constants);

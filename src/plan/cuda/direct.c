@@ -29,7 +29,7 @@ static const char *const parameters[] = {
  * units (docs/numerics.md); this stays below a library's, which sums all in one. */
 enum { SUM = 128 };
 /* Numbers that a thread may copy in a stage: each waits in a register. */
-static const double COPIES_MOST = 16;
+static const double COPIES_MOST = 33;
 /* Registers of a thread beside its sums, fragments and what it is copying. */
 static const double OTHER_REGISTERS = 52, WALK_REGISTERS = 20;
 /* Registers of a number on its way to shared memory, its address and its test included. */
@@ -298,11 +298,14 @@ typedef struct search {
     sg_cuda_plan *plans;
     double costs[SG_CUDA_CANDIDATES_MAX];
     int count;
+    bool any; /* one is enough */
 } search;
 
 enum { KEPT_CANDIDATES = 12 };
 
 static void consider(search *found, const sg_cuda_plan *plan) {
+    if (found->any && found->count > 0)
+        return;
     double seconds = cost(found->problem, found->target, plan);
     if (isfinite(seconds))
         sg_cuda_keep_plan(plan, seconds, found->plans, found->costs, &found->count,
@@ -311,12 +314,14 @@ static void consider(search *found, const sg_cuda_plan *plan) {
 
 /* Every number of pixels, stage and count of blocks for threads that are given. */
 static void consider_tiles(search *found, sg_cuda_plan *plan) {
-    static const int64_t stages[] = {16, 8, 4, 2, 1};
+    static const int64_t stages[] = {16, 12, 9, 8, 4, 2, 1};
+    enum { STAGES = sizeof stages / sizeof *stages };
     int64_t threads = plan->parameter[LANES] * plan->parameter[GROUPS];
     bool window = plan->parameter[BOX_COLUMNS] > 0;
-    for (int64_t pixels = 1; pixels <= (window ? 16 : 8); pixels *= 2) {
+    bool low = found->problem->convolution.kernel[1] <= 5; /* a column of 16 fits registers */
+    for (int64_t pixels = 1; pixels <= (window && low ? 16 : 8); pixels *= 2) {
         plan->parameter[PIXELS] = pixels;
-        for (int i = window ? 4 : 0; i < 5; i++) {
+        for (int i = window ? STAGES - 1 : 0; i < STAGES; i++) {
             plan->parameter[STAGE] = stages[i];
             /* A product's compiler is left alone: held to fewer registers it spills. */
             plan->parameter[LEAST_BLOCKS] =
@@ -331,13 +336,14 @@ static void consider_threads(search *found, sg_cuda_plan *plan, int64_t tile) {
     for (int64_t channels = 1; channels <= 32; channels += channels < 8 ? 1 : channels) {
         if (channels > 1 && channels >= 2 * tile)
             break;
-        for (int64_t warp_lanes = 4; warp_lanes <= 32; warp_lanes *= 2) {
+        /* The shape of a warp hardly matters: near a square, or all lanes for few groups. */
+        for (int64_t warp_lanes = 4; warp_lanes <= 32; warp_lanes *= warp_lanes == 8 ? 4 : 2) {
             int64_t warp_groups = 32 / warp_lanes;
             int64_t groups = pieces(pieces(tile, channels), warp_groups) * warp_groups;
             if (groups > 2 * pieces(tile, channels) || (groups > 8 && warp_lanes == 32))
                 continue;
             for (int64_t lanes = warp_lanes; lanes * groups <= 1024 && lanes <= 256; lanes *= 2) {
-                if (lanes * groups < 64)
+                if (lanes * groups < 64 || (warp_lanes == 4 && lanes > 4))
                     continue;
                 plan->parameter[LANES] = lanes;
                 plan->parameter[WARP_LANES] = warp_lanes;
@@ -399,9 +405,9 @@ static void consider_channels(search *found, bool splits) {
     }
 }
 
-static int candidates(const sg_problem *problem, const sg_cuda_target *target,
+static int find_plans(const sg_problem *problem, const sg_cuda_target *target, bool any,
                       sg_cuda_plan *plans) {
-    search found = {.problem = problem, .target = target, .plans = plans};
+    search found = {.problem = problem, .target = target, .plans = plans, .any = any};
     const sg_convolution *convolution = &problem->convolution;
     int64_t channels = problem->size[SG_ROLE_C];
     int64_t outputs = channels / (convolution->groups > 0 ? convolution->groups : 1);
@@ -423,13 +429,18 @@ static int candidates(const sg_problem *problem, const sg_cuda_target *target,
     return found.count;
 }
 
+static int candidates(const sg_problem *problem, const sg_cuda_target *target,
+                      sg_cuda_plan *plans) {
+    return find_plans(problem, target, false, plans);
+}
+
 static bool applicable(const sg_problem *problem, const sg_cuda_target *target, char *reason) {
     if (!problem->has_convolution) {
         snprintf(reason, SG_REASON_MAX, "the region has no convolution");
         return false;
     }
     sg_cuda_plan plans[SG_CUDA_CANDIDATES_MAX];
-    if (candidates(problem, target, plans) == 0) {
+    if (find_plans(problem, target, true, plans) == 0) {
         snprintf(reason, SG_REASON_MAX, "%lld channels of one pixel do not fit a block",
                  (long long)problem->size[SG_ROLE_C]);
         return false;

@@ -22,8 +22,9 @@ static const double BYTES_UNDER_WAY = 30e3;
 static const double LATENCY = 900;   /* cycles from a load to its use, under load */
 static const double REDUCTION = 120; /* cycles, of a warp, of a reduction between threads */
 /* Instructions: each element, each access to memory with its address, each place of a pixel that is
- * found, each operator of each element, and if it is an elementary function. */
-static const double ELEMENT = 2, ACCESS = 8, PLACE = 24, OPERATOR = 2, FUNCTION = 18;
+ * found, each operator of each element, and if it is an elementary function, or
+ * made of several. */
+static const double ELEMENT = 2, ACCESS = 8, PLACE = 24, OPERATOR = 2, FUNCTION = 18, COMPOSED = 50;
 static const double FEW_BLOCKS = 0.25;    /* of the multiprocessors: too few to be worth it */
 static const double SMALL_ELEMENTS = 4e6; /* for which even that is fast enough */
 
@@ -139,8 +140,12 @@ static double operators(const sg_problem *problem, bool again) {
         if (!reduces && (!full || region->members[value].after_walk))
             continue;
         bool function = info->kind == SG_KIND_SOFTMAX || info->ulp > 1;
+        bool composed = info->ulp > 2;
         double times = info->kind == SG_KIND_SOFTMAX ? 2 : again ? 1.5 : 1;
-        count += times * (function ? FUNCTION : reduces ? 3 * OPERATOR : OPERATOR);
+        count += times * (composed   ? COMPOSED
+                          : function ? FUNCTION
+                          : reduces  ? 3 * OPERATOR
+                                     : OPERATOR);
     }
     return count;
 }
@@ -212,12 +217,12 @@ static double cost(const sg_problem *problem, const sg_cuda_target *target,
     /* What is read again comes from the cache, if that holds what all blocks work on. */
     double held = room * gpu->multiprocessors * threads * tile * smallest_element(problem);
     double spilt = fmin(1, held / (4 * (double)gpu->l2));
-    double moved = problem->bytes * (again ? 1.4 + 0.8 * spilt : 1);
+    double moved = problem->bytes * (again ? 2 + 1.2 * spilt : 1);
     bool joined = block->shared_walk || block->group_walk;
     if (joined) /* threads wait while they join */
         busy *= steps / (steps + 0.5) * (1 - 0.02 / (double)read.walk_unroll);
-    if (read.kept && block->groups_first && tile > 32)
-        busy *= 0.75;
+    if (reads_again(&facts) && block->groups_first) /* long rows of few threads come in bursts */
+        busy *= tile > 32 ? 0.65 : tile > 16 ? 0.94 : 1;
     /* Threads that wait for each other, and more of a tile than one access, come in bursts. */
     double even = (tile > vector && block->channels == 1 && !problem->walk ? 0.97 : 1) *
                   (threads > 512   ? 0.93
