@@ -1,19 +1,20 @@
-// Convolution in 1 to 3 dimensions by plain arithmetic, any shape, element type and GPU, with a tail.
-//
-// A block makes TILE_PIXELS pixels of all channels, or of one piece of the channels where the tail
-// allows that. How it sums is the matter of the file that fills the hole `contraction`; the sums
-// come to lie in registers, right where the tail wants them (tile_block.cuh).
+/* Convolution in 1 to 3 dimensions by plain arithmetic, any shape, element type and GPU, with a
+ * tail.
+ *
+ * A block makes TILE_PIXELS pixels of all channels, or of one piece of the channels where the tail
+ * allows that. How it sums is the matter of the file that fills the hole `contraction`; the sums
+ * come to lie in registers, right where the tail wants them (tile_block.cuh). */
 //@ include common.cuh
 //@ constants
 struct Arguments {
-//@ arguments
+    //@ arguments
 };
 #define SG_UNROLL _Pragma("unroll")
 //@ include tile_block.cuh
 //@ tail
 
-// A float32 operand as the precision takes it: TF32_ROUNDING 0: whole; 1, 2: rounded to 11 bits,
-// halves away from zero, or to even.
+/* A float32 operand as the precision takes it: TF32_ROUNDING 0: whole; 1, 2: rounded to 11 bits,
+ * halves away from zero, or to even. */
 template <class T> __device__ __forceinline__ real load_operand(const T *from) {
     const real x = load(from);
     if constexpr (TF32_ROUNDING != 0) {

@@ -1,7 +1,8 @@
-// The contraction of conv_direct.cuh where an output channel reads one input channel, or few, and
-// channels are neighbours in memory: threads of a warp take neighbouring channels, each a column of
-// pixels below each other, and read the input where it lies; what other columns read again comes
-// from the first-level cache. Only the weights go through shared memory, as [input][tap][channel].
+/* The contraction of conv_direct.cuh where an output channel reads one input channel, or few, and
+ * channels are neighbours in memory: threads of a warp take neighbouring channels, each a column
+ * of pixels below each other, and read the input where it lies; what other columns read again
+ * comes from the first-level cache. Only the weights go through shared memory, as
+ * [input][tap][channel]. */
 constexpr int WINDOW_ROWS = (THREAD_PIXELS - 1) * STRIDE_H + (KERNEL_H - 1) * DILATION_H + 1;
 constexpr int TAPS = KERNEL_D * KERNEL_H * KERNEL_W;
 constexpr int PRODUCTS = GROUP_INPUTS * TAPS;
@@ -34,7 +35,7 @@ struct Contraction {
         __syncthreads();
     }
 
-    // Whether some tap of some pixel reads row `row` below the first one's window.
+    /* Whether some tap of some pixel reads row `row` below the first one's window. */
     static __device__ __forceinline__ constexpr bool is_read(int row) {
         for (int p = 0; p < THREAD_PIXELS; p++) {
             const int below = row - p * STRIDE_H;
@@ -43,21 +44,22 @@ struct Contraction {
         }
         return false;
     }
-    // Adds the taps of one slice of one input channel. first: the slice's element at the window's
-    // first row and column, which may lie outside of it; k: of the slice's first tap.
+    /* Adds the taps of one slice of one input channel. first: the slice's element at the window's
+     * first row and column, which may lie outside of it; k: of the slice's first tap. */
     __device__ __forceinline__ void add_slice(const decltype(a.input) first, bool inside,
                                               int first_row, int first_column, int k, int c,
                                               real *sum) {
 #pragma unroll COLUMN_UNROLL
         for (int w = 0; w < KERNEL_W; w++) {
-            const bool column = inside && (unsigned)(first_column + w * DILATION_W) < (unsigned)a.in_w;
+            const bool column =
+                inside && (unsigned)(first_column + w * DILATION_W) < (unsigned)a.in_w;
             real value[WINDOW_ROWS];
 #pragma unroll
             for (int row = 0; row < WINDOW_ROWS; row++) {
                 value[row] = 0;
                 if (!is_read(row))
                     continue;
-                // Without a branch: what lies outside is read from the tensor's first element.
+                /* Without a branch: what lies outside is read from the tensor's first element. */
                 const bool has = column && (unsigned)(first_row + row) < (unsigned)a.in_h;
                 const decltype(a.input) from =
                     first + row * a.input_stride.h + w * DILATION_W * a.input_stride.w;

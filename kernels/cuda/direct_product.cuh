@@ -1,26 +1,27 @@
-// The contraction of conv_direct.cuh as a product [channels][k] x [k][pixels]: pieces of STAGE_K
-// products go through shared memory, double-buffered, weights as [k][channel], input as
-// [k][group of the convolution][pixel]; every thread sums THREAD_CHANNELS x THREAD_PIXELS in
-// registers. Sums of more than SUM_K products are cut: partial sums are added to totals in shared
-// memory (a blocked sum), so that rounding errors stay small.
+/* The contraction of conv_direct.cuh as a product [channels][k] x [k][pixels]: pieces of STAGE_K
+ * products go through shared memory, double-buffered, weights as [k][channel], input as [k][group
+ * of the convolution][pixel]; every thread sums THREAD_CHANNELS x THREAD_PIXELS in registers. Sums
+ * of more than SUM_K products are cut: partial sums are added to totals in shared memory (a
+ * blocked sum), so that rounding errors stay small. */
 constexpr int TAPS = KERNEL_D * KERNEL_H * KERNEL_W;
 constexpr int PRODUCTS = GROUP_INPUTS * TAPS;
 constexpr int STAGES = (PRODUCTS + STAGE_K - 1) / STAGE_K;
 constexpr bool BLOCKED = PRODUCTS > SUM_K + SUM_K / 2;
-// Groups of the convolution that a tile's channels lie in.
+/* Groups of the convolution that a tile's channels lie in. */
 constexpr int TILE_CONV_GROUPS =
     CONV_GROUPS == 1                     ? 1
     : TILE_CHANNELS % GROUP_OUTPUTS == 0 ? TILE_CHANNELS / GROUP_OUTPUTS
     : GROUP_OUTPUTS % TILE_CHANNELS == 0 ? 1
                                          : (TILE_CHANNELS + GROUP_OUTPUTS - 2) / GROUP_OUTPUTS + 1;
-// Slots of a thread that surely lie in one group, and share what is read of the input.
-constexpr int SHARING =
-    TILE_CONV_GROUPS == 1 ? THREAD_CHANNELS : GROUP_OUTPUTS % BUNCH == 0 ? BUNCH : 1;
+/* Slots of a thread that surely lie in one group, and share what is read of the input. */
+constexpr int SHARING = TILE_CONV_GROUPS == 1        ? THREAD_CHANNELS
+                        : GROUP_OUTPUTS % BUNCH == 0 ? BUNCH
+                                                     : 1;
 
 constexpr int WEIGHT_PITCH = TILE_CHANNELS + 4; // neighbours in k are stored to different banks
 constexpr int WEIGHT_STAGE = STAGE_K * WEIGHT_PITCH;
-// Where input channels are neighbours in memory, neighbouring threads copy neighbouring products of a
-// pixel, else neighbouring pixels of a product.
+/* Where input channels are neighbours in memory, neighbouring threads copy neighbouring products
+ * of a pixel, else neighbouring pixels of a product. */
 constexpr bool PRODUCTS_FIRST = CHANNELS_INNER && CONV_GROUPS == 1 && STAGE_K > 1;
 constexpr int INPUT_COLUMNS = TILE_CONV_GROUPS * TILE_PIXELS;
 constexpr int INPUT_PITCH = INPUT_COLUMNS + (PRODUCTS_FIRST ? 4 : 0);
@@ -28,14 +29,15 @@ constexpr int INPUT_STAGE = STAGE_K * INPUT_PITCH;
 constexpr int WEIGHT_ITEMS = (STAGE_K * TILE_CHANNELS + THREADS - 1) / THREADS;
 constexpr int INPUT_ALL = STAGE_K * INPUT_COLUMNS;
 constexpr int INPUT_ITEMS = (INPUT_ALL + THREADS - 1) / THREADS;
-// Pixels that a thread copies, the same ones in every stage, or 0 where they are not.
-constexpr int OWN_SOURCES = PRODUCTS_FIRST                                                  ? 0
-                            : THREADS % TILE_PIXELS == 0                                    ? 1
-                            : TILE_PIXELS % THREADS == 0 && TILE_PIXELS / THREADS <= 4 ? TILE_PIXELS / THREADS
-                                                                                            : 0;
+/* Pixels that a thread copies, the same ones in every stage, or 0 where they are not. */
+constexpr int OWN_SOURCES = PRODUCTS_FIRST               ? 0
+                            : THREADS % TILE_PIXELS == 0 ? 1
+                            : TILE_PIXELS % THREADS == 0 && TILE_PIXELS / THREADS <= 4
+                                ? TILE_PIXELS / THREADS
+                                : 0;
 
-// Which taps of an axis lie inside the input, as bits: KERNEL_D of them, KERNEL_H, KERNEL_W.
-// A tap of the window is inside if its three bits are set.
+/* Which taps of an axis lie inside the input, as bits: KERNEL_D of them, KERNEL_H, KERNEL_W. A tap
+ * of the window is inside if its three bits are set. */
 constexpr int MASK_BITS = KERNEL_D + KERNEL_H + KERNEL_W;
 template <bool WIDE> struct Mask {
     using bits = unsigned;
@@ -46,13 +48,13 @@ template <> struct Mask<true> {
 using mask_t = Mask<(MASK_BITS > 32)>::bits;
 constexpr bool MASKED = MASK_BITS <= 64; // else places are compared
 
-// Where the window of a pixel begins in the input, and which taps are inside.
+/* Where the window of a pixel begins in the input, and which taps are inside. */
 struct Source {
     long long offset;
     mask_t mask;
     int d, h, w; // of the first tap
 };
-// A product: its input relative to the window's beginning, and the bits of its tap.
+/* A product: its input relative to the window's beginning, and the bits of its tap. */
 struct Product {
     offset_t offset;
     mask_t mask;
@@ -68,7 +70,7 @@ struct Shared {
     real total[BLOCKED ? THREAD_CHANNELS * THREAD_PIXELS * THREADS : 1];
 };
 
-// Input channel and tap of product k.
+/* Input channel and tap of product k. */
 __device__ __forceinline__ void split_product(int k, int &input, int &d, int &h, int &w) {
     const int tap = CHANNELS_INNER ? k / GROUP_INPUTS : k % TAPS;
     input = CHANNELS_INNER ? k % GROUP_INPUTS : k / TAPS;
@@ -120,23 +122,23 @@ struct Contraction {
             shared.source[x] = found;
         }
     }
-    // Describes the products of a stage; past the last one, no tap is inside.
+    /* Describes the products of a stage; past the last one, no tap is inside. */
     __device__ __forceinline__ void find_products(int stage) {
         for (int i = threadIdx.x; i < STAGE_K; i += THREADS) {
             const int k = stage * STAGE_K + i;
             Product &found = shared.product[stage % 2][i];
             int from;
             split_product(k, from, found.d, found.h, found.w);
-            found.offset = offset_t(from * a.input_stride.c + found.d * DILATION_D * a.input_stride.d +
-                                    found.h * DILATION_H * a.input_stride.h +
-                                    found.w * DILATION_W * a.input_stride.w);
+            found.offset = offset_t(
+                from * a.input_stride.c + found.d * DILATION_D * a.input_stride.d +
+                found.h * DILATION_H * a.input_stride.h + found.w * DILATION_W * a.input_stride.w);
             found.mask = mask_t(1) << found.d | mask_t(1) << (KERNEL_D + found.h) |
                          mask_t(1) << (KERNEL_D + KERNEL_H + found.w);
         }
     }
 
     __device__ __forceinline__ void fetch_weights(int stage) {
-        // Items of a thread lie at fixed distances where whole columns of k fit its stride.
+        /* Items of a thread lie at fixed distances where whole columns of k fit its stride. */
         constexpr bool REGULAR = WEIGHTS_IN_ORDER && THREADS % STAGE_K == 0;
         const int first = tile.first_channel + threadIdx.x / STAGE_K;
         const decltype(a.weight) base =
@@ -163,7 +165,7 @@ struct Contraction {
             }
         }
     }
-    // Row, that is product of the stage, and column of a thread's item.
+    /* Row, that is product of the stage, and column of a thread's item. */
     static __device__ __forceinline__ int row_of(int item) {
         return PRODUCTS_FIRST ? item % STAGE_K : item / INPUT_COLUMNS;
     }
@@ -217,8 +219,7 @@ struct Contraction {
         }
     }
 
-    template <int COUNT>
-    static __device__ __forceinline__ void copy(const real *from, real *to) {
+    template <int COUNT> static __device__ __forceinline__ void copy(const real *from, real *to) {
         if constexpr (COUNT * sizeof(real) % 16 == 0) {
 #pragma unroll
             for (int i = 0; i < COUNT * int(sizeof(real)) / 16; i++) {
@@ -234,7 +235,7 @@ struct Contraction {
                 to[i] = from[i];
         }
     }
-    // Sums one stage.
+    /* Sums one stage. */
     __device__ __forceinline__ void multiply(int buffer, const int *conv_group) {
 #pragma unroll
         for (int k = 0; k < STAGE_K; k++) {
@@ -261,7 +262,7 @@ struct Contraction {
             }
         }
     }
-    // Adds the sums to the totals, and begins anew; last: the totals become the sums.
+    /* Adds the sums to the totals, and begins anew; last: the totals become the sums. */
     __device__ __forceinline__ void add_up(bool first, bool last) {
 #pragma unroll
         for (int i = 0; i < THREAD_CHANNELS * THREAD_PIXELS; i++) {

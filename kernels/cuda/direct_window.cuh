@@ -1,8 +1,8 @@
-// The contraction of conv_direct.cuh where an output channel reads one input channel, or few: output
-// channels share nothing that is read, so pixels must. A block has a box of them (BOX_COLUMNS); the
-// input under the box goes to shared memory, one input channel and depth for each group of threads
-// at a time. The pixels of a thread lie below each other, so that it reads every row of a column
-// once for all of them.
+/* The contraction of conv_direct.cuh where an output channel reads one input channel, or few:
+ * output channels share nothing that is read, so pixels must. A block has a box of them
+ * (BOX_COLUMNS); the input under the box goes to shared memory, one input channel and depth for
+ * each group of threads at a time. The pixels of a thread lie below each other, so that it reads
+ * every row of a column once for all of them. */
 constexpr int TILE_ROWS = TILE_PIXELS / COLUMNS;
 constexpr int INPUT_ROWS = (TILE_ROWS - 1) * STRIDE_H + (KERNEL_H - 1) * DILATION_H + 1;
 constexpr int INPUT_COLUMNS = (COLUMNS - 1) * STRIDE_W + (KERNEL_W - 1) * DILATION_W + 1;
@@ -11,7 +11,8 @@ constexpr int TAPS = KERNEL_H * KERNEL_W; // of one slice
 constexpr int WARPS = THREADS / 32;
 constexpr int WARP_ROWS = (GROUPS * INPUT_ROWS + WARPS - 1) / WARPS; // rows that a warp copies
 constexpr int ROW_PIECES = (INPUT_COLUMNS + 31) / 32;
-constexpr int ROW_UNROLL = WARP_ROWS * ROW_PIECES <= 24 ? WARP_ROWS : (24 + ROW_PIECES) / ROW_PIECES;
+constexpr int ROW_UNROLL =
+    WARP_ROWS * ROW_PIECES <= 24 ? WARP_ROWS : (24 + ROW_PIECES) / ROW_PIECES;
 constexpr int WEIGHT_ITEMS = (GROUPS * TAPS + THREADS - 1) / THREADS;
 constexpr int COLUMN_UNROLL = TAPS * THREAD_PIXELS <= 1024 ? KERNEL_W : 1;
 
@@ -29,8 +30,8 @@ struct Contraction {
     __device__ __forceinline__ Contraction(const Arguments &arguments, Tile &t, Shared &s)
         : a(arguments), tile(t), shared(s) {}
 
-    // The weights of slot j for input channel `from` of its group, at depth tap d, one value of a
-    // thread.
+    /* The weights of slot j for input channel `from` of its group, at depth tap d, one value of a
+     * thread. */
     __device__ __forceinline__ real weight(int item, int j, int from, int d) {
         const int channel = tile.channel_of(item / TAPS, j), tap = item % TAPS;
         if (item >= GROUPS * TAPS || channel >= ALL_CHANNELS)
@@ -39,8 +40,8 @@ struct Contraction {
                             d * a.weight_stride.d + tap / KERNEL_W * a.weight_stride.h +
                             tap % KERNEL_W * a.weight_stride.w);
     }
-    // Input channel `from` of slot j's group of the convolution, and the weights for it, at depth
-    // tap d, for every group of threads. A warp copies rows.
+    /* Input channel `from` of slot j's group of the convolution, and the weights for it, at depth
+     * tap d, for every group of threads. A warp copies rows. */
     __device__ __forceinline__ void stage(const Place &corner, int j, int from, int d) {
         const int first_row = corner.h * STRIDE_H - PADDING_H;
         const int first_column = corner.w * STRIDE_W - PADDING_W;
@@ -83,7 +84,7 @@ struct Contraction {
         }
     }
 
-    // Whether some tap of some pixel reads row `row` below the first one's window.
+    /* Whether some tap of some pixel reads row `row` below the first one's window. */
     static __device__ __forceinline__ constexpr bool is_read(int row) {
         for (int p = 0; p < THREAD_PIXELS; p++) {
             const int below = row - p * STRIDE_H;

@@ -1,19 +1,19 @@
-// A tail without a convolution before it, at the speed of memory.
-//
-// Every thread holds THREAD_PIXELS x THREAD_CHANNELS values (tile_block.cuh). Operands that several
-// loops over the slots read are read once, into registers; loops over slots are unrolled SLOT_UNROLL
-// times, which is wholly where a tile lies in registers.
+/* A tail without a convolution before it, at the speed of memory.
+ *
+ * Every thread holds THREAD_PIXELS x THREAD_CHANNELS values (tile_block.cuh). Operands that
+ * several loops over the slots read are read once, into registers; loops over slots are unrolled
+ * SLOT_UNROLL times, which is wholly where a tile lies in registers. */
 //@ include common.cuh
 //@ constants
 struct Arguments {
-//@ arguments
+    //@ arguments
 };
 #define SG_UNROLL _Pragma("unroll SLOT_UNROLL")
 //@ include tile_block.cuh
 //@ tail
 
 __device__ __forceinline__ void keep_operands(Tile &tile, const Arguments &a) {
-//@ keep
+    //@ keep
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS, LEAST_BLOCKS)

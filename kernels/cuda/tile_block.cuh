@@ -1,37 +1,37 @@
-// A tile spread over all threads of a block, as a grid of lanes (pixels) by groups (channels).
-//
-// Thread (lane, group) holds THREAD_PIXELS x THREAD_CHANNELS values. Constants from the lowering:
-//   LANES, GROUPS            threads along pixels and along channels
-//   WARP_LANES               lanes of one warp; its other threads are 32 / WARP_LANES groups
-//   GROUPS_FIRST             in a warp, groups are neighbours (channels are contiguous), else lanes
-//   THREAD_PIXELS, RUN       pixels of a thread, in runs of RUN neighbours
-//   THREAD_CHANNELS, BUNCH   channel slots of a thread, in bunches of BUNCH neighbours
-//   PIXEL_VECTOR             neighbouring pixels that lie in one row and may be moved at once
-//   ROWS_ALIGNED             every tensor whose pixels are neighbours along w can be moved so
-//   CHANNEL_VECTOR           the same for neighbouring channels
-//   ALL_CHANNELS             channels of the region
-//   CHANNEL_TILES            pieces that blocks share the channels out in
-//   SHARED_WALK              lanes take different steps of a walk, else different pixels
-//   GROUP_WALK               groups take different steps of a walk: there is but one channel
-//   VECTOR_WALK              so do the pixels of a thread: neighbours of one row, which is walked
-//   BOX_COLUMNS              0: pixels in their order; else a block has a box of them, lanes along w
-//                            in rows of BOX_COLUMNS, the pixels of a thread below each other
-//   HAS_N .. HAS_W, WALK_D .. WALK_W   axes larger than one; axes that are walked
-//   HAS_WALK, HAS_ANCHOR     whether any is; whether `acc` has values
-//   index_t                  a type that counts the pixels
-//   TILE_WALKS               running values with channels
-//   KEPT                     operands that are read once, into registers: their numbers are what
-//                            kept_number(address of the stride, a) gives for them, else -1
-// Arguments size_n .. size_w are the region's sizes, by_d .. by_w what divides by them.
+/* A tile spread over all threads of a block, as a grid of lanes (pixels) by groups (channels).
+ *
+ * Thread (lane, group) holds THREAD_PIXELS x THREAD_CHANNELS values. Constants from the lowering:
+ *   LANES, GROUPS            threads along pixels and along channels
+ *   WARP_LANES               lanes of one warp; its other threads are 32 / WARP_LANES groups
+ *   GROUPS_FIRST             in a warp, groups are neighbours (channels are contiguous), else lanes
+ *   THREAD_PIXELS, RUN       pixels of a thread, in runs of RUN neighbours
+ *   THREAD_CHANNELS, BUNCH   channel slots of a thread, in bunches of BUNCH neighbours
+ *   PIXEL_VECTOR             neighbouring pixels that lie in one row and may be moved at once
+ *   ROWS_ALIGNED             every tensor whose pixels are neighbours along w can be moved so
+ *   CHANNEL_VECTOR           the same for neighbouring channels
+ *   ALL_CHANNELS             channels of the region
+ *   CHANNEL_TILES            pieces that blocks share the channels out in
+ *   SHARED_WALK              lanes take different steps of a walk, else different pixels
+ *   VECTOR_WALK              so do the pixels of a thread: neighbours of one row, which is walked
+ *   GROUP_WALK               groups take different steps of a walk: there is but one channel
+ *   BOX_COLUMNS              0: pixels in their order; else a block has a box of them, lanes along
+ *                            w in rows of BOX_COLUMNS, the pixels of a thread below each other
+ *   HAS_N .. HAS_W, WALK_D .. WALK_W   axes larger than one; axes that are walked
+ *   HAS_WALK, HAS_ANCHOR     whether any is; whether `acc` has values
+ *   index_t                  a type that counts the pixels
+ *   TILE_WALKS               running values with channels
+ *   KEPT                     operands that are read once, into registers: their numbers are what
+ *                            kept_number(address of the stride, a) gives for them, else -1
+ * Arguments size_n .. size_w are the region's sizes, by_d .. by_w what divides by them. */
 constexpr int THREADS = LANES * GROUPS;
 constexpr int WARP_GROUPS = 32 / WARP_LANES;
 constexpr int LANE_WARPS = LANES / WARP_LANES;
 constexpr int GROUP_WARPS = GROUPS / WARP_GROUPS;
 constexpr int TILE_PIXELS = LANES * THREAD_PIXELS;
 constexpr int TILE_CHANNELS = GROUPS * THREAD_CHANNELS;
-// Pixels of the result that a block makes.
+/* Pixels of the result that a block makes. */
 constexpr int UNIT_PIXELS = VECTOR_WALK ? 1 : SHARED_WALK ? THREAD_PIXELS : TILE_PIXELS;
-// Steps of a walk that the lanes take at once.
+/* Steps of a walk that the lanes take at once. */
 constexpr int WALK_STEP = VECTOR_WALK ? TILE_PIXELS : SHARED_WALK ? LANES : GROUP_WALK ? GROUPS : 1;
 constexpr bool JOINED_WALK = SHARED_WALK || GROUP_WALK;
 constexpr int COLUMNS = BOX_COLUMNS > 0 ? BOX_COLUMNS : 1;
@@ -45,9 +45,9 @@ constexpr int SCRATCH = JOIN_SCRATCH > REDUCE_SCRATCH ? JOIN_SCRATCH : REDUCE_SC
 
 __device__ real channel_operand(int k, int c, const Arguments &a);
 
-// number / size, and what is left. by: a factor of 32 bits, and above it how far to shift the upper
-// half of the product (Granlund and Montgomery, Division by Invariant Integers, 1994); exact below
-// 2^31 for sizes from 2 on.
+/* number / size, and what is left. by: a factor of 32 bits, and above it how far to shift the
+ * upper half of the product (Granlund and Montgomery, Division by Invariant Integers, 1994); exact
+ * below 2^31 for sizes from 2 on. */
 __device__ __forceinline__ index_t divide(index_t &number, long long size, long long by) {
     index_t quotient;
     if constexpr (sizeof(index_t) == 4)
@@ -59,7 +59,7 @@ __device__ __forceinline__ index_t divide(index_t &number, long long size, long 
 }
 //@ kept
 
-// `count` neighbouring elements, in as few accesses as 16 bytes allow.
+/* `count` neighbouring elements, in as few accesses as 16 bytes allow. */
 template <int COUNT, class T> __device__ __forceinline__ void load_vector(const T *from, real *to) {
     constexpr int BYTES = COUNT * int(sizeof(T));
     if constexpr (BYTES % 16 == 0) {
@@ -88,7 +88,8 @@ template <int COUNT, class T> __device__ __forceinline__ void load_vector(const 
     }
 }
 
-template <int COUNT, class T> __device__ __forceinline__ void store_vector(T *to, const real *from) {
+template <int COUNT, class T>
+__device__ __forceinline__ void store_vector(T *to, const real *from) {
     constexpr int BYTES = COUNT * int(sizeof(T));
     constexpr int PIECE = BYTES % 16 == 0 ? 16 : BYTES == 8 || BYTES == 4 ? BYTES : int(sizeof(T));
     constexpr int EACH = PIECE / int(sizeof(T));
@@ -133,18 +134,18 @@ struct Tile {
         first_channel = CHANNEL_TILES > 1 ? int(blockIdx.x % CHANNEL_TILES) * TILE_CHANNELS : 0;
     }
 
-    // ---- which pixels ---------------------------------------------------------------------------
+    /* ---- which pixels ------------------------------------------------------------------------ */
     __device__ __forceinline__ index_t unit() const { return index_t(blockIdx.x) / CHANNEL_TILES; }
 
-    // Takes the innermost axis off `rest`; above: whether there are axes above it, else everything
-    // that is left belongs to this one.
+    /* Takes the innermost axis off `rest`; above: whether there are axes above it, else everything
+     * that is left belongs to this one. */
     static __device__ __forceinline__ int take(index_t &rest, bool above, long long size,
                                                long long by) {
         index_t at = rest;
         rest = above ? divide(at, size, by) : 0;
         return int(at);
     }
-    // Pixel number `number` of those that are kept, w fastest; false past the last one.
+    /* Pixel number `number` of those that are kept, w fastest; false past the last one. */
     __device__ __forceinline__ bool kept_place(index_t number, Place &place) const {
         constexpr bool D = HAS_D && !WALK_D, H = HAS_H && !WALK_H, W = HAS_W && !WALK_W;
         index_t rest = number;
@@ -160,7 +161,7 @@ struct Tile {
         return number < index_t(a.kept_count);
     }
 
-    // Position `number` of the walk, w fastest; false past the end.
+    /* Position `number` of the walk, w fastest; false past the end. */
     __device__ __forceinline__ bool walk_place(index_t number, Place &place) const {
         constexpr bool D = HAS_D && WALK_D, H = HAS_H && WALK_H, W = HAS_W && WALK_W;
         index_t rest = number;
@@ -173,17 +174,17 @@ struct Tile {
         return number < index_t(a.walk_count);
     }
 
-    // Pixel `number` of a block's TILE_PIXELS at a step of the walk.
+    /* Pixel `number` of a block's TILE_PIXELS at a step of the walk. */
     __device__ __forceinline__ bool tile_place(int number, index_t step, Place &place) const {
         if constexpr (VECTOR_WALK) {
             bool kept = kept_place(unit(), place);
             return walk_place(step * TILE_PIXELS + number, place) && kept;
         } else if constexpr (SHARED_WALK) {
-            // [pixel][lane]
+            /* [pixel][lane] */
             bool kept = kept_place(unit() * UNIT_PIXELS + number / LANES, place);
             return walk_place(step * LANES + number % LANES, place) && kept;
         } else if constexpr (BOX_COLUMNS > 0) {
-            // Only the position in the box is left to say: boxes are numbered w fastest.
+            /* Only the position in the box is left to say: boxes are numbered w fastest. */
             constexpr int ROWS = TILE_PIXELS / COLUMNS;
             const index_t across = (index_t(a.size_w) + COLUMNS - 1) / COLUMNS;
             const index_t down = (index_t(a.size_h) + ROWS - 1) / ROWS;
@@ -204,7 +205,7 @@ struct Tile {
             return kept;
         }
     }
-    // Number of pixel p of this thread among the block's.
+    /* Number of pixel p of this thread among the block's. */
     __device__ __forceinline__ int number_of(int p) const {
         if constexpr (VECTOR_WALK)
             return lane * PIXELS + p;
@@ -216,7 +217,7 @@ struct Tile {
             return p / RUN * (LANES * RUN) + lane * RUN + p % RUN;
     }
 
-    // Sets the places of this thread's pixels.
+    /* Sets the places of this thread's pixels. */
     __device__ __forceinline__ void locate(index_t step) {
 #pragma unroll
         for (int p = 0; p < PIXELS; p++) {
@@ -235,9 +236,11 @@ struct Tile {
     __device__ __forceinline__ bool own_valid(int q) const { return inside[q]; }
     __device__ __forceinline__ Place own_place(int q) const { return at[q]; }
 
-    // ---- channels -------------------------------------------------------------------------------
+    /* ---- channels ---------------------------------------------------------------------------- */
     __device__ __forceinline__ int channel_of(int in_group, int j) const {
-        return GROUP_WALK ? 0 : first_channel + j / BUNCH * (GROUPS * BUNCH) + in_group * BUNCH + j % BUNCH;
+        return GROUP_WALK
+                   ? 0
+                   : first_channel + j / BUNCH * (GROUPS * BUNCH) + in_group * BUNCH + j % BUNCH;
     }
     __device__ __forceinline__ int channel(int j) const { return channel_of(group, j); }
     __device__ __forceinline__ bool has(int j) const {
@@ -254,7 +257,7 @@ struct Tile {
         return running[(k * CHANNELS + j) * PIXELS + p];
     }
 
-    // ---- together -------------------------------------------------------------------------------
+    /* ---- together ---------------------------------------------------------------------------- */
     template <class Op> __device__ __forceinline__ void reduce(Op, const real *in, real *out) {
 #pragma unroll
         for (int p = 0; p < PIXELS; p++) {
@@ -304,7 +307,7 @@ struct Tile {
             out[p] = in[p];
     }
 
-    // ---- memory ---------------------------------------------------------------------------------
+    /* ---- memory ------------------------------------------------------------------------------ */
     __device__ __forceinline__ long long offset(const Stride &stride, int p) const {
         long long sum = 0;
         if (HAS_N)
@@ -342,7 +345,7 @@ struct Tile {
         else
             load_pixels<1>(from, stride, out);
     }
-    // Operand `number` to registers, zero in slots that are padding.
+    /* Operand `number` to registers, zero in slots that are padding. */
     template <int V, class T>
     __device__ __forceinline__ void keep(int number, const T *from, const Stride &stride) {
 #pragma unroll
@@ -371,7 +374,7 @@ struct Tile {
     __device__ __forceinline__ void read_tile(const T *from, const Stride &stride, int j,
                                               real *out) {
         if constexpr (CHANNEL_VECTOR > 1) {
-            // The whole vector, of which the compiler makes one load for all its slots.
+            /* The whole vector, of which the compiler makes one load for all its slots. */
 #pragma unroll
             for (int p = 0; p < PIXELS; p++) {
                 real vector[CHANNEL_VECTOR];
@@ -388,7 +391,7 @@ struct Tile {
         }
     }
 
-    // Stores when the last pixel of a slot, or of a vector of slots, is there.
+    /* Stores when the last pixel of a slot, or of a vector of slots, is there. */
     template <int V, class T>
     __device__ __forceinline__ void put(T *to, const Stride &stride, int p, int j, real value) {
         pending[j % BUNCH][p] = value;
@@ -414,7 +417,8 @@ struct Tile {
     }
     template <int V, class T> __device__ __forceinline__ void flush(T *, const Stride &) {}
 
-    // A walk that lanes shared has its result in all of them; one that pixels shared, in the last.
+    /* A walk that lanes shared has its result in all of them; one that pixels shared, in the last
+     * pixel. */
     __device__ __forceinline__ bool stores(int p) const {
         return inside[p] && (!SHARED_WALK || lane == 0) && (!GROUP_WALK || group == 0) &&
                (!VECTOR_WALK || p == PIXELS - 1);
@@ -427,7 +431,7 @@ struct Tile {
             if ((GROUPS > 1 && !GROUP_WALK && p / STEP % GROUPS != group) || !stores(p))
                 continue;
             T *first = to + offset(stride, p);
-            // Vectors lie in one row; whether at their own multiple, the address says.
+            /* Vectors lie in one row; whether at their own multiple, the address says. */
             if (STEP > 1 && stride.w == 1 && (unsigned long long)first % (STEP * sizeof(T)) == 0) {
                 store_vector<STEP>(first, in + p);
             } else {
@@ -439,7 +443,7 @@ struct Tile {
     }
 };
 
-// Joins what threads found on their steps of a walk: lanes of one group, or groups of one lane.
+/* Joins what threads found on their steps of a walk: lanes of one group, or groups of one lane. */
 struct Join {
     static constexpr int WARP_SHARE = SHARED_WALK ? WARP_LANES : WARP_GROUPS; // of one warp
     static constexpr int WARPS = SHARED_WALK ? LANE_WARPS : GROUP_WARPS;      // that share, too
@@ -452,15 +456,16 @@ struct Join {
 
     explicit __device__ __forceinline__ Join(Tile &t) : tile(t) {}
 
-    // Value of a thread at distance i of those of the warp that share.
+    /* Value of a thread at distance i of those of the warp that share. */
     static __device__ __forceinline__ real across(real value, int i) {
         return __shfl_xor_sync(0xffffffffu, value, i * DISTANCE);
     }
-    // Where warp number `warp` of those that share leaves what this thread's share found.
+    /* Where warp number `warp` of those that share leaves what this thread's share found. */
     __device__ __forceinline__ real *place(int warp) const {
         if (SHARED_WALK)
-            return tile.scratch + 2 * ((tile.group / WARP_GROUPS * LANE_WARPS + warp) * WARP_GROUPS +
-                                       tile.group % WARP_GROUPS);
+            return tile.scratch +
+                   2 * ((tile.group / WARP_GROUPS * LANE_WARPS + warp) * WARP_GROUPS +
+                        tile.group % WARP_GROUPS);
         return tile.scratch + 2 * (warp * LANES + tile.lane);
     }
     __device__ __forceinline__ void publish(real value, real rest) const {
@@ -474,8 +479,8 @@ struct Join {
         __syncthreads();
     }
 
-    // Calls come pixel by pixel for each running value: where pixels shared the walk, what they
-    // found gathers, and the last call returns the whole.
+    /* Calls come pixel by pixel for each running value: where pixels shared the walk, what they
+     * found gathers, and the last call returns the whole. */
     __device__ __forceinline__ bool is_first() const {
         return !VECTOR_WALK || calls % Tile::PIXELS == 0;
     }
@@ -503,7 +508,7 @@ struct Join {
         return value;
     }
 
-    // (value, rest) + (other, other_rest), the same from either side.
+    /* (value, rest) + (other, other_rest), the same from either side. */
     static __device__ __forceinline__ void add(real &value, real &rest, real other,
                                                real other_rest) {
         real lost = 0;
