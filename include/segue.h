@@ -181,8 +181,8 @@ SG_API void sg_cuda_set_nvrtc(const char *path);
  * no launch does; with device -1, builds for the program's architecture without a device. Otherwise
  * the first launch on a device does. On failure the sentence is on the context. Thread-safe. */
 SG_API sg_status sg_program_build(const sg_program *program, sg_context *context, int device);
-/* Bytes of device memory a launch needs beyond inputs and outputs, aligned to 256; their contents do
- * not matter. */
+/* Bytes of device memory a launch needs beyond inputs and outputs, aligned to 256; their contents
+ * do not matter. */
 SG_API int64_t sg_program_workspace(const sg_program *program);
 /* Enqueues the program on a stream (a CUstream; NULL: the legacy default) of a device, in the
  * device's primary context. Does not wait, allocate or read anything back; may be captured into a
