@@ -1,0 +1,443 @@
+/* Convolution of few input channels by wgmma, pixels as rows.
+ *
+ * The patch under an output pixel, channels and taps of a slice, is a row of A: K halves. A stage
+ * holds the rows of one box of M pixels at one place along depth (stage_packed.cuh); producer warps
+ * fill stages, consumer warpgroups multiply and run the tail.
+ *
+ * With TURN = KERNEL_D > 1 the kernel's slices are columns of B and not a part of K: one product,
+ * [pixels][K] x [K][kernel slices x channels], adds a slice of the input to the sums of TURN output
+ * depths at once, so that A is read from shared memory once and not TURN times. The sums take
+ * turns: output depth d lies in block d % TURN. B holds the kernel's slices in the order 0,
+ * TURN - 1, .., 1, 0, TURN - 1, .., 2, of which TURN neighbours are what any turn of the sums wants.
+ *
+ * PARTS = 2 (fp32): stages and weights hold x = hi + lo / 2048, and there are two sums of products,
+ * hi * hi and hi * lo + lo * hi. K * TURN is at most 256 then: no sum is longer.
+ *
+ * A job is one box of one image, at BOX_D places along depth or, walked, at all of them. Constants
+ * beyond those of the files taken in: TURN, PARTS, CONSUMERS (warpgroups), PRODUCERS (warps, a
+ * multiple of 4), STAGES, BLOCKS (of a multiprocessor), TILES (of a consumer), M = CONSUMERS * TILES *
+ * ROW_BLOCKS * 64 = BOX_H * BOX_W, CONSUMER_REGISTERS, PRODUCER_REGISTERS, HAS_BIAS. */
+//@ include common.cuh
+//@ include wgmma.cuh
+//@ constants
+struct Arguments {
+//@ arguments
+};
+//@ instructions
+
+__device__ __forceinline__ float load_shared(unsigned address) {
+    float value;
+    asm volatile("ld.shared.f32 %0, [%1];" : "=f"(value) : "r"(address) : "memory");
+    return value;
+}
+
+struct Job {
+    int n, d, h, w; /* image; first output pixel */
+    int depths;     /* output places along depth */
+
+    __device__ __forceinline__ int slices() const { return depths + TURN - 1; }
+};
+
+__device__ __forceinline__ Job job_at(int job, const Arguments &a) {
+    const int jobs_w = static_cast<int>(a.jobs_w), jobs_h = static_cast<int>(a.jobs_h);
+    const int jobs_d = static_cast<int>(a.jobs_d), box_d = static_cast<int>(a.box_d);
+    Job at;
+    at.w = job % jobs_w * BOX_W;
+    job /= jobs_w;
+    at.h = job % jobs_h * BOX_H;
+    job /= jobs_h;
+    at.d = job % jobs_d * box_d;
+    at.n = job / jobs_d;
+    at.depths = min(box_d, static_cast<int>(a.out_d) - at.d);
+    return at;
+}
+
+/* Shared memory, in order. */
+struct Shared {
+    unsigned char *stages, *weights;
+    float2 *scale_bias;   /* [TILE_N] */
+    float *operands;      /* [CHANNEL_OPERANDS][TILE_N] */
+    unsigned *magnitude;  /* [STAGES][UNITS]: bits of the largest packed */
+    unsigned *misfit;     /* whether weights are beyond the carrier */
+    float *raw;           /* [OUT_CHANNELS][WEIGHTS], as they are */
+    unsigned full, empty; /* addresses of [STAGES] barriers each */
+};
+
+//@ include stage_packed.cuh
+
+/* A consumer's rows: blocks of 64 take turns in the slots by eights, so that a warp's are
+ * neighbours. */
+struct Pixels {
+    Job job;
+    int first;       /* slot of the consumer's warp */
+    int lane;
+    unsigned inside; /* bit p: whether the thread's pixel p lies in the output */
+
+    __device__ __forceinline__ int pixel(int row) const {
+        return packed_pixel(first + (row % 16 / 8 * ROW_BLOCKS + row / 16) * 8 + row % 8);
+    }
+    __device__ __forceinline__ void open(const Job &at, const Arguments &a) {
+        job = at;
+        inside = 0;
+#pragma unroll
+        for (int p = 0; p < 2 * ROW_BLOCKS; p++) {
+            const int m = pixel(p * 8 + lane / 4);
+            if (at.h + m / BOX_W < a.out_h && at.w + m % BOX_W < a.out_w)
+                inside |= 1U << p;
+        }
+    }
+    __device__ __forceinline__ bool valid(int row) const { return inside >> row / 8 & 1; }
+    __device__ __forceinline__ Place place(int row) const {
+        const int m = pixel(row);
+        return {job.n, job.d, job.h + m / BOX_W, job.w + m % BOX_W};
+    }
+};
+
+//@ include row_tile.cuh
+
+/* Sums come scaled and with the bias: see Sums::finish. */
+struct Tile : RowTile {
+    __device__ __forceinline__ real acc(int p, int j) const {
+        return d[p / 2][j / 2 * 4 + p % 2 * 2 + j % 2];
+    }
+    __device__ __forceinline__ bool valid(int p) const { return pixels.inside >> p & 1; }
+};
+
+//@ tail
+
+/* ---- weights ------------------------------------------------------------------------------- */
+
+constexpr int WEIGHT_ROWS = (2 * TURN - 1) * TILE_N;
+constexpr int WEIGHT_BYTES = K / 8 * WEIGHT_ROWS * 16; /* of one part */
+constexpr int WEIGHTS = IN_CHANNELS * KERNEL_D * KERNEL_H * KERNEL_W; /* of a channel */
+constexpr int CONSUMER_THREADS = CONSUMERS * WARPGROUP;
+constexpr int THREADS = CONSUMER_THREADS + PRODUCERS * 32;
+
+__device__ __forceinline__ void store_half(unsigned char *rows, int k, int row, unsigned pair) {
+    *reinterpret_cast<unsigned short *>(rows + (k / 8 * WEIGHT_ROWS + row) * 16 + k % 8 * 2) =
+        static_cast<unsigned short>(pair);
+}
+
+__device__ __forceinline__ float round_weight(float x) {
+    return ROUND_AWAY ? round_tf32_away(x) : x;
+}
+
+/* Weight e of channel o, scaled: into the one or two rows of B that hold its slice. */
+__device__ __forceinline__ void store_weight(const Shared &shared, int o, int e, float scaled) {
+    constexpr int PLANE_TAPS = KERNEL_H * KERNEL_W, TAPS = KERNEL_D * PLANE_TAPS;
+    const int kd = e / PLANE_TAPS % KERNEL_D, kh = e / KERNEL_W % KERNEL_H;
+    const int span = TURN > 1 ? e / TAPS : e / TAPS * KERNEL_D + kd;
+    const int k = kh * 2 * ROW_WORDS + span * KERNEL_W + e % KERNEL_W;
+    const int turn = TURN > 1 ? (TURN - kd) % TURN : 0;
+    const unsigned high = pack_halves(scaled, 0.0f);
+#pragma unroll
+    for (int block = 0; block < 2 * TURN; block += TURN) {
+        const int row = (turn + block) * TILE_N + o;
+        if (row >= WEIGHT_ROWS)
+            continue;
+        store_half(shared.weights, k, row, high);
+        if (PARTS == 2)
+            store_half(shared.weights + WEIGHT_BYTES, k, row, pack_rest(scaled, 0.0f, high));
+    }
+}
+
+/* First of all, by all threads: weights come to shared memory, as they are; B is zero. The code is
+ * short on purpose: a kernel's first pass through it waits for instructions, too. */
+__device__ __forceinline__ void fetch_weights(const Arguments &a, const Shared &shared) {
+    constexpr int PLANE_TAPS = KERNEL_H * KERNEL_W, TAPS = KERNEL_D * PLANE_TAPS;
+    const unsigned raw = shared_address(shared.raw);
+#pragma unroll 1
+    for (int i = threadIdx.x; i < OUT_CHANNELS * WEIGHTS; i += THREADS) {
+        const int e = i % WEIGHTS;
+        const float *from = a.weight + i / WEIGHTS * a.weight_stride.n +
+                            e / TAPS * a.weight_stride.c +
+                            e / PLANE_TAPS % KERNEL_D * a.weight_stride.d +
+                            e / KERNEL_W % KERNEL_H * a.weight_stride.h +
+                            e % KERNEL_W * a.weight_stride.w;
+        asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" ::"r"(raw + i * 4), "l"(from)
+                     : "memory");
+    }
+#pragma unroll 1
+    for (int i = threadIdx.x; i < PARTS * WEIGHT_BYTES / 16; i += THREADS)
+        reinterpret_cast<uint4 *>(shared.weights)[i] = make_uint4(0, 0, 0, 0);
+    for (int o = threadIdx.x; o < TILE_N; o += THREADS) {
+        const bool biased = HAS_BIAS && o < OUT_CHANNELS;
+        shared.scale_bias[o] =
+            make_float2(0.0f, biased ? load(a.bias + o * a.bias_stride.c) : 0.0f);
+    }
+    if (threadIdx.x == 0)
+        *shared.misfit = 0;
+    asm volatile("cp.async.wait_all;" ::: "memory");
+}
+
+/* Then, by the consumers: a warp packs channels of its own. */
+__device__ __forceinline__ void pack_weights(const Arguments &a, const Shared &shared) {
+    const int lane = threadIdx.x % 32;
+    for (int i = threadIdx.x; i < CHANNEL_OPERANDS * TILE_N; i += CONSUMER_THREADS)
+        shared.operands[i] =
+            i % TILE_N < OUT_CHANNELS ? channel_operand(i / TILE_N, i % TILE_N, a) : 0.0f;
+    for (int o = threadIdx.x / 32; o < OUT_CHANNELS; o += CONSUMERS * 4) {
+        float largest = 0.0f;
+        for (int e = lane; e < WEIGHTS; e += 32)
+            largest = max_magnitude(largest, round_weight(shared.raw[o * WEIGHTS + e]));
+        largest = __uint_as_float(__reduce_max_sync(~0U, __float_as_uint(largest)));
+        const float scale = weight_scale(largest);
+        if (lane == 0) {
+            if (!(largest * scale <= CARRIER_MAX) || (largest * scale < 1.0f && largest > 0.0f))
+                *shared.misfit = 1;
+            shared.scale_bias[o].x = 1.0f / CARRIER_SCALE / scale;
+        }
+        for (int e = lane; e < WEIGHTS; e += 32)
+            store_weight(shared, o, e, round_weight(shared.raw[o * WEIGHTS + e]) * scale);
+    }
+    fence_proxy_async();
+    barrier_sync(1, CONSUMER_THREADS);
+}
+
+/* ---- consumers ----------------------------------------------------------------------------- */
+
+/* Scale and bias of a thread's channels: in registers where they are few. */
+constexpr bool HELD = TILE_N <= 32;
+
+struct Scales {
+    const float2 *shared;
+    float2 held[HELD ? TILE_N / 4 : 1];
+
+    __device__ __forceinline__ float2 at(const Tile &tile, int j) const {
+        return HELD ? held[j] : shared[tile.column(j)];
+    }
+    __device__ __forceinline__ void open(const Tile &tile, const float2 *scale_bias) {
+        shared = scale_bias;
+#pragma unroll
+        for (int j = 0; HELD && j < TILE_N / 4; j++)
+            held[j] = scale_bias[tile.column(j)];
+    }
+};
+
+/* Sums in the order of their instructions: blocks of TILE_N columns, one for each turn. */
+struct Sums {
+    float of[ROW_BLOCKS][PARTS][TURN * TILE_N / 2];
+    float zero; /* not a constant to the compiler, which spends two instructions on constants */
+
+    /* Keeps the compiler from moving what it does to sums past the products' fences. */
+    __device__ __forceinline__ void pin() {
+#pragma unroll
+        for (int t = 0; t < ROW_BLOCKS; t++)
+#pragma unroll
+            for (int part = 0; part < PARTS; part++)
+#pragma unroll
+                for (int i = 0; i < TURN * TILE_N / 2; i++)
+                    asm volatile("" : "+f"(of[t][part][i])::"memory");
+    }
+    __device__ __forceinline__ void clear(int turn) {
+#pragma unroll
+        for (int t = 0; t < ROW_BLOCKS; t++)
+#pragma unroll
+            for (int part = 0; part < PARTS; part++)
+#pragma unroll
+                for (int i = 0; i < TILE_N / 2; i++)
+                    asm volatile("mov.b32 %0, %1;"
+                                 : "=f"(of[t][part][turn * TILE_N / 2 + i])
+                                 : "f"(zero));
+    }
+    __device__ __forceinline__ void finish(Tile &tile, const Scales &scales, int turn) const {
+#pragma unroll
+        for (int t = 0; t < ROW_BLOCKS; t++)
+#pragma unroll
+            for (int i = 0; i < TILE_N / 2; i++) {
+                const int at = turn * TILE_N / 2 + i;
+                const float2 by = scales.at(tile, i / 4 * 2 + i % 2);
+                float sum = of[t][0][at];
+                if (PARTS == 2)
+                    sum = fmaf(of[t][PARTS - 1][at], 1.0f / REST_SCALE, sum);
+                tile.d[t][i] = fmaf(sum, by.x, by.y);
+            }
+    }
+};
+
+/* An address that is kept in a register: the compiler would rather work it out anew each time. */
+__device__ __forceinline__ unsigned opaque(unsigned address) {
+    asm volatile("" : "+r"(address));
+    return address;
+}
+
+/* Where a consumer stands: its next stage, and how to get at it. */
+struct Ring {
+    unsigned pixels, weights; /* descriptors' lower halves: of stage 0, of B's first row */
+    unsigned full, empty, magnitude;
+    int consumer, lane, slot, parity;
+    float largest; /* magnitude in the stages since the job began */
+
+    /* Cores of rows follow each other at once in B, and ROW_BLOCKS apart in a tile's pixels. */
+    static __device__ __forceinline__ unsigned long long of_pixels(unsigned low) {
+        return static_cast<unsigned long long>(ROW_BLOCKS * 8) << 32 | low;
+    }
+    static __device__ __forceinline__ unsigned long long of_weights(unsigned low) {
+        return 8ULL << 32 | low;
+    }
+    __device__ __forceinline__ void wait() {
+        mbarrier_wait(full + 8 * slot, parity);
+        if (consumer == 0)
+#pragma unroll
+            for (int unit = 0; unit < UNITS; unit++)
+                largest =
+                    max_magnitude(largest, load_shared(magnitude + (slot * UNITS + unit) * 4));
+    }
+    /* Starts the products of the stage with tile t; turn: the slice's number modulo TURN. */
+    __device__ __forceinline__ void start(Sums &sums, int t, int turn) const {
+        const unsigned stage = pixels + slot * (STAGE_BYTES / 16) + t * ROW_BLOCKS * 64;
+        const unsigned rows = weights + (TURN - turn) % TURN * TILE_N;
+#pragma unroll
+        for (int k = 0; k < K / 16; k++) {
+            const unsigned b = rows + k * 2 * WEIGHT_ROWS;
+#pragma unroll
+            for (int block = 0; block < ROW_BLOCKS; block++) {
+                const unsigned x = stage + k * 2 * M + block * 8;
+                wgmma(sums.of[block][0], of_pixels(x), of_weights(b), TURN > 1 || k > 0);
+                if (PARTS == 2) {
+                    wgmma(sums.of[block][PARTS - 1], of_pixels(x),
+                          of_weights(b + WEIGHT_BYTES / 16), TURN > 1 || k > 0);
+                    wgmma(sums.of[block][PARTS - 1], of_pixels(x + PART_BYTES / 16), of_weights(b),
+                          1);
+                }
+            }
+        }
+        wgmma_commit();
+    }
+    __device__ __forceinline__ void give_back() {
+        if (lane == 0)
+            mbarrier_arrive(empty + 8 * slot);
+        slot = slot + 1 == STAGES ? 0 : slot + 1;
+        parity ^= slot == 0;
+    }
+};
+
+/* Slices of one job after another. The tail of a consumer's first tile runs behind the products of
+ * its second. */
+__device__ __forceinline__ void consume(const Arguments &a, const Shared &shared) {
+    const int consumer = __shfl_sync(~0U, threadIdx.x / WARPGROUP, 0);
+    const int first = consumer * TILES * ROW_BLOCKS * 64;
+    Tile tile[TILES];
+    Tail tail[TILES];
+    Sums sums[TILES];
+    Scales scales;
+    Ring ring;
+#pragma unroll
+    for (int t = 0; t < TILES; t++) {
+        tile[t].scale_bias = shared.scale_bias;
+        tile[t].operands = shared.operands;
+        tile[t].channel_first = 0;
+        tile[t].channel_end = OUT_CHANNELS;
+        tile[t].lane = tile[t].pixels.lane = threadIdx.x % 32;
+        tile[t].pixels.first =
+            first + (t * 4 + threadIdx.x % WARPGROUP / 32) * ROW_BLOCKS * 16;
+        sums[t].zero = __int_as_float(static_cast<int>(a.job_count >> 60));
+    }
+    scales.open(tile[0], shared.scale_bias);
+    ring.pixels = static_cast<unsigned>(
+        matrix_descriptor(shared_address(shared.stages) + first * 16, M * 16, 0));
+    ring.weights = static_cast<unsigned>(
+        matrix_descriptor(shared_address(shared.weights), WEIGHT_ROWS * 16, 0));
+    ring.full = opaque(shared.full);
+    ring.empty = opaque(shared.empty);
+    ring.magnitude = opaque(shared_address(shared.magnitude));
+    ring.consumer = consumer;
+    ring.lane = threadIdx.x % 32;
+    ring.slot = ring.parity = 0;
+    for (int job = blockIdx.x; job < a.job_count; job += gridDim.x) {
+        const Job at = job_at(job, a);
+        const int slices = at.slices();
+        ring.largest = 0.0f;
+#pragma unroll
+        for (int t = 0; t < TILES; t++) {
+            tile[t].pixels.open(at, a);
+            if (WALKS)
+                tail[t].begin(tile[t]);
+            for (int turn = 0; TURN > 1 && turn < TURN; turn++)
+                sums[t].clear(turn);
+        }
+#pragma unroll 1
+        for (int first_slice = 0; first_slice < slices; first_slice += TURN) {
+#pragma unroll
+            for (int turn = 0; turn < TURN; turn++) {
+                const int slice = first_slice + turn, done = (turn + 1) % TURN;
+                if (slice >= slices)
+                    break;
+                ring.wait();
+#pragma unroll
+                for (int t = 0; t < TILES; t++)
+                    sums[t].pin();
+                wgmma_fence();
+#pragma unroll
+                for (int t = 0; t < TILES; t++)
+                    ring.start(sums[t], t, turn);
+#pragma unroll
+                for (int t = 0; t < TILES; t++) {
+                    if (t < TILES - 1) {
+                        wgmma_wait<1>();
+                    } else {
+                        wgmma_wait<0>();
+                        ring.give_back();
+                    }
+                    sums[t].pin();
+                    if (slice >= TURN - 1) {
+                        sums[t].finish(tile[t], scales, done);
+                        tile[t].pixels.job.d = at.d + slice - (TURN - 1);
+                        tail[t].step(tile[t], a);
+                    }
+                    if (TURN > 1)
+                        sums[t].clear(done);
+                }
+            }
+        }
+#pragma unroll
+        for (int t = 0; WALKS && t < TILES; t++) {
+            tile[t].pixels.job.d = at.d;
+            tail[t].end(tile[t], a);
+        }
+        if (threadIdx.x == 0)
+            a.flags[job] = carrier_fails(ring.largest * CARRIER_SCALE) | *shared.misfit;
+    }
+}
+
+/* ---- the kernel ---------------------------------------------------------------------------- */
+
+/* Registers of a thread at the kernel's start. */
+constexpr int ENTRY_REGISTERS =
+    65536 / (BLOCKS * THREADS) / 8 * 8 < 248 ? 65536 / (BLOCKS * THREADS) / 8 * 8 : 248;
+
+template <int REGISTERS> __device__ __forceinline__ void take_registers() {
+    if constexpr (REGISTERS >= ENTRY_REGISTERS)
+        setmaxnreg_inc<REGISTERS>();
+    else if constexpr (REGISTERS > 0)
+        setmaxnreg_dec<REGISTERS>();
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
+    segue_conv_wgmma_packed(const __grid_constant__ Arguments a) {
+    extern __shared__ __align__(128) unsigned char memory[];
+    Shared shared;
+    shared.stages = memory;
+    shared.weights = shared.stages + STAGES * STAGE_BYTES;
+    shared.scale_bias = reinterpret_cast<float2 *>(shared.weights + PARTS * WEIGHT_BYTES);
+    shared.full = shared_address(shared.scale_bias + TILE_N);
+    shared.empty = shared.full + STAGES * 8;
+    shared.operands = reinterpret_cast<float *>(shared.scale_bias + TILE_N + 2 * STAGES);
+    shared.magnitude = reinterpret_cast<unsigned *>(shared.operands + CHANNEL_OPERANDS * TILE_N);
+    shared.misfit = shared.magnitude + STAGES * UNITS;
+    shared.raw = reinterpret_cast<float *>(shared.misfit + 1);
+    if (threadIdx.x < STAGES) {
+        mbarrier_init(shared.full + 8 * threadIdx.x, UNITS);
+        mbarrier_init(shared.empty + 8 * threadIdx.x, CONSUMERS * 4);
+    }
+    fetch_weights(a, shared);
+    __syncthreads();
+    if (threadIdx.x >= CONSUMER_THREADS) {
+        take_registers<PRODUCER_REGISTERS>();
+        produce(a, shared);
+    } else {
+        take_registers<CONSUMER_REGISTERS>();
+        pack_weights(a, shared);
+        consume(a, shared);
+    }
+}

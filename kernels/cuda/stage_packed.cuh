@@ -1,0 +1,284 @@
+/* Producers of packed slices: patches of the input become rows of A.
+ *
+ * A stage holds the patches of M output pixels at one place along depth, in halves:
+ *     [PARTS][K / 8][M slots][8]
+ * k goes by the kernel's rows: the taps of a row, [channel][kd][kw], are pairs of halves, ROW_WORDS
+ * of them, the last padded with a zero; zeros from WORDS pairs on. Kernel, stride, dilation and
+ * padding end here: a stage has no halo. Pixel m of the box lies at row m / BOX_W, column m % BOX_W.
+ *
+ * A lane packs four neighbours in each of LANE_ROWS rows, one row of the input after the other:
+ * what it made of one serves every output row that the kernel reaches from there. Constants:
+ * IN_CHANNELS, KERNEL_*, STRIDE_*, PADDING_*, DILATION_* (D, H, W), TAPS_D (the kernel's slices in
+ * k: KERNEL_D or 1), K, M, BOX_W, BOX_H, LANE_ROWS, LOAD_ROWS (rows of the input read at once),
+ * PARTS, STAGES, PRODUCERS, VECTOR (elements that may be read at once: 4, 2 or 1), NEIGHBOURS
+ * (columns lie side by side), ROUND_EVEN. */
+
+constexpr int UNIT = 128 * LANE_ROWS; /* pixels of a warp at a time */
+constexpr int UNITS = M / UNIT;       /* of a stage */
+constexpr int SPAN = 3 * STRIDE_W + (KERNEL_W - 1) * DILATION_W + 1; /* columns under neighbours */
+constexpr int ROW_SPANS = IN_CHANNELS * TAPS_D;
+constexpr int ROW_TAPS = ROW_SPANS * KERNEL_W;
+constexpr int ROW_WORDS = (ROW_TAPS + 1) / 2;
+constexpr int WORDS = KERNEL_H * ROW_WORDS;
+constexpr int GROUPS = K / 8;
+constexpr int IN_ROWS = (LANE_ROWS - 1) * STRIDE_H + (KERNEL_H - 1) * DILATION_H + 1;
+constexpr int PART_BYTES = GROUPS * M * 16;
+constexpr int STAGE_BYTES = PARTS * PART_BYTES;
+constexpr float REST_SCALE = 2048.0f;
+constexpr bool PADDED = PADDING_D || PADDING_H || PADDING_W;
+
+/* Slots and pixels of a stage: eights of slots are eights of pixels, in an order that brings every
+ * store of 16 bytes by eight lanes, which are 64 bytes apart, to all 32 banks. Its own inverse. */
+__device__ __forceinline__ int packed_pixel(int slot) {
+    return slot ^ (slot >> 3 & 3);
+}
+
+/* Activations go to halves in two instructions. Added to a float's bits, 6 << 23 multiplies by
+ * CARRIER_SCALE, and 1 << 12 carries into the eleven bits that truncation then keeps: rounding half
+ * away from zero. Zero becomes a number too small for a half, which is as good; where the exponent
+ * overflows, the job is flagged. */
+constexpr bool ROUND_AWAY = PARTS == 1 && !ROUND_EVEN;
+
+__device__ __forceinline__ float scale_operand(float x) {
+    return __uint_as_float(__float_as_uint(x) + (6U << 23) + (ROUND_AWAY ? 1U << 12 : 0U));
+}
+__device__ __forceinline__ unsigned pack_operands(float low, float high) {
+    if (!ROUND_AWAY)
+        return pack_halves(low, high);
+    unsigned pair;
+    asm("cvt.rz.f16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
+    return pair;
+}
+
+/* What two halves left of two floats, as halves times REST_SCALE. */
+__device__ __forceinline__ unsigned pack_rest(float low, float high, unsigned halves) {
+    const half_t first = {static_cast<unsigned short>(halves)};
+    const half_t second = {static_cast<unsigned short>(halves >> 16)};
+    return pack_halves((low - widen(first)) * REST_SCALE, (high - widen(second)) * REST_SCALE);
+}
+
+/* Whether one of four neighbours uses column i of their span. */
+__device__ constexpr bool span_uses(int i) {
+    for (int p = 0; p < 4; p++)
+        for (int kw = 0; kw < KERNEL_W; kw++)
+            if (p * STRIDE_W + kw * DILATION_W == i)
+                return true;
+    return false;
+}
+
+/* Columns to read at once from column i of a span on. The span begins PADDING_W before a multiple
+ * of four columns. */
+__device__ constexpr int span_width(int i) {
+    for (int width = VECTOR; width > 1; width /= 2)
+        if ((i + width * PADDING_W - PADDING_W) % width == 0 && i + width <= SPAN)
+            return width;
+    return 1;
+}
+
+/* Reads a span at `column` of a row; zeros outside the image. */
+__device__ __forceinline__ void load_span(const float *from, int stride, bool inside,
+                                          int column, int width, float (&out)[SPAN]) {
+    int next = 0;
+#pragma unroll
+    for (int i = 0; i < SPAN; i++) {
+        if (i < next)
+            continue;
+        const int wide = span_width(i);
+        next = i + wide;
+        bool used = false;
+        for (int e = i; e < next; e++)
+            used = used || span_uses(e);
+        if (!used)
+            continue;
+        const bool in =
+            inside && ((!PADDED && i == 0) ||
+                       static_cast<unsigned>(column + i) < static_cast<unsigned>(width));
+        if (wide == 4) {
+            float4 v = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+            if (in)
+                v = *reinterpret_cast<const float4 *>(from + i);
+            out[i] = v.x, out[i + 1] = v.y, out[i + 2] = v.z, out[i + 3] = v.w;
+        } else if (wide == 2) {
+            float2 v = make_float2(0.0f, 0.0f);
+            if (in)
+                v = *reinterpret_cast<const float2 *>(from + i);
+            out[i] = v.x, out[i + 1] = v.y;
+        } else {
+            out[i] = in ? *(from + i * stride) : 0.0f;
+        }
+    }
+}
+
+/* What a lane reads: the patches of its pixels. */
+struct Patch {
+    const float *plane; /* element (0, 0) of the first tap's plane; may lie outside */
+    int z, y, x;        /* of the first tap; may lie outside */
+    bool valid;         /* whether some of the pixels lies in the output */
+};
+
+/* The row of the kernel that meets the input's row `in` for the lane's row `out`; -1: none does. */
+__device__ constexpr int kernel_row(int in, int out) {
+    const int reach = in - out * STRIDE_H;
+    return reach >= 0 && reach % DILATION_H == 0 && reach / DILATION_H < KERNEL_H
+               ? reach / DILATION_H
+               : -1;
+}
+__device__ constexpr bool row_used(int in) {
+    for (int out = 0; out < LANE_ROWS; out++)
+        if (kernel_row(in, out) >= 0)
+            return true;
+    return false;
+}
+
+/* Without padding, rows outside are read from inside, and belong to pixels that are dropped. */
+__device__ __forceinline__ void load_row(const Arguments &a, const Patch &patch, int in,
+                                         float (&value)[ROW_SPANS][SPAN]) {
+    const int y = PADDED ? patch.y + in : min(patch.y + in, static_cast<int>(a.in_h) - 1);
+    const int stride_w = NEIGHBOURS ? 1 : static_cast<int>(a.input_stride.w);
+    const int stride_c = static_cast<int>(a.input_stride.c);
+    const int stride_d = static_cast<int>(a.input_stride.d);
+    const float *row = patch.plane + y * static_cast<int>(a.input_stride.h) + patch.x * stride_w;
+#pragma unroll
+    for (int i = 0; i < ROW_SPANS; i++) {
+        const int c = i / TAPS_D, z = i % TAPS_D * DILATION_D;
+        const bool inside =
+            !PADDED ||
+            (patch.valid &&
+             (PADDING_D == 0 || static_cast<unsigned long long>(patch.z + z) < a.in_d) &&
+             static_cast<unsigned long long>(y) < a.in_h);
+        load_span(row + (c * stride_c + z * stride_d), stride_w, inside, patch.x,
+                  static_cast<int>(a.in_w), value[i]);
+    }
+}
+
+/* One row of the input as words of k, for each of four neighbours. */
+struct RowWords {
+    unsigned high[ROW_WORDS][4], low[PARTS == 2 ? ROW_WORDS : 1][4];
+
+    __device__ __forceinline__ void pack(float (&value)[ROW_SPANS][SPAN], float &largest) {
+#pragma unroll
+        for (int i = 0; i < ROW_SPANS; i++)
+#pragma unroll
+            for (int e = 0; e < SPAN; e++)
+                if (span_uses(e)) {
+                    largest = max_magnitude(largest, value[i][e]);
+                    value[i][e] = scale_operand(value[i][e]);
+                }
+#pragma unroll
+        for (int word = 0; word < ROW_WORDS; word++)
+#pragma unroll
+            for (int p = 0; p < 4; p++) {
+                const int j = 2 * word, next = j + 1;
+                const float first = value[j / KERNEL_W][p * STRIDE_W + j % KERNEL_W * DILATION_W];
+                const float second =
+                    next < ROW_TAPS
+                        ? value[next / KERNEL_W][p * STRIDE_W + next % KERNEL_W * DILATION_W]
+                        : 0.0f;
+                high[word][p] = pack_operands(first, second);
+                if (PARTS == 2)
+                    low[word][p] = pack_rest(first, second, high[word][p]);
+            }
+    }
+};
+
+/* Stores the groups of k of the lane's row `out` that the kernel's row kh completes. stage: of the
+ * row's first slot; rotation: what packed_pixel does to its four. */
+__device__ __forceinline__ void store_groups(unsigned char *stage, int rotation, int out, int kh,
+                                             const RowWords (&rows)[IN_ROWS]) {
+    const int end = kh == KERNEL_H - 1 ? GROUPS : (kh + 1) * ROW_WORDS / 4;
+#pragma unroll
+    for (int g = 0; g < GROUPS; g++) {
+        if (g < kh * ROW_WORDS / 4 || g >= end)
+            continue;
+#pragma unroll
+        for (int p = 0; p < 4; p++) {
+            unsigned high[4], low[4];
+#pragma unroll
+            for (int i = 0; i < 4; i++) {
+                const int word = g * 4 + i;
+                const int in = out * STRIDE_H + word / ROW_WORDS * DILATION_H;
+                high[i] = word < WORDS ? rows[word < WORDS ? in : 0].high[word % ROW_WORDS][p] : 0;
+                low[i] = PARTS == 2 && word < WORDS
+                             ? rows[word < WORDS ? in : 0].low[word % ROW_WORDS][p]
+                             : 0;
+            }
+            unsigned char *to = stage + (p ^ rotation) * 16 + g * M * 16;
+            *reinterpret_cast<uint4 *>(to) = make_uint4(high[0], high[1], high[2], high[3]);
+            if (PARTS == 2)
+                *reinterpret_cast<uint4 *>(to + PART_BYTES) =
+                    make_uint4(low[0], low[1], low[2], low[3]);
+        }
+    }
+}
+
+/* Packs one lane's pixels. m: its first; empty, parity: what says that the stage is free. */
+__device__ __forceinline__ float pack_patch(const Arguments &a, const Patch &patch,
+                                            unsigned char *stage, int m, unsigned empty,
+                                            unsigned parity) {
+    RowWords rows[IN_ROWS];
+    float largest = 0.0f;
+#pragma unroll
+    for (int first = 0; first < IN_ROWS; first += LOAD_ROWS) {
+        float value[LOAD_ROWS][ROW_SPANS][SPAN];
+#pragma unroll
+        for (int i = 0; i < LOAD_ROWS; i++)
+            if (first + i < IN_ROWS && row_used(first + i))
+                load_row(a, patch, first + i, value[i]);
+        if (first == 0)
+            mbarrier_wait(empty, parity);
+#pragma unroll
+        for (int i = 0; i < LOAD_ROWS; i++) {
+            const int in = first + i;
+            if (in >= IN_ROWS || !row_used(in))
+                continue;
+            rows[in].pack(value[i], largest);
+#pragma unroll
+            for (int out = 0; out < LANE_ROWS; out++)
+                if (kernel_row(in, out) >= 0) {
+                    const int slot = m + out * BOX_W;
+                    store_groups(stage + slot * 16, slot >> 3 & 3, out, kernel_row(in, out), rows);
+                }
+        }
+    }
+    return largest;
+}
+
+/* Warps take the units of all stages that the block makes in turns. */
+__device__ __forceinline__ void produce(const Arguments &a, const Shared &shared) {
+    constexpr int QUADS = BOX_W / 4; /* of a row */
+    const int lane = threadIdx.x % 32;
+    int staged = 0; /* before the job */
+    int next = threadIdx.x / 32 - CONSUMERS * 4;
+    for (int job = blockIdx.x; job < a.job_count; job += gridDim.x) {
+        const Job at = job_at(job, a);
+        const int end = staged + at.slices();
+#pragma unroll 1
+        for (; next < end * UNITS; next += PRODUCERS) {
+            const int stage = next / UNITS, unit = next % UNITS, slot = stage % STAGES;
+            const int quad = unit * 32 + lane; /* in units of LANE_ROWS rows */
+            const int m = quad / QUADS * LANE_ROWS * BOX_W + quad % QUADS * 4;
+            int h = at.h + m / BOX_W, w = at.w + m % BOX_W;
+            Patch patch;
+            patch.valid = h < a.out_h && w < a.out_w;
+            if (!PADDED) {
+                h = min(h, static_cast<int>(a.out_h) - 1);
+                w = min(w, (static_cast<int>(a.out_w) - 1) / 4 * 4);
+            }
+            patch.z = (at.d + stage - staged) * STRIDE_D - PADDING_D;
+            patch.y = h * STRIDE_H - PADDING_H;
+            patch.x = w * STRIDE_W - PADDING_W;
+            patch.plane = a.input + at.n * a.input_stride.n + patch.z * a.input_stride.d;
+            const float largest =
+                pack_patch(a, patch, shared.stages + slot * STAGE_BYTES, m,
+                           shared.empty + 8 * slot, (stage / STAGES & 1) ^ 1);
+            const unsigned most = __reduce_max_sync(~0U, __float_as_uint(largest));
+            if (lane == 0)
+                shared.magnitude[slot * UNITS + unit] = most;
+            fence_proxy_async();
+            __syncwarp();
+            if (lane == 0)
+                mbarrier_arrive(shared.full + 8 * slot);
+        }
+        staged = end;
+    }
+}

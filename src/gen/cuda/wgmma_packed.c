@@ -1,0 +1,144 @@
+/* Lowering of `wgmma_packed`: conv_wgmma_packed.cuh, and the repair of what fp16 cannot hold. */
+#include "plan/cuda/wgmma_packed.h"
+
+#include <assert.h>
+
+#include "gen/cuda/block.h"
+#include "gen/cuda/repair.h"
+#include "gen/cuda/wgmma.h"
+
+static void write_constants(const sg_problem *problem, const sg_cuda_target *target,
+                            const sg_wgmma_packed *packed, sg_text *text) {
+    const sg_convolution *convolution = &problem->convolution;
+    const sg_cuda_constant constants[] = {
+        {"IN_CHANNELS", convolution->in_channels},
+        {"OUT_CHANNELS", problem->size[SG_ROLE_C]},
+        {"KERNEL_D", convolution->kernel[0]},
+        {"KERNEL_H", convolution->kernel[1]},
+        {"KERNEL_W", convolution->kernel[2]},
+        {"STRIDE_D", convolution->stride[0]},
+        {"STRIDE_H", convolution->stride[1]},
+        {"STRIDE_W", convolution->stride[2]},
+        {"PADDING_D", convolution->padding[0]},
+        {"PADDING_H", convolution->padding[1]},
+        {"PADDING_W", convolution->padding[2]},
+        {"DILATION_D", convolution->dilation[0]},
+        {"DILATION_H", convolution->dilation[1]},
+        {"DILATION_W", convolution->dilation[2]},
+        {"HAS_BIAS", convolution->bias.index >= 0},
+        {"ROUND_EVEN", target->precision == SG_PRECISION_TF32_EVEN},
+        {"PARTS", packed->parts},
+        {"TURN", packed->turn},
+        {"TAPS_D", packed->taps_d},
+        {"K", packed->k},
+        {"M", packed->pixels},
+        {"BOX_H", packed->box_h},
+        {"BOX_W", packed->box_w},
+        {"ROW_BLOCKS", packed->row_blocks},
+        {"TILES", packed->tiles},
+        {"TILE_N", packed->tile_n},
+        {"TILE_REAL", problem->size[SG_ROLE_C]},
+        {"TILE_WALKS", packed->tail.full_walks},
+        {"LANE_ROWS", packed->lane_rows},
+        {"LOAD_ROWS", packed->load_rows},
+        {"VECTOR", packed->vector},
+        {"NEIGHBOURS", convolution->input.stride[SG_ROLE_W] == 1},
+        {"STAGES", packed->stages},
+        {"CONSUMERS", packed->consumers},
+        {"PRODUCERS", packed->producers},
+        {"BLOCKS", packed->blocks},
+        {"CONSUMER_REGISTERS", packed->consumer_registers},
+        {"PRODUCER_REGISTERS", packed->producer_registers},
+    };
+    sg_cuda_write_constants(constants, sizeof constants / sizeof *constants, text);
+}
+
+static void add_arguments(const sg_problem *problem, const sg_wgmma_packed *packed,
+                          sg_cuda_arguments *arguments) {
+    const sg_convolution *convolution = &problem->convolution;
+    sg_cuda_add_tensor(arguments, "input", &convolution->input, false);
+    sg_cuda_add_tensor(arguments, "weight", &convolution->weight, false);
+    sg_operand bias = convolution->bias;
+    if (bias.index < 0)
+        bias = (sg_operand){.index = convolution->input.index, .dtype = convolution->input.dtype};
+    sg_cuda_add_tensor(arguments, "bias", &bias, false);
+    sg_cuda_add_workspace(arguments, "int", "flags", 0);
+    const struct {
+        const char *name;
+        int64_t value;
+    } numbers[] = {
+        {"job_count", packed->jobs},
+        {"jobs_d", packed->jobs_d},
+        {"jobs_h", packed->jobs_h},
+        {"jobs_w", packed->jobs_w},
+        {"box_d", packed->box_d},
+        {"out_d", problem->size[SG_ROLE_D]},
+        {"out_h", problem->size[SG_ROLE_H]},
+        {"out_w", problem->size[SG_ROLE_W]},
+        {"in_d", convolution->in_size[0]},
+        {"in_h", convolution->in_size[1]},
+        {"in_w", convolution->in_size[2]},
+    };
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
+        sg_cuda_add_number(arguments, numbers[i].name, numbers[i].value);
+}
+
+static sg_status write_launch(const sg_problem *problem, const sg_cuda_target *target,
+                              const sg_wgmma_packed *packed, sg_arena *arena,
+                              sg_cuda_launch *launch) {
+    sg_cuda_arguments arguments;
+    sg_cuda_arguments_open(&arguments, arena);
+    sg_text constants = {0}, instructions = {0}, tail = {0};
+    write_constants(problem, target, packed, &constants);
+    sg_cuda_write_wgmma(&instructions, (int)(packed->turn * packed->tile_n), false);
+    add_arguments(problem, packed, &arguments);
+    sg_status status = sg_cuda_write_tail(problem, target, arena, &arguments, &tail);
+    bool failed =
+        constants.failed || instructions.failed || tail.failed || arguments.declaration.failed;
+    if (status == SG_OK && failed)
+        status = SG_OUT_OF_MEMORY;
+    const char *source = NULL;
+    if (status == SG_OK) {
+        const sg_cuda_hole holes[] = {
+            {"constants", constants.data},
+            {"arguments", arguments.declaration.data},
+            {"instructions", instructions.data},
+            {"tail", tail.data},
+        };
+        status = sg_cuda_compose(arena, "conv_wgmma_packed.cuh", holes,
+                                 sizeof holes / sizeof *holes, &source);
+    }
+    int64_t room = (int64_t)target->gpu.multiprocessors * packed->blocks;
+    *launch = (sg_cuda_launch){.source = source,
+                               .entry = "segue_conv_wgmma_packed",
+                               .grid = packed->jobs < room ? packed->jobs : room,
+                               .block = (int)packed->threads,
+                               .cluster = 1,
+                               .shared = packed->shared,
+                               .words = arguments.words,
+                               .word_count = arguments.count};
+    sg_text_release(&constants);
+    sg_text_release(&instructions);
+    sg_text_release(&tail);
+    sg_cuda_arguments_close(&arguments);
+    return status;
+}
+
+sg_status sg_cuda_lower_wgmma_packed(const sg_problem *problem, const sg_cuda_target *target,
+                                     const sg_cuda_plan *plan, sg_arena *arena,
+                                     sg_cuda_kernel *kernel) {
+    sg_wgmma_packed packed;
+    bool sound = sg_wgmma_packed_measure(problem, target, plan, &packed);
+    assert(sound && "the plan was found usable");
+    (void)sound;
+    const sg_cuda_jobs jobs = {.box = {packed.box_d, packed.box_h, packed.box_w},
+                               .jobs = {packed.jobs_d, packed.jobs_h, packed.jobs_w},
+                               .channel_tiles = 1,
+                               .channels = problem->size[SG_ROLE_C]};
+    *kernel = (sg_cuda_kernel){.workspace = 4 * packed.jobs};
+    sg_status status = write_launch(problem, target, &packed, arena, &kernel->launches[0]);
+    if (status == SG_OK)
+        status = sg_cuda_lower_repair(problem, target, &jobs, 0, arena, &kernel->launches[1]);
+    kernel->launch_count = 2;
+    return status == SG_OUT_OF_MEMORY ? sg_fail_memory(problem->region->graph->context) : status;
+}
