@@ -3,20 +3,20 @@
  * A block works for one tile of channels. It packs that tile's weights into shared memory, as
  * [tap][channel group of 8][TILE_N][8 halves], each output channel scaled by a power of two, and
  * keeps them. Producer warpgroups stage slices of the input, each read once, into a ring; consumer
- * warpgroups multiply and run the tail. Consumers take different rows along z (or, where
- * SPLIT_PIXELS, different pixels of every row), and turns in issuing their products: left to
- * themselves they would share the tensor cores, finish together, and run their tails together while
- * the tensor cores idle. So the tail of one runs behind the products of the other.
+ * warpgroups multiply and run the tail. A row along z is ROW_TILES tiles; consumers take tiles in turn,
+ * and turns in issuing their products: left to themselves they would share the tensor cores, finish
+ * together, and run their tails together while the tensor cores idle. So the tail of one runs behind
+ * the products of the others.
  *
  * The work is numbered by units of job_rows rows along z, z fastest; a block has a range of units,
- * and neighbours along z flow through the ring as one segment. A walk along z is one unit, and its
- * consumers must split pixels.
+ * and neighbours along z flow through the ring as one segment. A walk along z is one unit, and a
+ * row then has as many tiles as there are consumers.
  *
  * Constants beyond those of the files before: CONSUMERS, PRODUCERS (warpgroups), STAGES,
  * KERNEL_Z/Y/X, STRIDE_Z, PADDING_Z/Y, STAGE_LEFT (columns of the stage left of the box's first
- * pixel without padding), PADDING_X, DILATION_Z/Y/X, SPLIT_PIXELS, CONSUMER_PIXELS, IN_GROUP and
+ * pixel without padding), PADDING_X, DILATION_Z/Y/X, ROW_TILES, CONSUMER_PIXELS, IN_GROUP and
  * OUT_GROUP (channels of a group), CHANNEL_TILES, GROUP_TILES (tiles of a group), UNROLL_Z/Y/X,
- * PRODUCER_REGISTERS, CONSUMER_REGISTERS, PREFETCH (producers have registers for two items), HAS_BIAS. */
+ * PRODUCER_REGISTERS, CONSUMER_REGISTERS, PREFETCH (producers have registers for two items), HAS_BIAS, WEIGHTS_IN_ORDER. */
 
 //@ include common.cuh
 //@ include wgmma.cuh
@@ -39,9 +39,10 @@ constexpr int THREADS = (PRODUCERS + CONSUMERS) * WARPGROUP;
 /* With fewer items than warps, warps take different slices. */
 constexpr int SLICE_WARPS = ITEMS < PRODUCER_WARPS ? ITEMS : PRODUCER_WARPS;
 constexpr int SLICES_AT_ONCE = PRODUCER_WARPS / SLICE_WARPS;
-constexpr int STEP_Z = SPLIT_PIXELS ? 1 : CONSUMERS;
+/* Slices that a consumer's next tile may need beyond its last one's. */
+constexpr int STEP_Z = (CONSUMERS + ROW_TILES - 1) / ROW_TILES;
 /* Numbers of barriers: 1 .. CONSUMERS are a tile's own. */
-constexpr int STAGED = 1 + CONSUMERS, TURNS = STAGED + 1;
+constexpr int PACKED = 1 + CONSUMERS, STAGED = PACKED + 1, TURNS = STAGED + 1;
 
 /* Shared memory, in order. Tiles read some pixels beyond a stage, which are dropped: after the last
  * stage there are weights. */
@@ -118,46 +119,95 @@ __device__ __forceinline__ int segment_slices(const Segment &s) {
 
 /* ---- weights ------------------------------------------------------------------------------- */
 
-/* A warp packs channels of its own: once over the weights for the largest, once to store. */
+constexpr int WEIGHTS = STAGE_GROUPS * 8 * TAPS; /* of an output channel, absent inputs included */
+constexpr int HELD = (WEIGHTS + 31) / 32;
+constexpr bool HOLDS = HELD <= 20; /* a lane's share of two channels stays in registers */
+
+/* Weight i, in the order [input channel][tap], of an output channel that begins at `from`. */
+__device__ __forceinline__ float read_weight(const Arguments &a, const float *from, int i) {
+    if (i >= IN_CHANNELS * TAPS)
+        return 0.0f;
+    if (WEIGHTS_IN_ORDER)
+        return __ldg(from + i);
+    const int c = i / TAPS, tap = i % TAPS;
+    const int z = tap / (KERNEL_Y * KERNEL_X), y = tap / KERNEL_X % KERNEL_Y, x = tap % KERNEL_X;
+    const long long zy = RING_DEPTH ? z * a.weight_stride.d + y * a.weight_stride.h
+                                    : z * a.weight_stride.h;
+    return __ldg(from + c * a.weight_stride.c + zy + x * a.weight_stride.w);
+}
+
+__device__ __forceinline__ void store_weight(const Shared &shared, int slot, int i, float scaled) {
+    const unsigned short half = round_half(ROUND_AWAY ? round_tf32_away(scaled) : scaled);
+    const int c = i / TAPS, tap = i % TAPS;
+    if (i < WEIGHTS)
+        reinterpret_cast<unsigned short *>(
+            shared.weights)[((tap * STAGE_GROUPS + c / 8) * TILE_N + slot) * 8 + c % 8] = half;
+}
+
+/* What a channel's sums are multiplied by and its bias, and the tail's operands. */
+__device__ __forceinline__ void fill_tables(const Arguments &a, const Shared &shared, int slot,
+                                            int channel, bool present, float scale) {
+    const int lane = threadIdx.x % 32;
+    if (lane == 0) {
+        const float bias = HAS_BIAS && present ? load(a.bias + channel * a.bias_stride.c) : 0.0f;
+        shared.scale_bias[slot] = make_float2(1.0f / (scale * CARRIER_SCALE), bias);
+    }
+    for (int k = lane; k < CHANNEL_OPERANDS; k += 32)
+        shared.operands[k * TILE_N + slot] = present ? channel_operand(k, channel, a) : 0.0f;
+}
+
+/* By the consumers, while producers fill the ring: a warp takes two channels at a time, finds the
+ * largest weight of each, and stores. */
 __device__ __forceinline__ void pack_weights(const Arguments &a, const Shared &shared) {
     const Part part = block_part(a);
-    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    for (int slot = warp; slot < TILE_N; slot += THREADS / 32) {
-        const int channel = part.first + slot;
-        const bool present = channel < part.end;
-        const float *from = a.weight + channel * a.weight_stride.n;
-        auto at = [&](int i) {
-            const int c = i / TAPS, tap = i % TAPS;
-            const int z = tap / (KERNEL_Y * KERNEL_X), y = tap / KERNEL_X % KERNEL_Y;
-            const int x = tap % KERNEL_X;
-            if (!present || c >= IN_CHANNELS)
-                return 0.0f;
-            const long long zy = RING_DEPTH ? z * a.weight_stride.d + y * a.weight_stride.h
-                                            : z * a.weight_stride.h;
-            return __ldg(from + c * a.weight_stride.c + zy + x * a.weight_stride.w);
-        };
-        constexpr int COUNT = STAGE_GROUPS * 8 * TAPS;
-        float largest = 0.0f;
-#pragma unroll 8
-        for (int i = lane; i < COUNT; i += 32)
-            largest = max_magnitude(largest, at(i));
-        largest = __uint_as_float(__reduce_max_sync(~0U, __float_as_uint(largest)));
-        const float scale = weight_scale(largest);
-#pragma unroll 8
-        for (int i = lane; i < COUNT; i += 32) {
-            const float value = at(i) * scale;
-            const unsigned short half = round_half(ROUND_AWAY ? round_tf32_away(value) : value);
-            const int c = i / TAPS, tap = i % TAPS;
-            reinterpret_cast<unsigned short *>(shared.weights)
-                [((tap * STAGE_GROUPS + c / 8) * TILE_N + slot) * 8 + c % 8] = half;
+    const int warp = threadIdx.x / 32 - PRODUCER_WARPS, lane = threadIdx.x % 32;
+#pragma unroll 1
+    for (int slot = 2 * warp; slot < TILE_N; slot += CONSUMERS * 8) {
+        float held[2][HOLDS ? HELD : 1], largest[2] = {0.0f, 0.0f};
+#pragma unroll
+        for (int e = 0; e < 2; e++) {
+            const int channel = part.first + slot + e;
+            const bool present = channel < part.end;
+            const float *from = a.weight + (present ? channel : part.first) * a.weight_stride.n;
+            if (HOLDS) {
+#pragma unroll
+                for (int k = 0; k < HELD; k++)
+                    held[e][HOLDS ? k : 0] =
+                        present ? read_weight(a, from, k * 32 + lane) : 0.0f;
+            } else {
+#pragma unroll 4
+                for (int i = lane; i < WEIGHTS; i += 32)
+                    largest[e] = max_magnitude(largest[e],
+                                               present ? read_weight(a, from, i) : 0.0f);
+            }
         }
-        if (lane == 0) {
-            const float bias = HAS_BIAS && present ? load(a.bias + channel * a.bias_stride.c) : 0.0f;
-            shared.scale_bias[slot] = make_float2(1.0f / (scale * CARRIER_SCALE), bias);
+#pragma unroll
+        for (int e = 0; e < 2; e++) {
+            const int channel = part.first + slot + e;
+            const bool present = channel < part.end;
+            const float *from = a.weight + (present ? channel : part.first) * a.weight_stride.n;
+            if (HOLDS) {
+#pragma unroll
+                for (int k = 0; k < HELD; k++)
+                    largest[e] = max_magnitude(largest[e], held[e][HOLDS ? k : 0]);
+            }
+            const unsigned bits = __reduce_max_sync(~0U, __float_as_uint(largest[e]));
+            const float scale = weight_scale(__uint_as_float(bits));
+            if (HOLDS) {
+#pragma unroll
+                for (int k = 0; k < HELD; k++)
+                    store_weight(shared, slot + e, k * 32 + lane, held[e][HOLDS ? k : 0] * scale);
+            } else {
+#pragma unroll 4
+                for (int i = lane; i < WEIGHTS; i += 32)
+                    store_weight(shared, slot + e, i,
+                                 present ? read_weight(a, from, i) * scale : 0.0f);
+            }
+            fill_tables(a, shared, slot + e, channel, present, scale);
         }
-        for (int k = lane; k < CHANNEL_OPERANDS; k += 32)
-            shared.operands[k * TILE_N + slot] = present ? channel_operand(k, channel, a) : 0.0f;
     }
+    fence_proxy_async();
+    barrier_sync(PACKED, CONSUMERS * WARPGROUP);
 }
 
 /* ---- producers ----------------------------------------------------------------------------- */
@@ -331,7 +381,6 @@ __device__ __forceinline__ void consume(const Arguments &a, const Shared &shared
     const Part part = block_part(a);
     const int consumer = (threadIdx.x - PRODUCERS * WARPGROUP) / WARPGROUP;
     const bool signals = threadIdx.x % 32 == 0;
-    const int first_pixel = SPLIT_PIXELS ? consumer * CONSUMER_PIXELS : 0;
     Tile tile;
     tile.scale_bias = shared.scale_bias;
     tile.operands = shared.operands;
@@ -342,7 +391,7 @@ __device__ __forceinline__ void consume(const Arguments &a, const Shared &shared
     load_filter(filter, shared.weights);
     Ring ring = {0, 0, 0, 0, 0, 0};
     const int next = consumer + 1 == CONSUMERS ? 0 : consumer + 1;
-    int row = SPLIT_PIXELS ? 0 : consumer;
+    int ahead = consumer; /* its first tile of the segment */
     if (CONSUMERS > 1 && next == 0)
         barrier_arrive(TURNS, 2 * WARPGROUP); /* the first consumer begins */
     int unit = part.unit;
@@ -351,27 +400,30 @@ __device__ __forceinline__ void consume(const Arguments &a, const Shared &shared
         const int slices = segment_slices(s);
         ring.read = ring.freed = 0;
         tile.pixels.box = {s.n, s.z, s.y, s.x, RING_DEPTH ? static_cast<int>(a.out_y) : 1,
-                           static_cast<int>(a.out_x), first_pixel};
+                           static_cast<int>(a.out_x), ahead % ROW_TILES * CONSUMER_PIXELS};
         Tail tail;
         if (WALKS)
             tail.begin(tile);
-        int r = row;
+        int t = ahead;
 #pragma unroll 1
-        for (; r < s.rows; r += STEP_Z) {
-            ring.give_back(shared, r * STRIDE_Z, signals);
-            ring.wait_for(shared, r * STRIDE_Z + REACH_Z);
+        for (; t < s.rows * ROW_TILES; t += CONSUMERS) {
+            const int row = t / ROW_TILES, following = (t + CONSUMERS) / ROW_TILES;
+            const int first_pixel = t % ROW_TILES * CONSUMER_PIXELS;
+            ring.give_back(shared, row * STRIDE_Z, signals);
+            ring.wait_for(shared, row * STRIDE_Z + REACH_Z);
             if (CONSUMERS > 1)
                 barrier_sync(TURNS + consumer, 2 * WARPGROUP);
             multiply(tile, filter, shared, ring.freeing, first_pixel);
             if (CONSUMERS > 1)
                 barrier_arrive(TURNS + next, 2 * WARPGROUP);
             wgmma_wait<0>();
-            ring.give_back(shared, min((r + STEP_Z) * STRIDE_Z, ring.read), signals);
+            ring.give_back(shared, min(following * STRIDE_Z, ring.read), signals);
             ring.look(shared, slices);
-            tile.pixels.box.z = s.z + r;
+            tile.pixels.box.z = s.z + row;
+            tile.pixels.box.first = first_pixel;
             tail.step(tile, a);
         }
-        row = r - s.rows;
+        ahead = t - s.rows * ROW_TILES;
         ring.give_back(shared, slices, signals);
         if (WALKS) {
             tile.pixels.box.z = s.z;
@@ -391,14 +443,13 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
         mbarrier_init(shared.full + 8 * threadIdx.x, SLICE_WARPS);
         mbarrier_init(shared.empty + 8 * threadIdx.x, CONSUMERS * 4);
     }
-    pack_weights(a, shared);
-    fence_proxy_async();
     __syncthreads();
     if (threadIdx.x < PRODUCERS * WARPGROUP) {
         setmaxnreg_dec<PRODUCER_REGISTERS>();
         produce(a, shared);
     } else {
         setmaxnreg_inc<CONSUMER_REGISTERS>();
+        pack_weights(a, shared);
         consume(a, shared);
     }
 }

@@ -51,6 +51,20 @@ static void write_filter(const sg_wgmma_ring *ring, sg_text *text) {
     sg_cuda_write_constants(constants, sizeof constants / sizeof *constants, text);
 }
 
+/* Whether the weights of one output channel follow each other as [input channel][tap]. */
+static bool weights_in_order(const sg_problem *problem) {
+    const sg_convolution *convolution = &problem->convolution;
+    int64_t step = 1;
+    for (int i = SG_SPATIAL_MAX - 1; i >= 0; i--) {
+        int64_t stride = convolution->weight.stride[SG_ROLE_D + i];
+        if (convolution->kernel[i] > 1 && stride != step)
+            return false;
+        step *= convolution->kernel[i];
+    }
+    return convolution->in_channels == convolution->groups ||
+           convolution->weight.stride[SG_ROLE_C] == step;
+}
+
 static void write_tile(const sg_problem *problem, const sg_cuda_target *target,
                        const sg_wgmma_ring *ring, sg_text *text) {
     const sg_cuda_constant constants[] = {
@@ -68,13 +82,14 @@ static void write_tile(const sg_problem *problem, const sg_cuda_target *target,
         {"BOX_Y", ring->box_y},
         {"BOX_X", ring->box_x},
         {"RING_DEPTH", ring->depth},
-        {"SPLIT_PIXELS", ring->split},
+        {"ROW_TILES", ring->row_tiles},
         {"OUT_VECTOR", ring->out_vector},
         {"CONSUMERS", ring->consumers},
         {"PRODUCERS", ring->producers},
         {"STAGES", ring->stages},
         {"PRODUCER_REGISTERS", ring->producer_registers},
         {"CONSUMER_REGISTERS", ring->consumer_registers},
+        {"WEIGHTS_IN_ORDER", weights_in_order(problem)},
         {"PREFETCH", ring->prefetch},
         {"HAS_BIAS", problem->convolution.bias.index >= 0},
         {"ROUND_AWAY", target->precision == SG_PRECISION_TF32},

@@ -20,9 +20,9 @@ static int64_t most(int64_t a, int64_t b) {
     return a > b ? a : b;
 }
 
-static const char *const parameters[] = {"columns", "depth",  "pixels", "channels", "consumers",
-                                         "split",   "box_y",  "box_x",  "stages",   "producers",
-                                         "rows",    "filter", NULL};
+static const char *const parameters[] = {"columns",   "depth",  "pixels", "channels", "consumers",
+                                         "row_tiles", "box_y",  "box_x",  "stages",   "producers",
+                                         "rows",      "filter", NULL};
 
 enum {
     WARPGROUP = 128,
@@ -48,7 +48,7 @@ static void read_plan(const sg_cuda_plan *plan, sg_wgmma_ring *ring) {
                             .pixels = from[2],
                             .channels = from[3],
                             .consumers = from[4],
-                            .split = from[5],
+                            .row_tiles = from[5],
                             .box_y = from[6],
                             .box_x = from[7],
                             .stages = from[8],
@@ -59,8 +59,8 @@ static void read_plan(const sg_cuda_plan *plan, sg_wgmma_ring *ring) {
 
 static void write_plan(const sg_wgmma_ring *ring, sg_cuda_plan *plan) {
     *plan = (sg_cuda_plan){{ring->columns, ring->depth, ring->pixels, ring->channels,
-                            ring->consumers, ring->split, ring->box_y, ring->box_x, ring->stages,
-                            ring->producers, ring->rows, ring->filter}};
+                            ring->consumers, ring->row_tiles, ring->box_y, ring->box_x,
+                            ring->stages, ring->producers, ring->rows, ring->filter}};
 }
 
 /* z, y, x as axes of the convolution (0: D, 1: H, 2: W); -1: none. */
@@ -120,6 +120,11 @@ static int64_t choose_vector(const sg_problem *problem, const sg_cuda_target *ta
     return 1;
 }
 
+/* A few columns beyond full chunks are read one by one. */
+static bool has_edge(const sg_wgmma_ring *ring) {
+    return ring->stage_rows == 1 && ring->stage_width > CHUNK && ring->stage_width % CHUNK <= EDGE;
+}
+
 static void measure_stage(sg_wgmma_ring *ring) {
     int64_t along = ring->vector == 8 ? 1 : ring->vector;
     int64_t sy = ring->stride[SG_RING_Y], sx = ring->stride[SG_RING_X];
@@ -130,9 +135,7 @@ static void measure_stage(sg_wgmma_ring *ring) {
     ring->stage_rows = (ring->box_y - 1) * sy + reach_y;
     ring->stage_width =
         (ring->box_x - 1) * sx + reach_x + ring->stage_left - ring->padding[SG_RING_X];
-    bool edge =
-        ring->stage_rows == 1 && ring->stage_width > CHUNK && ring->stage_width % CHUNK <= EDGE;
-    if (!edge)
+    if (!has_edge(ring))
         ring->stage_width = round_up(ring->stage_width, along);
     ring->pitch = ceil_div(ring->stage_width, sx);
     ring->phase_pixels = ceil_div(ring->stage_rows, sy) * ring->pitch;
@@ -200,6 +203,12 @@ static int64_t choose_out_vector(const sg_problem *problem, const sg_cuda_target
     return ring->pixels > 128 && vector == 1 ? 0 : vector;
 }
 
+/* Slices under the tiles that consumers may hold at once. */
+static int64_t least_stages(const sg_wgmma_ring *ring) {
+    int64_t rows = (ring->consumers + ring->row_tiles - 2) / ring->row_tiles;
+    return ring->reach + rows * ring->stride[SG_RING_Z];
+}
+
 /* Units of work and blocks. */
 static void measure_grid(const sg_problem *problem, const sg_cuda_target *target,
                          sg_wgmma_ring *ring) {
@@ -214,7 +223,8 @@ bool sg_wgmma_ring_measure(const sg_problem *problem, const sg_cuda_target *targ
     read_plan(plan, ring);
     if (ring->pixels < 64 || ring->pixels > 256 || ring->pixels % 64 != 0 || ring->channels < 1 ||
         ring->consumers < 1 || ring->producers < 1 || ring->stages < 1 || ring->rows < 1 ||
-        ring->box_x < 1 || ring->box_y < 1 || (!ring->depth && ring->box_y > 1))
+        ring->box_x < 1 || ring->box_y < 1 || ring->row_tiles < 1 ||
+        (!ring->depth && ring->box_y > 1))
         return false;
     set_axes(problem, ring);
     sg_cuda_get_tail_facts(problem, &ring->tail);
@@ -232,15 +242,14 @@ bool sg_wgmma_ring_measure(const sg_problem *problem, const sg_cuda_target *targ
     ring->out_vector = choose_out_vector(problem, target, ring);
     measure_shared(ring);
     measure_grid(problem, target, ring);
-    int64_t covered = ring->pixels * (ring->split ? ring->consumers : 1);
-    int64_t concurrent = ring->split ? 1 : ring->consumers;
+    int64_t covered = ring->pixels * ring->row_tiles;
     bool whole = ring->tiles == 1 || ring->tail.splits_channels;
     bool walks = problem->walk != 0;
-    bool fits = (ring->box_y - 1) * ring->pitch + ring->box_x <= covered &&
-                ring->stages >= ring->reach + (concurrent - 1) * ring->stride[SG_RING_Z] &&
-                ring->shared <= target->gpu.shared_block && ring->units * ring->tiles <= JOBS_MAX &&
-                (!walks || (ring->rows >= ring->out_size[SG_RING_Z] &&
-                            (ring->split || ring->consumers == 1)));
+    bool fits =
+        (ring->box_y - 1) * ring->pitch + ring->box_x <= covered &&
+        ring->stages >= least_stages(ring) && ring->shared <= target->gpu.shared_block &&
+        ring->units * ring->tiles <= JOBS_MAX &&
+        (!walks || (ring->rows >= ring->out_size[SG_RING_Z] && ring->row_tiles == ring->consumers));
     bool filter = !ring->filter || (ring->columns && ring->tile_slots == 64);
     bool shape = ring->columns ? ring->pixels % 128 == 0 : ring->tile_slots <= 256;
     bool blocks = ring->columns || ring->pixels != 192;
@@ -294,7 +303,7 @@ static bool usable(const sg_problem *problem, const sg_cuda_target *target,
 /* The fewest boxes along x, all alike, and then as many rows as a tile holds. */
 static void choose_box(const sg_problem *problem, const sg_cuda_target *target,
                        sg_wgmma_ring *ring) {
-    int64_t covered = ring->pixels * (ring->split ? ring->consumers : 1);
+    int64_t covered = ring->pixels * ring->row_tiles;
     int64_t width = most(1, ring->out_size[SG_RING_X]), height = most(1, ring->out_size[SG_RING_Y]);
     int64_t boxes = ceil_div(width, covered);
     ring->box_x = boxes == 1 ? width : least(covered, round_up(ceil_div(width, boxes), 4));
@@ -323,8 +332,7 @@ static void choose_rows(const sg_problem *problem, sg_wgmma_ring *ring) {
 /* As many stages as fit, and no more than hide memory's latency well. */
 static bool choose_stages(const sg_problem *problem, const sg_cuda_target *target,
                           sg_wgmma_ring *ring) {
-    int64_t needed =
-        ring->reach + (ring->split ? 0 : ring->consumers - 1) * ring->stride[SG_RING_Z];
+    int64_t needed = least_stages(ring);
     for (ring->stages = most(needed, 16); ring->stages >= needed; ring->stages--) {
         sg_cuda_plan plan;
         sg_wgmma_ring measured;
@@ -341,7 +349,6 @@ static bool complete(const sg_problem *problem, const sg_cuda_target *target, sg
     set_axes(problem, ring);
     ring->group_tiles = ceil_div(ring->out_group, ring->channels);
     ring->tiles = ring->groups * ring->group_tiles;
-    ring->split = problem->walk != 0 && ring->consumers > 1;
     ring->stages = 1;
     ring->rows = 1;
     choose_box(problem, target, ring);
@@ -363,23 +370,25 @@ static bool rolls(const sg_problem *problem, bool depth) {
 
 static int list_shapes(const sg_problem *problem, const sg_cuda_target *target,
                        const sg_wgmma_ring *base, sg_cuda_plan *plans, int limit) {
-    static const int64_t pixels[] = {128, 256, 64};
-    static const int64_t warpgroups[][2] = {{2, 2}, {2, 1}, {3, 1}, {3, 2}, {1, 1}};
+    /* pixels, consumers, producers, tiles of a row */
+    static const int64_t shapes[][4] = {
+        {128, 2, 2, 1}, {128, 2, 1, 1}, {256, 2, 2, 1}, {256, 2, 1, 1}, {64, 2, 2, 1},
+        {64, 3, 1, 2},  {128, 3, 1, 2}, {64, 3, 2, 1},  {64, 1, 1, 1},
+    };
     int count = 0;
-    for (size_t p = 0; p < sizeof pixels / sizeof *pixels; p++) {
-        for (size_t w = 0; w < sizeof warpgroups / sizeof *warpgroups && count < limit; w++) {
-            sg_wgmma_ring ring = *base;
-            ring.pixels = pixels[p];
-            ring.consumers = warpgroups[w][0];
-            ring.producers = warpgroups[w][1];
-            ring.filter = ring.columns && ring.channels <= 64;
-            bool found = complete(problem, target, &ring, &plans[count]);
-            if (!found && ring.filter) {
-                ring.filter = 0;
-                found = complete(problem, target, &ring, &plans[count]);
-            }
-            count += found;
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes && count < limit; i++) {
+        sg_wgmma_ring ring = *base;
+        ring.pixels = shapes[i][0];
+        ring.consumers = shapes[i][1];
+        ring.producers = shapes[i][2];
+        ring.row_tiles = problem->walk ? ring.consumers : shapes[i][3];
+        ring.filter = ring.columns && ring.channels <= 64;
+        bool found = complete(problem, target, &ring, &plans[count]);
+        if (!found && ring.filter) {
+            ring.filter = 0;
+            found = complete(problem, target, &ring, &plans[count]);
         }
+        count += found;
     }
     return count;
 }
@@ -415,14 +424,20 @@ static int candidates(const sg_problem *problem, const sg_cuda_target *target,
 /* Cycles, from runs on an H200. */
 static const double SHARED_BYTES = 128;     /* of shared memory, a cycle */
 static const double TENSOR_FLOPS = 4096;    /* of one multiprocessor, a cycle */
+static const double PRODUCT_LOSS = 1.1;     /* by others in shared memory */
+static const double START_CYCLES = 100;     /* between the products of two tiles */
+static const double TAIL_LOSS = 2;          /* of instructions beside products */
+static const double TILE_CYCLES = 600;      /* of waiting and counting, a tile */
 static const double TAIL_CYCLES = 300;      /* of a tile's tail, whatever it does */
-static const double SUM_CYCLES = 5;         /* of a tail, for each sum of a thread */
-static const double STORE_CYCLES = 12;      /* the same for each that is stored */
+static const double SUM_CYCLES = 6;         /* of a tail, for each sum of a thread */
+static const double STORE_CYCLES = 32;      /* the same for each that is stored */
+static const double CROSS_CYCLES = 10;      /* of a reduction across warps, for each pixel */
 static const double ITEM_CYCLES = 1800;     /* from a producer warp's load to its store */
 static const double ITEM_SLOTS = 320;       /* instructions of an item */
 static const double PROLOGUE_CYCLES = 5000; /* before the first product, weights aside */
-static const double WEIGHT_CYCLES = 0.25;   /* of packing one weight */
-static const double COPY_RATE = 0.8;        /* of the card's, by rows in the ring */
+static const double WEIGHT_CYCLES = 0.15;   /* of packing one weight */
+static const double COPY_RATE = 0.75;       /* of the card's, by rows in the ring */
+static const double CLOCK = 1.07;           /* over the one that products alone would keep */
 
 /* Cycles of the products of one tile: the tensor cores' or the shared memory's that feed them. */
 static double product_cycles(const sg_wgmma_ring *ring) {
@@ -433,13 +448,19 @@ static double product_cycles(const sg_wgmma_ring *ring) {
     return blocks * (double)ring->steps * cycles;
 }
 
+static double tail_cycles(const sg_wgmma_ring *ring) {
+    double sums = (double)ring->sums, crossed = ring->columns ? (double)ring->pixels / 4 : 0;
+    return TAIL_CYCLES + sums * (SUM_CYCLES + STORE_CYCLES * ring->tail.tile_stores) +
+           crossed * CROSS_CYCLES * ring->tail.channel_reductions;
+}
+
 static double stage_cycles(const sg_wgmma_ring *ring) {
     double along = ring->vector == 8 ? 1 : (double)ring->vector;
     double vectors = ceil((double)ring->stage_width / along);
-    double chunks = ceil((double)ring->stage_rows * vectors * along / CHUNK);
+    double chunks = has_edge(ring) ? (double)(ring->stage_width / CHUNK)
+                                   : ceil((double)ring->stage_rows * vectors * along / CHUNK);
     double items = chunks * (double)ring->stage_groups;
-    double warps = (double)ring->producers * 4;
-    double latency = items * ITEM_CYCLES / warps;
+    double latency = items * ITEM_CYCLES / ((double)ring->producers * 4);
     return fmax(latency, items * ITEM_SLOTS / 4);
 }
 
@@ -463,16 +484,16 @@ static double cost(const sg_problem *problem, const sg_cuda_target *target,
     if (!sg_wgmma_ring_measure(problem, target, plan, &ring))
         return INFINITY;
     const sg_gpu *gpu = &target->gpu;
-    double cycle = TENSOR_FLOPS * gpu->multiprocessors / gpu->half;
+    double cycle = TENSOR_FLOPS * gpu->multiprocessors / gpu->half / CLOCK;
     double parts = (double)ring.grid / (double)ring.tiles;
     double waves = ceil((double)ring.grid / gpu->multiprocessors);
     double rows = fmin(ceil((double)ring.units / fmax(1, parts)) * (double)ring.rows,
                        (double)ring.units * (double)ring.rows);
     double consumers = (double)ring.consumers, product = product_cycles(&ring);
-    double tail =
-        TAIL_CYCLES + (double)ring.sums * (SUM_CYCLES + STORE_CYCLES * ring.tail.tile_stores);
-    double tiles = rows * (ring.split ? consumers : 1);
-    double consume = tiles * fmax(product, (product + tail) / consumers) + product + tail;
+    double tail = tail_cycles(&ring);
+    double tiles = rows * (double)ring.row_tiles;
+    double turn = (product + tail * TAIL_LOSS + TILE_CYCLES) / consumers;
+    double consume = tiles * fmax(product * PRODUCT_LOSS + START_CYCLES, turn) + product + tail;
     double produce =
         (rows * (double)ring.stride[SG_RING_Z] + (double)ring.reach) * stage_cycles(&ring);
     double pack = (double)(ring.steps * 16 * ring.tile_slots) * WEIGHT_CYCLES;

@@ -16,7 +16,7 @@ typedef struct sg_wgmma_ring {
     int64_t pixels;    /* of a consumer's tile */
     int64_t channels;  /* of a tile of channels */
     int64_t consumers; /* warpgroups */
-    int64_t split;     /* consumers take different pixels of a row rather than different rows */
+    int64_t row_tiles; /* tiles that a row of a box is; with a walk, as many as consumers */
     int64_t box_y, box_x;
     int64_t stages;
     int64_t producers; /* warpgroups */
