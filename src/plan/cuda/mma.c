@@ -17,6 +17,7 @@ enum { WARPS_MAX = 8, CHANNEL_SLOTS_MAX = 512, BLOCKS_MAX = 8 };
 /* Registers of a thread beside sums, fragments and vectors on their way, from what the compiler
  * takes. */
 static const double OTHER_REGISTERS = 76;
+enum { SPLIT_REGISTERS = 8 };
 /* Registers of a thread at most; bytes of shared memory that the system takes of every block, and
  * that units are told in (stage_gather.cuh). */
 enum { REGISTERS_MAX = 255, BLOCK_SHARED = 1024, UNIT_BYTES = 8 * 48 };
@@ -123,7 +124,7 @@ static void measure_registers(const sg_problem *problem, sg_mma *mma) {
     int64_t fragments = mma->channel_tiles * 8 + 8;
     double registers = OTHER_REGISTERS + (double)(sums * (1 + mma->tail.full_walks));
     if (mma->split)
-        registers += (double)(sums + fragments + mma->channel_tiles * 4);
+        registers += (double)(sums + fragments + mma->channel_tiles * 4 + SPLIT_REGISTERS);
     /* Vectors on their way: of one step, or few of two (DEFER of stage_gather.cuh). */
     int64_t vectors = smaller(mma->pieces, is_float(problem) ? 4 : 2);
     bool defer = mma->pieces <= 2 && mma->steps > 1;
@@ -263,41 +264,40 @@ static bool usable(const sg_problem *problem, const sg_cuda_target *target,
  * few warps. */
 static const double CLOCK = 1.75e9, ISSUE = 4; /* cycles a second; instructions a cycle */
 /* Of the rate of matrix products, by warps alone on Hopper; of shared memory's cycles. */
-static const double HOPPER_RATE = 0.765, SHARED = 0.75;
+static const double HOPPER_RATE = 0.765, SHARED = 0.9;
 /* Cycles: for 32 copies of 16 bytes; for 32 vectors of float, of narrower types. */
 static const double COPY = 21, VECTOR = 45, NARROW_VECTOR = 110;
 static const double SHORT_ROW = 96; /* bytes */
+static const double STORED = 5;     /* cycles for 32 results */
 /* Instructions of a step: all in all; for a vector of weights, copied or rounded or split. */
-static const double STEP = 60, ROUND = 12, SPLIT = 40;
-/* Cycles: of a stage, for its barrier; of a unit, for its tail; of a step of one warp, for what it
- * waits for; before the first product and after the last. */
-static const double STAGE = 150, UNIT = 2500, WAIT = 450, ENDS = 6000;
+static const double STEP = 60, ROUND = 12, SPLIT = 44;
+/* Cycles: of a stage, and what blocks beside each other hide of one, its latency; to find where 32
+ * input positions lie; of a unit, for its tail; of a step of one warp, for what it waits for;
+ * before the first product and after the last. */
+static const double STAGE = 250, LATENCY = 500, PLACES = 30, UNIT = 2500, WAIT = 900, ENDS = 6000;
 
-/* A step of all warps of a block, without what is brought in. */
+/* Cycles of a step. alone: of one warp that has its quarter of the processor to itself. */
 static double step_cycles(const sg_problem *problem, const sg_cuda_target *target,
-                          const sg_mma *mma) {
+                          const sg_mma *mma, double *alone) {
     double warps = (double)mma->threads / 32, planes = mma->split ? 2 : 1;
     double pixels = (double)mma->pixel_tiles, channels = (double)mma->channel_tiles;
     double products = pixels * channels * 2 * (mma->split ? 3 : 1);
-    double flops = products * 2 * 16 * 8 * (is_float(problem) ? 8 : 16) * warps;
+    double flops = products * 2 * 16 * 8 * (is_float(problem) ? 8 : 16);
     double rate = (is_float(problem) ? target->gpu.tf32 : target->gpu.half) /
                   target->gpu.multiprocessors * (target->gpu.major >= 9 ? HOPPER_RATE : 1);
     double weights = channels * 2 * (mma->split ? SPLIT : is_float(problem) ? ROUND : 1);
     double instructions =
         products + weights + pixels * planes + (mma->split ? pixels * channels * 4 : 0) + STEP;
     double shared = (channels * 8 + pixels * planes * 4) * warps;
-    double throughput = fmax(flops / rate * CLOCK, instructions * warps / ISSUE) + shared * SHARED;
-    double alone = flops / warps / (rate / 4) * CLOCK + WAIT; /* on its quarter of the processor */
-    return fmax(throughput, alone / (double)mma->blocks);
+    *alone = flops / (rate / 4) * CLOCK + WAIT;
+    return fmax(flops * warps / rate * CLOCK, instructions * warps / ISSUE) + shared * SHARED;
 }
 
-static double mma_seconds(const sg_problem *problem, const sg_cuda_target *target,
-                          const sg_mma *mma) {
-    double walk = (double)sg_cuda_walk_length(problem);
-    double stages = (double)mma->stages * walk;
+/* Cycles that a stage's input and weights take on their way. */
+static double staging_cycles(const sg_problem *problem, const sg_mma *mma) {
     bool resident = mma->stages == 1 && mma->one_part;
-    double columns = (double)(mma->whole ? mma->channel_slots / problem->convolution.groups
-                                         : mma->channel_slots);
+    int64_t groups = mma->whole ? problem->convolution.groups : 1;
+    double columns = (double)(mma->channel_slots / groups);
     double vectors = (double)(mma->chunk * mma->positions);
     if (!is_float(problem) && !resident)
         vectors += (double)mma->steps * 4 * columns;
@@ -305,16 +305,26 @@ static double mma_seconds(const sg_problem *problem, const sg_cuda_target *targe
     double row = (double)(mma->extent[2] * sg_dtype_size(problem->convolution.input.dtype));
     if (problem->convolution.input.stride[SG_ROLE_W] == 1 && row < SHORT_ROW)
         vectors *= (SHORT_ROW / row + 1) / 2;
-    double stage = (double)mma->steps * step_cycles(problem, target, mma) + STAGE +
-                   vectors / 32 * (is_float(problem) ? VECTOR : NARROW_VECTOR);
-    if (is_float(problem) && !resident) {
-        double elements = (double)(mma->chunk * 4 * product(mma->inner_taps));
-        double copies = elements * columns / 32 / (mma->weight_copy == 16 ? 4 : 1);
-        stage += copies * COPY;
-    }
-    double unit = stages * stage + UNIT;
-    double rounds = ceil((double)mma->units / (double)(mma->blocks * target->gpu.multiprocessors));
-    return (rounds * (double)mma->blocks * unit + ENDS) / CLOCK;
+    double copies = 0;
+    if (is_float(problem) && !resident)
+        copies = (double)(mma->chunk * 4 * product(mma->inner_taps)) * columns / 32 /
+                 (mma->weight_copy == 16 ? 4 : 1);
+    double chunks = (double)pieces(mma->group_inputs, mma->chunk * mma->lanes);
+    return vectors / 32 * (is_float(problem) ? VECTOR : NARROW_VECTOR) + copies * COPY +
+           (double)mma->positions / 32 * PLACES / chunks;
+}
+
+static double mma_seconds(const sg_problem *problem, const sg_cuda_target *target,
+                          const sg_mma *mma) {
+    double alone, steps = (double)mma->steps, blocks = (double)mma->blocks;
+    double step = step_cycles(problem, target, mma, &alone);
+    double busy = steps * step + staging_cycles(problem, mma) + STAGE;
+    double stage = fmax(busy, steps * alone / blocks) + LATENCY / blocks;
+    double stored = (double)(mma->tail.tile_stores * mma->channel_slots * mma->pixel_slots);
+    double unit = (double)(mma->stages * sg_cuda_walk_length(problem)) * stage + UNIT / blocks +
+                  stored / 32 * STORED;
+    double rounds = ceil((double)mma->units / (blocks * (double)target->gpu.multiprocessors));
+    return (rounds * blocks * unit + ENDS) / CLOCK;
 }
 
 static double price(const sg_problem *problem, const sg_cuda_target *target, const sg_mma *mma) {
