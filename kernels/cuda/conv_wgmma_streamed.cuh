@@ -1,13 +1,17 @@
 /* Convolution by warpgroup products: input and weights stream through shared memory.
  *
- * Output positions, one long row of them (stage_box.cuh), are cut into tiles of TILE_PIXELS, and the
- * output's channels into tiles of TILE_STEP: a job is one of each. Two warpgroups hold the job's
- * sums in registers, pixels as M, channels as N. Seven warps read the input, round it and store it
- * as [8 channels][position][8 halves]: CHUNK channels of a part of the taps at a time. An eighth
- * streams the weights, packed before by another launch: blocks of CHUNK channels of one tap. Both
- * run ahead across jobs, as far as their rings of stages reach.
+ * Output positions, one long row of them (stage_box.cuh), are cut into tiles of TILE_PIXELS, and
+ * the output's channels into tiles of TILE_STEP: a job is one of each. Two warpgroups hold the
+ * job's sums in registers, pixels as M, channels as N. Seven warps read the input, round it and
+ * store it as [8 channels][position][8 halves]: CHUNK channels of a part of the taps at a time. An
+ * eighth streams the weights, packed before by another launch: blocks of CHUNK channels of one tap.
+ * Both run ahead across jobs, as far as their rings of stages reach.
  *
  * The weights' launch may still run when this one starts: whoever reads what it wrote waits for it.
+ *
+ * With PRODUCTS 3, operands are two halves each, upper + lower / 2048, and a part's taps make three
+ * products (step_tap); the first two are scaled down before the third comes on top. PROMOTE: after
+ * so many parts sums move to registers of their own, 0: never; with three products it is 1.
  *
  * Blocks stay; block b makes jobs b, b + grid, ... A job's neighbours in number share its pixels,
  * so that they meet in the second-level cache. */
@@ -28,7 +32,8 @@ constexpr int THREADS = 4 * WARPGROUP;
 constexpr int WARPGROUP_PIXELS = 64 * ROW_BLOCKS;
 constexpr int TILE_PIXELS = CONSUMERS * WARPGROUP_PIXELS;
 constexpr int CHUNKS = (IN_CHANNELS + CHUNK - 1) / CHUNK; /* IN_CHANNELS: of one group */
-constexpr int BOX_BYTES = CELLS * BOX_PIXELS * 16;
+constexpr int HALF_BOX = CELLS * BOX_PIXELS * 16; /* bytes of a box's upper or lower halves */
+constexpr int BOX_BYTES = (PRODUCTS == 3 ? 2 : 1) * HALF_BOX;
 constexpr int BLOCK_BYTES = CHUNK * TILE_N * 2;
 constexpr int LARGEST_SLOTS = BOX_STAGES + STAGERS + 1; /* more than stagers may be apart in jobs */
 
@@ -143,11 +148,13 @@ __device__ __forceinline__ void stage_input(Shared &shared, unsigned char *boxes
     for (int number = blockIdx.x; number < static_cast<int>(a.jobs);) {
         const Job job(number);
         if (item < ITEMS) {
+            const Wanted wanted = {item, job.pixels, part,
+                                   job.group() * IN_CHANNELS + chunk * CHUNK,
+                                   IN_CHANNELS - chunk * CHUNK};
             Item read;
-            load_item(read, item, job.pixels, part, job.group() * IN_CHANNELS + chunk * CHUNK,
-                      IN_CHANNELS - chunk * CHUNK, a);
+            load_item(read, wanted, a);
             mbarrier_wait(shared_address(&shared.box_empty[turn.stage]), turn.parity ^ 1);
-            store_item(boxes + turn.stage * BOX_BYTES, item, read, largest);
+            store_item(boxes + turn.stage * BOX_BYTES, wanted, read, largest);
             fence_proxy_async();
             __syncwarp();
             if (threadIdx.x % 32 == 0)
@@ -177,12 +184,13 @@ __device__ __forceinline__ void stream_weights(Shared &shared, unsigned char *bl
     for (int number = blockIdx.x; number < static_cast<int>(a.jobs); number += gridDim.x) {
         const unsigned char *from =
             reinterpret_cast<const unsigned char *>(a.weights) +
-            static_cast<long long>(Job(number).tile) * (CHUNKS * TAPS * BLOCK_BYTES);
-        for (int i = 0; i < CHUNKS * TAPS; i++) {
+            static_cast<long long>(Job(number).tile) * (CHUNKS * TAPS * PRODUCTS) * BLOCK_BYTES;
+        for (int i = 0; i < CHUNKS * TAPS * PRODUCTS; i++) {
             const unsigned full = shared_address(&shared.block_full[turn.stage]);
             mbarrier_wait(shared_address(&shared.block_empty[turn.stage]), turn.parity ^ 1);
             mbarrier_arrive_expect_tx(full, BLOCK_BYTES);
-            cp_async_bulk(shared_address(blocks + turn.stage * BLOCK_BYTES), from, BLOCK_BYTES, full);
+            cp_async_bulk(shared_address(blocks + turn.stage * BLOCK_BYTES), from, BLOCK_BYTES,
+                          full);
             from += BLOCK_BYTES;
             turn.next();
         }
@@ -232,7 +240,53 @@ __device__ __forceinline__ void multiply(float (&d)[TILE_N / 2], unsigned long l
                                          unsigned long long right, int accumulate) {
     SG_UNROLL
     for (int n = 0; n < TILE_N; n += INSTRUCTION_N)
-        wgmma(reinterpret_cast<float (&)[INSTRUCTION_N / 2]>(d[n / 2]), left, right + n, accumulate);
+        wgmma(reinterpret_cast<float (&)[INSTRUCTION_N / 2]>(d[n / 2]), left, right + n,
+              accumulate);
+}
+
+/* What a warp has used and must give back, once its products are through. */
+struct Used {
+    unsigned long long *block = nullptr, *box = nullptr;
+    __device__ __forceinline__ void give_back() {
+        if (block)
+            arrive_warp(block);
+        if (box)
+            arrive_warp(box);
+        block = box = nullptr;
+    }
+};
+
+/* Sums that are kept out of the products' reach: these round each addition down. */
+struct Totals {
+    float sum[PROMOTE ? ROW_BLOCKS : 1][PROMOTE ? TILE_N / 2 : 1];
+
+    __device__ __forceinline__ void clear() {
+        SG_UNROLL
+        for (int i = 0; i < (PROMOTE ? ROW_BLOCKS * TILE_N / 2 : 0); i++)
+            sum[i / (TILE_N / 2)][i % (TILE_N / 2)] = 0.0f;
+    }
+    __device__ __forceinline__ void add(const Tile &tile) {
+        SG_UNROLL
+        for (int i = 0; i < (PROMOTE ? ROW_BLOCKS * TILE_N / 2 : 0); i++)
+            sum[i / (TILE_N / 2)][i % (TILE_N / 2)] += tile.d[i / (TILE_N / 2)][i % (TILE_N / 2)];
+    }
+    __device__ __forceinline__ void get(Tile &tile) const {
+        SG_UNROLL
+        for (int i = 0; i < (PROMOTE ? ROW_BLOCKS * TILE_N / 2 : 0); i++)
+            tile.d[i / (TILE_N / 2)][i % (TILE_N / 2)] = sum[i / (TILE_N / 2)][i % (TILE_N / 2)];
+    }
+};
+
+/* Which tap a part's step is about, and whether with the lower halves of the input. Three products
+ * come in this order: of every tap upper by lower and lower by upper halves, then of every tap
+ * upper by upper ones. */
+__device__ __forceinline__ int step_tap(int step, int taps) {
+    if (PRODUCTS == 1)
+        return step;
+    return step < 2 * taps ? step / 2 : step - 2 * taps;
+}
+__device__ __forceinline__ bool step_lower(int step, int taps) {
+    return PRODUCTS == 3 && step < 2 * taps && step % 2 == 1;
 }
 
 __device__ __forceinline__ void contract(Shared &shared, unsigned boxes, unsigned blocks,
@@ -245,6 +299,8 @@ __device__ __forceinline__ void contract(Shared &shared, unsigned boxes, unsigne
     griddepcontrol_wait();
     Tile tile;
     Tail tail;
+    Totals totals;
+    Used used;
     tile.lane = threadIdx.x % 32;
     tile.scale_bias = shared.scale_bias[consumer];
     tile.operands = &shared.operands[consumer][0][0];
@@ -257,23 +313,31 @@ __device__ __forceinline__ void contract(Shared &shared, unsigned boxes, unsigne
         }
         if (fails && consumer == 0 && warp == 0)
             flag_tile(job, a);
-        int pending_box = -1, pending_block = -1;
-        int accumulate = 0;
+        int accumulate = 0, parts = 0;
+        totals.clear();
         for (int chunk = 0; chunk < CHUNKS; chunk++) {
             for (int part = 0; part < PARTS; part++) {
                 mbarrier_wait(shared_address(&shared.box_full[box_turn.stage]), box_turn.parity);
-                const unsigned box = boxes + box_turn.stage * BOX_BYTES +
-                                     consumer * (WARPGROUP_PIXELS * 16);
-                const int tap_end = PART_FIRST[part] + PART_TAPS[part];
-                for (int tap = PART_FIRST[part]; tap < tap_end; tap++) {
-                    const int reach =
-                        (TAP_D[tap] * static_cast<int>(a.pitch_h) + TAP_H[tap]) *
-                            static_cast<int>(a.pitch_w) +
-                        TAP_W[tap];
+                const unsigned box =
+                    boxes + box_turn.stage * BOX_BYTES + consumer * (WARPGROUP_PIXELS * 16);
+                const int taps = PART_TAPS[part], steps = taps * PRODUCTS;
+                for (int step = 0; step < steps; step++) {
+                    if (PRODUCTS == 3 && step == 2 * taps) {
+                        wgmma_wait<0>();
+                        used.give_back();
+                        SG_UNROLL
+                        for (int i = 0; i < ROW_BLOCKS * TILE_N / 2; i++)
+                            tile.d[i / (TILE_N / 2)][i % (TILE_N / 2)] *= 1.0f / 2048;
+                    }
+                    const int tap = PART_FIRST[part] + step_tap(step, taps);
+                    const int reach = (TAP_D[tap] * static_cast<int>(a.pitch_h) + TAP_H[tap]) *
+                                          static_cast<int>(a.pitch_w) +
+                                      TAP_W[tap];
                     mbarrier_wait(shared_address(&shared.block_full[block_turn.stage]),
                                   block_turn.parity);
-                    unsigned long long left =
-                        matrix_descriptor(box + reach * 16, BOX_PIXELS * 16, ROW_BLOCKS * 128);
+                    unsigned long long left = matrix_descriptor(
+                        box + reach * 16 + (step_lower(step, taps) ? HALF_BOX : 0), BOX_PIXELS * 16,
+                        ROW_BLOCKS * 128);
                     unsigned long long right = matrix_descriptor(
                         blocks + block_turn.stage * BLOCK_BYTES, TILE_N * 16, 128);
                     wgmma_fence();
@@ -287,25 +351,32 @@ __device__ __forceinline__ void contract(Shared &shared, unsigned boxes, unsigne
                     }
                     wgmma_commit();
                     wgmma_wait<1>();
-                    if (pending_block >= 0)
-                        arrive_warp(&shared.block_empty[pending_block]);
-                    if (pending_box >= 0)
-                        arrive_warp(&shared.box_empty[pending_box]);
-                    pending_block = block_turn.stage;
-                    pending_box = tap + 1 == tap_end ? box_turn.stage : -1;
+                    used.give_back();
+                    used.block = &shared.block_empty[block_turn.stage];
+                    if (step + 1 == steps)
+                        used.box = &shared.box_empty[box_turn.stage];
                     block_turn.next();
                 }
                 box_turn.next();
+                if (PROMOTE && ++parts == PROMOTE) {
+                    wgmma_wait<0>();
+                    used.give_back();
+                    totals.add(tile);
+                    accumulate = parts = 0;
+                }
             }
         }
         wgmma_wait<0>();
-        arrive_warp(&shared.block_empty[pending_block]);
-        arrive_warp(&shared.box_empty[pending_box]);
+        used.give_back();
+        if (PROMOTE) {
+            if (parts)
+                totals.add(tile);
+            totals.get(tile);
+        }
         tile.channel_first = job.channel();
         tile.channel_end = job.channel_end();
         tile.pixels.a = &a;
-        tile.pixels.first =
-            job.pixels + consumer * WARPGROUP_PIXELS + warp * (16 * ROW_BLOCKS);
+        tile.pixels.first = job.pixels + consumer * WARPGROUP_PIXELS + warp * (16 * ROW_BLOCKS);
         tail.begin(tile);
         tail.step(tile, a);
         tail.end(tile, a);

@@ -1,8 +1,8 @@
 /* Weights as the products of conv_wgmma_streamed.cuh take them: rounded, scaled, as halves, in the
- * order they are streamed: [tile of channels][chunk of input channels][tap][8 input channels]
- * [TILE_N channels][8 halves]. One block makes PACK_CHANNELS output slots of a tile. A channel whose
- * weights halves cannot hold, scaled, gets NaN for a scale. Also clears the guard's flags, which the
- * next launch sets. */
+ * order they are streamed: [tile of channels][chunk of input channels][block][8 input channels]
+ * [TILE_N channels][8 halves]; a block is of one tap, its upper or its lower halves. One block
+ * makes PACK_CHANNELS output slots of a tile. A channel whose weights halves cannot hold, scaled,
+ * gets NaN for a scale. Also clears the guard's flags, which the next launch sets. */
 //@ include common.cuh
 //@ constants
 
@@ -29,8 +29,7 @@ __device__ __forceinline__ float weight_at(const element *channel, int i, const 
 
 /* The largest magnitude of every channel of this block's; all threads. */
 __device__ __forceinline__ void find_largest(const element *const (&from)[PACK_CHANNELS],
-                                             float (&largest)[PACK_CHANNELS],
-                                             const Arguments &a) {
+                                             float (&largest)[PACK_CHANNELS], const Arguments &a) {
     __shared__ float warps[PACK_CHANNELS][THREADS / 32];
     for (int k = 0; k < PACK_CHANNELS; k++) {
         largest[k] = 0;
@@ -49,8 +48,14 @@ __device__ __forceinline__ void find_largest(const element *const (&from)[PACK_C
             largest[k] = max_magnitude(largest[k], warps[k][i]);
 }
 
-__device__ __forceinline__ float carried(float x, float scale) {
-    return (ROUND_EVEN ? x : round_tf32_away(x)) * scale;
+/* Half of a weight, as bits; the upper one, or 2^11 times what it leaves. */
+__device__ __forceinline__ unsigned short carried(float scaled, bool lower) {
+    const half_t upper = {
+        round_half(ROUND_EVEN || PRODUCTS == 3 ? scaled : round_tf32_away(scaled))};
+    return lower ? round_half((scaled - widen(upper)) * 2048.0f) : upper.bits;
+}
+__device__ __forceinline__ unsigned pair(unsigned short low, unsigned short high) {
+    return static_cast<unsigned>(high) << 16 | low;
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS)
@@ -73,29 +78,33 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     for (int k = 0; k < PACK_CHANNELS; k++) {
         const float largest = scale[k];
         scale[k] = weight_scale(largest);
-        const bool kept = largest == 0.0f ||
-                          (largest * scale[k] >= 128.0f && largest * scale[k] < 256.0f);
+        const bool kept =
+            largest == 0.0f || (largest * scale[k] >= 128.0f && largest * scale[k] < 256.0f);
         if (threadIdx.x == 0 && from[k])
             a.scales[first + slot + k] =
                 kept ? 1.0f / (scale[k] * CARRIER_SCALE) : __uint_as_float(0x7fffffff);
     }
-    uint4 *to = a.packed + static_cast<long long>(tile) * (CELLS * TAPS * TILE_N) + slot;
+    uint4 *to = a.packed + static_cast<long long>(tile) * (CELLS * TAPS * PRODUCTS * TILE_N) + slot;
     const int k = threadIdx.x % PACK_CHANNELS;
     const element *channel = k ? from[PACK_CHANNELS - 1] : from[0];
     const float by = k ? scale[PACK_CHANNELS - 1] : scale[0];
+    constexpr int BLOCK_CELLS = CHUNK / 8, CHUNK_CELLS = BLOCK_CELLS * TAPS * PRODUCTS;
 #pragma unroll 2
-    for (int cell = threadIdx.x / PACK_CHANNELS; cell < CELLS * TAPS;
+    for (int cell = threadIdx.x / PACK_CHANNELS; cell < CHUNKS * CHUNK_CELLS;
          cell += THREADS / PACK_CHANNELS) {
-        const int input = cell % (CHUNK / 8) * 8 + cell / (CHUNK / 8 * TAPS) * CHUNK;
-        const int tap = TAP_PLACE[cell / (CHUNK / 8) % TAPS];
-        float value[8];
+        const int input = cell % BLOCK_CELLS * 8 + cell / CHUNK_CELLS * CHUNK;
+        const int block = cell / BLOCK_CELLS % (TAPS * PRODUCTS);
+        const bool lower = PRODUCTS == 3 && BLOCK_LOWER[block];
+        unsigned short halves[8];
 #pragma unroll
         for (int i = 0; i < 8; i++)
-            value[i] = channel && input + i < IN_CHANNELS
-                           ? carried(weight_at(channel, (input + i) * TAPS + tap, a), by)
-                           : 0.0f;
+            halves[i] =
+                channel && input + i < IN_CHANNELS
+                    ? carried(weight_at(channel, (input + i) * TAPS + BLOCK_TAP[block], a) * by,
+                              lower)
+                    : 0;
         to[static_cast<long long>(cell) * TILE_N + k] =
-            make_uint4(pack_halves(value[0], value[1]), pack_halves(value[2], value[3]),
-                       pack_halves(value[4], value[5]), pack_halves(value[6], value[7]));
+            make_uint4(pair(halves[0], halves[1]), pair(halves[2], halves[3]),
+                       pair(halves[4], halves[5]), pair(halves[6], halves[7]));
     }
 }

@@ -1,10 +1,11 @@
 /* Staging for `wgmma` of an input whose pixels stand in one long row.
  *
  * The row: images, strips of columns, depths, rows and columns of the output, padded to pitches, so
- * that the row is images x strips x pitch_d x pitch_h x pitch_w positions long. What a tap reads for
- * the output at a position is the input at a position a constant further on, whichever image, row or
- * column it is. Pitches hold the reach of the taps, less what one row's end and the next one's start
- * both have as zeros. A tile is any TILE_PIXELS positions in a row: of one image or of many.
+ * that the row is images x strips x pitch_d x pitch_h x pitch_w positions long. What a tap reads
+ * for the output at a position is the input at a position a constant further on, whichever image,
+ * row or column it is. Pitches hold the reach of the taps, less what one row's end and the next
+ * one's start both have as zeros. A tile is any TILE_PIXELS positions in a row: of one image or of
+ * many.
  *
  * With a stride s along an axis, tap t reads s (o + t / s) + t % s: taps of one remainder, a phase,
  * share a copy of the input that has every s-th element. A `part` of the taps is what shares one
@@ -12,7 +13,7 @@
 
 /* Two activations, scaled and rounded to 11 bits, as halves. */
 __device__ __forceinline__ unsigned carry(float low, float high) {
-    if (ROUND_EVEN)
+    if (ROUND_EVEN || PRODUCTS == 3)
         return pack_halves(low * CARRIER_SCALE, high * CARRIER_SCALE);
     /* Half of the last bit kept, and the scale's exponent, in one addition; what overflows the
      * exponent is flagged. */
@@ -156,100 +157,168 @@ __device__ __forceinline__ bool position_element(int position, int part, const A
     return n < static_cast<int>(a.images);
 }
 
-/* number: of the item in its box. position: of the box's first pixel. channel: the first of the box,
- * with `channels` left. */
-__device__ __forceinline__ void load_item(Item &item, int number, int position, int part,
-                                          int channel, int channels, const Arguments &a) {
-    const long long stride = READ == 8 ? 1 : a.input_stride.c;
-    const int first = number / ITEM_SPLITS * ITEM_POSITIONS;
-    const int ahead = number % ITEM_SPLITS * (ITEM_CELLS * 8);
-    const element *from;
-    bool inside;
+/* What an item is about: number, of the item in its box; position, of the box's first; part; and of
+ * the box's channels the first, and how many are left. */
+struct Wanted {
+    int number, position, part, channel, channels;
+
+    __device__ __forceinline__ int first_position() const {
+        return number / ITEM_SPLITS * ITEM_POSITIONS;
+    }
+    __device__ __forceinline__ int first_channel() const {
+        return number % ITEM_SPLITS * (ITEM_CELLS * 8);
+    }
+    /* Where the lane's number k starts, channels included; false where nothing is. */
+    __device__ __forceinline__ bool locate(int k, const Arguments &a, const element *&from) const {
+        const int at = first_position() + item_position(k);
+        const bool inside = position_element(position + at, part, a, from) && at < BOX_PIXELS;
+        const int ahead = first_channel() + (READ == 8 ? item_cell(k) * 8 : 0);
+        from += (channel + ahead) * (READ == 8 ? 1 : a.input_stride.c);
+        return inside;
+    }
+    __device__ __forceinline__ int left(int k) const {
+        return channels - first_channel() - item_cell(k) * 8;
+    }
+};
+
+__device__ __forceinline__ void load_floats(Item &item, const Wanted &wanted, const Arguments &a) {
     SG_UNROLL
-    for (int k = 0; k < ITEM_ROWS * ITEM_CELLS; k++) {
-        const int left = channels - ahead - item_cell(k) * 8;
-        if (READ == 8 || k % ITEM_CELLS == 0) {
-            const int at = first + item_position(k);
-            inside = position_element(position + at, part, a, from) && at < BOX_PIXELS;
-            from += (channel + ahead + (READ == 8 ? item_cell(k) * 8 : 0)) * stride;
-        }
-        if (READ == 4 && k / ITEM_CELLS > 0)
-            break;
-        if (READ == 8) {
-            const bool present = inside && (WHOLE_CHUNKS || left > 0);
-            const float4 low = load_four_if(present, from);
-            const float4 high = load_four_if(present, from + 4);
-            item.value[k][0] = low.x, item.value[k][1] = low.y, item.value[k][2] = low.z;
-            item.value[k][3] = low.w, item.value[k][4] = high.x, item.value[k][5] = high.y;
-            item.value[k][6] = high.z, item.value[k][7] = high.w;
-            continue;
-        }
+    for (int row = 0; row < ITEM_ROWS; row++) {
+        const element *from;
+        const bool inside = wanted.locate(row * ITEM_CELLS, a, from);
         SG_UNROLL
-        for (int i = 0; i < 8; i++) {
-            const bool present = inside && (WHOLE_CHUNKS || i < left);
-            if (READ == 4) {
-                const float4 four = load_four_if(present, from);
-                item.value[k][i] = four.x;
-                item.value[(k + ITEM_CELLS) % (ITEM_ROWS * ITEM_CELLS)][i] = four.y;
-                item.value[(k + 2 * ITEM_CELLS) % (ITEM_ROWS * ITEM_CELLS)][i] = four.z;
-                item.value[(k + 3 * ITEM_CELLS) % (ITEM_ROWS * ITEM_CELLS)][i] = four.w;
-            } else {
-                item.value[k][i] = load_if(present, from);
+        for (int cell = 0; cell < ITEM_CELLS; cell++) {
+            const int k = row * ITEM_CELLS + cell;
+            SG_UNROLL
+            for (int i = 0; i < 8; i++) {
+                item.value[k][i] = load_if(inside && (WHOLE_CHUNKS || i < wanted.left(k)), from);
+                from += a.input_stride.c;
             }
-            from += stride;
         }
     }
 }
 
-/* Eight channels as they are carried; raises the largest magnitude met. */
-__device__ __forceinline__ uint4 pack_cell(const float (&value)[8], float &largest) {
-    unsigned pair[4];
+__device__ __forceinline__ void load_positions(Item &item, const Wanted &wanted,
+                                               const Arguments &a) {
+    const element *from;
+    const bool inside = wanted.locate(0, a, from);
+    SG_UNROLL
+    for (int cell = 0; cell < ITEM_CELLS; cell++) {
+        SG_UNROLL
+        for (int i = 0; i < 8; i++) {
+            const bool present = inside && (WHOLE_CHUNKS || i < wanted.left(cell));
+            const float4 four = load_four_if(present, from);
+            const float each[4] = {four.x, four.y, four.z, four.w};
+            SG_UNROLL
+            for (int row = 0; row < ITEM_ROWS; row++)
+                item.value[row * ITEM_CELLS + cell][i] = each[row % 4];
+            from += a.input_stride.c;
+        }
+    }
+}
+
+__device__ __forceinline__ void load_channels_of(Item &item, const Wanted &wanted,
+                                                 const Arguments &a) {
+    SG_UNROLL
+    for (int k = 0; k < ITEM_ROWS * ITEM_CELLS; k++) {
+        const element *from;
+        const bool inside = wanted.locate(k, a, from);
+        const bool present = inside && (WHOLE_CHUNKS || wanted.left(k) > 0);
+        const float4 low = load_four_if(present, from), high = load_four_if(present, from + 4);
+        const float each[8] = {low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w};
+        SG_UNROLL
+        for (int i = 0; i < 8; i++)
+            item.value[k][i] = each[i];
+    }
+}
+
+__device__ __forceinline__ void load_item(Item &item, const Wanted &wanted, const Arguments &a) {
+    if (READ == 8)
+        load_channels_of(item, wanted, a);
+    else if (READ == 4)
+        load_positions(item, wanted, a);
+    else
+        load_floats(item, wanted, a);
+}
+
+/* Eight channels as they are carried: the upper halves, and with three products the lower. */
+struct Carried {
+    uint4 upper, lower;
+};
+
+/* What two halves leave of two floats, times 2^11. */
+__device__ __forceinline__ unsigned remainder(unsigned halves, float low, float high) {
+    float a, b;
+    asm("{\n\t.reg .b16 a, b;\n\tmov.b32 {a, b}, %2;\n\t"
+        "cvt.f32.f16 %0, a;\n\tcvt.f32.f16 %1, b;\n\t}"
+        : "=f"(a), "=f"(b)
+        : "r"(halves));
+    return pack_halves((low - a) * 2048.0f, (high - b) * 2048.0f);
+}
+
+/* Raises the largest magnitude met. */
+__device__ __forceinline__ Carried pack_cell(const float (&value)[8], float &largest) {
+    unsigned upper[4], lower[4] = {0, 0, 0, 0};
     SG_UNROLL
     for (int i = 0; i < 4; i++) {
         const float low = value[2 * i], high = value[2 * i + 1];
         largest = max_magnitude(max_magnitude(largest, low), high);
-        pair[i] = carry(low, high);
+        upper[i] = carry(low, high);
+        if (PRODUCTS == 3)
+            lower[i] = remainder(upper[i], low * CARRIER_SCALE, high * CARRIER_SCALE);
     }
-    return make_uint4(pair[0], pair[1], pair[2], pair[3]);
+    return Carried{make_uint4(upper[0], upper[1], upper[2], upper[3]),
+                   make_uint4(lower[0], lower[1], lower[2], lower[3])};
 }
 
-__device__ __forceinline__ void swap_if(bool yes, uint4 &a, uint4 &b) {
-    const uint4 was = a;
-    a = yes ? b : a;
-    b = yes ? was : b;
+__device__ __forceinline__ void store_cell(uint4 *to, const Carried &carried) {
+    *to = carried.upper;
+    if (PRODUCTS == 3)
+        to[CELLS * BOX_PIXELS] = carried.lower;
 }
 
-__device__ __forceinline__ void store_item(unsigned char *box, int number, const Item &item,
-                                           float &largest) {
-    const int first = number / ITEM_SPLITS * ITEM_POSITIONS;
-    uint4 *to = reinterpret_cast<uint4 *>(box) + number % ITEM_SPLITS * (ITEM_CELLS * BOX_PIXELS);
-    if (READ == 4) {
-        /* In one order for all, lanes would be 64 bytes apart and meet in the banks: so pairs of
-         * lanes start with another of their positions. */
-        const int lane = threadIdx.x % 32, at = first + lane * 4;
+__device__ __forceinline__ void swap_if(bool yes, Carried &a, Carried &b) {
+    const Carried was = a;
+    a.upper = yes ? b.upper : a.upper;
+    b.upper = yes ? was.upper : b.upper;
+    a.lower = yes ? b.lower : a.lower;
+    b.lower = yes ? was.lower : b.lower;
+}
+
+/* In one order for all, lanes would be 64 bytes apart and meet in the banks: so pairs of lanes
+ * start with another of their four positions. */
+__device__ __forceinline__ void store_positions(uint4 *to, int at, const Item &item,
+                                                float &largest) {
+    const int lane = threadIdx.x % 32;
+    SG_UNROLL
+    for (int cell = 0; cell < ITEM_CELLS; cell++) {
+        Carried halves[4];
         SG_UNROLL
-        for (int cell = 0; cell < ITEM_CELLS; cell++) {
-            uint4 halves[4];
-            SG_UNROLL
-            for (int p = 0; p < 4; p++)
-                halves[p] = pack_cell(item.value[(p * ITEM_CELLS + cell) % (ITEM_ROWS * ITEM_CELLS)],
-                                      largest);
-            swap_if(lane >> 1 & 1, halves[0], halves[1]);
-            swap_if(lane >> 1 & 1, halves[2], halves[3]);
-            swap_if(lane >> 2 & 1, halves[0], halves[2]);
-            swap_if(lane >> 2 & 1, halves[1], halves[3]);
-            SG_UNROLL
-            for (int p = 0; p < 4; p++)
-                if (at < BOX_PIXELS)
-                    to[cell * BOX_PIXELS + at + (p ^ (lane >> 1 & 3))] = halves[p];
-        }
+        for (int p = 0; p < 4; p++)
+            halves[p] = pack_cell(item.value[p % ITEM_ROWS * ITEM_CELLS + cell], largest);
+        swap_if(lane >> 1 & 1, halves[0], halves[1]);
+        swap_if(lane >> 1 & 1, halves[2], halves[3]);
+        swap_if(lane >> 2 & 1, halves[0], halves[2]);
+        swap_if(lane >> 2 & 1, halves[1], halves[3]);
+        SG_UNROLL
+        for (int p = 0; p < 4; p++)
+            if (at < BOX_PIXELS)
+                store_cell(to + cell * BOX_PIXELS + at + (p ^ (lane >> 1 & 3)), halves[p]);
+    }
+}
+
+__device__ __forceinline__ void store_item(unsigned char *box, const Wanted &wanted,
+                                           const Item &item, float &largest) {
+    uint4 *to = reinterpret_cast<uint4 *>(box) + wanted.first_channel() / 8 * BOX_PIXELS;
+    if (READ == 4) {
+        store_positions(to, wanted.first_position() + item_position(0), item, largest);
         return;
     }
     SG_UNROLL
     for (int k = 0; k < ITEM_ROWS * ITEM_CELLS; k++) {
-        const int at = first + item_position(k);
-        const uint4 halves = pack_cell(item.value[k], largest);
+        const int at = wanted.first_position() + item_position(k);
+        const Carried halves = pack_cell(item.value[k], largest);
         if (at < BOX_PIXELS)
-            to[item_cell(k) * BOX_PIXELS + at] = halves;
+            store_cell(to + item_cell(k) * BOX_PIXELS + at, halves);
     }
 }

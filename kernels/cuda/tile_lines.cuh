@@ -31,23 +31,22 @@ template <int PENDING> __device__ __forceinline__ void cp_async_wait() {
     asm volatile("cp.async.wait_group %0;" ::"n"(PENDING) : "memory");
 }
 
-/* A float operand with channels, if it is the only one, comes through shared memory, 8 channels of a
- * warp's pixels at a time, FETCHES of them on their way. */
+/* A float operand with channels, if it is the only one, comes through shared memory, 8 channels of
+ * a warp's pixels at a time, FETCHES of them on their way. */
 constexpr int WARP_PIXELS = 16 * ROW_BLOCKS, FETCH_LINE = WARP_PIXELS + 4; /* no bank met twice */
 constexpr int FETCHES = ROW_BLOCKS == 1 ? 6 : ROW_BLOCKS == 2 ? 4 : 2;
 constexpr int WARP_FETCHES = TILE_LOADS == 1 ? FETCHES * 8 * FETCH_LINE : 1; /* floats */
 
 struct Tile : RowTile {
-    char *lines[OWN];      /* where this lane's pixels go, at the next channel, */
-    bool lines_valid[OWN]; /* and whether they do */
-    float *fetched;        /* [FETCHES][8][FETCH_LINE], of this warp */
+    char *lines[OWN];          /* where this lane's pixels go, at the next channel, */
+    bool lines_valid[OWN];     /* and whether they do */
+    float *fetched;            /* [FETCHES][8][FETCH_LINE], of this warp */
     const float *fetches[OWN]; /* what this lane fetches next: of pixels lane + 32 q */
     bool fetches_valid[OWN];
     real odd[PIXELS]; /* the second of a pair of slots */
 
     template <int V, class T>
-    __device__ __forceinline__ void load_tile(const T *from, Stride s, int j,
-                                              real (&out)[PIXELS]) {
+    __device__ __forceinline__ void load_tile(const T *from, Stride s, int j, real (&out)[PIXELS]) {
         RowTile::load_tile<V>(from, s, j, out);
     }
     template <int V>
@@ -154,8 +153,7 @@ struct Tile : RowTile {
             SG_UNROLL
             for (int e = 0; e < 4; e++) {
                 const real low = once[q][e], high = once[PIXELS == 2 ? q : QUARTER + q][e];
-                const real other =
-                    PIXELS == 2 ? low : __shfl_xor_sync(~0U, second ? low : high, 2);
+                const real other = PIXELS == 2 ? low : __shfl_xor_sync(~0U, second ? low : high, 2);
                 twice[e] = PIXELS > 2 && second ? other : low;
                 twice[4 + e] = second ? high : other;
             }

@@ -53,6 +53,7 @@ static void lay_out_workspace(lowering *lowering) {
     const sg_streamed_layout *layout = &lowering->layout;
     lowering->weights = 0;
     lowering->scales = layout->channel_tiles * layout->chunks * layout->tap_count *
+                       sg_streamed_products(lowering->target) *
                        sg_streamed_block_bytes(lowering->plan);
     lowering->flags = lowering->scales + sg_round_up(lowering->problem->size[SG_ROLE_C] * 4, 16);
     lowering->workspace = lowering->flags + lowering->flag_count * 4;
@@ -84,6 +85,7 @@ static void write_common(const lowering *lowering, sg_text *text) {
         {"TILE_N", layout->tile_n},
         {"CHUNK", lowering->plan->parameter[SG_STREAMED_CHUNK]},
         {"TAPS", layout->tap_count},
+        {"PRODUCTS", sg_streamed_products(lowering->target)},
     };
     sg_cuda_write_constants(constants, sizeof constants / sizeof *constants, text);
 }
@@ -113,7 +115,7 @@ static void write_main(const lowering *lowering, sg_text *text) {
     bool deep = convolution->kernel[0] > 1 || convolution->in_size[0] > 1 ||
                 problem->size[SG_ROLE_D] > 1 || convolution->padding[0] > 0;
     int64_t inputs = convolution->in_channels / convolution->groups;
-    bool wide = sg_streamed_wide(problem, lowering->plan);
+    bool wide = sg_streamed_wide(problem, lowering->target, lowering->plan, layout);
     sg_cuda_tail_facts facts;
     sg_cuda_get_tail_facts(problem, &facts);
     sg_streamed_reading reading;
@@ -130,6 +132,7 @@ static void write_main(const lowering *lowering, sg_text *text) {
         {"ROW_BLOCKS", plan[SG_STREAMED_ROWS]},
         {"CHANNEL_TILES", layout->channel_tiles},
         {"INSTRUCTION_N", layout->tile_n > INSTRUCTION_N_MAX ? layout->tile_n / 2 : layout->tile_n},
+        {"PROMOTE", sg_streamed_promote(problem, lowering->target, lowering->plan, layout)},
         {"TILE_WALKS", 0},
         {"TILE_LOADS", facts.tile_loads},
         {"HAS_BIAS", convolution->bias.index >= 0},
@@ -160,15 +163,30 @@ static bool weights_are_dense(const sg_convolution *convolution) {
            convolution->weight.stride[SG_ROLE_C] == step;
 }
 
-static void write_packing(const lowering *lowering, sg_text *text) {
+/* Which tap each block is of, and whether it has the lower halves: in the order of step_tap. */
+static void write_blocks(const lowering *lowering, sg_text *text) {
     const sg_convolution *convolution = &lowering->problem->convolution;
     const sg_streamed_layout *layout = &lowering->layout;
-    int place[SG_STREAMED_TAPS_MAX];
-    for (int t = 0; t < layout->tap_count; t++) {
-        const int *at = layout->taps[t].kernel;
-        place[t] =
-            (at[0] * (int)convolution->kernel[1] + at[1]) * (int)convolution->kernel[2] + at[2];
+    int products = (int)sg_streamed_products(lowering->target);
+    int place[3 * SG_STREAMED_TAPS_MAX], lower[3 * SG_STREAMED_TAPS_MAX];
+    int count = 0;
+    for (int p = 0; p < layout->part_count; p++) {
+        const sg_streamed_part *part = &layout->parts[p];
+        for (int step = 0; step < part->tap_count * products; step++) {
+            bool mixed = products == 3 && step < 2 * part->tap_count;
+            int tap = mixed ? step / 2 : step - (products - 1) * part->tap_count;
+            const int *at = layout->taps[part->first_tap + tap].kernel;
+            int row = at[0] * (int)convolution->kernel[1] + at[1];
+            place[count] = row * (int)convolution->kernel[2] + at[2];
+            lower[count++] = mixed && step % 2 == 0;
+        }
     }
+    write_table(text, "BLOCK_TAP", place, 1, count);
+    write_table(text, "BLOCK_LOWER", lower, 1, count);
+}
+
+static void write_packing(const lowering *lowering, sg_text *text) {
+    const sg_convolution *convolution = &lowering->problem->convolution;
     write_common(lowering, text);
     const sg_cuda_constant constants[] = {
         {"KERNEL_H", convolution->kernel[1]},
@@ -176,7 +194,7 @@ static void write_packing(const lowering *lowering, sg_text *text) {
         {"DENSE", weights_are_dense(convolution)},
     };
     sg_cuda_write_constants(constants, sizeof constants / sizeof *constants, text);
-    write_table(text, "TAP_PLACE", place, 1, layout->tap_count);
+    write_blocks(lowering, text);
 }
 
 /* ---- arguments ----------------------------------------------------------------------------- */
@@ -302,7 +320,7 @@ static sg_status lower_products(const lowering *lowering, sg_arena *arena, sg_cu
     launch->grid = grid_of(lowering, job_count);
     launch->block = THREADS;
     launch->cluster = 1;
-    launch->shared = sg_streamed_shared(lowering->plan);
+    launch->shared = sg_streamed_shared(lowering->target, lowering->plan);
     launch->early = true;
     launch->words = arguments.words;
     launch->word_count = arguments.count;

@@ -188,7 +188,7 @@ void sg_streamed_read(const sg_problem *problem, const sg_cuda_target *target,
     const sg_operand *input = &convolution->input;
     unsigned spatial = 1U << SG_ROLE_D | 1U << SG_ROLE_H | 1U << SG_ROLE_W;
     int64_t image = layout->pitch[0] * layout->pitch[1] * layout->pitch[2];
-    int64_t most = sg_streamed_wide(problem, plan) ? 4 : 8, least_rows = 1;
+    int64_t most = sg_streamed_wide(problem, target, plan, layout) ? 4 : 8, least_rows = 1;
     reading->vector = 1;
     if (target->alignment >= 16 && input->stride[SG_ROLE_C] == 1 &&
         convolution->in_channels / convolution->groups % 8 == 0 &&
@@ -208,19 +208,41 @@ void sg_streamed_read(const sg_problem *problem, const sg_cuda_target *target,
     reading->rows = most / reading->cells;
 }
 
+int64_t sg_streamed_products(const sg_cuda_target *target) {
+    return target->precision == SG_PRECISION_FP32 ? 3 : 1;
+}
+
+int64_t sg_streamed_promote(const sg_problem *problem, const sg_cuda_target *target,
+                            const sg_cuda_plan *plan, const sg_streamed_layout *layout) {
+    /* Additions in the products round down, so that errors of many add up. */
+    enum { DEEP = 6144, SPAN = 2048 };
+    const sg_convolution *convolution = &problem->convolution;
+    if (sg_streamed_products(target) == 3)
+        return 1;
+    if (convolution->in_channels / convolution->groups * layout->tap_count <= DEEP)
+        return 0;
+    int64_t part = layout->tap_count * plan->parameter[SG_STREAMED_CHUNK] / layout->part_count;
+    return larger(SPAN / larger(part, 1), 1);
+}
+
 int64_t sg_streamed_sums(const sg_cuda_plan *plan) {
     return plan->parameter[SG_STREAMED_ROWS] *
            sg_round_up(plan->parameter[SG_STREAMED_CHANNELS], 8) / 2;
 }
 
-bool sg_streamed_wide(const sg_problem *problem, const sg_cuda_plan *plan) {
+bool sg_streamed_wide(const sg_problem *problem, const sg_cuda_target *target,
+                      const sg_cuda_plan *plan, const sg_streamed_layout *layout) {
     sg_cuda_tail_facts facts;
     sg_cuda_get_tail_facts(problem, &facts);
-    return sg_streamed_sums(plan) > 64 || facts.channel_reductions > 1;
+    int64_t sums = sg_streamed_sums(plan);
+    if (sg_streamed_promote(problem, target, plan, layout) > 0)
+        sums *= 2;
+    return sums > 64 || facts.channel_reductions > 1;
 }
 
-int64_t sg_streamed_box_bytes(const sg_cuda_plan *plan) {
-    return plan->parameter[SG_STREAMED_CHUNK] * plan->parameter[SG_STREAMED_BOX] * 2;
+int64_t sg_streamed_box_bytes(const sg_cuda_target *target, const sg_cuda_plan *plan) {
+    int64_t halves = sg_streamed_products(target) == 3 ? 2 : 1;
+    return halves * plan->parameter[SG_STREAMED_CHUNK] * plan->parameter[SG_STREAMED_BOX] * 2;
 }
 
 int64_t sg_streamed_block_bytes(const sg_cuda_plan *plan) {
@@ -228,7 +250,7 @@ int64_t sg_streamed_block_bytes(const sg_cuda_plan *plan) {
            sg_round_up(plan->parameter[SG_STREAMED_CHANNELS], 8) * 2;
 }
 
-int64_t sg_streamed_shared(const sg_cuda_plan *plan) {
-    return plan->parameter[SG_STREAMED_BOXES] * sg_streamed_box_bytes(plan) +
+int64_t sg_streamed_shared(const sg_cuda_target *target, const sg_cuda_plan *plan) {
+    return plan->parameter[SG_STREAMED_BOXES] * sg_streamed_box_bytes(target, plan) +
            plan->parameter[SG_STREAMED_BLOCKS] * sg_streamed_block_bytes(plan);
 }

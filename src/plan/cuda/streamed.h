@@ -64,14 +64,20 @@ bool sg_streamed_measure(const sg_problem *problem, const sg_cuda_plan *plan,
 void sg_streamed_read(const sg_problem *problem, const sg_cuda_target *target,
                       const sg_cuda_plan *plan, const sg_streamed_layout *layout,
                       sg_streamed_reading *reading);
+/* Products for one of operands: 3 in class fp32, whose operands are two halves each. */
+int64_t sg_streamed_products(const sg_cuda_target *target);
+/* Parts whose sums add up in the products' own registers before they move to others; 0: all. */
+int64_t sg_streamed_promote(const sg_problem *problem, const sg_cuda_target *target,
+                            const sg_cuda_plan *plan, const sg_streamed_layout *layout);
 /* Sums of a thread of the products. */
 int64_t sg_streamed_sums(const sg_cuda_plan *plan);
-/* Whether they, or the tail, need registers that the stagers then lack. */
-bool sg_streamed_wide(const sg_problem *problem, const sg_cuda_plan *plan);
+/* Whether a thread of the products, or of the tail, needs registers that the stagers then lack. */
+bool sg_streamed_wide(const sg_problem *problem, const sg_cuda_target *target,
+                      const sg_cuda_plan *plan, const sg_streamed_layout *layout);
 
 /* Bytes of one box, of one block of weights, and of the block's dynamic shared memory. */
-int64_t sg_streamed_box_bytes(const sg_cuda_plan *plan);
+int64_t sg_streamed_box_bytes(const sg_cuda_target *target, const sg_cuda_plan *plan);
 int64_t sg_streamed_block_bytes(const sg_cuda_plan *plan);
-int64_t sg_streamed_shared(const sg_cuda_plan *plan);
+int64_t sg_streamed_shared(const sg_cuda_target *target, const sg_cuda_plan *plan);
 
 #endif

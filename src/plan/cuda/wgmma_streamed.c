@@ -13,8 +13,9 @@ static const char *const parameters[] = {"rows", "channels", "chunk",  "strip", 
                                          "box",  "boxes",    "blocks", NULL};
 
 enum { CHANNELS_MAX = 256, CHUNK_MAX = 128 };
-/* Sums of a thread, and where the tail goes over the channels several times. */
-enum { SUMS_MAX = 128, SUMS_MAX_REDUCED = 64 };
+/* Sums of a thread, and where they are kept twice or the tail goes over the channels several times.
+ * Products that are one sum, at the most, in class fp32. */
+enum { SUMS_MAX = 128, SUMS_MAX_HALF = 64, SPLIT_DEPTH_MAX = 320 };
 /* Bytes of shared memory beside the rings, at the most: barriers, scales, channel operands. */
 enum { OTHER_SHARED = 2048 };
 /* Elements that offsets within an image, and positions of the row, are counted in. */
@@ -31,10 +32,11 @@ static const double L2_RATE = 6.9e12;     /* bytes a second out of the second-le
 /* Bytes of float input a second that stagers bring in: float by float, with few registers and with
  * more, and in vectors. */
 static const double STAGE_RATE_WIDE = 2.9e12, STAGE_RATE = 3.3e12, STAGE_RATE_VECTOR = 4.2e12;
-static const double STRIDED = 1.5;       /* of what is used, comes in where columns are skipped */
-static const double PRODUCT_RATE = 0.97; /* of the tensor cores, with everything at hand */
-static const double STEP_CLOCKS = 30;    /* between the blocks of one tap and the next */
-static const double JOB_SECONDS = 1e-6;  /* from one tile to the next */
+static const double STRIDED = 1.5;        /* of what is used, comes in where columns are skipped */
+static const double PRODUCT_RATE = 0.97;  /* of the tensor cores, with everything at hand */
+static const double STEP_CLOCKS = 30;     /* between the blocks of one tap and the next */
+static const double PROMOTE_CLOCKS = 500; /* where three products are scaled and added up */
+static const double JOB_SECONDS = 1e-6;   /* from one tile to the next */
 /* Clocks of a tail, per value: any, one that is stored, loaded, reduced over channels. */
 static const double VALUE = 0.02, STORED = 0.15, LOADED = 0.3, REDUCED = 0.12;
 static const double COPY_RATE = 0.85; /* of a large copy */
@@ -49,23 +51,19 @@ static int64_t divide_up(int64_t a, int64_t b) {
     return (a + b - 1) / b;
 }
 
-static int64_t sums_max(const sg_problem *problem) {
+static int64_t sums_max(const sg_problem *problem, bool promotes) {
     sg_cuda_tail_facts facts;
     sg_cuda_get_tail_facts(problem, &facts);
-    return facts.channel_reductions > 1 ? SUMS_MAX_REDUCED : SUMS_MAX;
+    return promotes || facts.channel_reductions > 1 ? SUMS_MAX_HALF : SUMS_MAX;
 }
 
 /* ---- what it takes ------------------------------------------------------------------------- */
 
-static bool dtypes_fit(const sg_problem *problem, const sg_cuda_target *target, char *reason) {
+static bool dtypes_fit(const sg_problem *problem, char *reason) {
     const sg_convolution *convolution = &problem->convolution;
     if (problem->compute != SG_F32 || convolution->input.dtype != SG_F32 ||
         convolution->weight.dtype != SG_F32) {
         snprintf(reason, SG_REASON_MAX, "streamed products take float32 alone");
-        return false;
-    }
-    if (target->precision == SG_PRECISION_FP32) {
-        snprintf(reason, SG_REASON_MAX, "streamed products round to 11 bits, not asked for here");
         return false;
     }
     return true;
@@ -105,7 +103,7 @@ static bool applicable(const sg_problem *problem, const sg_cuda_target *target, 
         snprintf(reason, SG_REASON_MAX, "the region has no convolution");
         return false;
     }
-    if (!dtypes_fit(problem, target, reason) || !sizes_fit(problem, reason) ||
+    if (!dtypes_fit(problem, reason) || !sizes_fit(problem, reason) ||
         !sg_mma_possible(problem, target, reason))
         return false;
     sg_cuda_tail_facts facts;
@@ -116,7 +114,7 @@ static bool applicable(const sg_problem *problem, const sg_cuda_target *target, 
         return false;
     }
     bool mixes = !facts.splits_channels;
-    int64_t most = 2 * sums_max(problem);
+    int64_t most = 2 * sums_max(problem, sg_streamed_products(target) == 3);
     if (mixes && (problem->convolution.groups > 1 || group_outputs(problem) > most)) {
         snprintf(reason, SG_REASON_MAX,
                  "the tail mixes %lld channels, and a tile holds at most %lld of one group",
@@ -154,8 +152,7 @@ static bool usable(const sg_problem *problem, const sg_cuda_target *target,
     int64_t chunk = p[SG_STREAMED_CHUNK], tile_n = sg_round_up(channels, 8);
     sg_streamed_layout layout;
     if ((rows != 1 && rows != 2 && rows != 4) || channels < 1 || channels > CHANNELS_MAX ||
-        sg_streamed_sums(plan) > sums_max(problem) || chunk < 16 || chunk > CHUNK_MAX ||
-        chunk % 16 != 0)
+        chunk < 16 || chunk > CHUNK_MAX || chunk % 16 != 0)
         return false;
     /* Wider tiles than one instruction takes with the registers of the start are two halves. */
     if (tile_n > 192 && tile_n % 16 != 0)
@@ -167,6 +164,15 @@ static bool usable(const sg_problem *problem, const sg_cuda_target *target,
     if (!sg_streamed_measure(problem, plan, &layout) ||
         layout.tile_positions + layout.reach > p[SG_STREAMED_BOX])
         return false;
+    bool promotes = sg_streamed_promote(problem, target, plan, &layout) > 0;
+    if (sg_streamed_sums(plan) > sums_max(problem, promotes))
+        return false;
+    if (sg_streamed_products(target) == 3) {
+        for (int i = 0; i < layout.part_count; i++) {
+            if (layout.parts[i].tap_count * chunk > SPLIT_DEPTH_MAX)
+                return false;
+        }
+    }
     sg_cuda_tail_facts facts;
     sg_cuda_get_tail_facts(problem, &facts);
     if (layout.channel_tiles > 1 && !facts.splits_channels)
@@ -175,7 +181,7 @@ static bool usable(const sg_problem *problem, const sg_cuda_target *target,
     if (rows == 4 && facts.tile_loads > 0)
         return false;
     return (double)layout.position_tiles * (double)layout.channel_tiles < OFFSETS_MAX / 2 &&
-           sg_streamed_shared(plan) <= shared_limit(problem, target, plan);
+           sg_streamed_shared(target, plan) <= shared_limit(problem, target, plan);
 }
 
 /* Enough for both rings to run ahead, and no more: what is left of shared memory caches what
@@ -188,11 +194,11 @@ static void fit_stages(const sg_problem *problem, const sg_cuda_target *target,
     int64_t blocks = BLOCKS_BYTES / sg_streamed_block_bytes(plan);
     p[SG_STREAMED_BOXES] = 2;
     p[SG_STREAMED_BLOCKS] = blocks < 3 ? 3 : blocks > 8 ? 8 : blocks;
-    while (p[SG_STREAMED_BLOCKS] > 2 && sg_streamed_shared(plan) > limit)
+    while (p[SG_STREAMED_BLOCKS] > 2 && sg_streamed_shared(target, plan) > limit)
         p[SG_STREAMED_BLOCKS]--;
     int64_t most = limit < ALL_BYTES ? limit : ALL_BYTES;
     while (p[SG_STREAMED_BOXES] < 4 &&
-           sg_streamed_shared(plan) + sg_streamed_box_bytes(plan) <= most)
+           sg_streamed_shared(target, plan) + sg_streamed_box_bytes(target, plan) <= most)
         p[SG_STREAMED_BOXES]++;
 }
 
@@ -205,7 +211,7 @@ typedef struct shortlist {
     int count;
 } shortlist;
 
-enum { SHORTLIST = 24 };
+enum { SHORTLIST = 24, STRIP_MIN = 40 };
 
 static void consider(shortlist *list, sg_cuda_plan *plan) {
     sg_streamed_layout layout;
@@ -243,7 +249,7 @@ static void consider_shapes(shortlist *list, sg_cuda_plan *plan) {
     bool one_row = convolution->kernel[0] == 1 && convolution->kernel[1] == 1;
     for (int64_t strips = 1; strips <= 8; strips++) {
         int64_t strip = divide_up(width, strips);
-        if (strips > 1 && (one_row || strip < 16))
+        if (strips > 1 && (one_row || strip < STRIP_MIN))
             break;
         for (int i = 0; i < 4; i++) {
             int outer = outers[i];
@@ -293,7 +299,8 @@ static int candidates(const sg_problem *problem, const sg_cuda_target *target,
 
 /* Clocks of a tile's products: of the tensor cores, or of shared memory, 128 bytes each, which
  * feeds them both operands, 16 deep, 64 positions by n channels, and takes boxes and blocks in. */
-static double product_clocks(const sg_cuda_plan *plan, const sg_streamed_layout *layout) {
+static double product_clocks(const sg_cuda_plan *plan, const sg_streamed_layout *layout,
+                             int64_t products) {
     double rows = (double)plan->parameter[SG_STREAMED_ROWS];
     double pieces = layout->tile_n > 192 ? 2 : 1, n = (double)layout->tile_n / pieces;
     double count = 2 * rows * pieces;
@@ -301,8 +308,10 @@ static double product_clocks(const sg_cuda_plan *plan, const sg_streamed_layout 
     double stored = (double)layout->tile_n + parts * (double)plan->parameter[SG_STREAMED_BOX];
     double shared = (count * (64 + n) + stored) * 32 / 128;
     double step = fmax(count * n / 2, shared) / PRODUCT_RATE;
-    double blocks = (double)(layout->chunks * layout->tap_count);
-    return blocks * (step * (double)plan->parameter[SG_STREAMED_CHUNK] / 16 + STEP_CLOCKS);
+    double blocks = (double)(layout->chunks * layout->tap_count * products);
+    double turns = products == 3 ? (double)(layout->chunks * layout->part_count) : 0;
+    return blocks * (step * (double)plan->parameter[SG_STREAMED_CHUNK] / 16 + STEP_CLOCKS) +
+           turns * PROMOTE_CLOCKS;
 }
 
 static double tail_clocks(const sg_problem *problem, const sg_streamed_layout *layout) {
@@ -320,7 +329,7 @@ static double stage_rate(const sg_problem *problem, const sg_cuda_target *target
     sg_streamed_read(problem, target, plan, layout, &reading);
     if (reading.vector > 1)
         return STAGE_RATE_VECTOR;
-    return sg_streamed_wide(problem, plan) ? STAGE_RATE_WIDE : STAGE_RATE;
+    return sg_streamed_wide(problem, target, plan, layout) ? STAGE_RATE_WIDE : STAGE_RATE;
 }
 
 static double cost(const sg_problem *problem, const sg_cuda_target *target,
@@ -332,19 +341,23 @@ static double cost(const sg_problem *problem, const sg_cuda_target *target,
     double processors = gpu->multiprocessors;
     double clock = gpu->half / (4096 * processors); /* at which the tensor cores reach their rate */
 
+    int64_t count = sg_streamed_products(target);
     double depth = (double)(layout.chunks * plan->parameter[SG_STREAMED_CHUNK]);
     double boxes = depth * (double)(layout.part_count * plan->parameter[SG_STREAMED_BOX]) * 4;
     boxes *= problem->convolution.stride[2] > 1 ? STRIDED : 1;
-    double blocks = depth * (double)(layout.tap_count * layout.tile_n) * 2;
+    double blocks = depth * (double)(layout.tap_count * layout.tile_n * count) * 2;
     double fetched = (boxes + blocks) / L2_RATE * processors;
     double staged = boxes / stage_rate(problem, target, plan, &layout) * processors;
-    double products = product_clocks(plan, &layout) / clock;
+    double products = product_clocks(plan, &layout, count) / clock;
 
     double jobs = (double)(layout.position_tiles * layout.channel_tiles);
     double job = fmax(products, fmax(fetched, staged)) + tail_clocks(problem, &layout) / clock;
     double waves = ceil(jobs / processors);
-    double memory = problem->bytes / (gpu->copy * COPY_RATE);
-    double weights = depth * (double)(layout.tap_count * layout.channel_tiles * layout.tile_n) * 6;
+    /* Rows of a strip start and end in the middle of what memory reads at once. */
+    double waste = layout.strips > 1 ? 24.0 / (double)plan->parameter[SG_STREAMED_STRIP] : 0;
+    double memory = problem->bytes * (1 + waste) / (gpu->copy * COPY_RATE);
+    double weights = depth * (double)(layout.tap_count * layout.channel_tiles * layout.tile_n) *
+                     (double)(4 + 2 * count);
     return START + WEIGHTS_LEAST + weights / WEIGHTS_RATE +
            fmax(waves * (job + JOB_SECONDS), memory) +
            gpu->launch; /* the guard's repair, which has nothing to do */
