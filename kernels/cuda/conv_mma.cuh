@@ -1,18 +1,21 @@
 /* Convolution by `mma.sync` with its tail: an implicit product of channels (M) by pixels (N).
  *
- * A block makes a tile: a box of output pixels by CHANNEL_SLOTS channels. The products run over
- * stages. A stage holds, in shared memory, CHUNK vectors of input channels (16 bytes each) of every
- * input pixel that the box needs for the stage's taps, as [vector][position], and the weights of
- * those taps and channels, as [tap][vector][channel]. One copy of the input serves all taps of the
- * stage: a tap is an offset. Taps that are not inside a stage (outer taps) are stages of their own,
- * so with all taps outer this is a gathering implicit product. While one stage is multiplied the
- * next one is read, rounded and stored, a few vectors a thread at every step of 4 vectors of k.
+ * A block makes tiles: boxes of output pixels by CHANNEL_SLOTS channels, unit after unit. The
+ * products run over stages. A stage holds, in shared memory, CHUNK vectors of input channels (16
+ * bytes each) of every input pixel that the box needs for the stage's taps, as [vector][position],
+ * and the weights of those taps and channels: floats as they lie in memory, [channel][input
+ * channel][tap], narrow ones as [tap][vector][channel]. One copy of the input serves all taps of
+ * the stage: a tap is an offset. Taps that are not inside a stage (outer taps) are stages of their
+ * own, so with all taps outer this is a gathering implicit product.
  *
- * Two buffers of stages; where all of k is one stage, the weights stay and only the input changes.
+ * Two buffers of stages: while one is multiplied the next is brought in, a few vectors a thread at
+ * every step of 4 vectors of k, the next unit's first stage included. Where all of k is one stage
+ * and all units have the same channels, the weights stay.
  *
- * Float operands are rounded to tf32 on their way to shared memory; class fp32 keeps high and low
- * parts there and sums three products, the large one of every step by itself: the tensor cores
- * round each addition toward zero, so long sums are left to the other cores.
+ * Floats are rounded to tf32, the input on its way to shared memory, the weights when they are
+ * used. Class fp32 keeps high and low parts of the input there and sums three products, the large
+ * one of every step by itself: the tensor cores round each addition toward zero, so long sums are
+ * left to the other cores.
  *
  * As a repair, the units are parts of the jobs of another launch, and only those with a flag are
  * made. */

@@ -2,8 +2,8 @@
  * TILES_P x 8 pixels by TILES_C x 16 channels, as `mma.sync` leaves them with channels as rows: a
  * lane holds channels lane / 4 and + 8 of every 16, and pixels 2 * (lane % 4) and + 1 of every 8.
  * So a pixel is shared by eight lanes of WARPS_C warps. A reduction over channels halves what a
- * lane keeps at each exchange while it can; what is reduced is owned by the same lanes in every warp
- * along the channels. */
+ * lane keeps at each exchange while it can; what is reduced is owned by the same lanes in every
+ * warp along the channels. */
 
 /* Sums of the products; class fp32 keeps those of low parts apart. */
 struct Sums {

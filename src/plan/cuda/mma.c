@@ -492,7 +492,8 @@ bool sg_mma_plan_inside(const sg_problem *problem, const sg_cuda_target *target,
     for (int axis = 0; axis < SG_SPATIAL_MAX; axis++)
         search.limit[1 + axis] = smaller(search.limit[1 + axis], larger(box[axis], 1));
     run_search(&search);
-    return search.count > 0 && measure(problem, target, &plan, &search.tail, tiled, mma);
+    return search.count > 0 && sizes_fit(problem) &&
+           measure(problem, target, &plan, &search.tail, tiled, mma);
 }
 
 const sg_cuda_strategy sg_cuda_mma = {.name = "mma",
