@@ -73,21 +73,23 @@ static PyObject *make_workspace(const calls *self, const entry *chosen, PyObject
         PyTuple_Size(chosen->workspace) > 3 ? PyTuple_GetItem(chosen->workspace, 3) : NULL;
     if (!of_thread || !key || sgpy_is_true_now(self->gpu[IS_CAPTURING]) != 0)
         return PyErr_Clear(), allocate(self, chosen->workspace, quick, address);
-    PyObject *kept = PyDict_GetItemWithError(of_thread, key);
-    if (!kept && !PyErr_Occurred() && (kept = PyDict_New())) {
-        PyDict_SetItem(of_thread, key, kept);
-        Py_DECREF(kept);
+    PyObject *kept = Py_XNewRef(PyDict_GetItemWithError(of_thread, key)); /* by stream */
+    if (!kept && !PyErr_Occurred()) {
+        kept = PyDict_New();
+        if (kept && PyDict_SetItem(of_thread, key, kept) < 0)
+            Py_CLEAR(kept);
     }
-    PyObject *found = kept ? PyDict_GetItemWithError(kept, stream) : NULL;
+    PyObject *found = kept ? Py_XNewRef(PyDict_GetItemWithError(kept, stream)) : NULL;
+    PyErr_Clear(); /* nothing is kept then */
     if (found) {
         *address = sgpy_address_of(found);
-        return Py_NewRef(found);
+    } else {
+        found = allocate(self, chosen->workspace, quick, address);
+        if (found && kept && PyDict_SetItem(kept, stream, found) < 0)
+            PyErr_Clear();
     }
-    PyErr_Clear();
-    PyObject *made = allocate(self, chosen->workspace, quick, address);
-    if (made && kept && PyDict_SetItem(kept, stream, made) < 0)
-        PyErr_Clear();
-    return made;
+    Py_XDECREF(kept);
+    return found;
 }
 
 /* Whether PyTorch's quicker functions, which know the current device alone, will do. */
