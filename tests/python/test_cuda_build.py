@@ -56,6 +56,7 @@ FAMILIES = [
     Family("wgmma_packed", "sm_90a", "tf32", PRODUCTS, 1),
     Family("wgmma_packed", "sm_90a", "fp32", PRODUCTS, 1),
     Family("wgmma_streamed", "sm_90a", "tf32", PRODUCTS, 4),
+    Family("wgmma_streamed", "sm_90a", "fp32", PRODUCTS, 4),
     Family("mma", "sm_90a", "tf32", PRODUCTS, 6),
     Family("mma", "sm_80", "tf32", PRODUCTS, 6),
     Family("mma", "sm_80", "fp32", PRODUCTS, 4),
