@@ -19,10 +19,12 @@ enum { UNIT = 128, K_MAX = 256, COLUMNS_MAX = 256 };
  * that it has read, at most so many where a row has not more, and the words it makes of them. */
 enum {
     CONSUMER_OTHERS = 22,
+    CONSUMER_UNHELD = 10,
+    CONSUMER_SPLIT = 8,
     PRODUCER_OTHERS = 22,
     PRODUCER_PADDED = 12,
     PRODUCER_STRIDED = 24,
-    PRODUCER_SPLIT = 12,
+    PRODUCER_SPLIT = 20,
     PRODUCER_VALUES = 54
 };
 /* Instructions: of a consumer's warp for a slice, beside those of every sum; of a producer's warp
@@ -81,8 +83,9 @@ static bool measure_registers(const sg_problem *problem, const sg_cuda_target *t
                               sg_wgmma_packed *packed) {
     int64_t sums = packed->row_blocks * packed->tiles * packed->tile_n / 2;
     int64_t wanted = sums * (packed->parts * packed->turn + packed->tail.full_walks) +
-                     (packed->tile_n <= 32 ? packed->tile_n / 2 : 0) +
-                     6 * packed->row_blocks * packed->tiles + CONSUMER_OTHERS;
+                     (packed->tile_n <= 32 ? packed->tile_n / 2 : CONSUMER_UNHELD) +
+                     (packed->row_blocks > 1 ? 10 : 6) * packed->row_blocks * packed->tiles +
+                     (packed->parts == 2 ? CONSUMER_SPLIT : 0) + CONSUMER_OTHERS;
     int64_t values = packed->load_rows * packed->row_spans * packed->span +
                      4 * packed->row_words * packed->lane_rows;
     int64_t entry = target->gpu.registers / (packed->blocks * packed->threads) / 8 * 8;
@@ -301,6 +304,9 @@ static bool image_fits(const sg_convolution *convolution) {
     return reach < 2147483648.0;
 }
 
+/* Of fewer products than these, float32 makes a sum with fewer roundings (and mma.c agrees). */
+enum { FEW_PRODUCTS = 24 };
+
 static const char *obstacle(const sg_problem *problem, const sg_cuda_target *target) {
     const sg_convolution *convolution = &problem->convolution;
     if (!problem->has_convolution)
@@ -313,6 +319,11 @@ static const char *obstacle(const sg_problem *problem, const sg_cuda_target *tar
         return "the convolution's operands are not all float32";
     if (convolution->groups != 1)
         return "the convolution has groups";
+    if (target->precision == SG_PRECISION_FP32 &&
+        convolution->in_channels * convolution->kernel[0] * convolution->kernel[1] *
+                convolution->kernel[2] <
+            FEW_PRODUCTS)
+        return "sums of so few products round less on the cores that are not for matrices";
     if (problem->walk & ~(1U << SG_ROLE_D))
         return "a reduction goes along another axis than depth";
     if (!image_fits(convolution))
