@@ -117,7 +117,7 @@ def test_everything(capsys: pytest.CaptureFixture[str], tmp_path: Path, model: P
     assert record["rel_err_fp64"] < 1e-6
     assert record["compile_cold_s"] < record["compile_cold_from_start_s"]
     assert record["threads"] == torch.get_num_threads()
-    assert set(record["versions"]) == {"segue", "torch", "python", "system"}
+    assert {"segue", "torch", "python", "system"} <= set(record["versions"])
 
 
 @pytest.mark.usefixtures("without_compiler")
