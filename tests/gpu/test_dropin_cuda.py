@@ -16,6 +16,7 @@ from torch import Tensor, nn
 import dropins
 import segue
 from segue import precision
+from segue.dynamo import backend
 
 pytestmark = pytest.mark.sm(80)
 CLOSE = {
@@ -178,7 +179,7 @@ def test_magnitudes(scale: float) -> None:
 
 
 def test_dynamo(model: Model, x: Tensor) -> None:
-    compiled = torch.compile(model, backend="segue")
+    compiled = torch.compile(model, backend=backend)  # by name once the package is installed
     with torch.no_grad():
         expected = model(x)
         for _ in range(2):
