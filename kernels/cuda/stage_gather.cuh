@@ -83,7 +83,6 @@ constexpr int COPY_LENGTH = WEIGHT_COPY == 16 ? 4 : 1;
 constexpr int ROW_COPIES = (WEIGHT_ROW + COPY_LENGTH - 1) / COPY_LENGTH;
 constexpr int THREAD_COPIES = (ROW_COPIES * COLUMNS + THREADS - 1) / THREADS;
 constexpr int STEP_COPIES = (THREAD_COPIES + STEPS - 1) / STEPS;
-constexpr bool DEFER = STEP_PIECES <= 2 && STEPS > 1;
 constexpr int PIECES = STEP_PIECES < PIECES_MAX ? STEP_PIECES : PIECES_MAX;
 
 __device__ __forceinline__ void mma_input(float sums[4], unsigned a0, unsigned a1, unsigned a2,

@@ -117,6 +117,7 @@ static void write_constants(const sg_problem *problem, const sg_cuda_target *tar
         {"TILE_OPERANDS", mma->tail.channel_loads},
         {"STORES", mma->tail.tile_stores > 0},
         {"ONE_PART", mma->one_part},
+        {"DEFER", mma->defer},
         {"SPLIT", mma->split},
         {"EVEN", target->precision == SG_PRECISION_TF32_EVEN},
         {"BFLOAT", convolution->input.dtype == SG_BF16},

@@ -17,7 +17,7 @@ enum { WARPS_MAX = 8, CHANNEL_SLOTS_MAX = 512, BLOCKS_MAX = 8 };
 /* Registers of a thread beside sums, fragments and vectors on their way, from what the compiler
  * takes. */
 static const double OTHER_REGISTERS = 76;
-enum { SPLIT_REGISTERS = 8 };
+enum { SPLIT_REGISTERS = 8, PARTIAL_REGISTERS = 6 };
 /* Registers of a thread at most; bytes of shared memory that the system takes of every block, and
  * that units are told in (stage_gather.cuh). */
 enum { REGISTERS_MAX = 255, BLOCK_SHARED = 1024, UNIT_BYTES = 8 * 48 };
@@ -125,10 +125,11 @@ static void measure_registers(const sg_problem *problem, sg_mma *mma) {
     double registers = OTHER_REGISTERS + (double)(sums * (1 + mma->tail.full_walks));
     if (mma->split)
         registers += (double)(sums + fragments + mma->channel_tiles * 4 + SPLIT_REGISTERS);
-    /* Vectors on their way: of one step, or few of two (DEFER of stage_gather.cuh). */
+    /* Vectors on their way, of one step or of two. */
     int64_t vectors = smaller(mma->pieces, is_float(problem) ? 4 : 2);
-    bool defer = mma->pieces <= 2 && mma->steps > 1;
-    registers += (double)(vectors * (mma->lanes + 1) * (defer ? 2 : 1));
+    registers += (double)(vectors * (mma->lanes + 1) * (mma->defer ? 2 : 1));
+    if (product(mma->inner_taps) * mma->chunk % 4 != 0) /* the last step is not full */
+        registers += PARTIAL_REGISTERS;
     bool full = mma->whole ? problem->size[SG_ROLE_C] == mma->channel_slots
                            : mma->group_outputs % mma->channel_slots == 0;
     if (mma->tail.tile_stores + mma->tail.tile_loads > 0 && !full)
@@ -161,8 +162,8 @@ static bool fits(const sg_cuda_target *target, const sg_mma *mma, int64_t blocks
 }
 
 static bool measure(const sg_problem *problem, const sg_cuda_target *target,
-                    const sg_cuda_plan *plan, const sg_cuda_tail_facts *tail, bool tiled,
-                    sg_mma *mma) {
+                    const sg_cuda_plan *plan, const sg_cuda_tail_facts *tail, bool repair,
+                    bool tiled, sg_mma *mma) {
     const sg_convolution *convolution = &problem->convolution;
     const int64_t *given = plan->parameter;
     *mma = (sg_mma){.pixel_warps = given[PIXEL_WARPS],
@@ -192,6 +193,9 @@ static bool measure(const sg_problem *problem, const sg_cuda_target *target,
     measure_stage(problem, mma);
     mma->weight_copy = weight_copy(problem, target, mma);
     measure_shared(problem, mma);
+    /* A repair has no registers to spare beside its largest tiles. */
+    bool crowded = repair && mma->pixel_tiles * mma->channel_tiles >= 32;
+    mma->defer = mma->pieces <= 2 && mma->steps > 1 && !crowded;
     measure_registers(problem, mma);
     mma->units = mma->parts * pieces(problem->size[SG_ROLE_N], mma->box[0]);
     for (int axis = 0; axis < SG_SPATIAL_MAX; axis++) {
@@ -205,7 +209,7 @@ bool sg_mma_measure(const sg_problem *problem, const sg_cuda_target *target,
                     const sg_cuda_plan *plan, sg_mma *mma) {
     sg_cuda_tail_facts tail;
     sg_cuda_get_tail_facts(problem, &tail);
-    return measure(problem, target, plan, &tail, false, mma);
+    return measure(problem, target, plan, &tail, false, false, mma);
 }
 
 /* ---- whether
@@ -347,7 +351,7 @@ typedef struct mma_search {
     const sg_problem *problem;
     const sg_cuda_target *target;
     sg_cuda_tail_facts tail;
-    bool tiled;
+    bool repair, tiled;
     int64_t limit[1 + SG_SPATIAL_MAX];
     sg_cuda_plan *plans;
     double costs[SG_CUDA_CANDIDATES_MAX];
@@ -381,8 +385,8 @@ static void try_stages(mma_search *search, sg_cuda_plan plan) {
             plan.parameter[INNER] = inner;
             plan.parameter[BLOCKS] = 1;
             sg_mma mma;
-            found =
-                measure(search->problem, search->target, &plan, &search->tail, search->tiled, &mma);
+            found = measure(search->problem, search->target, &plan, &search->tail, search->repair,
+                            search->tiled, &mma);
             if (!found)
                 continue;
             while (mma.blocks < BLOCKS_MAX && fits(search->target, &mma, mma.blocks + 1))
@@ -487,13 +491,14 @@ bool sg_mma_plan_inside(const sg_problem *problem, const sg_cuda_target *target,
                         const int64_t box[SG_SPATIAL_MAX], bool tiled, sg_mma *mma) {
     sg_cuda_plan plan;
     mma_search search = search_of(problem, target, &plan, 1);
+    search.repair = true;
     search.tiled = tiled;
     search.limit[0] = 1;
     for (int axis = 0; axis < SG_SPATIAL_MAX; axis++)
         search.limit[1 + axis] = smaller(search.limit[1 + axis], larger(box[axis], 1));
     run_search(&search);
     return search.count > 0 && sizes_fit(problem) &&
-           measure(problem, target, &plan, &search.tail, tiled, mma);
+           measure(problem, target, &plan, &search.tail, true, tiled, mma);
 }
 
 const sg_cuda_strategy sg_cuda_mma = {.name = "mma",

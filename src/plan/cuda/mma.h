@@ -20,6 +20,7 @@ typedef struct sg_mma {
     bool split;    /* class fp32: three products */
     bool whole;    /* a block has all channels, of all groups */
     bool one_part; /* all blocks have the same channels */
+    bool defer;    /* vectors on their way wait for a step more */
     int64_t group_inputs, group_outputs;
     int64_t lanes;                      /* channels of a vector */
     int64_t inner_taps[SG_SPATIAL_MAX]; /* in a stage */
