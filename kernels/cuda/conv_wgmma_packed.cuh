@@ -8,15 +8,16 @@
  * [pixels][K] x [K][kernel slices x channels], adds a slice of the input to the sums of TURN output
  * depths at once, so that A is read from shared memory once and not TURN times. The sums take
  * turns: output depth d lies in block d % TURN. B holds the kernel's slices in the order 0,
- * TURN - 1, .., 1, 0, TURN - 1, .., 2, of which TURN neighbours are what any turn of the sums wants.
+ * TURN - 1, .., 1, 0, TURN - 1, .., 2, of which TURN neighbours are what any turn of the sums
+ * wants.
  *
  * PARTS = 2 (fp32): stages and weights hold x = hi + lo / 2048, and there are two sums of products,
  * hi * hi and hi * lo + lo * hi. K * TURN is at most 256 then: no sum is longer.
  *
  * A job is one box of one image, at BOX_D places along depth or, walked, at all of them. Constants
  * beyond those of the files taken in: TURN, PARTS, CONSUMERS (warpgroups), PRODUCERS (warps, a
- * multiple of 4), STAGES, BLOCKS (of a multiprocessor), TILES (of a consumer), M = CONSUMERS * TILES *
- * ROW_BLOCKS * 64 = BOX_H * BOX_W, CONSUMER_REGISTERS, PRODUCER_REGISTERS, HAS_BIAS. */
+ * multiple of 4), STAGES, BLOCKS (of a multiprocessor), TILES (of a consumer), M = CONSUMERS *
+ * TILES * ROW_BLOCKS * 64 = BOX_H * BOX_W, CONSUMER_REGISTERS, PRODUCER_REGISTERS, HAS_BIAS. */
 //@ include common.cuh
 //@ include wgmma.cuh
 //@ constants
@@ -137,7 +138,7 @@ __device__ __forceinline__ void store_weight(const Shared &shared, int o, int e,
             continue;
         store_half(shared.weights, k, row, high);
         if (PARTS == 2)
-            store_half(shared.weights + WEIGHT_BYTES, k, row, pack_rest(scaled, 0.0f, high));
+            store_half(shared.weights + WEIGHT_BYTES, k, row, pack_halves(rest_of(scaled), 0.0f));
     }
 }
 

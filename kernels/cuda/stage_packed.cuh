@@ -4,7 +4,8 @@
  *     [PARTS][K / 8][M slots][8]
  * k goes by the kernel's rows: the taps of a row, [channel][kd][kw], are pairs of halves, ROW_WORDS
  * of them, the last padded with a zero; zeros from WORDS pairs on. Kernel, stride, dilation and
- * padding end here: a stage has no halo. Pixel m of the box lies at row m / BOX_W, column m % BOX_W.
+ * padding end here: a stage has no halo. Pixel m of the box lies at row m / BOX_W, column
+ * m % BOX_W.
  *
  * A lane packs four neighbours in each of LANE_ROWS rows, one row of the input after the other:
  * what it made of one serves every output row that the kernel reaches from there. Constants:
@@ -50,11 +51,9 @@ __device__ __forceinline__ unsigned pack_operands(float low, float high) {
     return pair;
 }
 
-/* What two halves left of two floats, as halves times REST_SCALE. */
-__device__ __forceinline__ unsigned pack_rest(float low, float high, unsigned halves) {
-    const half_t first = {static_cast<unsigned short>(halves)};
-    const half_t second = {static_cast<unsigned short>(halves >> 16)};
-    return pack_halves((low - widen(first)) * REST_SCALE, (high - widen(second)) * REST_SCALE);
+/* What a half leaves of a float, times REST_SCALE. */
+__device__ __forceinline__ float rest_of(float x) {
+    return (x - widen(half_t{round_half(x)})) * REST_SCALE;
 }
 
 /* Whether one of four neighbours uses column i of their span. */
@@ -156,6 +155,7 @@ struct RowWords {
     unsigned high[ROW_WORDS][4], low[PARTS == 2 ? ROW_WORDS : 1][4];
 
     __device__ __forceinline__ void pack(float (&value)[ROW_SPANS][SPAN], float &largest) {
+        float rest[ROW_SPANS][SPAN];
 #pragma unroll
         for (int i = 0; i < ROW_SPANS; i++)
 #pragma unroll
@@ -163,20 +163,19 @@ struct RowWords {
                 if (span_uses(e)) {
                     largest = max_magnitude(largest, value[i][e]);
                     value[i][e] = scale_operand(value[i][e]);
+                    if (PARTS == 2)
+                        rest[i][e] = rest_of(value[i][e]);
                 }
 #pragma unroll
         for (int word = 0; word < ROW_WORDS; word++)
 #pragma unroll
             for (int p = 0; p < 4; p++) {
                 const int j = 2 * word, next = j + 1;
-                const float first = value[j / KERNEL_W][p * STRIDE_W + j % KERNEL_W * DILATION_W];
-                const float second =
-                    next < ROW_TAPS
-                        ? value[next / KERNEL_W][p * STRIDE_W + next % KERNEL_W * DILATION_W]
-                        : 0.0f;
-                high[word][p] = pack_operands(first, second);
+                const int i = j / KERNEL_W, e = p * STRIDE_W + j % KERNEL_W * DILATION_W;
+                const int in = next / KERNEL_W, en = p * STRIDE_W + next % KERNEL_W * DILATION_W;
+                high[word][p] = pack_operands(value[i][e], next < ROW_TAPS ? value[in][en] : 0.0f);
                 if (PARTS == 2)
-                    low[word][p] = pack_rest(first, second, high[word][p]);
+                    low[word][p] = pack_halves(rest[i][e], next < ROW_TAPS ? rest[in][en] : 0.0f);
             }
     }
 };
