@@ -317,12 +317,13 @@ struct Ring {
     unsigned seen;       /* which of the next slices are known to be full, as bits */
 
     /* Looks ahead, so that the answers come while a tail runs: barriers answer slowly while products
-     * keep shared memory busy. */
+     * keep shared memory busy. Less than STAGES ahead: a slot's use before has then been seen, and
+     * its parity tells. */
     __device__ __forceinline__ void look(const Shared &shared, int slices) {
         seen = 0;
         int slot = reading, its_parity = parity;
 #pragma unroll
-        for (int i = 0; i < STEP_Z * STRIDE_Z && i < 8; i++) {
+        for (int i = 0; i < STEP_Z * STRIDE_Z && i < STAGES && i < 8; i++) {
             if (read + i < slices && mbarrier_test(shared.full + 8 * slot, its_parity))
                 seen |= 1u << i;
             slot++;
@@ -356,7 +357,10 @@ struct Ring {
 
 __device__ __forceinline__ void multiply(Tile &tile, const Filter &filter, const Shared &shared,
                                          int slot, int first_pixel) {
-    const unsigned weights = shared_address(shared.weights);
+    unsigned weights = shared_address(shared.weights);
+    /* Unknown anew for every tile: or else the compiler keeps a descriptor of each product across all
+     * tiles, and has no registers left. */
+    asm volatile("" : "+r"(weights));
     const unsigned ring = shared_address(shared.ring) + first_pixel * 16;
     wgmma_fence();
 #pragma unroll UNROLL_Z

@@ -50,10 +50,10 @@ __device__ __forceinline__ void multiply_tap(Tile &tile, const Filter &filter, u
             const int step = tap * (STAGE_GROUPS / 2) + k;
             if (FILTER_STEPS)
                 wgmma(tile.d[block], filter.part[FILTER_STEPS ? step : 0],
-                      b + 2 * k * PLANE, accumulate || k);
+                      descriptor_at(b, 2 * k * PLANE), accumulate || k);
             else
-                wgmma(tile.d[block], a + step * 2 * TILE_N + block * 64, b + 2 * k * PLANE,
-                      accumulate || k);
+                wgmma(tile.d[block], descriptor_at(a, step * 2 * TILE_N + block * 64),
+                      descriptor_at(b, 2 * k * PLANE), accumulate || k);
         }
     }
 }

@@ -69,7 +69,7 @@ struct Tile : RowTile {
                 operand[k][e] = next_operand[k][e];
         }
         now = first;
-        if (first > 0 && first + 2 < CHANNELS) /* at first all sums are there yet, and no registers */
+        if (first > 2 && first + 2 < CHANNELS) /* at first all sums are there yet, and no registers */
             read_table(first + 2);
     }
     __device__ __forceinline__ real acc(int p, int j) {
@@ -177,6 +177,6 @@ __device__ __forceinline__ void multiply_tap(Tile &tile, const Filter &, unsigne
     for (int k = 0; k < STAGE_GROUPS / 2; k++)
 #pragma unroll
         for (int block = 0; block < ROW_BLOCKS; block++)
-            wgmma(tile.d[block], a + 2 * k * PLANE + block * 8,
-                  b + (tap * STAGE_GROUPS + 2 * k) * TILE_N, accumulate || k);
+            wgmma(tile.d[block], descriptor_at(a, 2 * k * PLANE + block * 8),
+                  descriptor_at(b, (tap * STAGE_GROUPS + 2 * k) * TILE_N), accumulate || k);
 }

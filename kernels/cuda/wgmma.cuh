@@ -84,6 +84,13 @@ __device__ __forceinline__ unsigned long long matrix_descriptor(unsigned address
     return static_cast<unsigned long long>(high) << 32 | low;
 }
 
+/* The same, `cores` times 16 bytes further on: without a carry, which would take registers. */
+__device__ __forceinline__ unsigned long long descriptor_at(unsigned long long descriptor,
+                                                            int cores) {
+    const unsigned low = static_cast<unsigned>(descriptor) + cores;
+    return descriptor >> 32 << 32 | low;
+}
+
 /* Before the first product after registers of it were touched. */
 __device__ __forceinline__ void wgmma_fence() {
     asm volatile("wgmma.fence.sync.aligned;" ::: "memory");

@@ -33,7 +33,7 @@ enum {
     WIDE_CAP = 154,           /* registers at entry that a product of 256 columns compiles with */
     JOBS_MAX = 1 << 17,       /* flags take 4 bytes each, of 1 MB in all */
     SUMS_ROWS_EXTRA = 40,     /* registers of a consumer beyond its sums */
-    LINES_EXTRA = 8,          /* and more where it turns lines of output around */
+    LINES_EXTRA = 16,         /* and more where it turns lines of output around */
     SUMS_COLUMNS_EXTRA = 32,  /* the same with channels as rows, and half of a tile's pixels */
     PREFETCH_REGISTERS = 136, /* of a producer that fetches an item while it stores another */
     PRODUCER_REGISTERS = 80   /* that no way of reading does without */
@@ -251,7 +251,11 @@ bool sg_wgmma_ring_measure(const sg_problem *problem, const sg_cuda_target *targ
         ring->units * ring->tiles <= JOBS_MAX &&
         (!walks || (ring->rows >= ring->out_size[SG_RING_Z] && ring->row_tiles == ring->consumers));
     bool filter = !ring->filter || (ring->columns && ring->tile_slots == 64);
-    bool shape = ring->columns ? ring->pixels % 128 == 0 : ring->tile_slots <= 256;
+    /* With channels as rows a thread has half of a warp's pixels: too many for a tail that keeps
+     * more than one value of each, and too scattered for stores. */
+    bool simple = ring->tail.channel_reductions <= 1 && ring->tail.tile_stores == 0 &&
+                  ring->tail.full_walks == 0;
+    bool shape = ring->columns ? simple && ring->pixels % 128 == 0 : ring->tile_slots <= 256;
     bool blocks = ring->columns || ring->pixels != 192;
     return whole && fits && filter && shape && blocks && share_registers(target, ring);
 }
@@ -426,7 +430,8 @@ static const double SHARED_BYTES = 128;     /* of shared memory, a cycle */
 static const double TENSOR_FLOPS = 4096;    /* of one multiprocessor, a cycle */
 static const double PRODUCT_LOSS = 1.1;     /* by others in shared memory */
 static const double START_CYCLES = 100;     /* between the products of two tiles */
-static const double TAIL_LOSS = 2;          /* of instructions beside products */
+static const double TAIL_LOSS = 2;          /* of instructions beside products; a third consumer
+                                             * only adds to it */
 static const double TILE_CYCLES = 600;      /* of waiting and counting, a tile */
 static const double TAIL_CYCLES = 300;      /* of a tile's tail, whatever it does */
 static const double SUM_CYCLES = 6;         /* of a tail, for each sum of a thread */
@@ -492,7 +497,7 @@ static double cost(const sg_problem *problem, const sg_cuda_target *target,
     double consumers = (double)ring.consumers, product = product_cycles(&ring);
     double tail = tail_cycles(&ring);
     double tiles = rows * (double)ring.row_tiles;
-    double turn = (product + tail * TAIL_LOSS + TILE_CYCLES) / consumers;
+    double turn = (product + tail * TAIL_LOSS + TILE_CYCLES) / fmin(consumers, 2);
     double consume = tiles * fmax(product * PRODUCT_LOSS + START_CYCLES, turn) + product + tail;
     double produce =
         (rows * (double)ring.stride[SG_RING_Z] + (double)ring.reach) * stage_cycles(&ring);
