@@ -46,11 +46,18 @@ static bool walks_depth(const sg_problem *problem) {
 
 /* ---- reading a plan ------------------------------------------------------------------------ */
 
-/* Whether a producer may read `count` columns at a multiple of count of them at once. */
+/* Whether a producer may read `count` columns of the input, at a multiple of count, at once. */
 static bool reads_at_once(const sg_problem *problem, const sg_cuda_target *target, int64_t count) {
     const sg_convolution *convolution = &problem->convolution;
-    return convolution->in_size[2] % count == 0 &&
-           sg_cuda_moves_at_once(problem, &convolution->input, SG_ROLE_W, count, target);
+    const int64_t *stride = convolution->input.stride;
+    if (convolution->in_size[2] % count != 0 || stride[SG_ROLE_W] != 1 ||
+        count * sg_dtype_size(convolution->input.dtype) > target->alignment)
+        return false;
+    for (int role = 0; role < SG_ROLE_W; role++) {
+        if (stride[role] % count != 0)
+            return false;
+    }
+    return true;
 }
 
 static void measure_stage(const sg_problem *problem, const sg_cuda_target *target,
