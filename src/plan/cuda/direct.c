@@ -134,10 +134,11 @@ static double registers_of(const sg_problem *problem, const sg_cuda_direct_plan 
     return OTHER_REGISTERS + (problem->walk ? WALK_REGISTERS : 0) + values * words;
 }
 
-/* Registers that a thread may have, as the hardware gives them out. */
+/* Registers that a thread may have: each of a multiprocessor's four schedulers has a quarter of
+ * them for its share of a block's warps, and the fullest decides. */
 static double register_limit(const sg_cuda_target *target, const sg_cuda_block *block) {
-    double limit = (double)target->gpu.registers /
-                   (double)(sg_cuda_block_threads(block) * block->least_blocks);
+    double share = ceil((double)sg_cuda_block_threads(block) / 128) * 128;
+    double limit = (double)target->gpu.registers / (share * (double)block->least_blocks);
     return fmin(248, floor(limit / 8) * 8);
 }
 
