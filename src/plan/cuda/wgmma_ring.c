@@ -34,6 +34,7 @@ enum {
     JOBS_MAX = 1 << 17,       /* flags take 4 bytes each, of 1 MB in all */
     SUMS_ROWS_EXTRA = 40,     /* registers of a consumer beyond its sums */
     LINES_EXTRA = 16,         /* and more where it turns lines of output around */
+    TWICE_EXTRA = 16,         /* and more where a tail goes over its sums twice */
     SUMS_COLUMNS_EXTRA = 32,  /* the same with channels as rows, and half of a tile's pixels */
     PREFETCH_REGISTERS = 136, /* of a producer that fetches an item while it stores another */
     PRODUCER_REGISTERS = 80   /* that no way of reading does without */
@@ -157,6 +158,9 @@ static bool share_registers(const sg_cuda_target *target, sg_wgmma_ring *ring) {
     if (sums > TILE_SUMS_MAX)
         return false;
     int64_t want = sums + (ring->filter ? 4 * ring->steps : 0);
+    /* Values that two loops of a tail want are kept from one to the other. */
+    if (ring->tail.channel_reductions > 1 || ring->tail.tile_stores > 1)
+        want += ring->sums + TWICE_EXTRA;
     if (ring->columns)
         want += SUMS_COLUMNS_EXTRA;
     else
