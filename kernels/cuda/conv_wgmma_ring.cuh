@@ -3,10 +3,10 @@
  * A block works for one tile of channels. It packs that tile's weights into shared memory, as
  * [tap][channel group of 8][TILE_N][8 halves], each output channel scaled by a power of two, and
  * keeps them. Producer warpgroups stage slices of the input, each read once, into a ring; consumer
- * warpgroups multiply and run the tail. A row along z is ROW_TILES tiles; consumers take tiles in turn,
- * and turns in issuing their products: left to themselves they would share the tensor cores, finish
- * together, and run their tails together while the tensor cores idle. So the tail of one runs behind
- * the products of the others.
+ * warpgroups multiply and run the tail. A row along z is ROW_TILES tiles; consumers take tiles in
+ * turn, and turns in issuing their products: left to themselves they would share the tensor cores,
+ * finish together, and run their tails together while the tensor cores idle. So the tail of one
+ * runs behind the products of the others.
  *
  * The work is numbered by units of job_rows rows along z, z fastest; a block has a range of units,
  * and neighbours along z flow through the ring as one segment. A walk along z is one unit, and a
@@ -14,15 +14,16 @@
  *
  * Constants beyond those of the files before: CONSUMERS, PRODUCERS (warpgroups), STAGES,
  * KERNEL_Z/Y/X, STRIDE_Z, PADDING_Z/Y, STAGE_LEFT (columns of the stage left of the box's first
- * pixel without padding), PADDING_X, DILATION_Z/Y/X, ROW_TILES, CONSUMER_PIXELS, IN_GROUP and
- * OUT_GROUP (channels of a group), CHANNEL_TILES, GROUP_TILES (tiles of a group), UNROLL_Z/Y/X,
- * PRODUCER_REGISTERS, CONSUMER_REGISTERS, PREFETCH (producers have registers for two items), HAS_BIAS, WEIGHTS_IN_ORDER. */
+ * pixel without padding), PADDING_X, DILATION_Z/Y/X, ROW_TILES, CONSUMER_PIXELS,
+ * OUT_GROUP (output channels of a group), CHANNEL_TILES, GROUP_TILES (tiles of a group),
+ * UNROLL_Z/Y/X, PRODUCER_REGISTERS, CONSUMER_REGISTERS, PREFETCH (producers have registers for two
+ * items), HAS_BIAS, WEIGHTS_IN_ORDER ([input channel][tap] of an output channel lie together). */
 
 //@ include common.cuh
 //@ include wgmma.cuh
 //@ constants
 struct Arguments {
-//@ arguments
+    //@ arguments
 };
 //@ instructions
 //@ include stage_channels.cuh
@@ -48,10 +49,10 @@ constexpr int PACKED = 1 + CONSUMERS, STAGED = PACKED + 1, TURNS = STAGED + 1;
  * stage there are weights. */
 struct Shared {
     unsigned char *ring, *weights;
-    float2 *scale_bias;  /* [TILE_N] */
-    float *operands;     /* [CHANNEL_OPERANDS][TILE_N] */
-    float *consumer;     /* [CONSUMERS][CONSUMER_FLOATS] */
-    unsigned *magnitude; /* [2][PRODUCER_WARPS] */
+    float2 *scale_bias;   /* [TILE_N] */
+    float *operands;      /* [CHANNEL_OPERANDS][TILE_N] */
+    float *consumer;      /* [CONSUMERS][CONSUMER_FLOATS] */
+    unsigned *magnitude;  /* [2][PRODUCER_WARPS] */
     unsigned full, empty; /* addresses of [STAGES] barriers each */
 };
 
@@ -62,8 +63,7 @@ __device__ __forceinline__ Shared share(unsigned char *memory) {
     shared.scale_bias = reinterpret_cast<float2 *>(shared.weights + WEIGHT_BYTES);
     shared.operands = reinterpret_cast<float *>(shared.scale_bias + TILE_N);
     shared.consumer = shared.operands + CHANNEL_OPERANDS * TILE_N;
-    shared.magnitude =
-        reinterpret_cast<unsigned *>(shared.consumer + CONSUMERS * CONSUMER_FLOATS);
+    shared.magnitude = reinterpret_cast<unsigned *>(shared.consumer + CONSUMERS * CONSUMER_FLOATS);
     shared.full = shared_address(shared.magnitude + 2 * PRODUCER_WARPS);
     shared.empty = shared.full + STAGES * 8;
     return shared;
@@ -131,8 +131,8 @@ __device__ __forceinline__ float read_weight(const Arguments &a, const float *fr
         return __ldg(from + i);
     const int c = i / TAPS, tap = i % TAPS;
     const int z = tap / (KERNEL_Y * KERNEL_X), y = tap / KERNEL_X % KERNEL_Y, x = tap % KERNEL_X;
-    const long long zy = RING_DEPTH ? z * a.weight_stride.d + y * a.weight_stride.h
-                                    : z * a.weight_stride.h;
+    const long long zy =
+        RING_DEPTH ? z * a.weight_stride.d + y * a.weight_stride.h : z * a.weight_stride.h;
     return __ldg(from + c * a.weight_stride.c + zy + x * a.weight_stride.w);
 }
 
@@ -172,13 +172,12 @@ __device__ __forceinline__ void pack_weights(const Arguments &a, const Shared &s
             if (HOLDS) {
 #pragma unroll
                 for (int k = 0; k < HELD; k++)
-                    held[e][HOLDS ? k : 0] =
-                        present ? read_weight(a, from, k * 32 + lane) : 0.0f;
+                    held[e][HOLDS ? k : 0] = present ? read_weight(a, from, k * 32 + lane) : 0.0f;
             } else {
 #pragma unroll 4
                 for (int i = lane; i < WEIGHTS; i += 32)
-                    largest[e] = max_magnitude(largest[e],
-                                               present ? read_weight(a, from, i) : 0.0f);
+                    largest[e] =
+                        max_magnitude(largest[e], present ? read_weight(a, from, i) : 0.0f);
             }
         }
 #pragma unroll
@@ -224,8 +223,7 @@ __device__ __forceinline__ void write_flags(const Arguments &a, const Shared &sh
     barrier_sync(STAGED, PRODUCERS * WARPGROUP);
     if (warp != 0)
         return;
-    const unsigned all =
-        __reduce_max_sync(~0U, lane < PRODUCER_WARPS ? magnitude[lane] : 0U);
+    const unsigned all = __reduce_max_sync(~0U, lane < PRODUCER_WARPS ? magnitude[lane] : 0U);
     const int fails = carrier_fails(__uint_as_float(all) * CARRIER_SCALE);
     for (int i = lane; i < s.units; i += 32) {
         const long long row = (s.n * CHANNEL_TILES + channel_tile) * a.units_z + s.unit_z + i;
@@ -253,8 +251,8 @@ __device__ __forceinline__ void produce(const Arguments &a, const Shared &shared
         const int slices = segment_slices(s);
         float largest = 0.0f;
         Source from;
-        const float *image = a.input + s.n * a.input_stride.n +
-                             part.group * IN_CHANNELS * a.input_stride.c;
+        const float *image =
+            a.input + s.n * a.input_stride.n + part.group * IN_CHANNELS * a.input_stride.c;
         const long long slice_stride = RING_DEPTH ? a.input_stride.d : a.input_stride.h;
         from.y = s.y * STRIDE_Y - PADDING_Y;
         from.x = s.x * STRIDE_X - STAGE_LEFT;
@@ -296,7 +294,8 @@ __device__ __forceinline__ void produce(const Arguments &a, const Shared &shared
             Fetched items[PREFETCH ? 2 : 1];
             fetch(at, items[0]);
 #pragma unroll 1
-            while (step(items[0], items[PREFETCH]) && (!PREFETCH || step(items[PREFETCH], items[0])))
+            while (step(items[0], items[PREFETCH]) &&
+                   (!PREFETCH || step(items[PREFETCH], items[0])))
                 ;
         }
         staged += slices;
@@ -316,9 +315,9 @@ struct Ring {
     int read, freed;     /* slices of the segment so far */
     unsigned seen;       /* which of the next slices are known to be full, as bits */
 
-    /* Looks ahead, so that the answers come while a tail runs: barriers answer slowly while products
-     * keep shared memory busy. Less than STAGES ahead: a slot's use before has then been seen, and
-     * its parity tells. */
+    /* Looks ahead, so that the answers come while a tail runs: barriers answer slowly while
+     * products keep shared memory busy. Less than STAGES ahead: a slot's use before has then been
+     * seen, and its parity tells. */
     __device__ __forceinline__ void look(const Shared &shared, int slices) {
         seen = 0;
         int slot = reading, its_parity = parity;
@@ -343,8 +342,8 @@ struct Ring {
             }
         }
     }
-    /* signals: true in one thread of the warp. Every warp gives back for itself: one may still be in
-     * a tail, far behind. */
+    /* signals: true in one thread of the warp. Every warp gives back for itself: one may still be
+     * in a tail, far behind. */
     __device__ __forceinline__ void give_back(const Shared &shared, int slices, bool signals) {
         for (; freed < slices; freed++) {
             wait_for(shared, freed + 1);
@@ -358,8 +357,8 @@ struct Ring {
 __device__ __forceinline__ void multiply(Tile &tile, const Filter &filter, const Shared &shared,
                                          int slot, int first_pixel) {
     unsigned weights = shared_address(shared.weights);
-    /* Unknown anew for every tile: or else the compiler keeps a descriptor of each product across all
-     * tiles, and has no registers left. */
+    /* Unknown anew for every tile: or else the compiler keeps a descriptor of each product across
+     * all tiles, and has no registers left. */
     asm volatile("" : "+r"(weights));
     const unsigned ring = shared_address(shared.ring) + first_pixel * 16;
     wgmma_fence();
@@ -371,12 +370,11 @@ __device__ __forceinline__ void multiply(Tile &tile, const Filter &filter, const
         for (int y = 0; y < KERNEL_Y; y++)
 #pragma unroll UNROLL_X
             for (int x = 0; x < KERNEL_X; x++)
-                multiply_tap(tile, filter,
-                             ring + at * STAGE_BYTES +
-                                 staged_pixel(y * DILATION_Y,
-                                              x * DILATION_X + STAGE_LEFT - PADDING_X) *
-                                     16,
-                             weights, (z * KERNEL_Y + y) * KERNEL_X + x, z + y + x != 0);
+                multiply_tap(
+                    tile, filter,
+                    ring + at * STAGE_BYTES +
+                        staged_pixel(y * DILATION_Y, x * DILATION_X + STAGE_LEFT - PADDING_X) * 16,
+                    weights, (z * KERNEL_Y + y) * KERNEL_X + x, z + y + x != 0);
     }
     wgmma_commit();
 }
@@ -403,8 +401,13 @@ __device__ __forceinline__ void consume(const Arguments &a, const Shared &shared
         const Segment s = open_segment(a, unit, part.unit_end);
         const int slices = segment_slices(s);
         ring.read = ring.freed = 0;
-        tile.pixels.box = {s.n, s.z, s.y, s.x, RING_DEPTH ? static_cast<int>(a.out_y) : 1,
-                           static_cast<int>(a.out_x), ahead % ROW_TILES * CONSUMER_PIXELS};
+        tile.pixels.box = {s.n,
+                           s.z,
+                           s.y,
+                           s.x,
+                           RING_DEPTH ? static_cast<int>(a.out_y) : 1,
+                           static_cast<int>(a.out_x),
+                           ahead % ROW_TILES * CONSUMER_PIXELS};
         Tail tail;
         if (WALKS)
             tail.begin(tile);

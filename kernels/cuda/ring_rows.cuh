@@ -19,10 +19,11 @@ struct Pixels {
  * channel's pixels side by side. What it reads back is stored a group later: shared memory answers
  * slowly while the other consumer's products keep it busy. */
 constexpr int WARP_PIXELS = 16 * ROW_BLOCKS;
-constexpr int LINE = WARP_PIXELS + 4; /* 4 beyond a multiple of 16: a warp's stores meet no bank twice */
+constexpr int LINE =
+    WARP_PIXELS + 4; /* 4 beyond a multiple of 16: a warp's stores meet no bank twice */
 constexpr int LINE_VECTOR = OUT_VECTOR ? OUT_VECTOR : 1;
-constexpr int LINE_LANES = WARP_PIXELS / LINE_VECTOR;     /* lanes that hold one channel */
-constexpr int LINE_STEP = 32 / LINE_LANES;                /* channels that a warp stores at once */
+constexpr int LINE_LANES = WARP_PIXELS / LINE_VECTOR; /* lanes that hold one channel */
+constexpr int LINE_STEP = 32 / LINE_LANES;            /* channels that a warp stores at once */
 constexpr int LINE_VECTORS = 8 / (LINE_STEP ? LINE_STEP : 1);
 
 /* Neighbours in one store: written in C, they come apart. */
@@ -30,7 +31,8 @@ __device__ __forceinline__ void store_vector(float *to, float x, float y) {
     asm volatile("st.global.v2.f32 [%0], {%1, %2};" ::"l"(to), "f"(x), "f"(y) : "memory");
 }
 __device__ __forceinline__ void store_vector(float *to, float x, float y, float z, float w) {
-    asm volatile("st.global.v4.f32 [%0], {%1, %2, %3, %4};" ::"l"(to), "f"(x), "f"(y), "f"(z), "f"(w)
+    asm volatile("st.global.v4.f32 [%0], {%1, %2, %3, %4};" ::"l"(to), "f"(x), "f"(y), "f"(z),
+                 "f"(w)
                  : "memory");
 }
 
@@ -69,7 +71,8 @@ struct Tile : RowTile {
                 operand[k][e] = next_operand[k][e];
         }
         now = first;
-        if (first > 2 && first + 2 < CHANNELS) /* at first all sums are there yet, and no registers */
+        if (first > 2 &&
+            first + 2 < CHANNELS) /* at first all sums are there yet, and no registers */
             read_table(first + 2);
     }
     __device__ __forceinline__ real acc(int p, int j) {

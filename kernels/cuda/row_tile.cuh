@@ -1,9 +1,9 @@
 /* The tile of `wgmma` and of `mma.sync` with pixels as rows (M) and channels as columns (N).
  *
- * A warp holds ROW_BLOCKS blocks of 16 pixels, all TILE_N channels of each. Of a block, lane l holds
- * rows l / 4 and l / 4 + 8, and of every 8 channels the pair 2 (l % 4), + 1: four lanes, a quad,
- * share a pixel. With two blocks or more, a reduction over channels halves what a lane keeps at each
- * exchange, so that in the end every lane owns pixels of its own, none twice.
+ * A warp holds ROW_BLOCKS blocks of 16 pixels, all TILE_N channels of each. Of a block, lane l
+ * holds rows l / 4 and l / 4 + 8, and of every 8 channels the pair 2 (l % 4), + 1: four lanes, a
+ * quad, share a pixel. With two blocks or more, a reduction over channels halves what a lane keeps
+ * at each exchange, so that in the end every lane owns pixels of its own, none twice.
  *
  * Defined before this file is taken in:
  *   constexpr int ROW_BLOCKS   blocks of 16 rows of a warp: a power of two
@@ -32,9 +32,7 @@ struct RowTile {
     Pixels pixels;
 
     __device__ __forceinline__ int row(int p) const { return p * 8 + lane / 4; }
-    __device__ __forceinline__ int column(int j) const {
-        return j / 2 * 8 + lane % 4 * 2 + j % 2;
-    }
+    __device__ __forceinline__ int column(int j) const { return j / 2 * 8 + lane % 4 * 2 + j % 2; }
     __device__ __forceinline__ int own_pixel(int q) const {
         if (PIXELS == 2)
             return lane & 1;
@@ -99,8 +97,8 @@ struct RowTile {
                                               real (&out)[PIXELS]) const {
         SG_UNROLL
         for (int p = 0; p < PIXELS; p++)
-            out[p] = valid(p) && has(j) ? load(from + offset(place(p), s) + channel(j) * s.c)
-                                        : real(0);
+            out[p] =
+                valid(p) && has(j) ? load(from + offset(place(p), s) + channel(j) * s.c) : real(0);
     }
     template <int V, class T>
     __device__ __forceinline__ void load_pixels(const T *from, Stride s,

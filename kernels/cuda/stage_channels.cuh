@@ -17,7 +17,7 @@ constexpr int CHUNK = 128;
 constexpr int ALONG_X = VECTOR == 8 ? 1 : VECTOR;
 constexpr int ROW_VECTORS = (STAGE_WIDTH + ALONG_X - 1) / ALONG_X;
 /* A few columns beyond full chunks are read one by one, where a chunk of their own would idle. */
-constexpr bool HAS_EDGE = STAGE_ROWS == 1 && STAGE_WIDTH > CHUNK && STAGE_WIDTH % CHUNK <= 16;
+constexpr bool HAS_EDGE = STAGE_ROWS == 1 && STAGE_WIDTH > CHUNK &&STAGE_WIDTH % CHUNK <= 16;
 constexpr int EDGE = HAS_EDGE ? STAGE_WIDTH % CHUNK : 0;
 constexpr int EDGE_LOADS = (EDGE * 8 + 31) / 32;
 constexpr int CHUNKS =
@@ -55,7 +55,8 @@ __device__ __forceinline__ bool in_box(int row, int x) {
 }
 
 __device__ __forceinline__ bool in_image(const Source &from, int row, int x) {
-    return from.inside && static_cast<unsigned>(from.y + row) < static_cast<unsigned>(from.height) &&
+    return from.inside &&
+           static_cast<unsigned>(from.y + row) < static_cast<unsigned>(from.height) &&
            static_cast<unsigned>(from.x + x) < static_cast<unsigned>(from.width);
 }
 
@@ -92,8 +93,8 @@ __device__ __forceinline__ void fetch_item(const Source &from, int group, int ch
                 to.value[c][0] = read.x, to.value[c][1] = read.y;
                 to.value[c][2] = read.z, to.value[c][3] = read.w;
             } else if (VECTOR == 2) {
-                const float2 read = present ? __ldg(reinterpret_cast<const float2 *>(here))
-                                            : make_float2(0, 0);
+                const float2 read =
+                    present ? __ldg(reinterpret_cast<const float2 *>(here)) : make_float2(0, 0);
                 to.value[c][v * 2 % 4] = read.x, to.value[c][v * 2 % 4 + 1] = read.y;
             } else {
                 to.value[c][v] = present ? __ldg(here) : 0.0f;
@@ -104,12 +105,12 @@ __device__ __forceinline__ void fetch_item(const Source &from, int group, int ch
 #pragma unroll
         for (int i = 0; i < EDGE_LOADS; i++) {
             const int channel = lane % 8, x = CHUNKS * CHUNK + i * 4 + lane / 8;
-            const bool present = x < STAGE_WIDTH && in_image(from, 0, x) &&
-                                 has_channel(group * 8 + channel);
-            to.edge[i] = present ? __ldg(from.origin + (group * 8 + channel) * from.channel_stride +
-                                         from.y * from.row_stride +
-                                         (from.x + x) * from.column_stride)
-                                 : 0.0f;
+            const bool present =
+                x < STAGE_WIDTH && in_image(from, 0, x) && has_channel(group * 8 + channel);
+            to.edge[i] = present
+                             ? __ldg(from.origin + (group * 8 + channel) * from.channel_stride +
+                                     from.y * from.row_stride + (from.x + x) * from.column_stride)
+                             : 0.0f;
         }
     }
 }

@@ -35,7 +35,9 @@ struct Tile {
     int barrier;    /* of this warpgroup */
     int turn;       /* which half of crossing is next */
 
-    __device__ __forceinline__ int column(int p) const { return p / 2 * 8 + thread % 4 * 2 + p % 2; }
+    __device__ __forceinline__ int column(int p) const {
+        return p / 2 * 8 + thread % 4 * 2 + p % 2;
+    }
     __device__ __forceinline__ int row(int j) const {
         return j / 2 * 64 + thread / 32 * 16 + j % 2 * 8 + thread % 32 / 4;
     }
@@ -52,7 +54,9 @@ struct Tile {
     __device__ __forceinline__ int channel(int j) const { return channel_first + row(j); }
     __device__ __forceinline__ bool valid(int p) const { return pixels.valid(column(p)); }
     __device__ __forceinline__ Place place(int p) const { return pixels.place(column(p)); }
-    __device__ __forceinline__ bool own_valid(int q) const { return pixels.valid(thread + 128 * q); }
+    __device__ __forceinline__ bool own_valid(int q) const {
+        return pixels.valid(thread + 128 * q);
+    }
     __device__ __forceinline__ Place own_place(int q) const {
         return pixels.place(thread + 128 * q);
     }
@@ -114,8 +118,8 @@ struct Tile {
                                               real (&out)[PIXELS]) const {
         SG_UNROLL
         for (int p = 0; p < PIXELS; p++)
-            out[p] = valid(p) && has(j) ? load(from + offset(place(p), s) + channel(j) * s.c)
-                                        : real(0);
+            out[p] =
+                valid(p) && has(j) ? load(from + offset(place(p), s) + channel(j) * s.c) : real(0);
     }
     template <int V, class T>
     __device__ __forceinline__ void load_pixels(const T *from, Stride s,

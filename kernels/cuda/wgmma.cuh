@@ -5,11 +5,12 @@
  * bytes in a row. A descriptor names the first core, the bytes from a core to the one 8 halves
  * further along k (`leading`), and to the one 8 rows further (`stride`). So a filter tap is only
  * another first core, at any multiple of 16 bytes.
- * PTX ISA, "Asynchronous warpgroup level matrix instructions", "Strides", K-major without swizzle. */
+ * PTX ISA, "Asynchronous warpgroup level matrix instructions", "Strides", K-major without swizzle.
+ */
 
-constexpr int WARPGROUP = 128;          /* threads */
-constexpr float CARRIER_SCALE = 64.0f;  /* activations, before they become halves */
-constexpr float CARRIER_MAX = 65504.0f; /* of scaled values: beyond it, fp16 has infinity */
+constexpr int WARPGROUP = 128;           /* threads */
+constexpr float CARRIER_SCALE = 64.0f;   /* activations, before they become halves */
+constexpr float CARRIER_MAX = 65504.0f;  /* of scaled values: beyond it, fp16 has infinity */
 constexpr float CARRIER_MIN = 0.015625f; /* a job whose largest scaled value is less is flagged */
 
 __device__ __forceinline__ unsigned shared_address(const void *pointer) {
@@ -121,10 +122,10 @@ __device__ __forceinline__ unsigned pack_halves(float low, float high) {
     return pair;
 }
 
-/* CARRIER_SCALE times two floats, rounded to 11 bits, halves away from zero, as halves: half a unit of
- * the eleventh bit and six exponents are added to each at once, as integers, and what is then too
- * much is cut off. Below 2^-14 (scaled) what is cut off is less than 2^-24. Infinity and NaN come out
- * as anything: whoever packs them flags them. */
+/* CARRIER_SCALE times two floats, rounded to 11 bits, halves away from zero, as halves: half a unit
+ * of the eleventh bit and six exponents are added to each at once, as integers, and what is then
+ * too much is cut off. Below 2^-14 (scaled) what is cut off is less than 2^-24. Infinity and NaN
+ * come out as anything: whoever packs them flags them. */
 __device__ __forceinline__ unsigned pack_halves_away(float low, float high) {
     const unsigned add = (6u << 23) + 0x1000u;
     const float a = __uint_as_float(__float_as_uint(low) + add);
@@ -152,8 +153,8 @@ __device__ __forceinline__ int carrier_fails(float largest) {
     return !(largest <= CARRIER_MAX) || (largest < CARRIER_MIN && largest > 0.0f);
 }
 
-/* The power of two that brings a channel's largest weight to [2^7, 2^8); 1 where there is none. Kept
- * where it and its inverse, the activations' scale included, are normal. */
+/* The power of two that brings a channel's largest weight to [2^7, 2^8); 1 where there is none.
+ * Kept where it and its inverse, the activations' scale included, are normal. */
 __device__ __forceinline__ float weight_scale(float largest) {
     const int exponent = static_cast<int>(__float_as_uint(largest) >> 23);
     if (exponent == 0 || exponent == 255)
