@@ -8,7 +8,8 @@ static const double POINTWISE_RATE = 0.97; /* of copy: one pointwise operator or
 static const double SOFTMAX_RATE = 0.15;   /* of copy: softmax over a dimension that is not last */
 static const double STREAM_RATE = 0.85;    /* of copy: our streaming kernel */
 static const double TENSOR_RATE = 0.75;    /* of the tensor cores, by large convolutions */
-static const double PLAIN_RATE = 0.8;      /* of plain float or double arithmetic */
+static const double PLAIN_RATE = 0.8;      /* of plain double arithmetic */
+static const double FLOAT_RATE = 1.3;      /* of plain float arithmetic: Winograd's form, at best */
 static const double DEPTHWISE_RATE = 0.06; /* of plain float: one channel in, one out */
 static const double OPERATOR_SECONDS = 3.8e-6;    /* the shortest kernel, its launch included */
 static const double CONVOLUTION_SECONDS = 7.5e-6; /* the same for a convolution */
@@ -32,7 +33,7 @@ static double product_rate(const sg_problem *problem, const sg_cuda_target *targ
     case SG_F64:
         return gpu->fp64 * PLAIN_RATE;
     case SG_F32:
-        return target->precision == SG_PRECISION_FP32 ? gpu->fp32 * PLAIN_RATE
+        return target->precision == SG_PRECISION_FP32 ? gpu->fp32 * FLOAT_RATE
                                                       : gpu->tf32 * TENSOR_RATE;
     default:
         return gpu->half * TENSOR_RATE;
@@ -59,8 +60,8 @@ static double convolution_seconds(const sg_problem *problem, const sg_cuda_targe
     for (int axis = 0; axis < SG_SPATIAL_MAX; axis++)
         taps *= (double)convolution->kernel[axis];
     bool plain = convolution->input.stride[SG_ROLE_C] != 1;
-    bool tensor =
-        product_rate(problem, target) > target->gpu.fp32 && convolution->input.dtype == SG_F32;
+    bool tensor = convolution->input.dtype == SG_F32 && target->precision != SG_PRECISION_FP32 &&
+                  product_rate(problem, target) > target->gpu.fp32;
     double turn = plain && tensor && taps > 1 ? 2 * (in + out) / (copy * LAYOUT_RATE) : 0;
     double bias = convolution->bias.index >= 0 ? 2 * out / (copy * POINTWISE_RATE) : 0;
     double products = problem->flops / product_rate(problem, target);
