@@ -13,9 +13,12 @@ void sg_cuda_write_wgmma(sg_text *text, int n, bool a_from_registers) {
                 n);
     for (int i = 0; i < sums; i++)
         sg_text_add(text, "%s%%%d%s", i % 16 == 0 ? "                 \"" : "", i,
-                    i == sums - 1 ? "}, \"\n" : i % 16 == 15 ? ", \"\n" : ", ");
+                    i == sums - 1  ? "}, \"\n"
+                    : i % 16 == 15 ? ", \"\n"
+                                   : ", ");
     if (a_from_registers)
-        sg_text_add(text, "                 \"{%%%d, %%%d, %%%d, %%%d}, %%%d, p, 1, 1, 0;\\n\\t}\"\n",
+        sg_text_add(text,
+                    "                 \"{%%%d, %%%d, %%%d, %%%d}, %%%d, p, 1, 1, 0;\\n\\t}\"\n",
                     sums, sums + 1, sums + 2, sums + 3, b);
     else
         sg_text_add(text, "                 \"%%%d, %%%d, p, 1, 1, 0, 0;\\n\\t}\"\n", sums, b);
@@ -24,7 +27,10 @@ void sg_cuda_write_wgmma(sg_text *text, int n, bool a_from_registers) {
                     i == 0       ? "                 : "
                     : i % 6 == 0 ? "                   "
                                  : "",
-                    i, i == sums - 1 ? "\n" : i % 6 == 5 ? ",\n" : ", ");
+                    i,
+                    i == sums - 1 ? "\n"
+                    : i % 6 == 5  ? ",\n"
+                                  : ", ");
     sg_text_add(text, "                 : %s, \"l\"(b), \"r\"(accumulate));\n}\n",
                 a_from_registers ? "\"r\"(a[0]), \"r\"(a[1]), \"r\"(a[2]), \"r\"(a[3])"
                                  : "\"l\"(a)");

@@ -7,8 +7,9 @@
 #include "base/text.h"
 
 /* `wgmma(float (&d)[n / 2], a, b, accumulate)`: d = a b, or d + a b, 64 rows by n columns by 16,
- * halves in, floats out; n a multiple of 8 up to 256. b, and a unless from registers, are descriptors
- * (kernels/cuda/wgmma.cuh); from registers, a is `const unsigned (&)[4]`. Issued, not waited for. */
+ * halves in, floats out; n a multiple of 8 up to 256. b, and a unless from registers, are
+ * descriptors (kernels/cuda/wgmma.cuh); from registers, a is `const unsigned (&)[4]`. Issued, not
+ * waited for. */
 void sg_cuda_write_wgmma(sg_text *text, int n, bool a_from_registers);
 
 #endif
