@@ -1,0 +1,108 @@
+"""The kernels of every convolution strategy, run thread by thread on the host.
+
+What races or is slow does not show here; what is computed wrongly does, without a GPU.
+"""
+
+import math
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from emulate import Emulator
+from torch import Tensor
+
+import gpu_cases
+
+STRATEGIES = ("wgmma_ring", "wgmma_packed", "wgmma_streamed", "mma")
+TEMPLATES = 10
+VARIANTS = 2
+FLOPS_MAX = 8e6
+MAGNITUDES = {
+    "huge": [1e30],
+    "tiny": [1e-30],
+    "huge and tiny": [1e30, 1.0, 1e-30],
+    "over the half's range": [2000.0, 1.0],
+}
+
+
+@pytest.fixture
+def emulator(build_dir: Path, tmp_path: Path) -> Emulator:
+    """A place to build and run kernels; needs a C++ compiler."""
+    compiler = shutil.which("c++") or shutil.which("g++")
+    if not compiler:
+        pytest.skip("there is no C++ compiler")
+    return Emulator(build_dir / "segue_launches", compiler, tmp_path)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_random_regions(strategy: str, emulator: Emulator, pytestconfig: pytest.Config) -> None:
+    generator = torch.Generator().manual_seed(pytestconfig.getoption("--seed"))
+    taken = 0
+    for number in range(TEMPLATES):
+        for variant in range(VARIANTS):
+            case = gpu_cases.draw_case(strategy, number, variant)
+            sizes = case.inputs[0][1]
+            if gpu_cases.flops(case.template, sizes[0], sizes[2:]) > FLOPS_MAX:
+                continue
+            inputs = gpu_cases.values(case, torch.device("cpu"), generator)
+            results = emulator.run(case, strategy, 3 * variant, inputs)
+            if isinstance(results, str):
+                continue
+            taken += 1
+            wrong = gpu_cases.problem(case, results, inputs)
+            assert not wrong, f"{number} {variant}: {wrong}\n{case.inputs}\n{case.text}"
+    assert taken >= TEMPLATES // 2, f"took {taken} cases only"
+
+
+def plain(strategy: str, precision: str) -> gpu_cases.Case:
+    """A convolution that the strategy takes, and a tail that keeps magnitudes."""
+    channels = {"wgmma_packed": 3, "wgmma_ring": 16}.get(strategy, 24)
+    template = gpu_cases.Template(
+        "f32", precision, channels, 16, 2, (3, 3), (1, 1), (0, 0), (1, 1),
+        tail=(gpu_cases.Step("unary", "neg"),),
+    )  # fmt: skip
+    return gpu_cases.make_case(template, 2, (12, 25))
+
+
+def run(emulator: Emulator, case: gpu_cases.Case, strategy: str, inputs: list[Tensor]) -> Tensor:
+    results = emulator.run(case, strategy, 0, inputs)
+    if isinstance(results, str):
+        pytest.skip(results)
+    return results[0].double()
+
+
+@pytest.mark.parametrize("precision", ["tf32", "fp32"])
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_magnitudes(strategy: str, precision: str, emulator: Emulator) -> None:
+    """Beyond the range of halves the repair takes over, job by job."""
+    case = plain(strategy, precision)
+    generator = torch.Generator().manual_seed(2)
+    for kind, scales in MAGNITUDES.items():
+        x, weight = gpu_cases.values(case, torch.device("cpu"), generator)
+        patches = torch.randint(len(scales), (2, 1, 3, 5), generator=generator)
+        x *= torch.tensor(scales)[patches.repeat_interleave(4, 2).repeat_interleave(5, 3)]
+        actual = run(emulator, case, strategy, [x, weight])
+        a, b = (gpu_cases.rounded(t, precision).double() for t in (x, weight))
+        wanted = -gpu_cases.convolved(case.template, a, b, None)
+        summed = gpu_cases.convolved(case.template, a.abs(), b.abs(), None)
+        worst = ((actual - wanted).abs() / (1e-5 * summed + 1e-40)).max().item()
+        assert worst <= 1.0, f"{kind}: {worst:.3g} times what is allowed"
+
+
+@pytest.mark.parametrize("precision", ["tf32", "fp32"])
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_nan_and_infinity(strategy: str, precision: str, emulator: Emulator) -> None:
+    """They go where they go in float64, and nowhere else."""
+    case = plain(strategy, precision)
+    x, weight = gpu_cases.values(case, torch.device("cpu"), torch.Generator().manual_seed(3))
+    x[0, 0, 3, 4] = math.nan
+    x[0, 1, 7, 15] = math.inf
+    x[1, 0, 5, 5] = -math.inf
+    x[1, 0, 6, 6] = math.inf
+    actual = run(emulator, case, strategy, [x, weight])
+    wanted = -gpu_cases.convolved(case.template, x.double(), weight.double(), None)
+    assert torch.equal(actual.isnan(), wanted.isnan())
+    infinite = wanted.isinf()
+    assert torch.equal(actual.isinf(), infinite)
+    assert torch.equal(actual[infinite], wanted[infinite])
