@@ -1,4 +1,4 @@
-"""The kernels of every convolution strategy, run thread by thread on the host.
+"""The kernels of every strategy, run thread by thread on the host.
 
 What races or is slow does not show here; what is computed wrongly does, without a GPU.
 """
@@ -35,7 +35,7 @@ def emulator(build_dir: Path, tmp_path: Path) -> Emulator:
     return Emulator(build_dir / "segue_launches", compiler, tmp_path)
 
 
-@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("strategy", gpu_cases.FAMILIES)
 def test_random_regions(strategy: str, emulator: Emulator, pytestconfig: pytest.Config) -> None:
     generator = torch.Generator().manual_seed(pytestconfig.getoption("--seed"))
     taken = 0
