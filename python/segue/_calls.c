@@ -6,9 +6,11 @@
  * means that nothing is prepared for this signature, ORIGINAL that the module's own operators must
  * run.
  *
- * Everything a tensor is asked, at some 50 ns each: type, get_device, is_cpu (or is_cuda, and
- * data_ptr for its alignment), shape, stride, dtype, is_neg; then data_ptr. Types are compared
- * exactly, which leaves out subclasses such as fake tensors. */
+ * What a tensor is asked, at some 50 ns each: type, get_device, is_cpu (or is_cuda, and data_ptr
+ * for its alignment), shape, stride, dtype, is_neg; then data_ptr. Types are compared exactly,
+ * which leaves out subclasses such as fake tensors. An entry that fitted once asks all of it at
+ * once, of a check of PyTorch's own that Dynamo's guards are made of; what that check refuses, for
+ * reasons that may not be ours, is looked at the long way. */
 #include "_calls.h"
 
 #include <string.h>
@@ -99,15 +101,14 @@ static int is_tensor(const calls *self, PyObject *value) {
     return type == self->tensor_type || type == self->parameter_type;
 }
 
-static void release(call *now) {
+static void forget_layouts(call *now) {
     for (int i = 0; i < now->count; i++)
-        Py_XDECREF(now->layouts[i]);
+        Py_CLEAR(now->layouts[i]);
 }
 
-/* Reads the arguments; 0 when one is not for us. */
+/* Reads the arguments, but for layouts; 0 when one is not for us. */
 static int gather(const calls *self, PyObject *args, PyObject *kwargs, call *now) {
     now->count = 0;
-    now->aligned = 1;
     Py_ssize_t count = PyTuple_Size(args);
     if (count + PyDict_Size(kwargs) > ARGUMENTS_MAX)
         return 0;
@@ -120,14 +121,21 @@ static int gather(const calls *self, PyObject *args, PyObject *kwargs, call *now
     memset(now->layouts, 0, sizeof now->layouts);
     for (int i = 0; i < now->count; i++) {
         value = now->values[i];
-        if (is_tensor(self, value)) {
-            now->layouts[i] = layout_of(value, &now->aligned);
-            if (!now->layouts[i])
-                return 0;
-        } else if (value != Py_None && !PyBool_Check(value) && !PyLong_CheckExact(value) &&
-                   !PyFloat_CheckExact(value) && !PyUnicode_CheckExact(value)) {
+        now->tensor[i] = is_tensor(self, value);
+        if (!now->tensor[i] && value != Py_None && !PyBool_Check(value) &&
+            !PyLong_CheckExact(value) && !PyFloat_CheckExact(value) && !PyUnicode_CheckExact(value))
             return 0;
-        }
+    }
+    return 1;
+}
+
+/* Reads the layouts of tensors among the arguments; 0 when one is not for us. */
+static int read_layouts(call *now) {
+    now->aligned = 1;
+    for (int i = 0; i < now->count; i++) {
+        now->layouts[i] = now->tensor[i] ? layout_of(now->values[i], &now->aligned) : NULL;
+        if (now->tensor[i] && !now->layouts[i])
+            return 0;
     }
     return 1;
 }
@@ -146,7 +154,8 @@ static int names_fit(const entry *candidate, PyObject *kwargs) {
     return 1;
 }
 
-static int arguments_fit(const entry *candidate, const call *now) {
+/* layouts: whether those of tensors are compared as well. */
+static int arguments_fit(const entry *candidate, const call *now, int layouts) {
     PyObject *arguments = candidate->fields[ARGUMENTS];
     if (PyTuple_Size(arguments) != now->count)
         return 0;
@@ -156,8 +165,10 @@ static int arguments_fit(const entry *candidate, const call *now) {
             return 0;
         PyObject *expected = PyTuple_GetItem(spec, 1);
         int tensor = PyTuple_GetItem(spec, 0) == Py_True;
-        if (tensor != (now->layouts[i] != NULL) || !(tensor ? same_layout(now->layouts[i], expected)
-                                                            : same_value(now->values[i], expected)))
+        if (tensor != now->tensor[i])
+            return 0;
+        if (tensor ? layouts && !same_layout(now->layouts[i], expected)
+                   : !same_value(now->values[i], expected))
             return 0;
     }
     return 1;
@@ -199,22 +210,101 @@ static int place_fits(const calls *self, const entry *candidate, int aligned) {
             (!candidate->switches || switches_fit(self, candidate->switches)));
 }
 
-/* A new reference to the entry that fits, moved to the front; NULL without an exception when none.
+/* A tuple of all tensors of a call, arguments first. */
+static PyObject *all_tensors(const entry *candidate, const call *now) {
+    PyObject *held = candidate->fields[TENSORS];
+    Py_ssize_t count = PyTuple_Size(held), at = 0;
+    for (int i = 0; i < now->count; i++)
+        count += now->tensor[i];
+    PyObject *tensors = PyTuple_New(count);
+    for (int i = 0; tensors && i < now->count; i++)
+        if (now->tensor[i])
+            PyTuple_SetItem(tensors, at++, Py_NewRef(now->values[i]));
+    for (Py_ssize_t i = 0; tensors && at < count; i++)
+        PyTuple_SetItem(tensors, at++, Py_NewRef(PyTuple_GetItem(held, i)));
+    return tensors;
+}
+
+/* Whether PyTorch's check says that all tensors are laid out as when the entry fitted before. */
+static int check_holds(const entry *candidate, const call *now) {
+    PyObject *tensors = all_tensors(candidate, now);
+    PyObject *answer = tensors ? PyObject_Call(candidate->check, tensors, NULL) : NULL;
+    int holds = answer == Py_True;
+    for (Py_ssize_t i = 0; holds && candidate->device >= 0 && i < PyTuple_Size(tensors); i++)
+        holds = !candidate->aligned ||
+                (uintptr_t)sgpy_address_of(PyTuple_GetItem(tensors, i)) % ALIGNMENT == 0;
+    Py_XDECREF(answer);
+    Py_XDECREF(tensors);
+    return PyErr_Clear(), holds;
+}
+
+static int fits_quickly(const calls *self, const entry *candidate, PyObject *kwargs,
+                        const call *now) {
+    return candidate->check && (candidate->device < 0 || candidate->aligned) &&
+           arguments_fit(candidate, now, 0) && names_fit(candidate, kwargs) &&
+           sgpy_guard_holds(candidate->fields[GUARD]) && check_holds(candidate, now) &&
+           place_fits(self, candidate, 1);
+}
+
+static int fits(const calls *self, const entry *candidate, PyObject *kwargs, const call *now) {
+    int aligned = now->aligned;
+    return arguments_fit(candidate, now, 1) && names_fit(candidate, kwargs) &&
+           sgpy_guard_holds(candidate->fields[GUARD]) && tensors_fit(self, candidate, &aligned) &&
+           place_fits(self, candidate, aligned);
+}
+
+/* A new reference to entry i, moved to the front. */
+static entry *take(calls *self, Py_ssize_t i) {
+    PyObject *found = Py_NewRef(PyList_GetItem(self->entries, i));
+    if (i > 0 && PySequence_DelItem(self->entries, i) == 0)
+        PyList_Insert(self->entries, 0, found);
+    PyErr_Clear();
+    return (entry *)found;
+}
+
+static int asks_gradient(const entry *chosen, const call *now);
+
+/* Gives an entry that fits a call the check by which it fits later ones, where PyTorch has it. A
+ * check that keeps refusing what fits (one tensor passed twice, modes that alternate) is given up.
  */
-static entry *find(calls *self, PyObject *kwargs, const call *now) {
+static void prepare_check(const calls *self, entry *chosen, const call *now) {
+    enum { TRIES_MAX = 16 };
+    Py_CLEAR(chosen->check);
+    int asks = asks_gradient(chosen, now);
+    int tries = asks >= 0 && self->make_check != Py_None && chosen->checks_made < TRIES_MAX;
+    PyObject *tensors = tries ? all_tensors(chosen, now) : NULL;
+    PyObject *made = tensors ? PyObject_CallFunctionObjArgs(self->make_check, tensors, NULL) : NULL;
+    Py_XDECREF(tensors);
+    if (made && made != Py_None)
+        chosen->check = Py_NewRef(made);
+    Py_XDECREF(made);
+    chosen->checks_made += tries;
+    chosen->asks_gradient = asks;
+    PyErr_Clear();
+}
+
+/* A new reference to the entry that fits; NULL without an exception when none, or when an argument
+ * is not for us: then *foreign is set. */
+static entry *find(calls *self, PyObject *kwargs, call *now, int *foreign) {
     for (Py_ssize_t i = 0; i < PyList_Size(self->entries); i++) {
-        entry *candidate = (entry *)Py_NewRef(PyList_GetItem(self->entries, i));
-        int aligned = now->aligned;
-        if (arguments_fit(candidate, now) && names_fit(candidate, kwargs) &&
-            sgpy_guard_holds(candidate->fields[GUARD]) && tensors_fit(self, candidate, &aligned) &&
-            place_fits(self, candidate, aligned)) {
-            if (i > 0 && PySequence_DelItem(self->entries, i) == 0)
-                PyList_Insert(self->entries, 0, (PyObject *)candidate);
-            PyErr_Clear();
-            return candidate;
+        PyErr_Clear();
+        if (fits_quickly(self, (entry *)PyList_GetItem(self->entries, i), kwargs, now)) {
+            entry *found = take(self, i);
+            now->asks_gradient = found->asks_gradient;
+            return found;
         }
-        Py_DECREF(candidate);
     }
+    *foreign = !read_layouts(now);
+    for (Py_ssize_t i = 0; !*foreign && i < PyList_Size(self->entries); i++) {
+        if (!fits(self, (entry *)PyList_GetItem(self->entries, i), kwargs, now))
+            continue;
+        entry *found = take(self, i);
+        prepare_check(self, found, now);
+        now->asks_gradient = found->asks_gradient;
+        forget_layouts(now);
+        return found;
+    }
+    forget_layouts(now);
     return NULL;
 }
 
@@ -231,20 +321,18 @@ static int in_a_mode(const calls *self) {
     return 0;
 }
 
-static int needs_gradient(const calls *self, const entry *chosen, const call *now) {
-    int enabled = sgpy_is_true_now(self->is_grad_enabled);
-    if (enabled != 1)
-        return enabled;
+/* Whether a tensor of the call requires a gradient. */
+static int asks_gradient(const entry *chosen, const call *now) {
     for (int i = 0; i < now->count; i++) {
-        int needs = now->layouts[i] ? is_attribute(now->values[i], text_requires_grad, Py_True) : 0;
-        if (needs)
-            return needs;
+        int asks = now->tensor[i] ? is_attribute(now->values[i], text_requires_grad, Py_True) : 0;
+        if (asks)
+            return asks;
     }
     PyObject *tensors = chosen->fields[TENSORS];
     for (Py_ssize_t i = 0; i < PyTuple_Size(tensors); i++) {
-        int needs = is_attribute(PyTuple_GetItem(tensors, i), text_requires_grad, Py_True);
-        if (needs)
-            return needs;
+        int asks = is_attribute(PyTuple_GetItem(tensors, i), text_requires_grad, Py_True);
+        if (asks)
+            return asks;
     }
     return 0;
 }
@@ -272,19 +360,17 @@ static PyObject *call_with(calls *self, PyObject *module, PyObject *args, PyObje
     if (module != self->owner)
         return Py_NewRef(miss);
     call now;
-    if (busy || !gather(self, args, kwargs, &now)) {
-        if (!busy)
-            release(&now);
+    int foreign = 0;
+    if (busy || !gather(self, args, kwargs, &now))
         return Py_NewRef(original);
-    }
-    entry *chosen = find(self, kwargs, &now);
+    entry *chosen = find(self, kwargs, &now, &foreign);
     PyObject *result;
     if (!chosen) {
-        result = Py_NewRef(miss);
+        result = Py_NewRef(foreign ? original : miss);
     } else if (chosen->fields[PROGRAM] == Py_None && chosen->fields[RUNNER] == Py_None) {
         result = Py_NewRef(original);
     } else {
-        int needs = gradients ? needs_gradient(self, chosen, &now) : 0;
+        int needs = gradients && now.asks_gradient ? sgpy_is_true_now(self->is_grad_enabled) : 0;
         if (needs < 0)
             result = NULL;
         else if (needs)
@@ -294,7 +380,6 @@ static PyObject *call_with(calls *self, PyObject *module, PyObject *args, PyObje
             result = run_entry(self, chosen, &now);
     }
     Py_XDECREF(chosen);
-    release(&now);
     return result;
 }
 
@@ -341,23 +426,16 @@ static PyObject *calls_entries(PyObject *object, void *unused) {
 }
 
 static PyObject *calls_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
-    static char *names[] = {"owner",
-                            "tensor_type",
-                            "parameter_type",
-                            "predicates",
-                            "is_grad_enabled",
-                            "get_num_threads",
-                            "empty_strided",
-                            "gpu",
-                            "switches",
-                            "capacity",
-                            NULL};
-    PyObject *owner, *tensor, *parameter, *predicates, *grad, *threads, *empty, *gpu, *switches;
+    static char *names[] = {"owner",           "tensor_type",     "parameter_type", "predicates",
+                            "is_grad_enabled", "get_num_threads", "empty_strided",  "gpu",
+                            "switches",        "make_check",      "capacity",       NULL};
+    PyObject *owner, *tensor, *parameter, *predicates, *grad, *threads, *empty, *gpu, *switches,
+        *make_check;
     Py_ssize_t capacity;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OOOO!OOOO!O!n:Calls", names, &owner, &tensor,
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OOOO!OOOO!O!On:Calls", names, &owner, &tensor,
                                      &parameter, &PyTuple_Type, &predicates, &grad, &threads,
                                      &empty, &PyTuple_Type, &gpu, &PyTuple_Type, &switches,
-                                     &capacity))
+                                     &make_check, &capacity))
         return NULL;
     if (PyTuple_Size(gpu) != GPU_FUNCTIONS) {
         PyErr_Format(sgpy_error, "%d functions for GPUs are needed", GPU_FUNCTIONS);
@@ -376,6 +454,7 @@ static PyObject *calls_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     for (int i = 0; i < GPU_FUNCTIONS; i++)
         self->gpu[i] = Py_NewRef(PyTuple_GetItem(gpu, i));
     self->switches = Py_NewRef(switches);
+    self->make_check = Py_NewRef(make_check);
     self->capacity = capacity;
     self->entries = PyList_New(0);
     if (!self->entries)
@@ -411,6 +490,7 @@ static void calls_dealloc(PyObject *object) {
     for (int i = 0; i < GPU_FUNCTIONS; i++)
         Py_CLEAR(self->gpu[i]);
     Py_CLEAR(self->switches);
+    Py_CLEAR(self->make_check);
     ((freefunc)PyType_GetSlot(type, Py_tp_free))(object);
     Py_DECREF(type);
 }
@@ -433,8 +513,8 @@ static PyGetSetDef calls_getters[] = {
 
 static PyType_Slot calls_slots[] = {
     {Py_tp_doc, "Calls(owner, tensor_type, parameter_type, predicates, is_grad_enabled, "
-                "get_num_threads, empty_strided, gpu, switches, capacity): the prepared "
-                "calls of one drop-in."},
+                "get_num_threads, empty_strided, gpu, switches, make_check, capacity): the "
+                "prepared calls of one drop-in."},
     {Py_tp_new, calls_new},
     {Py_tp_dealloc, calls_dealloc},
     {Py_tp_traverse, calls_traverse},

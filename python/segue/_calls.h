@@ -8,9 +8,11 @@ enum { ALIGNMENT = 16 }; /* bytes, of what PyTorch allocates on a GPU at least *
 
 typedef struct call {
     PyObject *values[ARGUMENTS_MAX];  /* borrowed from args and kwargs */
-    PyObject *layouts[ARGUMENTS_MAX]; /* owned, NULL for other than tensors */
+    int tensor[ARGUMENTS_MAX];        /* whether it is one */
+    PyObject *layouts[ARGUMENTS_MAX]; /* owned, of tensors, once they are read */
     int count;
-    int aligned; /* whether all first elements on GPUs are at multiples of ALIGNMENT */
+    int aligned;       /* whether all first elements on GPUs are at multiples of ALIGNMENT */
+    int asks_gradient; /* whether a tensor of the call requires a gradient, once that is known */
 } call;
 
 /* Functions of PyTorch's for GPUs. */
@@ -29,7 +31,10 @@ typedef struct calls {
         *empty_strided;
     PyObject *gpu[GPU_FUNCTIONS]; /* None where this PyTorch lacks it */
     PyObject *switches;           /* tuple of (function, arguments) */
-    PyObject *entries;            /* list, most recently used first */
+    PyObject *make_check; /* from a tuple of tensors, a function that tells of as many tensors
+                             whether each has the type, dtype, device, sizes, strides and
+                             requires_grad of its like; None, or answers None: there is none */
+    PyObject *entries;    /* list, most recently used first */
     Py_ssize_t capacity;
 } calls;
 

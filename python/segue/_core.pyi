@@ -116,6 +116,7 @@ class Calls:
         empty_strided: Callable[..., Any],
         gpu: tuple[Callable[..., Any] | None, ...],
         switches: tuple[tuple[Callable[..., Any], tuple[Any, ...]], ...],
+        make_check: Callable[[tuple[Any, ...]], Callable[..., bool] | None] | None,
         capacity: int,
     ) -> Calls: ...
     @property

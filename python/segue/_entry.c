@@ -94,12 +94,14 @@ static int entry_traverse(PyObject *object, visitproc visit, void *arg) {
     Py_VISIT(Py_TYPE(object));
     for (int i = 0; i < FIELDS; i++)
         Py_VISIT(((entry *)object)->fields[i]);
+    Py_VISIT(((entry *)object)->check);
     return 0;
 }
 
 static int entry_clear(PyObject *object) {
     for (int i = 0; i < FIELDS; i++)
         Py_CLEAR(((entry *)object)->fields[i]);
+    Py_CLEAR(((entry *)object)->check);
     return 0;
 }
 

@@ -33,6 +33,9 @@ typedef struct entry {
     int input_count;
     int device; /* -1: the CPU */
     int aligned;
+    PyObject *check; /* see make_check of _calls.h; NULL: none yet */
+    int checks_made;
+    int asks_gradient; /* whether a tensor of the call that `check` was made of requires one */
     PyObject *switches, *workspace; /* borrowed of PLACE; NULL: none */
 } entry;
 

@@ -40,6 +40,7 @@ TITLES = {
     "compile": "torch.compile",
     "max_autotune_no_graphs": "torch.compile, max-autotune-no-cudagraphs",
     "max_autotune": "torch.compile, max-autotune",
+    "tf32": "Segue, class tf32",
     "segue": "Segue",
 }
 COMPILED = {
@@ -125,6 +126,8 @@ def measure_model(file: ModelFile, options: Options, wanted: list[str], step: St
         record |= build_times(fused)
         functions: dict[str, Run] = {}
         for index, name in enumerate(wanted):
+            if name == "tf32" and record["precision"] != "fp32":
+                continue  # that is what "match" takes anyway, or there is no such choice
             step(f"preparing {TITLES[name]}", 0.15 + 0.4 * index / len(wanted))
             function = prepare(name, module, fused, inputs)
             try:
@@ -155,9 +158,13 @@ def figures(name: str, function: Run, rounds: dict[str, list[float]]) -> Record:
     spread = Spread.of([s * 1e3 for s in rounds[name]])
     against = ratios(rounds, name, "segue")
     extra = None if name in WITHOUT_PEAK else gpu_clock.extra_bytes(function) / 1e6
+    against_others = {
+        other: ratios(rounds, other, name).median for other in rounds if other != name
+    }
     return {
         "ms": spread.median,
         "ms_quartiles": [spread.low, spread.high],
+        "faster_than": against_others if name in ("segue", "tf32") else {},
         "speedup_of_segue": against.median,
         "speedup_quartiles": [against.low, against.high],
         "host_us": gpu_clock.host_seconds(function) * 1e6,
@@ -181,6 +188,9 @@ def prepare(name: str, module: nn.Module, fused: nn.Module, inputs: list[Any]) -
     """One subject's call."""
     if name == "segue":
         return lambda: fused(*inputs)
+    if name == "tf32":
+        told = segue.optimize(copy.deepcopy(module), *inputs, precision="tf32")
+        return lambda: told(*inputs)
     if name == "channels_last":
         return _channels_last(module, inputs)
     if name == "strict":
@@ -285,16 +295,9 @@ def time_table(records: list[Record]) -> Table:
     table = report.table(title, ["ms (Segue is faster by)", *(r["model"] for r in records)])
     for name, label in TITLES.items():
         if any(name in r["subjects"] for r in records):
-            table.add_row(label, *(_cell(r["subjects"].get(name), name) for r in records))
+            table.add_row(label, *(report.subject(name, r["subjects"].get(name)) for r in records))
     table.add_row("floor", *(report.number(r["floor_ms"]) for r in records))
     return table
-
-
-def _cell(subject: Record | None, name: str) -> str:
-    if subject is None:
-        return "-"
-    text = report.number(subject["ms"])
-    return text if name == "segue" else f"{text} ({report.speedup(subject['speedup_of_segue'])})"
 
 
 DETAILS: dict[str, Callable[[Record], Any]] = {
@@ -327,7 +330,8 @@ def legend() -> list[str]:
     """What the rows mean."""
     text = """
     Times: median milliseconds of a call between two events on the GPU, its cache flushed before, in
-    interleaved rounds; in brackets the median of the ratios within a round.
+    interleaved rounds; in brackets the median of the ratios within a round. Class tf32: Segue told
+    to take it where PyTorch takes plain float32.
 
     Correct: shape, dtype and strides are eager's, values agree with eager's at 1e-4, and the
     relative error (norm-wise, against float64) is at most 1.1 times eager's or one rounding.

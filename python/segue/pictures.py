@@ -146,14 +146,7 @@ def _row(cells: list[str], tag: str = "td", kind: str = "") -> str:
 def _times(records: list[Record], titles: dict[str, str]) -> str:
     rows = [_row(["", *(r["model"] for r in records)], "th")]
     for name, label in titles.items():
-        cells = []
-        for record in records:
-            subject = record["subjects"].get(name)
-            if subject is None:
-                cells.append("-")
-                continue
-            faster = f" ({subject['speedup_of_segue']:.2f}x)" if name != "segue" else ""
-            cells.append(f"{report.number(subject['ms'])}{faster}")
+        cells = [report.subject(name, r["subjects"].get(name)) for r in records]
         rows.append(_row([label, *cells], kind=name))
     rows.append(_row(["floor", *(report.number(r["floor_ms"]) for r in records)]))
     return f"<table>{''.join(rows)}</table>"

@@ -7,6 +7,7 @@ import time
 import warnings
 import weakref
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -51,6 +52,24 @@ def _original(module: nn.Module) -> Any:
 
 def _autocast_enabled() -> bool:
     return torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda")
+
+
+def _make_check(tensors: tuple[Tensor, ...]) -> Callable[..., bool] | None:
+    """PyTorch's own check, made for Dynamo, that as many tensors are laid out as these are.
+
+    None where this PyTorch has none or it cannot be made of them.
+    """
+    try:
+        make: Any = torch._C._dynamo.guards.TensorGuards
+        guards = make(
+            *tensors,
+            dynamic_dims_sizes=[list(x.shape) for x in tensors],
+            dynamic_dims_strides=[list(x.stride()) for x in tensors],
+        )
+        check: Callable[..., bool] = guards.check
+        return check if check(*tensors) else None
+    except Exception:  # whatever a private function may raise in another version
+        return None
 
 
 def _predicates() -> tuple[Any, ...]:
@@ -100,6 +119,7 @@ class Runtime:
             torch.empty_strided,
             cuda.FUNCTIONS,
             precision.SWITCHES,
+            _make_check,
             ENTRIES_MAX,
         )
         self.run = self.calls.run

@@ -43,6 +43,19 @@ def progress_bar() -> Progress:
     )
 
 
+def subject(name: str, figures: dict[str, Any] | None) -> str:
+    """Milliseconds of one subject of a benchmark on a GPU, and how much faster Segue is.
+
+    For Segue told to take class tf32: how much faster than eager it is itself.
+    """
+    if figures is None:
+        return "-"
+    text = number(figures["ms"])
+    if name == "tf32":
+        return f"{text} ({speedup(figures['faster_than']['eager'])} eager)"
+    return text if name == "segue" else f"{text} ({speedup(figures['speedup_of_segue'])})"
+
+
 def table(title: str, columns: Sequence[str], left: int = 1) -> Table:
     """An empty table; all columns but the first `left` are aligned right."""
     result = Table(title=title or None, title_justify="left", title_style="bold", box=SIMPLE_HEAD)

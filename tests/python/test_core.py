@@ -10,8 +10,12 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from segue import _core
+from segue.dropin import make_dropin
+from segue.prepare import _make_check
+from segue.programs import Options
 
 TEXT = """graph conv_min_tanh {
   %x = input : f32[N, 3, H, W]
@@ -202,3 +206,38 @@ def test_wisdom_comes_back() -> None:
     assert _core.wisdom_export() == text
     with pytest.raises(_core.SegueError):
         _core.wisdom_import("nonsense")
+
+
+def test_check_of_layouts() -> None:
+    """PyTorch's own check of several tensors at once, which prepared calls ask first."""
+    x, w = torch.zeros(2, 3, 4), nn.Parameter(torch.zeros(3))
+    check = _make_check((x, w))
+    assert check is not None
+    assert check(torch.ones(2, 3, 4), w)
+    for other in (
+        torch.zeros(2, 3, 5),
+        torch.zeros(2, 4, 3).transpose(1, 2),
+        torch.zeros(2, 3, 4, dtype=torch.float64),
+        torch.zeros(2, 3, 4, requires_grad=True),
+        torch.zeros(2, 3, 4, dtype=torch.complex64).imag._neg_view(),
+    ):
+        assert not check(other, w)
+    assert not check(x, w.data)
+    assert not check(x.to_sparse(), w)
+
+
+def test_calls_without_a_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where PyTorch has no such check, or refuses what fits, calls go the long way."""
+
+    def run_all(module: nn.Module) -> list[torch.Tensor]:
+        made = make_dropin(module, Options(always=True), "error")
+        with torch.no_grad():
+            return [made(x) for x in inputs for _ in range(3)] + [made(inputs[0].mT)]
+
+    inputs = [torch.rand(2, 3, 5, 5), torch.rand(1, 3, 7, 7), torch.rand(2, 3, 5, 5)]
+    module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Tanh())
+    expected = run_all(module)
+    for answer in (None, lambda *_: False):
+        monkeypatch.setattr("segue.prepare._make_check", lambda _, answer=answer: answer)
+        for result, wanted in zip(run_all(module), expected, strict=True):
+            assert torch.equal(result, wanted)
