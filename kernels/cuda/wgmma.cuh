@@ -11,7 +11,8 @@
 constexpr int WARPGROUP = 128;           /* threads */
 constexpr float CARRIER_SCALE = 64.0f;   /* activations, before they become halves */
 constexpr float CARRIER_MAX = 65504.0f;  /* of scaled values: beyond it, fp16 has infinity */
-constexpr float CARRIER_MIN = 0.015625f; /* a job whose largest scaled value is less is flagged */
+constexpr float CARRIER_MIN = 0.015625f; /* of a segment's largest, scaled: less is made anew */
+constexpr float FLOAT_MAX = 3.40282347e38f;
 
 __device__ __forceinline__ unsigned shared_address(const void *pointer) {
     return static_cast<unsigned>(__cvta_generic_to_shared(pointer));
@@ -148,17 +149,56 @@ __device__ __forceinline__ float max_magnitude(float largest, float x) {
     return result;
 }
 
-/* Whether a job whose scaled operands' largest magnitude is this one must be made anew. */
-__device__ __forceinline__ int carrier_fails(float largest) {
+/* The larger finite magnitude: NaN and infinity do not count. */
+__device__ __forceinline__ float finite_magnitude(float largest, float x) {
+    const float magnitude = fabsf(x);
+    return magnitude <= FLOAT_MAX ? fmaxf(largest, magnitude) : largest;
+}
+
+/* ---- scales: powers of two ----------------------------------------------------------------- */
+
+/* Whether a segment whose scaled operands' largest magnitude is this one must be made anew. */
+__device__ __forceinline__ bool carrier_fails(float largest) {
     return !(largest <= CARRIER_MAX) || (largest < CARRIER_MIN && largest > 0.0f);
 }
 
-/* The power of two that brings a channel's largest weight to [2^7, 2^8); 1 where there is none.
- * Kept where it and its inverse, the activations' scale included, are normal. */
-__device__ __forceinline__ float weight_scale(float largest) {
-    const int exponent = static_cast<int>(__float_as_uint(largest) >> 23);
-    if (exponent == 0 || exponent == 255)
+/* The power of two that brings a finite magnitude to [2^exponent, 2^(exponent + 1)); 1 for zero. At
+ * most 2^126, so that its inverse is normal: what is less than 2^-118 is then a whole multiple of
+ * 2^-23, which halves hold. exponent: 0 .. 8. */
+__device__ __forceinline__ float scale_to(int exponent, float largest) {
+    const int biased = static_cast<int>(__float_as_uint(largest) >> 23);
+    if (largest == 0.0f)
         return 1.0f;
-    const int scaled = min(127 + 127 + 7 - exponent, 240);
-    return __uint_as_float(static_cast<unsigned>(max(scaled, 1)) << 23);
+    return __uint_as_float(static_cast<unsigned>(min(254 + exponent - biased, 253)) << 23);
+}
+
+/* For an output channel's weights and a failed segment's activations. */
+__device__ __forceinline__ float weight_scale(float largest_finite) {
+    return scale_to(7, largest_finite);
+}
+__device__ __forceinline__ float segment_scale(float largest_finite) {
+    return scale_to(8, largest_finite);
+}
+
+__device__ __forceinline__ float inverse_scale(float scale) {
+    return __uint_as_float((254u << 23) - __float_as_uint(scale));
+}
+
+/* What sums of products of scaled operands are multiplied by. Never infinite, for a sum may be
+ * zero: where 2^127 stands for more, one product of the largest operands has left float's range. As
+ * zero it stands for less than 2^-149: a sum is less than 2^17 times its length, so that the result
+ * is none of the normal numbers unless a sum is longer than 2^7, and then less than 2^-133 times its
+ * length. */
+__device__ __forceinline__ float unscale(float weight_scale, float activation_scale) {
+    const float most = 1.7014118e38f; /* 2^127 */
+    return fminf(inverse_scale(weight_scale) * inverse_scale(activation_scale), most);
+}
+
+/* Two values of a failed segment as halves, low first: scaled by its own scale and rounded to 11
+ * bits, halves away from zero or to even. Infinity and NaN stay. */
+__device__ __forceinline__ unsigned pack_halves_scaled(float low, float high, float scale,
+                                                       bool away) {
+    low *= scale;
+    high *= scale;
+    return away ? pack_halves(round_tf32_away(low), round_tf32_away(high)) : pack_halves(low, high);
 }
