@@ -155,6 +155,12 @@ __device__ __forceinline__ float finite_magnitude(float largest, float x) {
     return magnitude <= FLOAT_MAX ? fmaxf(largest, magnitude) : largest;
 }
 
+/* What is split into two halves: +-1 in the place of infinity and NaN, which are then what the
+ * second half holds, and meet the other operand's first half alone, which has its sign. */
+__device__ __forceinline__ float finite_part(float x) {
+    return fabsf(x) <= FLOAT_MAX ? x : x > 0.0f ? 1.0f : -1.0f;
+}
+
 /* ---- scales: powers of two ----------------------------------------------------------------- */
 
 /* Whether a segment whose scaled operands' largest magnitude is this one must be made anew. */
@@ -162,9 +168,9 @@ __device__ __forceinline__ bool carrier_fails(float largest) {
     return !(largest <= CARRIER_MAX) || (largest < CARRIER_MIN && largest > 0.0f);
 }
 
-/* The power of two that brings a finite magnitude to [2^exponent, 2^(exponent + 1)); 1 for zero. At
- * most 2^126, so that its inverse is normal: what is less than 2^-118 is then a whole multiple of
- * 2^-23, which halves hold. exponent: 0 .. 8. */
+/* The power of two that brings a finite magnitude to [2^exponent, 2^(exponent + 1)); 1 for zero.
+ * At most 2^126, so that its inverse is normal: what is less than 2^-118 is then a whole multiple
+ * of 2^-23, which halves hold. exponent: 0 .. 8. */
 __device__ __forceinline__ float scale_to(int exponent, float largest) {
     const int biased = static_cast<int>(__float_as_uint(largest) >> 23);
     if (largest == 0.0f)
