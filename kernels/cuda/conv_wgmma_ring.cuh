@@ -8,9 +8,13 @@
  * finish together, and run their tails together while the tensor cores idle. So the tail of one
  * runs behind the products of the others.
  *
- * The work is numbered by units of job_rows rows along z, z fastest; a block has a range of units,
- * and neighbours along z flow through the ring as one segment. A walk along z is one unit, and a
- * row then has as many tiles as there are consumers.
+ * The work is numbered by rows of boxes, z fastest; a block has a range of them, and neighbours
+ * along z flow through the ring as one segment. A walk along z is one unit of work, and a row then
+ * has as many tiles as there are consumers.
+ *
+ * Behind the last slice of a segment the ring carries a verdict: whether halves held what was
+ * staged. If they did not, the same segment follows again, staged the slow way at a scale of its
+ * own, and what consumers make of it takes the place of what they stored before.
  *
  * Constants beyond those of the files before: CONSUMERS, PRODUCERS (warpgroups), STAGES,
  * KERNEL_Z/Y/X, STRIDE_Z, PADDING_Z/Y, STAGE_LEFT (columns of the stage left of the box's first
@@ -50,10 +54,12 @@ constexpr int PACKED = 1 + CONSUMERS, STAGED = PACKED + 1, TURNS = STAGED + 1;
 struct Shared {
     unsigned char *ring, *weights;
     float2 *scale_bias;   /* [TILE_N] */
+    float *weight_scale;  /* [TILE_N] */
     float *operands;      /* [CHANNEL_OPERANDS][TILE_N] */
     float *consumer;      /* [CONSUMERS][CONSUMER_FLOATS] */
     unsigned *magnitude;  /* [2][PRODUCER_WARPS] */
     unsigned full, empty; /* addresses of [STAGES] barriers each */
+    float *verdict;       /* [STAGES], of slices that are none: a segment's own scale, 0: it held */
 };
 
 __device__ __forceinline__ Shared share(unsigned char *memory) {
@@ -61,11 +67,14 @@ __device__ __forceinline__ Shared share(unsigned char *memory) {
     shared.ring = memory;
     shared.weights = shared.ring + STAGES * STAGE_BYTES;
     shared.scale_bias = reinterpret_cast<float2 *>(shared.weights + WEIGHT_BYTES);
-    shared.operands = reinterpret_cast<float *>(shared.scale_bias + TILE_N);
+    shared.weight_scale = reinterpret_cast<float *>(shared.scale_bias + TILE_N);
+    shared.operands = shared.weight_scale + TILE_N;
     shared.consumer = shared.operands + CHANNEL_OPERANDS * TILE_N;
     shared.magnitude = reinterpret_cast<unsigned *>(shared.consumer + CONSUMERS * CONSUMER_FLOATS);
     shared.full = shared_address(shared.magnitude + 2 * PRODUCER_WARPS);
     shared.empty = shared.full + STAGES * 8;
+    shared.verdict =
+        reinterpret_cast<float *>(shared.magnitude + 2 * PRODUCER_WARPS) + 2 * STAGES * 2;
     return shared;
 }
 
@@ -93,24 +102,24 @@ __device__ __forceinline__ Part block_part(const Arguments &a) {
 struct Segment {
     int n, z, y, x; /* of its first output pixel; y and x are the box's */
     int rows;       /* along z */
-    int box_y, box_x, unit_z, units;
 };
 
 __device__ __forceinline__ Segment open_segment(const Arguments &a, int unit, int end) {
-    const int units_z = static_cast<int>(a.units_z), boxes_x = static_cast<int>(a.boxes_x);
-    const int boxes_y = static_cast<int>(a.boxes_y), job_rows = static_cast<int>(a.job_rows);
-    Segment s;
-    s.unit_z = unit % units_z;
+    const int units_z = WALKS ? 1 : static_cast<int>(a.out_z);
+    const int boxes_x = static_cast<int>(a.boxes_x), boxes_y = static_cast<int>(a.boxes_y);
     const int box = unit / units_z;
-    s.box_x = box % boxes_x;
-    s.box_y = box / boxes_x % boxes_y;
+    Segment s;
     s.n = box / boxes_x / boxes_y;
-    s.units = min(end - unit, units_z - s.unit_z);
-    s.z = s.unit_z * job_rows;
-    s.rows = min((s.unit_z + s.units) * job_rows, static_cast<int>(a.out_z)) - s.z;
-    s.y = s.box_y * BOX_Y;
-    s.x = s.box_x * BOX_X;
+    s.z = unit - box * units_z;
+    s.y = box / boxes_x % boxes_y * BOX_Y;
+    s.x = box % boxes_x * BOX_X;
+    s.rows = WALKS ? static_cast<int>(a.out_z) : min(end - unit, units_z - s.z);
     return s;
+}
+
+/* The first unit of work behind a segment. */
+__device__ __forceinline__ int behind(const Segment &s, int unit) {
+    return unit + (WALKS ? 1 : s.rows);
 }
 
 __device__ __forceinline__ int segment_slices(const Segment &s) {
@@ -150,14 +159,15 @@ __device__ __forceinline__ void fill_tables(const Arguments &a, const Shared &sh
     const int lane = threadIdx.x % 32;
     if (lane == 0) {
         const float bias = HAS_BIAS && present ? load(a.bias + channel * a.bias_stride.c) : 0.0f;
-        shared.scale_bias[slot] = make_float2(1.0f / (scale * CARRIER_SCALE), bias);
+        shared.scale_bias[slot] = make_float2(unscale(scale, CARRIER_SCALE), bias);
+        shared.weight_scale[slot] = scale;
     }
     for (int k = lane; k < CHANNEL_OPERANDS; k += 32)
         shared.operands[k * TILE_N + slot] = present ? channel_operand(k, channel, a) : 0.0f;
 }
 
 /* By the consumers, while producers fill the ring: a warp takes two channels at a time, finds the
- * largest weight of each, and stores. */
+ * largest finite weight of each, and stores. */
 __device__ __forceinline__ void pack_weights(const Arguments &a, const Shared &shared) {
     const Part part = block_part(a);
     const int warp = threadIdx.x / 32 - PRODUCER_WARPS, lane = threadIdx.x % 32;
@@ -177,7 +187,7 @@ __device__ __forceinline__ void pack_weights(const Arguments &a, const Shared &s
 #pragma unroll 4
                 for (int i = lane; i < WEIGHTS; i += 32)
                     largest[e] =
-                        max_magnitude(largest[e], present ? read_weight(a, from, i) : 0.0f);
+                        finite_magnitude(largest[e], present ? read_weight(a, from, i) : 0.0f);
             }
         }
 #pragma unroll
@@ -188,7 +198,7 @@ __device__ __forceinline__ void pack_weights(const Arguments &a, const Shared &s
             if (HOLDS) {
 #pragma unroll
                 for (int k = 0; k < HELD; k++)
-                    largest[e] = max_magnitude(largest[e], held[e][HOLDS ? k : 0]);
+                    largest[e] = finite_magnitude(largest[e], held[e][HOLDS ? k : 0]);
             }
             const unsigned bits = __reduce_max_sync(~0U, __float_as_uint(largest[e]));
             const float scale = weight_scale(__uint_as_float(bits));
@@ -211,24 +221,29 @@ __device__ __forceinline__ void pack_weights(const Arguments &a, const Shared &s
 
 /* ---- producers ----------------------------------------------------------------------------- */
 
-/* Says of every job of a segment whether the carrier held it: all producer warps meet here. */
-__device__ __forceinline__ void write_flags(const Arguments &a, const Shared &shared,
-                                            const Segment &s, int channel_tile, int turn,
-                                            float largest) {
+/* The largest magnitude that any producer warp found. turn: alternates from call to call. */
+__device__ __forceinline__ float agree(const Shared &shared, float largest, int &turn) {
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     const unsigned bits = __reduce_max_sync(~0U, __float_as_uint(largest));
     unsigned *magnitude = shared.magnitude + turn * PRODUCER_WARPS;
+    turn ^= 1;
     if (lane == 0)
         magnitude[warp] = bits;
     barrier_sync(STAGED, PRODUCERS * WARPGROUP);
-    if (warp != 0)
+    return __uint_as_float(__reduce_max_sync(~0U, lane < PRODUCER_WARPS ? magnitude[lane] : 0U));
+}
+
+/* Sends a verdict through the ring, as slice `number`. One warp stands for all that stage. */
+__device__ __forceinline__ void send_verdict(const Shared &shared, int number, float scale) {
+    const int lane = threadIdx.x % 32, slot = number % STAGES;
+    if (threadIdx.x >= 32)
         return;
-    const unsigned all = __reduce_max_sync(~0U, lane < PRODUCER_WARPS ? magnitude[lane] : 0U);
-    const int fails = carrier_fails(__uint_as_float(all) * CARRIER_SCALE);
-    for (int i = lane; i < s.units; i += 32) {
-        const long long row = (s.n * CHANNEL_TILES + channel_tile) * a.units_z + s.unit_z + i;
-        a.flags[(row * a.boxes_y + s.box_y) * a.boxes_x + s.box_x] = fails;
-    }
+    mbarrier_wait(shared.empty + 8 * slot, number / STAGES & 1 ^ 1);
+    if (lane == 0)
+        shared.verdict[slot] = scale;
+    __syncwarp();
+    if (lane < SLICE_WARPS)
+        mbarrier_arrive(shared.full + 8 * slot);
 }
 
 /* A warp's items in order, over the slices that it takes part in. */
@@ -242,6 +257,61 @@ struct Turn {
     }
 };
 
+/* Where the slices of a segment come from; open_slice completes it. */
+struct Slices {
+    Source from;
+    const float *image; /* channel 0 of the group, slice 0 */
+    long long stride;   /* from slice to slice */
+    int z;              /* of the segment's first slice; may lie outside */
+
+    __device__ __forceinline__ void open_slice(const Arguments &a, int slice) {
+        from.inside = static_cast<unsigned>(z + slice) < static_cast<unsigned>(a.in_z);
+        from.origin = image + (z + slice) * stride;
+    }
+};
+
+__device__ __forceinline__ Slices open_slices(const Arguments &a, const Segment &s, int group) {
+    Slices of;
+    of.image = a.input + s.n * a.input_stride.n + group * IN_CHANNELS * a.input_stride.c;
+    of.stride = RING_DEPTH ? a.input_stride.d : a.input_stride.h;
+    of.z = s.z * STRIDE_Z - PADDING_Z;
+    of.from.y = s.y * STRIDE_Y - PADDING_Y;
+    of.from.x = s.x * STRIDE_X - STAGE_LEFT;
+    of.from.height = RING_DEPTH ? static_cast<int>(a.in_y) : 1;
+    of.from.width = static_cast<int>(a.in_x);
+    of.from.channel_stride = a.input_stride.c;
+    of.from.row_stride = RING_DEPTH ? a.input_stride.h : 0;
+    of.from.column_stride = ALONG_X > 1 ? 1 : a.input_stride.w;
+    return of;
+}
+
+/* Stages a segment anew, at its own scale, as slices `staged` and on; scale 0: stages nothing, only
+ * looks for the largest finite magnitude, which it returns. */
+__device__ __forceinline__ float stage_again(const Arguments &a, const Shared &shared, Slices &of,
+                                             int slices, int staged, float scale) {
+    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    float largest = 0.0f;
+    if (warp >= SLICES_AT_ONCE * SLICE_WARPS)
+        return largest;
+#pragma unroll 1
+    for (int slice = warp / SLICE_WARPS; slice < slices; slice += SLICES_AT_ONCE) {
+        const int number = staged + slice, slot = number % STAGES;
+        of.open_slice(a, slice);
+        if (scale != 0.0f)
+            mbarrier_wait(shared.empty + 8 * slot, number / STAGES & 1 ^ 1);
+#pragma unroll 1
+        for (int i = warp % SLICE_WARPS; i < SCALED_ITEMS; i += SLICE_WARPS)
+            store_scaled(shared.ring + slot * STAGE_BYTES, i, lane, of.from, scale, largest);
+        if (scale != 0.0f) {
+            fence_proxy_async();
+            __syncwarp();
+            if (lane == 0)
+                mbarrier_arrive(shared.full + 8 * slot);
+        }
+    }
+    return largest;
+}
+
 __device__ __forceinline__ void produce(const Arguments &a, const Shared &shared) {
     const Part part = block_part(a);
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
@@ -250,22 +320,10 @@ __device__ __forceinline__ void produce(const Arguments &a, const Shared &shared
         const Segment s = open_segment(a, unit, part.unit_end);
         const int slices = segment_slices(s);
         float largest = 0.0f;
-        Source from;
-        const float *image =
-            a.input + s.n * a.input_stride.n + part.group * IN_CHANNELS * a.input_stride.c;
-        const long long slice_stride = RING_DEPTH ? a.input_stride.d : a.input_stride.h;
-        from.y = s.y * STRIDE_Y - PADDING_Y;
-        from.x = s.x * STRIDE_X - STAGE_LEFT;
-        from.height = RING_DEPTH ? static_cast<int>(a.in_y) : 1;
-        from.width = static_cast<int>(a.in_x);
-        from.channel_stride = a.input_stride.c;
-        from.row_stride = RING_DEPTH ? a.input_stride.h : 0;
-        from.column_stride = ALONG_X > 1 ? 1 : a.input_stride.w;
+        Slices of = open_slices(a, s, part.group);
         auto fetch = [&](Turn at, Fetched &to) {
-            const int z = s.z * STRIDE_Z - PADDING_Z + at.slice;
-            from.inside = z >= 0 && z < a.in_z;
-            from.origin = image + z * slice_stride;
-            fetch_item(from, at.item / CHUNKS, at.item % CHUNKS, lane, to);
+            of.open_slice(a, at.slice);
+            fetch_item(of.from, at.item / CHUNKS, at.item % CHUNKS, lane, to);
         };
         /* Stores one item, and fetches the next: before, where there are registers for two. */
         Turn at = {warp / SLICE_WARPS, warp % SLICE_WARPS};
@@ -299,9 +357,24 @@ __device__ __forceinline__ void produce(const Arguments &a, const Shared &shared
                 ;
         }
         staged += slices;
-        write_flags(a, shared, s, part.channel_tile, turn, largest);
-        turn ^= 1;
-        unit += s.units;
+        largest = agree(shared, largest, turn);
+        const bool fails = carrier_fails(largest * CARRIER_SCALE);
+        bool looks = fails && !(largest <= FLOAT_MAX);
+        if (!fails)
+            send_verdict(shared, staged++, 0.0f);
+        /* Once, or twice where the scale is not known yet. */
+#pragma unroll 1
+        for (bool again = fails; again; again = looks, looks = false) {
+            const float scale = looks ? 0.0f : segment_scale(largest);
+            if (!looks)
+                send_verdict(shared, staged++, scale);
+            largest = stage_again(a, shared, of, slices, staged, scale);
+            if (looks)
+                largest = agree(shared, largest, turn);
+            else
+                staged += slices;
+        }
+        unit = behind(s, unit);
     }
 }
 
@@ -379,6 +452,26 @@ __device__ __forceinline__ void multiply(Tile &tile, const Filter &filter, const
     wgmma_commit();
 }
 
+/* The verdict behind the `slices` of a segment; 0: what was made of it stands. */
+__device__ __forceinline__ float receive_verdict(Ring &ring, const Shared &shared, int slices,
+                                                 bool signals) {
+    ring.wait_for(shared, slices + 1);
+    const float scale = shared.verdict[ring.freeing];
+    __syncwarp();
+    ring.give_back(shared, slices + 1, signals);
+    return scale;
+}
+
+/* Scales the sums of what was staged at this scale. All consumers meet: none is in a tail that
+ * wants the old ones, and what was stored before comes before what is stored anew. */
+__device__ __forceinline__ void rescale(const Shared &shared, float scale) {
+    barrier_sync(PACKED, CONSUMERS * WARPGROUP);
+    for (int slot = threadIdx.x - PRODUCERS * WARPGROUP; slot < TILE_N;
+         slot += CONSUMERS * WARPGROUP)
+        shared.scale_bias[slot].x = unscale(shared.weight_scale[slot], scale);
+    barrier_sync(PACKED, CONSUMERS * WARPGROUP);
+}
+
 __device__ __forceinline__ void consume(const Arguments &a, const Shared &shared) {
     const Part part = block_part(a);
     const int consumer = (threadIdx.x - PRODUCERS * WARPGROUP) / WARPGROUP;
@@ -397,6 +490,7 @@ __device__ __forceinline__ void consume(const Arguments &a, const Shared &shared
     if (CONSUMERS > 1 && next == 0)
         barrier_arrive(TURNS, 2 * WARPGROUP); /* the first consumer begins */
     int unit = part.unit;
+    bool anew = false; /* this segment has been made before */
     while (unit < part.unit_end) {
         const Segment s = open_segment(a, unit, part.unit_end);
         const int slices = segment_slices(s);
@@ -436,7 +530,13 @@ __device__ __forceinline__ void consume(const Arguments &a, const Shared &shared
             tile.pixels.box.z = s.z;
             tail.end(tile, a);
         }
-        unit += s.units;
+        const float scale = anew ? 0.0f : receive_verdict(ring, shared, slices, signals);
+        if (anew || scale != 0.0f) {
+            rescale(shared, scale != 0.0f ? scale : CARRIER_SCALE);
+            forget_scales(tile);
+        }
+        anew = scale != 0.0f;
+        unit = anew ? unit : behind(s, unit);
     }
 }
 

@@ -20,6 +20,9 @@ __device__ __forceinline__ void open_tile(Tile &tile, float *crossing, int consu
     tile.turn = 0;
 }
 
+/* When scales have changed. */
+__device__ __forceinline__ void forget_scales(Tile &) {}
+
 /* The weights, where they fit registers: FILTER_STEPS products' operands, else none. */
 struct Filter {
     unsigned part[FILTER_STEPS ? FILTER_STEPS : 1][4];

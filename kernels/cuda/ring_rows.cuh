@@ -168,6 +168,12 @@ __device__ __forceinline__ void open_tile(Tile &tile, float *lines, int consumer
     tile.now = -1;
 }
 
+/* When scales have changed: those read ahead are the old ones. */
+__device__ __forceinline__ void forget_scales(Tile &tile) {
+    tile.ahead = -1;
+    tile.now = -1;
+}
+
 struct Filter {};
 __device__ __forceinline__ void load_filter(Filter &, const unsigned char *) {}
 

@@ -181,3 +181,38 @@ __device__ __forceinline__ void store_item(unsigned char *stage, int group, int 
         }
     }
 }
+
+/* ---- what the carrier failed to hold ------------------------------------------------------- */
+
+/* Items of the slow way: 8 channels of 32 pixels of the box each. */
+constexpr int BOX_PIXELS = STAGE_ROWS * STAGE_WIDTH;
+constexpr int SCALED_CHUNKS = (BOX_PIXELS + 31) / 32;
+constexpr int SCALED_ITEMS = STAGE_GROUPS * SCALED_CHUNKS;
+
+/* One of them, at a scale of its own; 0: it is looked at, not stored. largest: the finite ones'. */
+__device__ __forceinline__ void store_scaled(unsigned char *stage, int item, int lane,
+                                             const Source &from, float scale, float &largest) {
+    const int group = item / SCALED_CHUNKS, pixel = item % SCALED_CHUNKS * 32 + lane;
+    const int row = pixel / STAGE_WIDTH, x = pixel % STAGE_WIDTH;
+    const bool inside = pixel < BOX_PIXELS && in_image(from, row, x);
+    const float *at = from.origin + group * 8 * from.channel_stride +
+                      (from.y + row) * from.row_stride + (from.x + x) * from.column_stride;
+    float value[8];
+#pragma unroll
+    for (int c = 0; c < 8; c++)
+        value[c] =
+            inside && has_channel(group * 8 + c) ? __ldg(at + c * from.channel_stride) : 0.0f;
+    if (scale == 0.0f) {
+#pragma unroll
+        for (int c = 0; c < 8; c++)
+            largest = finite_magnitude(largest, value[c]);
+        return;
+    }
+    unsigned pair[4];
+#pragma unroll
+    for (int i = 0; i < 4; i++)
+        pair[i] = pack_halves_scaled(value[2 * i], value[2 * i + 1], scale, ROUND_AWAY);
+    if (pixel < BOX_PIXELS)
+        (reinterpret_cast<uint4 *>(stage) + group * PLANE)[staged_pixel(row, x)] =
+            make_uint4(pair[0], pair[1], pair[2], pair[3]);
+}

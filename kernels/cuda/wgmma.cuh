@@ -190,11 +190,10 @@ __device__ __forceinline__ float inverse_scale(float scale) {
     return __uint_as_float((254u << 23) - __float_as_uint(scale));
 }
 
-/* What sums of products of scaled operands are multiplied by. Never infinite, for a sum may be
- * zero: where 2^127 stands for more, one product of the largest operands has left float's range. As
- * zero it stands for less than 2^-149: a sum is less than 2^17 times its length, so that the result
- * is none of the normal numbers unless a sum is longer than 2^7, and then less than 2^-133 times its
- * length. */
+/* What sums of products of scaled operands are multiplied by: a power of two; 2^127 for more, where
+ * one product of the largest operands has left float's range, since infinity would make NaN of a
+ * sum that is zero; and 0 for less than 2^-149, where a result is less than 2^-133 times the length
+ * of its sum. */
 __device__ __forceinline__ float unscale(float weight_scale, float activation_scale) {
     const float most = 1.7014118e38f; /* 2^127 */
     return fminf(inverse_scale(weight_scale) * inverse_scale(activation_scale), most);

@@ -14,7 +14,8 @@ from torch import Tensor
 
 import gpu_cases
 
-STRATEGIES = ("wgmma_ring", "wgmma_packed", "wgmma_streamed", "mma")
+CARRIED = ("wgmma_ring", "wgmma_packed", "wgmma_streamed")  # operands are carried in halves
+STRATEGIES = (*CARRIED, "mma")
 TEMPLATES = 10
 VARIANTS = 2
 FLOPS_MAX = 8e6
@@ -55,14 +56,14 @@ def test_random_regions(strategy: str, emulator: Emulator, pytestconfig: pytest.
     assert taken >= TEMPLATES // 2, f"took {taken} cases only"
 
 
-def plain(strategy: str, precision: str) -> gpu_cases.Case:
+def plain(strategy: str, precision: str, images: int = 2) -> gpu_cases.Case:
     """A convolution that the strategy takes, and a tail that keeps magnitudes."""
     channels = {"wgmma_packed": 3, "wgmma_ring": 16}.get(strategy, 24)
     template = gpu_cases.Template(
         "f32", precision, channels, 16, 2, (3, 3), (1, 1), (0, 0), (1, 1),
         tail=(gpu_cases.Step("unary", "neg"),),
     )  # fmt: skip
-    return gpu_cases.make_case(template, 2, (12, 25))
+    return gpu_cases.make_case(template, images, (12, 25))
 
 
 def run(emulator: Emulator, case: gpu_cases.Case, strategy: str, inputs: list[Tensor]) -> Tensor:
@@ -72,10 +73,30 @@ def run(emulator: Emulator, case: gpu_cases.Case, strategy: str, inputs: list[Te
     return results[0].double()
 
 
+def finite(x: Tensor) -> Tensor:
+    """The same with zeros in place of NaN and infinities."""
+    return x.nan_to_num(0.0, 0.0, 0.0)
+
+
+def excess(case: gpu_cases.Case, strategy: str, actual: Tensor, x: Tensor, weight: Tensor) -> float:
+    """The largest error, as a multiple of docs/numerics.md's bound; where results are finite."""
+    precision = case.template.precision
+    a, b = (gpu_cases.rounded(t, precision).double() for t in (x, weight))
+    wanted = -gpu_cases.convolved(case.template, a, b, None)
+    a, b = finite(a).abs(), finite(b).abs()
+    summed = gpu_cases.convolved(case.template, a, b, None)
+    allowed = 1e-5 * summed + 1e-37
+    if strategy in CARRIED:  # a segment of the work lies in one image
+        largest = a.amax((1, 2, 3), keepdim=True).expand_as(a)
+        allowed += 2.0**-18 * gpu_cases.convolved(case.template, largest, b, None)
+    where = wanted.isfinite() & (summed < 1e38)
+    return ((actual - wanted).abs() / allowed)[where].nan_to_num(math.inf).max().item()
+
+
 @pytest.mark.parametrize("precision", ["tf32", "fp32"])
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_magnitudes(strategy: str, precision: str, emulator: Emulator) -> None:
-    """Beyond the range of halves the repair takes over, job by job."""
+    """What is beyond the range of halves is made anew at a scale of its own."""
     case = plain(strategy, precision)
     generator = torch.Generator().manual_seed(2)
     for kind, scales in MAGNITUDES.items():
@@ -83,10 +104,7 @@ def test_magnitudes(strategy: str, precision: str, emulator: Emulator) -> None:
         patches = torch.randint(len(scales), (2, 1, 3, 5), generator=generator)
         x *= torch.tensor(scales)[patches.repeat_interleave(4, 2).repeat_interleave(5, 3)]
         actual = run(emulator, case, strategy, [x, weight])
-        a, b = (gpu_cases.rounded(t, precision).double() for t in (x, weight))
-        wanted = -gpu_cases.convolved(case.template, a, b, None)
-        summed = gpu_cases.convolved(case.template, a.abs(), b.abs(), None)
-        worst = ((actual - wanted).abs() / (1e-5 * summed + 1e-40)).max().item()
+        worst = excess(case, strategy, actual, x, weight)
         assert worst <= 1.0, f"{kind}: {worst:.3g} times what is allowed"
 
 
@@ -106,3 +124,23 @@ def test_nan_and_infinity(strategy: str, precision: str, emulator: Emulator) -> 
     infinite = wanted.isinf()
     assert torch.equal(actual.isinf(), infinite)
     assert torch.equal(actual[infinite], wanted[infinite])
+
+
+@pytest.mark.parametrize("precision", ["tf32", "fp32"])
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_segments_side_by_side(strategy: str, precision: str, emulator: Emulator) -> None:
+    """No image's magnitude, NaN or infinity, nor a channel's, spoils another's."""
+    case = plain(strategy, precision, 5)
+    x, weight = gpu_cases.values(case, torch.device("cpu"), torch.Generator().manual_seed(4))
+    x *= torch.tensor([1e30, 1e-30, 1.0, 1e30, 1e-30]).reshape(-1, 1, 1, 1)
+    weight *= torch.tensor([1.0, 1e-30, 1e30, 1.0]).repeat(4).reshape(-1, 1, 1, 1)
+    x[3, 0, 3, 4] = math.nan
+    x[4, 1, 7, 15] = math.inf
+    weight[15, 1, 1, 1] = math.inf
+    weight[12, 2, 0, 1] = math.nan
+    actual = run(emulator, case, strategy, [x, weight])
+    worst = excess(case, strategy, actual, x, weight)
+    assert worst <= 1.0, f"{worst:.3g} times what is allowed"
+    wanted = -gpu_cases.convolved(case.template, x.double(), weight.double(), None)
+    lost = ~wanted.isfinite()
+    assert lost.any() and not actual[lost].isfinite().any()

@@ -1,9 +1,7 @@
-/* Lowering of `wgmma_ring`: one launch of conv_wgmma_ring.cuh, and the repair of what the half
- * carrier could not hold. */
+/* Lowering of `wgmma_ring`: one launch of conv_wgmma_ring.cuh. */
 #include <assert.h>
 
 #include "gen/cuda/block.h"
-#include "gen/cuda/repair.h"
 #include "gen/cuda/source.h"
 #include "gen/cuda/wgmma.h"
 #include "plan/cuda/wgmma_ring.h"
@@ -113,25 +111,8 @@ static void add_arguments(const sg_problem *problem, const sg_wgmma_ring *ring,
     sg_cuda_add_number(arguments, "out_y", ring->out_size[SG_RING_Y]);
     sg_cuda_add_number(arguments, "out_x", ring->out_size[SG_RING_X]);
     sg_cuda_add_number(arguments, "units", ring->units);
-    sg_cuda_add_number(arguments, "units_z", ring->units_z);
     sg_cuda_add_number(arguments, "boxes_y", ring->boxes_y);
     sg_cuda_add_number(arguments, "boxes_x", ring->boxes_x);
-    sg_cuda_add_number(arguments, "job_rows", ring->rows);
-    sg_cuda_add_workspace(arguments, "int", "flags", 0);
-}
-
-static sg_cuda_jobs jobs_of(const sg_wgmma_ring *ring) {
-    sg_cuda_jobs jobs = {.box = {ring->rows, ring->box_y, ring->box_x},
-                         .jobs = {ring->units_z, ring->boxes_y, ring->boxes_x},
-                         .channel_tiles = ring->tiles,
-                         .channels = ring->channels};
-    if (!ring->depth) {
-        jobs.box[0] = 1;
-        jobs.box[1] = ring->rows;
-        jobs.jobs[0] = 1;
-        jobs.jobs[1] = ring->units_z;
-    }
-    return jobs;
 }
 
 static sg_status compose(const sg_problem *problem, const sg_cuda_target *target,
@@ -180,7 +161,6 @@ sg_status sg_cuda_lower_wgmma_ring(const sg_problem *problem, const sg_cuda_targ
     sg_cuda_arguments_open(&arguments, arena);
     const char *source = NULL;
     sg_status status = compose(problem, target, &ring, arena, &arguments, &source);
-    sg_cuda_jobs jobs = jobs_of(&ring);
     *kernel = (sg_cuda_kernel){.launches = {{.source = source,
                                              .entry = "segue_conv_wgmma_ring",
                                              .grid = ring.grid,
@@ -189,11 +169,7 @@ sg_status sg_cuda_lower_wgmma_ring(const sg_problem *problem, const sg_cuda_targ
                                              .shared = ring.shared,
                                              .words = arguments.words,
                                              .word_count = arguments.count}},
-                               .launch_count = 1,
-                               .workspace = ring.units * ring.tiles * (int64_t)sizeof(int32_t)};
+                               .launch_count = 1};
     sg_cuda_arguments_close(&arguments);
-    if (status == SG_OK)
-        status = sg_cuda_lower_repair(problem, target, &jobs, 0, arena,
-                                      &kernel->launches[kernel->launch_count++]);
     return status == SG_OUT_OF_MEMORY ? sg_fail_memory(problem->region->graph->context) : status;
 }

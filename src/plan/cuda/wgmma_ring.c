@@ -5,8 +5,6 @@
 #include <math.h>
 #include <stdio.h>
 
-#include "plan/cuda/mma.h"
-
 static int64_t ceil_div(int64_t a, int64_t b) {
     return (a + b - 1) / b;
 }
@@ -20,9 +18,9 @@ static int64_t most(int64_t a, int64_t b) {
     return a > b ? a : b;
 }
 
-static const char *const parameters[] = {"columns",   "depth",  "pixels", "channels", "consumers",
-                                         "row_tiles", "box_y",  "box_x",  "stages",   "producers",
-                                         "rows",      "filter", NULL};
+static const char *const parameters[] = {"columns",   "depth",     "pixels", "channels",
+                                         "consumers", "row_tiles", "box_y",  "box_x",
+                                         "stages",    "producers", "filter", NULL};
 
 enum {
     WARPGROUP = 128,
@@ -31,7 +29,7 @@ enum {
     TILE_SUMS_MAX = 128,      /* registers of sums, running values included */
     REGISTERS_MAX = 240,      /* of a thread, what setmaxnreg gives */
     WIDE_CAP = 154,           /* registers at entry that a product of 256 columns compiles with */
-    JOBS_MAX = 1 << 17,       /* flags take 4 bytes each, of 1 MB in all */
+    UNITS_MAX = 1 << 30,      /* the kernel counts in ints */
     SUMS_ROWS_EXTRA = 40,     /* registers of a consumer beyond its sums */
     LINES_EXTRA = 16,         /* and more where it turns lines of output around */
     TWICE_EXTRA = 16,         /* and more where a tail goes over its sums twice */
@@ -54,14 +52,13 @@ static void read_plan(const sg_cuda_plan *plan, sg_wgmma_ring *ring) {
                             .box_x = from[7],
                             .stages = from[8],
                             .producers = from[9],
-                            .rows = from[10],
-                            .filter = from[11]};
+                            .filter = from[10]};
 }
 
 static void write_plan(const sg_wgmma_ring *ring, sg_cuda_plan *plan) {
     *plan = (sg_cuda_plan){{ring->columns, ring->depth, ring->pixels, ring->channels,
                             ring->consumers, ring->row_tiles, ring->box_y, ring->box_x,
-                            ring->stages, ring->producers, ring->rows, ring->filter}};
+                            ring->stages, ring->producers, ring->filter}};
 }
 
 /* z, y, x as axes of the convolution (0: D, 1: H, 2: W); -1: none. */
@@ -176,14 +173,14 @@ static bool share_registers(const sg_cuda_target *target, sg_wgmma_ring *ring) {
 }
 
 static void measure_shared(sg_wgmma_ring *ring) {
-    int64_t tables = ring->tile_slots * (8 + 4 * (int64_t)ring->tail.channel_loads);
+    int64_t tables = ring->tile_slots * (12 + 4 * (int64_t)ring->tail.channel_loads);
     ring->consumer_floats = ring->columns      ? 8 * ring->pixels
                             : ring->out_vector ? 4 * 8 * (ring->pixels / 4 + 4)
                                                : 0;
     ring->shared = ring->stages * ring->stage_groups * ring->plane * 16 +
                    ring->taps * ring->stage_groups * ring->tile_slots * 16 + tables +
                    ring->consumers * ring->consumer_floats * 4 + 2 * ring->producers * 4 * 4 +
-                   2 * ring->stages * 8;
+                   ring->stages * (2 * 8 + 4);
 }
 
 /* Outputs with channels whose pixels lie side by side leave in vectors. */
@@ -216,8 +213,8 @@ static int64_t least_stages(const sg_wgmma_ring *ring) {
 /* Units of work and blocks. */
 static void measure_grid(const sg_problem *problem, const sg_cuda_target *target,
                          sg_wgmma_ring *ring) {
-    ring->units_z = ceil_div(ring->out_size[SG_RING_Z], ring->rows);
-    ring->units = problem->size[SG_ROLE_N] * ring->boxes_y * ring->boxes_x * ring->units_z;
+    int64_t z = problem->walk ? 1 : ring->out_size[SG_RING_Z];
+    ring->units = problem->size[SG_ROLE_N] * ring->boxes_y * ring->boxes_x * z;
     int64_t parts = most(1, target->gpu.multiprocessors / ring->tiles);
     ring->grid = ring->units == 0 ? 0 : ring->tiles * least(parts, ring->units);
 }
@@ -226,9 +223,8 @@ bool sg_wgmma_ring_measure(const sg_problem *problem, const sg_cuda_target *targ
                            const sg_cuda_plan *plan, sg_wgmma_ring *ring) {
     read_plan(plan, ring);
     if (ring->pixels < 64 || ring->pixels > 256 || ring->pixels % 64 != 0 || ring->channels < 1 ||
-        ring->consumers < 1 || ring->producers < 1 || ring->stages < 1 || ring->rows < 1 ||
-        ring->box_x < 1 || ring->box_y < 1 || ring->row_tiles < 1 ||
-        (!ring->depth && ring->box_y > 1))
+        ring->consumers < 1 || ring->producers < 1 || ring->stages < 1 || ring->box_x < 1 ||
+        ring->box_y < 1 || ring->row_tiles < 1 || (!ring->depth && ring->box_y > 1))
         return false;
     set_axes(problem, ring);
     sg_cuda_get_tail_facts(problem, &ring->tail);
@@ -249,11 +245,9 @@ bool sg_wgmma_ring_measure(const sg_problem *problem, const sg_cuda_target *targ
     int64_t covered = ring->pixels * ring->row_tiles;
     bool whole = ring->tiles == 1 || ring->tail.splits_channels;
     bool walks = problem->walk != 0;
-    bool fits =
-        (ring->box_y - 1) * ring->pitch + ring->box_x <= covered &&
-        ring->stages >= least_stages(ring) && ring->shared <= target->gpu.shared_block &&
-        ring->units * ring->tiles <= JOBS_MAX &&
-        (!walks || (ring->rows >= ring->out_size[SG_RING_Z] && ring->row_tiles == ring->consumers));
+    bool fits = (ring->box_y - 1) * ring->pitch + ring->box_x <= covered &&
+                ring->stages >= least_stages(ring) && ring->shared <= target->gpu.shared_block &&
+                ring->units <= UNITS_MAX && (!walks || ring->row_tiles == ring->consumers);
     bool filter = !ring->filter || (ring->columns && ring->tile_slots == 64);
     /* With channels as rows a thread has half of a warp's pixels: too many for a tail that keeps
      * more than one value of each, and too scattered for stores. */
@@ -291,8 +285,6 @@ static bool applicable(const sg_problem *problem, const sg_cuda_target *target, 
         return refuse(reason, "halves carry eleven bits of an operand, and fp32 asks for more");
     if (!walks_only(problem, 0) && !walks_only(problem, 1))
         return refuse(reason, "a ring rolls along one axis, and the region walks along another");
-    if (!sg_mma_possible(problem, target, reason))
-        return false; /* what halves cannot hold must be made anew */
     sg_cuda_plan plan;
     if (list_plans(problem, target, &plan, 1) == 0)
         return refuse(reason, "the weights of a tile of channels and a ring of input rows do not "
@@ -327,16 +319,6 @@ static void choose_box(const sg_problem *problem, const sg_cuda_target *target,
     ring->box_y = ceil_div(height, ceil_div(height, rows));
 }
 
-/* Jobs of few rows even out the blocks' work, as long as their flags stay small. */
-static void choose_rows(const sg_problem *problem, sg_wgmma_ring *ring) {
-    int64_t z = most(1, ring->out_size[SG_RING_Z]);
-    int64_t boxes = problem->size[SG_ROLE_N] * ceil_div(ring->out_size[SG_RING_Y], ring->box_y) *
-                    ceil_div(ring->out_size[SG_RING_X], ring->box_x) * ring->tiles;
-    ring->rows = problem->walk ? z : 1;
-    while (ring->rows < z && ceil_div(z, ring->rows) * boxes > JOBS_MAX / 2)
-        ring->rows *= 2;
-}
-
 /* As many stages as fit, and no more than hide memory's latency well. */
 static bool choose_stages(const sg_problem *problem, const sg_cuda_target *target,
                           sg_wgmma_ring *ring) {
@@ -358,9 +340,7 @@ static bool complete(const sg_problem *problem, const sg_cuda_target *target, sg
     ring->group_tiles = ceil_div(ring->out_group, ring->channels);
     ring->tiles = ring->groups * ring->group_tiles;
     ring->stages = 1;
-    ring->rows = 1;
     choose_box(problem, target, ring);
-    choose_rows(problem, ring);
     if (!choose_stages(problem, target, ring))
         return false;
     write_plan(ring, plan);
@@ -496,8 +476,8 @@ static double cost(const sg_problem *problem, const sg_cuda_target *target,
     double cycle = TENSOR_FLOPS * gpu->multiprocessors / gpu->half / CLOCK;
     double parts = (double)ring.grid / (double)ring.tiles;
     double waves = ceil((double)ring.grid / gpu->multiprocessors);
-    double rows = fmin(ceil((double)ring.units / fmax(1, parts)) * (double)ring.rows,
-                       (double)ring.units * (double)ring.rows);
+    double rows = ceil((double)ring.units / fmax(1, parts)) *
+                  (problem->walk ? (double)ring.out_size[SG_RING_Z] : 1);
     double consumers = (double)ring.consumers, product = product_cycles(&ring);
     double tail = tail_cycles(&ring);
     double tiles = rows * (double)ring.row_tiles;
@@ -508,7 +488,7 @@ static double cost(const sg_problem *problem, const sg_cuda_target *target,
     double pack = (double)(ring.steps * 16 * ring.tile_slots) * WEIGHT_CYCLES;
     double block = PROLOGUE_CYCLES + pack + fmax(consume, produce);
     double memory = memory_bytes(problem, &ring) / (gpu->copy * COPY_RATE);
-    return 2 * gpu->launch + fmax(waves * block * cycle, memory);
+    return gpu->launch + fmax(waves * block * cycle, memory);
 }
 
 const sg_cuda_strategy sg_cuda_wgmma_ring = {"wgmma_ring", parameters, applicable,

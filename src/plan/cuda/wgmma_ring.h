@@ -20,7 +20,6 @@ typedef struct sg_wgmma_ring {
     int64_t box_y, box_x;
     int64_t stages;
     int64_t producers; /* warpgroups */
-    int64_t rows;      /* along z, of a job */
     int64_t filter;    /* the weights lie in registers */
 
     sg_cuda_tail_facts tail;
@@ -40,7 +39,7 @@ typedef struct sg_wgmma_ring {
     int64_t threads, producer_registers, consumer_registers;
     int64_t prefetch; /* producers have registers for two items */
     int64_t shared;   /* bytes */
-    int64_t boxes_y, boxes_x, units_z, units, grid;
+    int64_t boxes_y, boxes_x, units, grid;
     int64_t out_vector; /* neighbours along x that outputs' stores write at once; 0: they do not */
 } sg_wgmma_ring;
 
