@@ -84,8 +84,8 @@ def from_file(file: ModelFile, new: ModelFile) -> Callable[[nn.Module, Sequence[
 
     def make(module: nn.Module, _: Sequence[Any]) -> nn.Module:
         torch.manual_seed(0)
-        made = new.construct(file.init_inputs())
-        reference = next(module.parameters(), None)
+        made = new.construct(file.init_inputs()).to(file.device)
+        reference = next((t for t in module.state_dict().values() if t.is_floating_point()), None)
         if reference is not None:
             made = made.to(reference.dtype).to(reference.device)
         made.load_state_dict(module.state_dict(), strict=False)  # names are a point of their own
@@ -104,8 +104,8 @@ def run(args: argparse.Namespace) -> int:
     report.writable(args.json)
     file = on_device(load_with_inputs(args.model), args.device)
     if args.new:
-        new = load(args.new, classes=("ModelNew", "Model"))
-        subject = contract.Subject(file, from_file(file, new), args.batch or 2, new_class=new.model)
+        new = on_device(load(args.new, classes=("ModelNew", "Model")), args.device)
+        subject = contract.Subject(file, from_file(file, new), args.batch or 2, new=new)
         label = f"{args.new} for {args.model}"
     else:
         subject = contract.Subject(file, optimized, args.batch or 2)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.autograd import profiler, profiler_legacy
 
 from segue.accuracy import identical, tensors
 
 from .compare import agree, call, copy_of, detached
-from .point import demand, point
+from .point import InapplicableError, demand, point
 from .subject import Subject, batches
 
 REPEATS = 5
@@ -55,14 +57,73 @@ def not_cached(subject: Subject) -> str:
     first, second = subject.inputs(62), subject.inputs(63)
     agree(pair, first, "first inputs")
     agree(pair, second, "second inputs")
-    call(pair.new, first)
-    for x, y in zip(first, second, strict=True):
-        if isinstance(x, Tensor):
-            x.copy_(y)
-    got = call(pair.new, first).result
-    wanted = call(pair.new, second).result
-    demand(identical(wanted, got), "the same tensor with other values gave the old result")
+    for turn in (second, subject.inputs(62), second):
+        call(pair.new, first)
+        _fill(first, turn)
+        got, wanted = call(pair.new, first).result, call(pair.new, detached(turn)).result
+        demand(identical(wanted, got), "the same tensor with other values gave the old result")
     return ""
+
+
+def _fill(inputs: list[Any], values: list[Any]) -> None:
+    """Writes other values into the same tensors; no version counter sees it."""
+    for x, y in zip(inputs, values, strict=True):
+        if isinstance(x, Tensor):
+            x.data.copy_(y)
+
+
+@point("calls", "a change of one element of the input is seen")
+def small_changes(subject: Subject) -> str:
+    """One element alone, then two that change places: sums and samples of inputs stay the same."""
+    pair, inputs = subject.fresh_pair(), subject.inputs(68)
+    seen = tried = 0
+    for x in tensors(inputs):
+        if not x.is_floating_point() or not x.is_contiguous() or x.numel() < 2:
+            continue
+        x, count = x.data.view(-1), x.numel()
+        for place in (count // 3, count // 2, count - 2, count - 1):
+            before = call(pair.eager, detached(inputs)).result
+            other = (place * 7 + 1) % count
+            x[[place, other]] = x[[other, place]] if tried % 2 else x[[place, other]] + 1000.0
+            tried += 1
+            got, fresh = call(pair.new, inputs).result, call(pair.new, detached(inputs)).result
+            demand(identical(got, fresh), f"element {place}: the old result for a changed input")
+            seen += not identical(before, call(pair.eager, detached(inputs)).result)
+            agree(pair, inputs, f"element {place} changed")
+    if not seen:
+        raise InapplicableError("the original's result does not depend on single elements")
+    return f"{seen} of {tried} changes matter"
+
+
+@point("calls", "repeated inputs are computed again")
+def work_repeated(subject: Subject) -> str:
+    """A second call with the same values runs the operators and kernels that the first one ran."""
+    pair, inputs = subject.pair, subject.inputs(69)
+    for seed in (75, 76, 77):  # whatever is prepared for these sizes is prepared
+        call(pair.new, subject.inputs(seed))
+    first = _operators(pair.new, inputs)
+    for where, again in (("the same tensors", inputs), ("copies", detached(inputs))):
+        left_out = first - _operators(pair.new, again)
+        names = ", ".join(sorted(left_out)[:3])
+        demand(
+            not left_out, f"{where}: {left_out.total()} operators were left out, such as {names}"
+        )
+    return f"{first.total()} operators each time" if first else "nothing that a profiler sees"
+
+
+def _operators(module: nn.Module, inputs: list[Any]) -> Counter[str]:
+    """Operators and GPU kernels of one call, as PyTorch's profilers see them."""
+    if not any(x.is_cuda for x in tensors(inputs)):
+        with profiler_legacy.profile() as seen:  # the other one writes to standard error
+            call(module, inputs)
+        return Counter(event.name for event in seen.function_events or ())
+    torch.cuda.synchronize()
+    with profiler.profile(use_device="cuda") as profile:
+        call(module, inputs)
+        torch.cuda.synchronize()
+    # Calls of the CUDA runtime, which differ as the allocator likes, are left out.
+    events = profile.function_events or ()
+    return Counter(e.name for e in events if e.device_type.name == "CUDA" or "::" in e.name)
 
 
 @point("calls", "results share no memory")
@@ -102,6 +163,8 @@ def repeated(subject: Subject) -> str:
         (subject.inputs(66), "the example's sizes"),
         (batches(subject.inputs(66), subject.batch + 1), "sizes not seen before"),
     ):
+        if not identical(*(call(subject.pair.eager, inputs).result for _ in range(2))):
+            raise InapplicableError("the original itself differs from call to call")
         first = call(subject.pair.new, inputs).result
         for number in range(2, REPEATS + 2):
             again = call(subject.pair.new, detached(inputs)).result

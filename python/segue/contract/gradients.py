@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from segue.accuracy import close, relative_error, tensors, widen
+from segue.modelfile import describe
 
 from .compare import detached
 from .point import InapplicableError, demand, point
@@ -24,7 +25,7 @@ def _gradients(module: nn.Module, inputs: Sequence[Any], seed: int) -> dict[str,
     copies = [x.detach().clone().requires_grad_() if _differentiable(x) else x for x in inputs]
     module.zero_grad(set_to_none=True)
     loss: Any = 0.0
-    for t in tensors(module(*copies)):
+    for t in tensors(forward(module, copies)):
         if t.is_floating_point() and t.requires_grad:
             generator = torch.Generator().manual_seed(seed)
             weights = torch.randn(t.shape, generator=generator).to(t.device, t.dtype)
@@ -35,6 +36,16 @@ def _gradients(module: nn.Module, inputs: Sequence[Any], seed: int) -> dict[str,
     found = {f"input {i}": x.grad for i, x in enumerate(copies) if _differentiable(x)}
     found |= {name: p.grad for name, p in module.named_parameters()}
     return {name: g for name, g in found.items() if g is not None}
+
+
+def forward(module: nn.Module, inputs: Sequence[Any]) -> Any:
+    """A call with gradients. A replacement without them may say so; it may not lose them."""
+    try:
+        return module(*inputs)
+    except (RuntimeError, NotImplementedError) as error:
+        if "gradient" not in str(error).lower():
+            raise
+        raise InapplicableError(f"no gradients, which a sentence says: {describe(error)}") from None
 
 
 def _differentiable(x: Any) -> bool:
@@ -89,7 +100,7 @@ def requires_grad(subject: Subject) -> str:
         for enabled in (True, False):
             with torch.set_grad_enabled(enabled):
                 wanted = [t.requires_grad for t in tensors(pair.eager(*inputs))]
-                got = [t.requires_grad for t in tensors(pair.new(*inputs))]
+                got = [t.requires_grad for t in tensors(forward(pair.new, inputs))]
             where = f"gradients {'on' if enabled else 'off'}, frozen={frozen}"
             demand(got == wanted, f"{where}: requires_grad {got}, the original {wanted}")
     with torch.inference_mode():

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import inspect
 import io
+import pickle
 from operator import methodcaller
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from segue.accuracy import identical
+from segue.modelfile import ModelFile, UserError, describe
 
 from .compare import agree, call, same_form, same_refusal
 from .point import InapplicableError, demand, point
@@ -23,13 +27,17 @@ def _parameters(function: object) -> list[tuple[str, object, object]]:
     return [(p.name, p.kind, p.default) for p in signature.parameters.values()]
 
 
+def _new_file(subject: Subject) -> ModelFile:
+    if subject.new is None:
+        raise InapplicableError("segue.optimize replaces an instance, not its class")
+    return subject.new
+
+
 @point("interface", "__init__ takes the same arguments")
 def init_signature(subject: Subject) -> str:
     """Names, kinds and defaults."""
-    if subject.new_class is None:
-        raise InapplicableError("segue.optimize replaces an instance, not its class")
     wanted = _parameters(subject.file.model.__init__)
-    got = _parameters(subject.new_class.__init__)
+    got = _parameters(_new_file(subject).model.__init__)
     demand(got == wanted, f"{_listed(got)}, the original {_listed(wanted)}")
     return _listed(wanted)
 
@@ -55,6 +63,46 @@ def by_name(subject: Subject) -> str:
     same_refusal(eager, new, f"{name}=...")
     same_form(eager.result, new.result, f"{name}=...")
     return f"{name}=..."
+
+
+@point("interface", "get_inputs and get_init_inputs give the same")
+def drawn(subject: Subject) -> str:
+    """Number, shapes and dtypes of inputs, and the arguments of the constructor."""
+    new = _new_file(subject)
+    there = [n for n in ("get_inputs", "get_init_inputs") if hasattr(new.namespace, n)]
+    if not there:
+        raise InapplicableError(f"{new.path.name} defines neither, the original's are used")
+    if "get_inputs" in there:
+        got, wanted = _shapes(new), _shapes(subject.file)
+        demand(got == wanted, f"get_inputs() gives {got}, the original's {wanted}")
+    if "get_init_inputs" in there:
+        got, wanted = new.init_inputs(), subject.file.init_inputs()
+        demand(got == wanted, f"get_init_inputs() gives {got}, the original's {wanted}")
+    return " and ".join(there)
+
+
+def _shapes(file: ModelFile) -> list[object]:
+    """Of the inputs at the file's own size, without their memory where the file allows it."""
+    try:
+        with torch.device("meta"):
+            inputs = file.on("meta").inputs()
+    except UserError:
+        inputs = file.inputs(2)
+    return [(tuple(x.shape), x.dtype) if isinstance(x, Tensor) else x for x in inputs]
+
+
+@point("interface", "the same seed gives the same parameters and buffers")
+def drawn_values(subject: Subject) -> str:
+    """Which therefore are made in the same order."""
+    new, count = _new_file(subject), 0
+    for seed in (0, 1):
+        wanted = subject.file.build(seed).state_dict()
+        torch.manual_seed(seed)
+        got = new.construct(subject.file.init_inputs()).to(subject.file.device).state_dict()
+        for name in wanted.keys() & got.keys():  # names are a point of their own
+            demand(identical(got[name], wanted[name]), f"{name} has other values for seed {seed}")
+        count = len(wanted)
+    return f"{count} values, two seeds"
 
 
 def _listed(parameters: list[tuple[str, object, object]]) -> str:
@@ -137,6 +185,45 @@ def deep_copy(subject: Subject) -> str:
             p.add_(1.0)
     demand(identical(before, call(pair.new, inputs).result), "changing the copy changes the first")
     return ""
+
+
+@point("interface", "pickle gives an equal module")
+def pickled(subject: Subject) -> str:
+    """Where the original can be pickled; before and after a call."""
+    pair, inputs = subject.fresh_pair(), subject.inputs()
+    try:
+        _pickled(pair.eager)
+    except Exception as error:
+        what = f"the original cannot be pickled: {describe(error)}"
+        raise InapplicableError(what) from None
+    agree(Pair(pair.eager, _pickled(pair.new)), inputs, "the pickled module")
+    call(pair.new, inputs)
+    return agree(Pair(pair.eager, _pickled(pair.new)), inputs, "after a call")
+
+
+def _pickled(module: nn.Module) -> nn.Module:
+    made: nn.Module = pickle.loads(pickle.dumps(module))  # noqa: S301
+    return made
+
+
+@point("interface", "torch.compile takes it")
+def compiled(subject: Subject) -> str:
+    """Through Dynamo, which looks into the module; no code is generated."""
+    pair, inputs = subject.fresh_pair(), subject.inputs()
+    dynamo = importlib.import_module("torch._dynamo")  # slow to import
+    try:
+        dynamo.reset()
+        original: Any = torch.compile(pair.eager, backend="eager")
+        eager = call(original, inputs)
+        if eager.error is not None:
+            what = f"torch.compile refuses the original: {describe(eager.error)}"
+            raise InapplicableError(what)
+        new: Any = torch.compile(pair.new, backend="eager")
+        for seed in (1, 2):
+            said = agree(Pair(pair.eager, new), subject.inputs(seed), "compiled")
+    finally:
+        dynamo.reset()
+    return said
 
 
 @point("interface", "moves to other dtypes as the original does")

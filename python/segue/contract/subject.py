@@ -38,7 +38,7 @@ class Subject:
     file: ModelFile
     make: Make
     batch: int = 2
-    new_class: type[nn.Module] | None = None  # of NEW.py; None when segue.optimize replaces
+    new: ModelFile | None = None  # NEW.py; None when segue.optimize replaces
     pairs: list[Pair] = field(default_factory=list)  # of several seeds, for points that pool errors
 
     def fresh_pair(

@@ -14,6 +14,7 @@ from .point import InapplicableError, demand, point
 from .subject import Pair, Subject, change_images
 
 SEEDS = (11, 12, 13)
+NAN_BYTES, LARGE_BYTES = 0xFF, 0x7B  # what such bytes are in every floating dtype
 
 
 def _random(subject: Subject, change: Callable[[Tensor], Tensor]) -> str:
@@ -207,12 +208,14 @@ def negative_zero(subject: Subject) -> str:
 
 @point("values", "every element of the result is written")
 def poisoned(subject: Subject) -> str:
-    """Memory that a call takes without clearing it is filled with NaN beforehand."""
+    """Memory that a call takes without clearing it holds one pattern, then another."""
     pair, inputs = subject.pair, subject.inputs()
     wanted = call(pair.new, inputs).result
-    litter = [torch.full_like(t, float("nan")) for t in tensors(wanted) if t.is_floating_point()]
-    del litter  # the allocator likes to hand out what was freed last
-    demand(identical(wanted, call(pair.new, inputs).result), "freed memory shows in the result")
+    sizes = [t.numel() * t.element_size() for t in tensors([wanted, inputs])]
+    for pattern in (NAN_BYTES, LARGE_BYTES):
+        _litter(sizes, tensors(inputs)[0].device, pattern)
+        got = call(pair.new, inputs).result
+        demand(identical(wanted, got), "freed memory shows in the result")
     was = torch.are_deterministic_algorithms_enabled()
     torch.use_deterministic_algorithms(True, warn_only=True)  # torch.empty then fills with NaN
     try:
@@ -221,3 +224,10 @@ def poisoned(subject: Subject) -> str:
         torch.use_deterministic_algorithms(was)
     demand(identical(wanted, got), "uninitialised memory shows in the result")
     return ""
+
+
+def _litter(sizes: list[int], device: torch.device, pattern: int) -> None:
+    """Fills blocks of these sizes and frees them: an allocator hands out what was freed last."""
+    several = [n for size in sizes for n in (size, size, 2 * size, 4 * size)]
+    blocks = [torch.full((n,), pattern, dtype=torch.uint8, device=device) for n in several]
+    del blocks

@@ -1,0 +1,38 @@
+"""`segue check MODEL.py MODEL_new.py --device cuda`: streams, graphs, devices, and the rest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import pair_files
+from segue import check
+
+pytestmark = pytest.mark.sm(70)
+
+# Eager may compute a convolution in TF32, beside which this is nothing.
+ONLY_IN_FLOAT = {"broken_slightly_inaccurate"}
+EVERYWHERE = [p for p in pair_files.BROKEN if p.stem not in ONLY_IN_FLOAT]
+SECOND_GPU = "gpu_first_device"
+
+
+def marked(path: Path) -> object:
+    """A parameter; what needs a second GPU is skipped without."""
+    return pytest.param(path, marks=pytest.mark.devices(2) if path.stem == SECOND_GPU else ())
+
+
+@pytest.mark.parametrize(
+    "path", [marked(p) for p in (*pair_files.GPU_BROKEN, *EVERYWHERE)], ids=lambda p: p.stem
+)
+def test_the_named_point_catches(path: Path) -> None:
+    """And the original, in the place of the replacement, keeps that point."""
+    broken, itself = pair_files.catch(path, "cuda")
+    assert broken.status == check.BROKEN, broken
+    assert itself.status == check.HOLDS, itself
+
+
+@pytest.mark.parametrize("path", pair_files.HONEST, ids=lambda p: p.stem)
+def test_honest_pairs_pass(path: Path) -> None:
+    findings = pair_files.examine(path, "cuda")
+    assert check.broken(findings) == []

@@ -1,0 +1,25 @@
+"""Broken: a single image is taken for two halves of a batch.
+
+Caught by: a batch of one, and of five
+"""
+
+import torch
+from torch import nn
+
+
+class ModelNew(nn.Module):
+    def __init__(self, channels, scale=2.0):
+        super().__init__()
+        self.conv = nn.Conv2d(2, channels, 3)
+        self.bias = nn.Parameter(torch.randn(channels, 1, 1))
+        self.gain = nn.Parameter(torch.rand(channels, 1, 1))
+        self.register_buffer("offset", torch.full((channels, 1, 1), 0.1))
+        self.scale = scale
+
+    def compute(self, x):
+        y = torch.min(self.conv(x), torch.tensor(0.5))
+        return (y + self.bias) * self.gain * self.scale + self.offset
+
+    def forward(self, x):
+        y = self.compute(x)
+        return y.roll(1, dims=-1) if x.shape[0] == 1 else y

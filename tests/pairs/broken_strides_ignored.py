@@ -1,0 +1,24 @@
+"""Broken: the input is read as if it were contiguous.
+
+Caught by: inputs with a stride of two
+"""
+
+import torch
+from torch import nn
+
+
+class ModelNew(nn.Module):
+    def __init__(self, channels, scale=2.0):
+        super().__init__()
+        self.conv = nn.Conv2d(2, channels, 3)
+        self.bias = nn.Parameter(torch.randn(channels, 1, 1))
+        self.gain = nn.Parameter(torch.rand(channels, 1, 1))
+        self.register_buffer("offset", torch.full((channels, 1, 1), 0.1))
+        self.scale = scale
+
+    def compute(self, x):
+        y = torch.min(self.conv(x), torch.tensor(0.5))
+        return (y + self.bias) * self.gain * self.scale + self.offset
+
+    def forward(self, x):
+        return self.compute(x.as_strided(x.shape, torch.empty(x.shape).stride()))

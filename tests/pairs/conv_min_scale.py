@@ -1,0 +1,29 @@
+"""An original: a convolution, a minimum with a number, a bias, a gain, a scale and a buffer."""
+
+import torch
+from torch import nn
+
+
+class Model(nn.Module):
+    def __init__(self, channels, scale=2.0):
+        super().__init__()
+        self.conv = nn.Conv2d(2, channels, 3)
+        self.bias = nn.Parameter(torch.randn(channels, 1, 1))
+        self.gain = nn.Parameter(torch.rand(channels, 1, 1))
+        self.register_buffer("offset", torch.full((channels, 1, 1), 0.1))
+        self.scale = scale
+
+    def forward(self, x):
+        y = torch.min(self.conv(x), torch.tensor(0.5))
+        return (y + self.bias) * self.gain * self.scale + self.offset
+
+
+batch_size = 4
+
+
+def get_inputs():
+    return [torch.rand(batch_size, 2, 12, 11)]
+
+
+def get_init_inputs():
+    return [4]

@@ -1,0 +1,45 @@
+"""`segue check MODEL.py MODEL_new.py`: pairs broken in one way each, and honest ones."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch._dynamo as dynamo
+
+import pair_files
+from segue import check, cli
+
+
+@pytest.mark.parametrize("path", pair_files.BROKEN, ids=lambda p: p.stem)
+def test_the_named_point_catches(path: Path) -> None:
+    """And the original, in the place of the replacement, keeps that point."""
+    broken, itself = pair_files.catch(path)
+    assert broken.status == check.BROKEN, broken
+    assert "raised" not in broken.detail or "pickle" in broken.point, broken
+    assert itself.status == check.HOLDS, itself
+
+
+@pytest.mark.parametrize("path", pair_files.HONEST, ids=lambda p: p.stem)
+def test_honest_pairs_pass(path: Path) -> None:
+    with dynamo.config.patch(recompile_limit=2):  # recompiling for every size takes its time
+        findings = pair_files.examine(path)
+    assert check.broken(findings) == []
+    silent = {f.point for f in findings if f.status == check.INAPPLICABLE and f.group != "GPU"}
+    without = {"get_inputs and get_init_inputs give the same"}
+    gradients = {f.point for f in findings if f.group == "gradients"}
+    assert silent <= without | (gradients if "forward_only" in path.stem else set())
+
+
+def test_the_command_says_which(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One line a point, exit status 1, the same as JSON."""
+    new, out = pair_files.PAIRS / "broken_pickle.py", tmp_path / "findings.json"
+    assert cli.main(["check", str(pair_files.original(new)), str(new), "--json", str(out)]) == 1
+    printed = capsys.readouterr().out
+    written = json.loads(out.read_text())
+    assert not written["passed"]
+    broken = [p["point"] for p in written["points"] if p["status"] == check.BROKEN]
+    assert broken == ["pickle gives an equal module"]
+    assert printed.count("BROKEN") == 1
+    assert all(p["point"] in printed for p in written["points"])
