@@ -46,12 +46,12 @@ constexpr int SCRATCH = JOIN_SCRATCH > REDUCE_SCRATCH ? JOIN_SCRATCH : REDUCE_SC
 __device__ real channel_operand(int k, int c, const Arguments &a);
 
 /* number / size, and what is left. by: a factor of 32 bits, and above it how far to shift the
- * upper half of the product (Granlund and Montgomery, Division by Invariant Integers, 1994); exact
- * below 2^31 for sizes from 2 on. */
+ * upper half of twice the product (Granlund and Montgomery, Division by Invariant Integers, 1994);
+ * exact below 2^31. */
 __device__ __forceinline__ index_t divide(index_t &number, long long size, long long by) {
     index_t quotient;
     if constexpr (sizeof(index_t) == 4)
-        quotient = __umulhi(unsigned(number), unsigned(by)) >> (by >> 32);
+        quotient = __umulhi(2 * unsigned(number), unsigned(by)) >> (by >> 32);
     else
         quotient = number / index_t(size);
     number -= quotient * index_t(size);

@@ -29,13 +29,18 @@ unsigned sg_problem_domain(const sg_problem *problem, sg_value value) {
 
 /* ---- operands by axis ---------------------------------------------------------------------- */
 
-/* Adds the strides of one dimension, which runs along axes, to strides by axis. */
-static void spread(const sg_problem *problem, sg_axes axes, int64_t stride, int64_t *by_axis,
-                   unsigned *domain) {
+/* Adds the strides of one dimension, which runs along axes, to an operand's strides by axis. */
+static void spread(const sg_problem *problem, sg_axes axes, int dim, int64_t stride,
+                   sg_operand *operand) {
+    unsigned inside = 0;
     for (int i = axes.count - 1; i >= 0; i--) {
-        by_axis[axes.first + i] = stride;
-        *domain |= 1U << (axes.first + i);
-        stride *= problem->region->size[axes.first + i];
+        int axis = axes.first + i;
+        operand->stride[axis] = stride;
+        operand->dim[axis] = (unsigned char)(dim + 1);
+        operand->step[axis] = (unsigned char)inside;
+        operand->domain |= 1U << axis;
+        stride *= problem->region->size[axis];
+        inside |= 1U << axis;
     }
 }
 
@@ -70,8 +75,7 @@ static void collect_accesses(sg_problem *problem, const sg_layout *inputs, sg_ar
             for (int dim = 0; dim < inputs[index].rank; dim++) {
                 sg_axes axes;
                 if (sg_region_operand_axes(region, value, node->operands[place], dim, &axes)) {
-                    spread(problem, axes, inputs[index].stride[dim], access->operand.stride,
-                           &access->operand.domain);
+                    spread(problem, axes, dim, inputs[index].stride[dim], &access->operand);
                 }
             }
         }
@@ -86,8 +90,8 @@ static void collect_outputs(sg_problem *problem, const sg_layout *outputs, sg_ar
         sg_operand *operand = &problem->outputs[i];
         *operand = (sg_operand){.index = i, .dtype = outputs[i].dtype};
         for (int dim = 0; dim < outputs[i].rank; dim++) {
-            spread(problem, problem->region->members[graph->outputs[i]].dims[dim],
-                   outputs[i].stride[dim], operand->stride, &operand->domain);
+            spread(problem, problem->region->members[graph->outputs[i]].dims[dim], dim,
+                   outputs[i].stride[dim], operand);
         }
     }
 }
@@ -113,13 +117,14 @@ static bool axes_merge(const sg_problem *problem, const sg_axis_view *view, int 
 }
 
 /* Folds neighbours into the inner one of the two. */
-static void merge_axes(const sg_problem *problem, sg_axis_view *view) {
+static void merge_axes(sg_problem *problem, sg_axis_view *view) {
     int kept = 0;
     for (int i = 0; i < view->count; i++) {
         int axis = view->order[i];
         if (kept > 0 && axes_merge(problem, view, view->order[kept - 1], axis)) {
             view->size[axis] *= view->size[view->order[kept - 1]];
             kept--;
+            problem->merged_into[view->order[kept]] = axis + 1;
         }
         view->order[kept++] = axis;
     }
@@ -129,8 +134,19 @@ static void merge_axes(const sg_problem *problem, sg_axis_view *view) {
 static void roles_of_convolution(sg_problem *problem, sg_axis_view *view) {
     for (int axis = 0; axis < SG_AXIS_COUNT; axis++) {
         problem->role[axis] = axis;
+        problem->axes[axis] = 1U << axis;
         problem->size[axis] = view->size[axis];
     }
+}
+
+/* The axis and those merged into it, as bits. */
+static unsigned merged_axes(const sg_problem *problem, int axis) {
+    unsigned axes = 1U << axis;
+    for (int outer = SG_AXIS_COUNT - 1; outer >= 0; outer--) {
+        if (problem->merged_into[outer] && axes >> (problem->merged_into[outer] - 1) & 1U)
+            axes |= 1U << outer;
+    }
+    return axes;
 }
 
 static sg_status roles_without_anchor(sg_problem *problem, sg_axis_view *view) {
@@ -145,6 +161,7 @@ static sg_status roles_without_anchor(sg_problem *problem, sg_axis_view *view) {
     merge_axes(problem, view);
     if (region->channel >= 0) {
         problem->role[region->channel] = SG_ROLE_C;
+        problem->axes[SG_ROLE_C] = 1U << region->channel;
         problem->size[SG_ROLE_C] = view->size[region->channel];
     }
     static const int roles[] = {SG_ROLE_W, SG_ROLE_H, SG_ROLE_D, SG_ROLE_N};
@@ -158,22 +175,25 @@ static sg_status roles_without_anchor(sg_problem *problem, sg_axis_view *view) {
                            view->count);
         }
         problem->role[axis] = roles[i];
+        problem->axes[roles[i]] = merged_axes(problem, axis);
         problem->size[roles[i]] = view->size[axis];
     }
     return SG_OK;
 }
 
 static void operand_to_roles(const sg_problem *problem, sg_operand *operand) {
-    int64_t by_role[SG_ROLE_COUNT] = {0};
+    sg_operand by_axis = *operand;
+    *operand = (sg_operand){.index = by_axis.index,
+                            .dtype = by_axis.dtype,
+                            .domain = roles_of(problem, by_axis.domain)};
     for (int axis = 0; axis < SG_AXIS_COUNT; axis++) {
-        if (problem->role[axis] >= 0 && operand->domain >> axis & 1U) {
-            by_role[problem->role[axis]] = operand->stride[axis];
+        int role = problem->role[axis];
+        if (role >= 0 && by_axis.domain >> axis & 1U) {
+            operand->stride[role] = by_axis.stride[axis];
+            operand->dim[role] = by_axis.dim[axis];
+            operand->step[role] = by_axis.step[axis];
         }
     }
-    for (int role = 0; role < SG_ROLE_COUNT; role++) {
-        operand->stride[role] = by_role[role];
-    }
-    operand->domain = roles_of(problem, operand->domain);
 }
 
 /* ---- convolution --------------------------------------------------------------------------- */
@@ -188,6 +208,7 @@ static void describe_operand(const sg_graph *graph, const sg_layout *inputs, sg_
     operand->dtype = layout->dtype;
     for (int dim = 0; dim < layout->rank; dim++) {
         operand->stride[roles[dim]] = layout->stride[dim];
+        operand->dim[roles[dim]] = (unsigned char)(dim + 1);
         operand->domain |= 1U << roles[dim];
     }
 }

@@ -18,6 +18,11 @@ typedef struct sg_operand {
     sg_dtype dtype;
     int64_t stride[SG_ROLE_COUNT];
     unsigned domain; /* roles it varies along, as bits */
+    /* Where each stride comes from: 1 + the tensor's dimension, 0: from none; and the axes, as
+     * bits, whose sizes that dimension's stride is multiplied by, those inside of one it was merged
+     * with.
+     */
+    unsigned char dim[SG_ROLE_COUNT], step[SG_ROLE_COUNT];
 } sg_operand;
 
 /* One reading of a graph input by a node. */
@@ -41,9 +46,11 @@ typedef struct sg_problem {
     const sg_region *region;
     sg_dtype compute; /* SG_F32 or SG_F64 */
     int64_t size[SG_ROLE_COUNT];
-    int role[SG_AXIS_COUNT]; /* of each axis of the region */
-    unsigned walk;           /* walked roles, as bits */
-    bool flat;               /* runs go along H and W, which share one fate, else along W alone */
+    int role[SG_AXIS_COUNT];        /* of each axis of the region */
+    unsigned axes[SG_ROLE_COUNT];   /* axes of each role, as bits: several were merged */
+    int merged_into[SG_AXIS_COUNT]; /* 1 + the axis inside, 0: not merged */
+    unsigned walk;                  /* walked roles, as bits */
+    bool flat; /* runs go along H and W, which share one fate, else along W alone */
     bool has_convolution;
     sg_convolution convolution;
     sg_access *accesses; /* in the arena; the convolution's own operands not among them */

@@ -11,10 +11,10 @@ enum { STEPS = 4, INPUTS = 1, OUTPUTS = 1, BYTES = 1000, ROUNDED = 1024 };
 /* x -> a -> b -> c -> y: places 0 (x), 1 (y), 2.. (a, b, c). */
 static int places[STEPS][2] = {{0, 2}, {2, 3}, {3, 4}, {4, 1}};
 
-static const sg_word words[] = {{SG_WORD_INPUT, 0, 0},
-                                {SG_WORD_NUMBER, 0, 77},
-                                {SG_WORD_OUTPUT, 0, 8},
-                                {SG_WORD_WORKSPACE, 0, 64}};
+static const sg_word words[] = {{.kind = SG_WORD_INPUT, .index = 0, .number = 0},
+                                {.kind = SG_WORD_NUMBER, .index = 0, .number = 77},
+                                {.kind = SG_WORD_OUTPUT, .index = 0, .number = 8},
+                                {.kind = SG_WORD_WORKSPACE, .index = 0, .number = 64}};
 
 /* Every step reads one tensor and writes another, and wants 100 * (i + 1) bytes besides. */
 static void make_steps(sg_context *context, sg_program *program, sg_program_step *steps,

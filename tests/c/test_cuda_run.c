@@ -30,12 +30,12 @@ static const char *const fill_source =
 
 enum { COUNT = 5000, BLOCK = 128, OFFSET = 512 };
 
-static const sg_word fill_words[] = {{SG_WORD_WORKSPACE, 0, OFFSET}};
-static const sg_word scale_words[] = {{SG_WORD_INPUT, 0, 0},
-                                      {SG_WORD_OUTPUT, 0, 0},
-                                      {SG_WORD_NUMBER, 0, COUNT},
-                                      {SG_WORD_NUMBER, 0, 3},
-                                      {SG_WORD_WORKSPACE, 0, OFFSET}};
+static const sg_word fill_words[] = {{.kind = SG_WORD_WORKSPACE, .index = 0, .number = OFFSET}};
+static const sg_word scale_words[] = {{.kind = SG_WORD_INPUT, .index = 0, .number = 0},
+                                      {.kind = SG_WORD_OUTPUT, .index = 0, .number = 0},
+                                      {.kind = SG_WORD_NUMBER, .index = 0, .number = COUNT},
+                                      {.kind = SG_WORD_NUMBER, .index = 0, .number = 3},
+                                      {.kind = SG_WORD_WORKSPACE, .index = 0, .number = OFFSET}};
 
 static sg_cuda_kernel kernel_of(int cluster, int64_t shared) {
     return (sg_cuda_kernel){

@@ -26,7 +26,7 @@ static bool open(const sg_graph *graph, tail *made) {
     sg_layout inputs[INPUTS_MAX], outputs[INPUTS_MAX];
     sg_cuda_target target = {.alignment = 16};
     *made = (tail){.text = {0}};
-    sg_cuda_arguments_open(&made->arguments, &made->arena);
+    sg_cuda_arguments_open(&made->arguments, &made->problem, &made->arena);
     if (graph->input_count > INPUTS_MAX || graph->output_count > INPUTS_MAX)
         return false;
     for (int i = 0; i < graph->input_count; i++) {

@@ -219,7 +219,7 @@ static bool make_case(tail_case *c) {
         release(c);
         return false;
     }
-    sg_cuda_arguments_open(&arguments, &arena);
+    sg_cuda_arguments_open(&arguments, &problem, &arena);
     if (sg_region_open(c->graph, &region) == SG_OK && sg_region_cover(&region)) {
         int64_t count = 1;
         for (int axis = 0; axis < SG_AXIS_COUNT; axis++)

@@ -14,10 +14,13 @@ typedef struct sg_cuda_constant {
 void sg_cuda_write_constants(const sg_cuda_constant *constants, int count, sg_text *text);
 
 /* The constants of the tile. kept: operands that are read once, into registers. */
-void sg_cuda_write_block(const sg_problem *problem, const sg_cuda_target *target,
-                         const sg_cuda_block *block, int kept, sg_text *text);
+void sg_cuda_write_block(const sg_cuda_target *target, const sg_cuda_block *block, int kept,
+                         sg_cuda_arguments *arguments, sg_text *text);
 /* The region's sizes. */
-void sg_cuda_add_sizes(const sg_problem *problem, sg_cuda_arguments *arguments);
+void sg_cuda_add_sizes(sg_cuda_arguments *arguments);
+/* Of the grid, once the sizes are added. */
+const char *sg_cuda_block_grid_formula(const sg_problem *problem, const sg_cuda_block *block,
+                                       sg_arena *arena);
 
 /* The filling of the hole `real`. */
 const char *sg_cuda_real(const sg_problem *problem);

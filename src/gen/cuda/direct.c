@@ -46,11 +46,43 @@ static int64_t tf32_rounding(const sg_problem *problem, const sg_cuda_target *ta
                                                          : 0;
 }
 
-static void write_convolution(const sg_problem *problem, const sg_cuda_target *target,
-                              const sg_cuda_direct_plan *plan, sg_text *text) {
+static void assume_convolution(const sg_problem *problem, bool narrow,
+                               sg_cuda_arguments *arguments) {
     const sg_convolution *convolution = &problem->convolution;
-    sg_text_add(text, "typedef %s offset_t; // inside one image\n",
-                reach(convolution) < INT64_C(1) << 31 ? "int" : "long long");
+    const sg_operand *input = &convolution->input;
+    sg_arena *arena = arguments->arena;
+    if (narrow) {
+        const char *reach =
+            sg_cuda_formula(arena, "%lld * %s", (long long)convolution->in_channels,
+                            sg_cuda_stride(problem, input, false, SG_ROLE_C, arena));
+        for (int i = 0; i < SG_SPATIAL_MAX; i++)
+            reach = sg_cuda_formula(arena, "%s + %lld * %s", reach,
+                                    (long long)(convolution->kernel[i] * convolution->dilation[i]),
+                                    sg_cuda_stride(problem, input, false, SG_ROLE_D + i, arena));
+        sg_cuda_assume(arguments, "offsets inside an image take 32 bits", "%s < 2147483648", reach);
+    }
+    if (weights_in_order(problem)) {
+        int64_t inputs = convolution->in_channels / convolution->groups;
+        const int64_t *kernel = convolution->kernel;
+        bool inner = channels_inner(convolution);
+        const int taps_inner[] = {SG_ROLE_W, SG_ROLE_H, SG_ROLE_D, SG_ROLE_C, SG_ROLE_N};
+        const int channels_first[] = {SG_ROLE_C, SG_ROLE_W, SG_ROLE_H, SG_ROLE_D, SG_ROLE_N};
+        const int64_t taps_sizes[] = {kernel[2], kernel[1], kernel[0], inputs,
+                                      problem->size[SG_ROLE_C]};
+        const int64_t channels_sizes[] = {inputs, kernel[2], kernel[1], kernel[0],
+                                          problem->size[SG_ROLE_C]};
+        sg_cuda_assume_dense(arguments, &convolution->weight, inner ? channels_first : taps_inner,
+                             inner ? channels_sizes : taps_sizes, 5);
+    }
+}
+
+static void write_convolution(const sg_problem *problem, const sg_cuda_target *target,
+                              const sg_cuda_direct_plan *plan, sg_cuda_arguments *arguments,
+                              sg_text *text) {
+    const sg_convolution *convolution = &problem->convolution;
+    bool narrow = reach(convolution) < INT64_C(1) << 31;
+    assume_convolution(problem, narrow, arguments);
+    sg_text_add(text, "typedef %s offset_t; // inside one image\n", narrow ? "int" : "long long");
     const sg_cuda_constant constants[] = {
         {"CONV_GROUPS", convolution->groups},
         {"GROUP_INPUTS", convolution->in_channels / convolution->groups},
@@ -85,10 +117,11 @@ static void add_convolution(const sg_problem *problem, sg_cuda_arguments *argume
     if (bias.index < 0)
         bias = (sg_operand){.index = convolution->input.index, .dtype = convolution->input.dtype};
     sg_cuda_add_tensor(arguments, "bias", &bias, false);
-    sg_cuda_add_sizes(problem, arguments);
-    sg_cuda_add_number(arguments, "in_d", convolution->in_size[0]);
-    sg_cuda_add_number(arguments, "in_h", convolution->in_size[1]);
-    sg_cuda_add_number(arguments, "in_w", convolution->in_size[2]);
+    sg_cuda_add_sizes(arguments);
+    static const char *const names[] = {"in_d", "in_h", "in_w"};
+    for (int axis = 0; axis < SG_SPATIAL_MAX; axis++)
+        sg_cuda_add_number(arguments, names[axis], convolution->in_size[axis], "%s",
+                           sg_cuda_in_size(problem, axis));
 }
 
 static const char *const contractions[] = {
@@ -104,10 +137,10 @@ sg_status sg_cuda_lower_direct(const sg_problem *problem, const sg_cuda_target *
     assert(sound && "the plan was found usable");
     (void)sound;
     sg_cuda_arguments arguments;
-    sg_cuda_arguments_open(&arguments, arena);
+    sg_cuda_arguments_open(&arguments, problem, arena);
     sg_text constants = {0}, tail = {0};
-    sg_cuda_write_block(problem, target, &read.block, 0, &constants);
-    write_convolution(problem, target, &read, &constants);
+    sg_cuda_write_block(target, &read.block, 0, &arguments, &constants);
+    write_convolution(problem, target, &read, &arguments, &constants);
     add_convolution(problem, &arguments);
     sg_status status = sg_cuda_write_tail(problem, target, arena, &arguments, &tail);
     bool failed = constants.failed || tail.failed || arguments.declaration.failed;
@@ -128,15 +161,16 @@ sg_status sg_cuda_lower_direct(const sg_problem *problem, const sg_cuda_target *
         status =
             sg_cuda_compose(arena, "conv_direct.cuh", holes, sizeof holes / sizeof *holes, &source);
     }
-    *kernel = (sg_cuda_kernel){.launches = {{.source = source,
-                                             .entry = "segue_direct",
-                                             .grid = sg_cuda_block_grid(problem, &read.block),
-                                             .block = (int)sg_cuda_block_threads(&read.block),
-                                             .cluster = 1,
-                                             .shared = read.shared,
-                                             .words = arguments.words,
-                                             .word_count = arguments.count}},
-                               .launch_count = 1};
+    *kernel = (sg_cuda_kernel){
+        .launches = {{.source = source,
+                      .entry = "segue_direct",
+                      .grid = sg_cuda_block_grid(problem, &read.block),
+                      .block = (int)sg_cuda_block_threads(&read.block),
+                      .cluster = 1,
+                      .shared = read.shared,
+                      .grid_formula = sg_cuda_block_grid_formula(problem, &read.block, arena)}},
+        .launch_count = 1};
+    sg_cuda_give_arguments(&arguments, &kernel->launches[0]);
     sg_text_release(&constants);
     sg_text_release(&tail);
     sg_cuda_arguments_close(&arguments);

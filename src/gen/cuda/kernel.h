@@ -18,7 +18,17 @@ typedef struct sg_word {
     sg_word_kind kind;
     int index;
     int64_t number;
+    const char *name; /* the member; NULL: one more number of the member before, a stride */
+    /* What number is at any sizes and strides, as C (gen/cuda/formula.h); NULL: an address. */
+    const char *formula;
 } sg_word;
+
+/* What a source takes for granted of sizes, strides and addresses beyond what is the same for all:
+ * where it does not hold, the kernel must not run. */
+typedef struct sg_cuda_assumption {
+    const char *holds;    /* a formula that is true or false */
+    const char *sentence; /* the same for people: "rows of the input are multiples of 4 elements" */
+} sg_cuda_assumption;
 
 /* One launch. Launches of a kernel follow each other on one stream and share the workspace. */
 typedef struct sg_cuda_launch {
@@ -33,6 +43,9 @@ typedef struct sg_cuda_launch {
     bool early;
     const sg_word *words;
     int word_count;
+    const char *grid_formula;
+    const sg_cuda_assumption *assumptions;
+    int assumption_count;
 } sg_cuda_launch;
 
 enum { SG_CUDA_LAUNCHES_MAX = 4 };
@@ -41,6 +54,7 @@ typedef struct sg_cuda_kernel {
     sg_cuda_launch launches[SG_CUDA_LAUNCHES_MAX];
     int launch_count;
     int64_t workspace; /* bytes; its contents need not survive a call nor be set before one */
+    const char *workspace_formula; /* NULL: none */
 } sg_cuda_kernel;
 
 /* One file of gen/cuda each. The kernel's texts and words live in the arena. */

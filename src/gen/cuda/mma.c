@@ -3,6 +3,7 @@
 #include "plan/cuda/mma.h"
 
 #include <assert.h>
+#include <string.h>
 
 #include "gen/cuda/block.h"
 #include "gen/cuda/repair.h"
@@ -24,13 +25,15 @@ typedef struct mma_units {
     int64_t group_parts;           /* of the job's channels of one group */
     int64_t group_tiles;           /* channel tiles of a group */
     int64_t job_units, units;
-    bool full; /* every slot of every tile has a channel */
+    bool full;                       /* every slot of every tile has a channel */
+    int64_t box[1 + SG_SPATIAL_MAX]; /* of a tile */
 } mma_units;
 
 static void count_units(const sg_problem *problem, const sg_mma *mma, const sg_cuda_jobs *jobs,
                         mma_units *units) {
     const sg_convolution *convolution = &problem->convolution;
     *units = (mma_units){.job_units = 1, .group_parts = 1, .group_tiles = 1};
+    memcpy(units->box, mma->box, sizeof units->box);
     units->jobs = jobs ? *jobs : (sg_cuda_jobs){.jobs = {1, 1, 1}, .channel_tiles = 1};
     bool tiled = units->jobs.channel_tiles > 1;
     if (!tiled)
@@ -57,21 +60,38 @@ static void count_units(const sg_problem *problem, const sg_mma *mma, const sg_c
                       units->jobs.channels % mma->channel_slots == 0;
 }
 
-static void add_units(const mma_units *units, sg_cuda_arguments *arguments) {
+static void add_constant(sg_cuda_arguments *arguments, const char *name, int64_t value) {
+    sg_cuda_add_number(arguments, name, value, "%lld", (long long)value);
+}
+
+/* Formulas are for launches without jobs of another. */
+static void add_units(const mma_units *units, bool whole, sg_cuda_arguments *arguments) {
+    const sg_problem *problem = arguments->problem;
     static const char *const tiles[] = {"tiles_d", "tiles_h", "tiles_w"};
     static const char *const jobs[] = {"jobs_d", "jobs_h", "jobs_w"};
     static const char *const boxes[] = {"job_box_d", "job_box_h", "job_box_w"};
     for (int axis = 0; axis < SG_SPATIAL_MAX; axis++) {
-        sg_cuda_add_number(arguments, tiles[axis], least_one(units->tiles[axis]));
-        sg_cuda_add_number(arguments, jobs[axis], least_one(units->jobs.jobs[axis]));
-        sg_cuda_add_number(arguments, boxes[axis], units->jobs.box[axis]);
+        const char *size = sg_cuda_size(problem, SG_ROLE_D + axis, arguments->arena);
+        if (sg_problem_walks(problem, axis))
+            sg_cuda_add_number(arguments, tiles[axis], 1, "1");
+        else
+            sg_cuda_add_number(arguments, tiles[axis], least_one(units->tiles[axis]),
+                               "most(1, pieces(%s, %lld))", size, (long long)units->box[1 + axis]);
+        sg_cuda_add_number(arguments, jobs[axis], least_one(units->jobs.jobs[axis]), "1");
+        sg_cuda_add_number(arguments, boxes[axis], units->jobs.box[axis], "%s", size);
     }
-    sg_cuda_add_number(arguments, "jobs_c", least_one(units->jobs.channel_tiles));
-    sg_cuda_add_number(arguments, "job_channels", units->jobs.channels);
-    sg_cuda_add_number(arguments, "parts_group", least_one(units->group_parts));
-    sg_cuda_add_number(arguments, "tiles_group", least_one(units->group_tiles));
-    sg_cuda_add_number(arguments, "units_job", least_one(units->job_units));
-    sg_cuda_add_number(arguments, "units", units->units);
+    int64_t channels = units->jobs.channels;
+    add_constant(arguments, "jobs_c", least_one(units->jobs.channel_tiles));
+    add_constant(arguments, "job_channels", channels);
+    add_constant(arguments, "parts_group", least_one(units->group_parts));
+    add_constant(arguments, "tiles_group", least_one(units->group_tiles));
+    sg_cuda_add_number(arguments, "units_job", least_one(units->job_units),
+                       "a.tiles_d * a.tiles_h * a.tiles_w * %lld",
+                       (long long)(units->group_parts * (whole ? 1 : problem->convolution.groups)));
+    sg_cuda_add_number(arguments, "units", units->units, "pieces(%s, %lld) * a.units_job",
+                       sg_cuda_size(problem, SG_ROLE_N, arguments->arena),
+                       (long long)units->box[0]);
+    sg_cuda_assume(arguments, "tiles are counted in 31 bits", "a.units < 2147483648");
 }
 
 /* ---- text ---------------------------------------------------------------------------------- */
@@ -131,6 +151,23 @@ static void write_constants(const sg_problem *problem, const sg_cuda_target *tar
     sg_cuda_write_constants(constants, sizeof constants / sizeof *constants, text);
 }
 
+/* The weights' rows, as sg_mma's weight_copy says. */
+static void assume_weights(const sg_problem *problem, const sg_mma *mma,
+                           sg_cuda_arguments *arguments) {
+    static const int roles[] = {SG_ROLE_W, SG_ROLE_H, SG_ROLE_D, SG_ROLE_C};
+    const sg_convolution *convolution = &problem->convolution;
+    const int64_t *kernel = convolution->kernel;
+    const int64_t sizes[] = {kernel[2], kernel[1], kernel[0], mma->group_inputs};
+    if (mma->weight_copy == 0)
+        return;
+    sg_cuda_assume_dense(arguments, &convolution->weight, roles, sizes, 4);
+    if (mma->weight_copy == 16)
+        sg_cuda_assume(
+            arguments, "rows of the weights are copied 16 bytes at a time",
+            "aligned(input%d, 16) && %s %% 4 == 0", convolution->weight.index,
+            sg_cuda_stride(problem, &convolution->weight, false, SG_ROLE_N, arguments->arena));
+}
+
 static void add_convolution(const sg_problem *problem, sg_cuda_arguments *arguments) {
     const sg_convolution *convolution = &problem->convolution;
     sg_cuda_add_tensor(arguments, "input", &convolution->input, false);
@@ -141,10 +178,13 @@ static void add_convolution(const sg_problem *problem, sg_cuda_arguments *argume
     sg_cuda_add_tensor(arguments, "bias", &bias, false);
     static const char *const sizes[] = {"size_d", "size_h", "size_w"};
     static const char *const inputs[] = {"in_d", "in_h", "in_w"};
-    sg_cuda_add_number(arguments, "size_n", problem->size[SG_ROLE_N]);
+    sg_cuda_add_number(arguments, "size_n", problem->size[SG_ROLE_N], "%s",
+                       sg_cuda_size(problem, SG_ROLE_N, arguments->arena));
     for (int axis = 0; axis < SG_SPATIAL_MAX; axis++) {
-        sg_cuda_add_number(arguments, sizes[axis], problem->size[SG_ROLE_D + axis]);
-        sg_cuda_add_number(arguments, inputs[axis], convolution->in_size[axis]);
+        sg_cuda_add_number(arguments, sizes[axis], problem->size[SG_ROLE_D + axis], "%s",
+                           sg_cuda_size(problem, SG_ROLE_D + axis, arguments->arena));
+        sg_cuda_add_number(arguments, inputs[axis], convolution->in_size[axis], "%s",
+                           sg_cuda_in_size(problem, axis));
     }
 }
 
@@ -155,13 +195,14 @@ static sg_status lower(const sg_problem *problem, const sg_cuda_target *target, 
     mma_units units;
     count_units(problem, mma, jobs, &units);
     sg_cuda_arguments arguments;
-    sg_cuda_arguments_open(&arguments, arena);
+    sg_cuda_arguments_open(&arguments, problem, arena);
     sg_text constants = {0}, tail = {0};
     write_constants(problem, target, mma, &units, jobs != NULL, &constants);
     add_convolution(problem, &arguments);
-    add_units(&units, &arguments);
+    add_units(&units, mma->whole, &arguments);
+    assume_weights(problem, mma, &arguments);
     /* Looked at in a repair alone. */
-    sg_cuda_add_workspace(&arguments, "const int", "flags", flags);
+    sg_cuda_add_workspace(&arguments, "const int", "flags", flags, "%lld", (long long)flags);
     sg_status status = sg_cuda_write_tail(problem, target, arena, &arguments, &tail);
     bool failed = constants.failed || tail.failed || arguments.declaration.failed;
     if (status == SG_OK && failed)
@@ -183,9 +224,11 @@ static sg_status lower(const sg_problem *problem, const sg_cuda_target *target, 
                                .block = (int)mma->threads,
                                .cluster = 1,
                                .shared = mma->shared,
-                               .early = jobs && target->gpu.major >= 9,
-                               .words = arguments.words,
-                               .word_count = arguments.count};
+                               .early = jobs && target->gpu.major >= 9};
+    if (!jobs)
+        launch->grid_formula =
+            sg_cuda_formula(arena, "least(a.units, %lld * s.processors)", (long long)mma->blocks);
+    sg_cuda_give_arguments(&arguments, launch);
     sg_text_release(&constants);
     sg_text_release(&tail);
     sg_cuda_arguments_close(&arguments);

@@ -6,31 +6,8 @@
 #define SEGUE_GEN_CUDA_SOURCE_H
 
 #include "base/text.h"
-#include "gen/cuda/kernel.h"
+#include "gen/cuda/arguments.h"
 #include "plan/cuda/facts.h"
-
-/* ---- the parameter ------------------------------------------------------------------------- */
-/* Members of `struct Arguments`, in order. Every member is 64 bits wide: a pointer or a long long;
- * a stride is a `Stride` (kernels/cuda/common.cuh), five numbers by role. */
-typedef struct sg_cuda_arguments {
-    sg_arena *arena;
-    sg_text declaration; /* the members' declarations */
-    sg_word *words;
-    int count, capacity;
-} sg_cuda_arguments;
-
-void sg_cuda_arguments_open(sg_cuda_arguments *arguments, sg_arena *arena);
-void sg_cuda_arguments_close(sg_cuda_arguments *arguments); /* releases the text, not the words */
-/* A tensor: `[const] TYPE *__restrict__ NAME; Stride NAME_stride;`. output: it is written. */
-void sg_cuda_add_tensor(sg_cuda_arguments *arguments, const char *name, const sg_operand *operand,
-                        bool output);
-void sg_cuda_add_number(sg_cuda_arguments *arguments, const char *name, int64_t value);
-/* `TYPE *NAME`, byte offset into the workspace. */
-void sg_cuda_add_workspace(sg_cuda_arguments *arguments, const char *type, const char *name,
-                           int64_t offset);
-
-/* The CUDA type of an element: "float", "double", "half_t", "bfloat_t", "bool_t". */
-const char *sg_cuda_type(sg_dtype dtype);
 
 /* ---- the tail ------------------------------------------------------------------------------ */
 /* Writes `struct Tail` and its constants (docs/cuda.md) and adds the tensors it reads and writes,

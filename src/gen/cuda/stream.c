@@ -21,17 +21,18 @@ static bool has_channels_and_pixels(const sg_operand *operand) {
 }
 
 /* Neighbours along w that one access moves, as the tile takes them. */
-static int64_t vector_of(const sg_problem *problem, const sg_cuda_target *target,
-                         const sg_operand *operand, const sg_cuda_block *block) {
-    return sg_cuda_moves_at_once(problem, operand, SG_ROLE_W, block->pixel_vector, target)
-               ? block->pixel_vector
-               : 1;
+static int64_t vector_of(const sg_cuda_target *target, const sg_operand *operand,
+                         const sg_cuda_block *block, sg_cuda_arguments *arguments) {
+    if (!sg_cuda_moves_at_once(arguments->problem, operand, SG_ROLE_W, block->pixel_vector, target))
+        return 1;
+    sg_cuda_assume_vectors(arguments, operand, false, SG_ROLE_W, block->pixel_vector, NULL);
+    return block->pixel_vector;
 }
 
 /* The holes `kept`, which numbers the kept operands, and `keep`, which reads them; their count. */
-static int write_kept(const sg_problem *problem, const sg_cuda_target *target,
-                      const sg_cuda_stream_plan *plan, const sg_tile_program *program,
-                      const sg_cuda_arguments *arguments, sg_text *numbers, sg_text *reads) {
+static int write_kept(const sg_cuda_target *target, const sg_cuda_stream_plan *plan,
+                      const sg_tile_program *program, sg_cuda_arguments *arguments,
+                      sg_text *numbers, sg_text *reads) {
     int count = 0;
     sg_text_add(numbers, "__device__ __forceinline__ int kept_number(const Stride *stride, const "
                          "Arguments &a) {\n");
@@ -42,7 +43,7 @@ static int write_kept(const sg_problem *problem, const sg_cuda_target *target,
         sg_text_add(numbers, "    if (stride == &a.load%d_stride)\n        return %d;\n", load,
                     count);
         sg_text_add(reads, "    tile.keep<%lld>(%d, a.load%d, a.load%d_stride);\n",
-                    (long long)vector_of(problem, target, operand, &plan->block), count, load,
+                    (long long)vector_of(target, operand, &plan->block, arguments), count, load,
                     load);
         count++;
     }
@@ -61,12 +62,12 @@ sg_status sg_cuda_lower_stream(const sg_problem *problem, const sg_cuda_target *
     if (status != SG_OK)
         return status;
     sg_cuda_arguments arguments;
-    sg_cuda_arguments_open(&arguments, arena);
+    sg_cuda_arguments_open(&arguments, problem, arena);
     sg_text constants = {0}, tail = {0}, numbers = {0}, reads = {0};
-    sg_cuda_add_sizes(problem, &arguments);
+    sg_cuda_add_sizes(&arguments);
     status = sg_cuda_write_tail(problem, target, arena, &arguments, &tail);
-    int kept = write_kept(problem, target, &read, &program, &arguments, &numbers, &reads);
-    sg_cuda_write_block(problem, target, &read.block, kept, &constants);
+    int kept = write_kept(target, &read, &program, &arguments, &numbers, &reads);
+    sg_cuda_write_block(target, &read.block, kept, &arguments, &constants);
     const sg_cuda_constant own[] = {{"SLOT_UNROLL", read.slot_unroll},
                                     {"WALK_UNROLL", read.walk_unroll}};
     sg_cuda_write_constants(own, 2, &constants);
@@ -86,14 +87,15 @@ sg_status sg_cuda_lower_stream(const sg_problem *problem, const sg_cuda_target *
         };
         status = sg_cuda_compose(arena, "stream.cuh", holes, sizeof holes / sizeof *holes, &source);
     }
-    *kernel = (sg_cuda_kernel){.launches = {{.source = source,
-                                             .entry = "segue_stream",
-                                             .grid = sg_cuda_block_grid(problem, &read.block),
-                                             .block = (int)sg_cuda_block_threads(&read.block),
-                                             .cluster = 1,
-                                             .words = arguments.words,
-                                             .word_count = arguments.count}},
-                               .launch_count = 1};
+    *kernel = (sg_cuda_kernel){
+        .launches = {{.source = source,
+                      .entry = "segue_stream",
+                      .grid = sg_cuda_block_grid(problem, &read.block),
+                      .block = (int)sg_cuda_block_threads(&read.block),
+                      .cluster = 1,
+                      .grid_formula = sg_cuda_block_grid_formula(problem, &read.block, arena)}},
+        .launch_count = 1};
+    sg_cuda_give_arguments(&arguments, &kernel->launches[0]);
     sg_text_release(&constants);
     sg_text_release(&tail);
     sg_text_release(&numbers);

@@ -20,6 +20,21 @@ static void add_operands(const sg_tail *tail, sg_cuda_arguments *arguments) {
     }
 }
 
+/* A mean over walked pixels is divided by their number, which stands in the text. */
+static void assume_counts(const sg_tail *tail, sg_cuda_arguments *arguments) {
+    const sg_problem *problem = tail->problem;
+    bool mean = false;
+    for (sg_value value = 0; value < tail->graph->node_count; value++)
+        mean |= problem->region->members[value].in &&
+                sg_graph_node(tail->graph, value)->op == SG_OP_mean;
+    for (int role = 0; role < SG_ROLE_COUNT && mean; role++) {
+        if (problem->walk >> role & 1U && problem->size[role] > 1)
+            sg_cuda_assume(arguments, "a mean is over this many pixels", "%s == %lld",
+                           sg_cuda_size(problem, role, arguments->arena),
+                           (long long)problem->size[role]);
+    }
+}
+
 static void write_constants(const sg_tail *tail, sg_text *text) {
     sg_text_add(text, "constexpr bool WALKS = %s;\n", tail->problem->walk ? "true" : "false");
     sg_text_add(text, "constexpr int FULL_WALKS = %d;\n", tail->full_slots);
@@ -112,10 +127,11 @@ sg_status sg_cuda_write_tail(const sg_problem *problem, const sg_cuda_target *ta
                              sg_arena *arena, sg_cuda_arguments *arguments, sg_text *text) {
     sg_tail tail;
     sg_text body = {0};
-    sg_status status = sg_tail_open(problem, target, arena, &tail);
+    sg_status status = sg_tail_open(arguments, target, arena, &tail);
     if (status != SG_OK)
         return status;
     add_operands(&tail, arguments);
+    assume_counts(&tail, arguments);
     write_members(&tail, &body);
     write_begin(&tail, &body);
     write_function(&tail, "step", &tail.program.tile, &body);

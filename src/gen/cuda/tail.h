@@ -15,6 +15,7 @@ typedef struct sg_tail_op {
 } sg_tail_op;
 
 typedef struct sg_tail {
+    sg_cuda_arguments *arguments;
     const sg_problem *problem;
     const sg_cuda_target *target;
     const sg_graph *graph;
@@ -53,7 +54,7 @@ static inline bool sg_tail_is_full(const sg_tail *tail, int buffer) {
 }
 
 /* Encodes the problem and finds all of the above. SG_OUT_OF_MEMORY only. */
-sg_status sg_tail_open(const sg_problem *problem, const sg_cuda_target *target, sg_arena *arena,
+sg_status sg_tail_open(sg_cuda_arguments *arguments, const sg_cuda_target *target, sg_arena *arena,
                        sg_tail *tail);
 
 /* Body of a function that takes a section's stores and running values in. */

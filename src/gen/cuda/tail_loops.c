@@ -70,7 +70,7 @@ static const char *output_name(const sg_tail *tail, int store) {
 
 /* Neighbours along w that may be moved at once: they lie side by side, and the first of them at a
  * multiple of their bytes, wherever it is. */
-static int vector_of(const sg_tail *tail, const sg_operand *operand) {
+static int vector_of(const sg_tail *tail, const sg_operand *operand, bool output) {
     int64_t bytes = sg_dtype_size(operand->dtype);
     int alignment = tail->target->alignment < 16 ? tail->target->alignment : 16;
     if (operand->stride[SG_ROLE_W] != 1)
@@ -81,6 +81,8 @@ static int vector_of(const sg_tail *tail, const sg_operand *operand) {
         while (step % vector != 0)
             vector /= 2;
     }
+    sg_cuda_assume_vectors(tail->arguments, operand, output, SG_ROLE_W, vector,
+                           sg_cuda_size(tail->problem, SG_ROLE_W, tail->arguments->arena));
     return vector;
 }
 
@@ -167,7 +169,7 @@ static void load_arrays(sg_tail *tail, place where, sg_text *text) {
             sg_text_add(text, "        tile.load_own(");
         else
             sg_text_add(text, "        tile.load_pixels<%d>(",
-                        vector_of(tail, &tail->program.loads[made->operand]));
+                        vector_of(tail, &tail->program.loads[made->operand], false));
         sg_text_add(text, "a.load%d, a.load%d_stride, %c%d);\n", made->operand, made->operand, name,
                     made->dst);
         ready[made->dst] = true;
@@ -306,7 +308,7 @@ static void write_slot_effect(const sg_tail *tail, const sg_instruction *effect,
     if (effect->kind == SG_INSTRUCTION_STORE) {
         const sg_operand *operand = &tail->program.stores[effect->operand];
         sg_text_add(text, "tile.put<%d>(a.store%d, a.store%d_stride, p, j, ",
-                    vector_of(tail, operand), effect->operand, effect->operand);
+                    vector_of(tail, operand, true), effect->operand, effect->operand);
     } else if (effect->kind == SG_INSTRUCTION_ROWS) {
         sg_text_add(text, "r%d[p] = %s::combine(r%d[p], ", effect->dst, reduction, effect->dst);
     } else if (effect->reduction == SG_REDUCTION_SUM) {
@@ -343,7 +345,7 @@ static void write_slot_values(sg_tail *tail, sg_text *text) {
         sg_text_add(text,
                     "            real v%d[Tile::PIXELS]; // %%%s\n"
                     "            tile.load_tile<%d>(a.load%d, a.load%d_stride, j, v%d);\n",
-                    load->dst, name, vector_of(tail, &tail->program.loads[load->operand]),
+                    load->dst, name, vector_of(tail, &tail->program.loads[load->operand], false),
                     load->operand, load->operand, load->dst);
     }
     write_values(tail, OVER_SLOTS, SG_SHAPE_CHANNEL, "            ", text);
@@ -389,8 +391,8 @@ static void write_slot_loop(sg_tail *tail, const bool *marked, sg_text *text) {
             tail->own_ready[effect->dst] = true;
         } else if (marked[i] && effect->kind == SG_INSTRUCTION_STORE) {
             sg_text_add(text, "        tile.flush<%d>(a.store%d, a.store%d_stride);\n",
-                        vector_of(tail, &tail->program.stores[effect->operand]), effect->operand,
-                        effect->operand);
+                        vector_of(tail, &tail->program.stores[effect->operand], true),
+                        effect->operand, effect->operand);
         }
     }
 }

@@ -5,7 +5,9 @@
 
 static bool same_operand(const sg_operand *a, const sg_operand *b) {
     return a->index == b->index && a->domain == b->domain &&
-           memcmp(a->stride, b->stride, sizeof a->stride) == 0;
+           memcmp(a->stride, b->stride, sizeof a->stride) == 0 &&
+           memcmp(a->dim, b->dim, sizeof a->dim) == 0 &&
+           memcmp(a->step, b->step, sizeof a->step) == 0;
 }
 
 /* An operand that is read more than once is one load: later ones give way to the first.
@@ -101,9 +103,13 @@ static void number_channel_operands(sg_tail *tail) {
     }
 }
 
-sg_status sg_tail_open(const sg_problem *problem, const sg_cuda_target *target, sg_arena *arena,
+sg_status sg_tail_open(sg_cuda_arguments *arguments, const sg_cuda_target *target, sg_arena *arena,
                        sg_tail *tail) {
-    *tail = (sg_tail){.problem = problem, .target = target, .graph = problem->region->graph};
+    const sg_problem *problem = arguments->problem;
+    *tail = (sg_tail){.arguments = arguments,
+                      .problem = problem,
+                      .target = target,
+                      .graph = problem->region->graph};
     sg_tile_program *program = &tail->program;
     sg_status status = sg_encode_tile_program(problem, SG_TILING_PIXELS, arena, program);
     if (status != SG_OK)

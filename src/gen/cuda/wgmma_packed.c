@@ -62,32 +62,42 @@ static void add_arguments(const sg_problem *problem, const sg_wgmma_packed *pack
     if (bias.index < 0)
         bias = (sg_operand){.index = convolution->input.index, .dtype = convolution->input.dtype};
     sg_cuda_add_tensor(arguments, "bias", &bias, false);
-    sg_cuda_add_workspace(arguments, "int", "flags", 0);
-    const struct {
-        const char *name;
-        int64_t value;
-    } numbers[] = {
-        {"job_count", packed->jobs},
-        {"jobs_d", packed->jobs_d},
-        {"jobs_h", packed->jobs_h},
-        {"jobs_w", packed->jobs_w},
-        {"box_d", packed->box_d},
-        {"out_d", problem->size[SG_ROLE_D]},
-        {"out_h", problem->size[SG_ROLE_H]},
-        {"out_w", problem->size[SG_ROLE_W]},
-        {"in_d", convolution->in_size[0]},
-        {"in_h", convolution->in_size[1]},
-        {"in_w", convolution->in_size[2]},
-    };
-    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
-        sg_cuda_add_number(arguments, numbers[i].name, numbers[i].value);
+    sg_cuda_add_workspace(arguments, "int", "flags", 0, "0");
+    static const char *const outs[] = {"out_d", "out_h", "out_w"};
+    static const char *const ins[] = {"in_d", "in_h", "in_w"};
+    static const char *const jobs[] = {"jobs_d", "jobs_h", "jobs_w"};
+    const int64_t counts[] = {packed->jobs_d, packed->jobs_h, packed->jobs_w};
+    const int64_t boxes[] = {packed->box_d, packed->box_h, packed->box_w};
+    for (int axis = 0; axis < SG_SPATIAL_MAX; axis++) {
+        sg_cuda_add_number(arguments, outs[axis], problem->size[SG_ROLE_D + axis], "%s",
+                           sg_cuda_size(problem, SG_ROLE_D + axis, arguments->arena));
+        sg_cuda_add_number(arguments, ins[axis], convolution->in_size[axis], "%s",
+                           sg_cuda_in_size(problem, axis));
+    }
+    if (sg_problem_walks(problem, 0))
+        sg_cuda_add_number(arguments, "box_d", packed->box_d, "a.out_d");
+    else
+        sg_cuda_add_number(arguments, "box_d", packed->box_d, "%lld", (long long)packed->box_d);
+    sg_cuda_add_number(arguments, jobs[0], counts[0], "pieces(a.out_d, a.box_d)");
+    for (int axis = 1; axis < SG_SPATIAL_MAX; axis++)
+        sg_cuda_add_number(arguments, jobs[axis], counts[axis], "pieces(a.%s, %lld)", outs[axis],
+                           (long long)boxes[axis]);
+    sg_cuda_add_number(arguments, "job_count", packed->jobs, "%s * a.jobs_d * a.jobs_h * a.jobs_w",
+                       sg_cuda_size(problem, SG_ROLE_N, arguments->arena));
+    sg_cuda_assume(arguments, "boxes are counted in 28 bits", "a.job_count < %d", INT32_MAX / 8);
+    sg_cuda_assume_vectors(arguments, &convolution->input, false, SG_ROLE_W, packed->vector,
+                           sg_cuda_in_size(problem, 2));
+    if (convolution->input.stride[SG_ROLE_W] == 1)
+        sg_cuda_assume(
+            arguments, "columns of the input lie side by side", "%s == 1",
+            sg_cuda_stride(problem, &convolution->input, false, SG_ROLE_W, arguments->arena));
 }
 
 static sg_status write_launch(const sg_problem *problem, const sg_cuda_target *target,
                               const sg_wgmma_packed *packed, sg_arena *arena,
                               sg_cuda_launch *launch) {
     sg_cuda_arguments arguments;
-    sg_cuda_arguments_open(&arguments, arena);
+    sg_cuda_arguments_open(&arguments, problem, arena);
     sg_text constants = {0}, instructions = {0}, tail = {0};
     write_constants(problem, target, packed, &constants);
     sg_cuda_write_wgmma(&instructions, (int)(packed->turn * packed->tile_n), false);
@@ -114,9 +124,10 @@ static sg_status write_launch(const sg_problem *problem, const sg_cuda_target *t
                                .grid = packed->jobs < room ? packed->jobs : room,
                                .block = (int)packed->threads,
                                .cluster = 1,
-                               .shared = packed->shared,
-                               .words = arguments.words,
-                               .word_count = arguments.count};
+                               .shared = packed->shared};
+    launch->grid_formula = sg_cuda_formula(arena, "least(a.job_count, %lld * s.processors)",
+                                           (long long)packed->blocks);
+    sg_cuda_give_arguments(&arguments, launch);
     sg_text_release(&constants);
     sg_text_release(&instructions);
     sg_text_release(&tail);

@@ -95,6 +95,46 @@ static void write_tile(const sg_problem *problem, const sg_cuda_target *target,
     sg_cuda_write_constants(constants, sizeof constants / sizeof *constants, text);
 }
 
+/* Of z, y or x, as a formula. */
+static const char *size_along(const sg_cuda_arguments *arguments, const sg_wgmma_ring *ring,
+                              int axis, bool input) {
+    int spatial = axis == SG_RING_X ? 2 : ring->depth ? axis : axis == SG_RING_Z ? 1 : -1;
+    if (spatial < 0)
+        return "1";
+    return input ? sg_cuda_in_size(arguments->problem, spatial)
+                 : sg_cuda_size(arguments->problem, SG_ROLE_D + spatial, arguments->arena);
+}
+
+/* What the source assumes of sizes and strides: how producers read, how lines are stored. */
+static void assume(const sg_problem *problem, const sg_wgmma_ring *ring,
+                   sg_cuda_arguments *arguments) {
+    const sg_convolution *convolution = &problem->convolution;
+    static const int roles[] = {SG_ROLE_W, SG_ROLE_H, SG_ROLE_D, SG_ROLE_C};
+    const int64_t *kernel = convolution->kernel;
+    const int64_t sizes[] = {kernel[2], kernel[1], kernel[0], ring->in_group};
+    if (weights_in_order(problem))
+        sg_cuda_assume_dense(arguments, &convolution->weight, roles, sizes, 4);
+    if (ring->vector == 8) /* two loads of 16 bytes */
+        sg_cuda_assume_vectors(arguments, &convolution->input, false, SG_ROLE_C, 4, NULL);
+    else
+        sg_cuda_assume_vectors(arguments, &convolution->input, false, SG_ROLE_W, ring->vector,
+                               sg_cuda_in_size(problem, 2));
+    if (ring->vector < 8 && ring->box_x * ring->stride[SG_RING_X] % ring->vector != 0)
+        sg_cuda_assume(arguments, "a row is one box", "a.boxes_x <= 1");
+    for (int i = 0; i < problem->output_count && ring->out_vector > 0; i++) {
+        const sg_operand *output = &problem->outputs[i];
+        if (!(output->domain >> SG_ROLE_C & 1U) || output->dtype != SG_F32)
+            continue;
+        sg_cuda_assume(arguments, "pixels of the output lie side by side", "%s == 1",
+                       sg_cuda_stride(problem, output, true, SG_ROLE_W, arguments->arena));
+        sg_cuda_assume_vectors(arguments, output, true, SG_ROLE_W, ring->out_vector,
+                               sg_cuda_size(problem, SG_ROLE_W, arguments->arena));
+        if (ring->box_x % ring->out_vector != 0)
+            sg_cuda_assume(arguments, "a row is one box", "a.boxes_x <= 1");
+    }
+    sg_cuda_assume(arguments, "rows are counted in 31 bits", "a.units < 2147483648");
+}
+
 static void add_arguments(const sg_problem *problem, const sg_wgmma_ring *ring,
                           sg_cuda_arguments *arguments) {
     const sg_convolution *convolution = &problem->convolution;
@@ -104,15 +144,21 @@ static void add_arguments(const sg_problem *problem, const sg_wgmma_ring *ring,
     sg_cuda_add_tensor(arguments, "input", &convolution->input, false);
     sg_cuda_add_tensor(arguments, "weight", &convolution->weight, false);
     sg_cuda_add_tensor(arguments, "bias", &bias, false);
-    sg_cuda_add_number(arguments, "in_z", ring->in_size[SG_RING_Z]);
-    sg_cuda_add_number(arguments, "in_y", ring->in_size[SG_RING_Y]);
-    sg_cuda_add_number(arguments, "in_x", ring->in_size[SG_RING_X]);
-    sg_cuda_add_number(arguments, "out_z", ring->out_size[SG_RING_Z]);
-    sg_cuda_add_number(arguments, "out_y", ring->out_size[SG_RING_Y]);
-    sg_cuda_add_number(arguments, "out_x", ring->out_size[SG_RING_X]);
-    sg_cuda_add_number(arguments, "units", ring->units);
-    sg_cuda_add_number(arguments, "boxes_y", ring->boxes_y);
-    sg_cuda_add_number(arguments, "boxes_x", ring->boxes_x);
+    static const char *const in_names[] = {"in_z", "in_y", "in_x"};
+    static const char *const out_names[] = {"out_z", "out_y", "out_x"};
+    for (int axis = 0; axis < SG_RING_AXES; axis++)
+        sg_cuda_add_number(arguments, in_names[axis], ring->in_size[axis], "%s",
+                           size_along(arguments, ring, axis, true));
+    for (int axis = 0; axis < SG_RING_AXES; axis++)
+        sg_cuda_add_number(arguments, out_names[axis], ring->out_size[axis], "%s",
+                           size_along(arguments, ring, axis, false));
+    sg_cuda_add_number(arguments, "boxes_y", ring->boxes_y, "pieces(a.out_y, %lld)",
+                       (long long)ring->box_y);
+    sg_cuda_add_number(arguments, "boxes_x", ring->boxes_x, "pieces(a.out_x, %lld)",
+                       (long long)ring->box_x);
+    sg_cuda_add_number(arguments, "units", ring->units, "%s * a.boxes_y * a.boxes_x%s",
+                       sg_cuda_size(problem, SG_ROLE_N, arguments->arena),
+                       problem->walk ? "" : " * a.out_z");
 }
 
 static sg_status compose(const sg_problem *problem, const sg_cuda_target *target,
@@ -127,6 +173,7 @@ static sg_status compose(const sg_problem *problem, const sg_cuda_target *target
     if (ring->columns)
         sg_cuda_write_wgmma(&instructions, width, true);
     add_arguments(problem, ring, arguments);
+    assume(problem, ring, arguments);
     sg_status status = sg_cuda_write_tail(problem, target, arena, arguments, &tail);
     bool failed =
         constants.failed || tail.failed || instructions.failed || arguments->declaration.failed;
@@ -158,7 +205,7 @@ sg_status sg_cuda_lower_wgmma_ring(const sg_problem *problem, const sg_cuda_targ
     assert(sound && "the plan was found usable");
     (void)sound;
     sg_cuda_arguments arguments;
-    sg_cuda_arguments_open(&arguments, arena);
+    sg_cuda_arguments_open(&arguments, problem, arena);
     const char *source = NULL;
     sg_status status = compose(problem, target, &ring, arena, &arguments, &source);
     *kernel = (sg_cuda_kernel){.launches = {{.source = source,
@@ -166,10 +213,12 @@ sg_status sg_cuda_lower_wgmma_ring(const sg_problem *problem, const sg_cuda_targ
                                              .grid = ring.grid,
                                              .block = (int)ring.threads,
                                              .cluster = 1,
-                                             .shared = ring.shared,
-                                             .words = arguments.words,
-                                             .word_count = arguments.count}},
+                                             .shared = ring.shared}},
                                .launch_count = 1};
+    kernel->launches[0].grid_formula =
+        sg_cuda_formula(arena, "%lld * least(most(1, s.processors / %lld), a.units)",
+                        (long long)ring.tiles, (long long)ring.tiles);
+    sg_cuda_give_arguments(&arguments, &kernel->launches[0]);
     sg_cuda_arguments_close(&arguments);
     return status == SG_OUT_OF_MEMORY ? sg_fail_memory(problem->region->graph->context) : status;
 }

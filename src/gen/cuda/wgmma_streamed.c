@@ -199,22 +199,13 @@ static void write_packing(const lowering *lowering, sg_text *text) {
 
 /* ---- arguments ----------------------------------------------------------------------------- */
 
-/* For divide of stage_box.cuh: x / divisor is the upper half of 2 x times the lower 32 bits,
- * shifted right by the upper 32 (Granlund and Montgomery, Division by invariant integers using
- * multiplication, 1994). */
-static int64_t reciprocal(int64_t divisor) {
-    int shift = 0;
-    while (INT64_C(1) << shift < divisor)
-        shift++;
-    int64_t factor = ((INT64_C(1) << (31 + shift)) + divisor - 1) / divisor;
-    return (int64_t)shift << 32 | factor;
-}
-
-static void add_divisor(sg_cuda_arguments *arguments, const char *name, int64_t value) {
+/* A number and its reciprocal, for divide of stage_box.cuh. */
+static void add_divisor(sg_cuda_arguments *arguments, const char *name, int64_t value,
+                        const char *formula) {
     char full[40];
-    sg_cuda_add_number(arguments, name, value);
+    sg_cuda_add_number(arguments, name, value, "%s", formula);
     snprintf(full, sizeof full, "%s_reciprocal", name);
-    sg_cuda_add_number(arguments, full, reciprocal(value));
+    sg_cuda_add_number(arguments, full, sg_cuda_reciprocal(value), "reciprocal(a.%s)", name);
 }
 
 static void add_main(const lowering *lowering, int64_t job_count, sg_cuda_arguments *arguments) {
@@ -227,29 +218,54 @@ static void add_main(const lowering *lowering, int64_t job_count, sg_cuda_argume
         bias = (sg_operand){.index = convolution->input.index, .dtype = convolution->input.dtype};
     sg_cuda_add_tensor(arguments, "input", &convolution->input, false);
     sg_cuda_add_tensor(arguments, "bias", &bias, false);
-    sg_cuda_add_workspace(arguments, "const uint4", "weights", lowering->weights);
-    sg_cuda_add_workspace(arguments, "const float", "scales", lowering->scales);
-    sg_cuda_add_workspace(arguments, "int", "flags", lowering->flags);
-    sg_cuda_add_number(arguments, "jobs", job_count);
-    sg_cuda_add_number(arguments, "images", problem->size[SG_ROLE_N]);
-    sg_cuda_add_number(arguments, "out_d", problem->size[SG_ROLE_D]);
-    sg_cuda_add_number(arguments, "out_h", problem->size[SG_ROLE_H]);
-    sg_cuda_add_number(arguments, "out_w", problem->size[SG_ROLE_W]);
-    sg_cuda_add_number(arguments, "in_d", convolution->in_size[0]);
-    sg_cuda_add_number(arguments, "in_h", convolution->in_size[1]);
-    sg_cuda_add_number(arguments, "in_w", convolution->in_size[2]);
-    add_divisor(arguments, "pitch_d", pitch[0]);
-    add_divisor(arguments, "pitch_h", pitch[1]);
-    add_divisor(arguments, "pitch_w", pitch[2]);
-    add_divisor(arguments, "image", pitch[0] * pitch[1] * pitch[2]);
-    add_divisor(arguments, "strips", layout->strips);
-    sg_cuda_add_number(arguments, "strip", lowering->plan->parameter[SG_STREAMED_STRIP]);
-    sg_cuda_add_number(arguments, "flag_box_d", lowering->jobs.box[0]);
-    sg_cuda_add_number(arguments, "flag_box_h", lowering->jobs.box[1]);
-    sg_cuda_add_number(arguments, "flag_box_w", lowering->jobs.box[2]);
-    sg_cuda_add_number(arguments, "flag_jobs_d", lowering->jobs.jobs[0]);
-    sg_cuda_add_number(arguments, "flag_jobs_h", lowering->jobs.jobs[1]);
-    sg_cuda_add_number(arguments, "flag_jobs_w", lowering->jobs.jobs[2]);
+    sg_cuda_add_workspace(arguments, "const uint4", "weights", lowering->weights, "%lld",
+                          (long long)lowering->weights);
+    sg_cuda_add_workspace(arguments, "const float", "scales", lowering->scales, "%lld",
+                          (long long)lowering->scales);
+    sg_cuda_add_workspace(arguments, "int", "flags", lowering->flags, "%lld",
+                          (long long)lowering->flags);
+    static const char *const outs[] = {"out_d", "out_h", "out_w"};
+    static const char *const ins[] = {"in_d", "in_h", "in_w"};
+    static const char *const pitches[] = {"pitch_d", "pitch_h", "pitch_w"};
+    long long strip = lowering->plan->parameter[SG_STREAMED_STRIP];
+    sg_cuda_add_number(arguments, "images", problem->size[SG_ROLE_N], "%s",
+                       sg_cuda_size(problem, SG_ROLE_N, arguments->arena));
+    for (int axis = 0; axis < SG_SPATIAL_MAX; axis++) {
+        sg_cuda_add_number(arguments, outs[axis], problem->size[SG_ROLE_D + axis], "%s",
+                           sg_cuda_size(problem, SG_ROLE_D + axis, arguments->arena));
+        sg_cuda_add_number(arguments, ins[axis], convolution->in_size[axis], "%s",
+                           sg_cuda_in_size(problem, axis));
+    }
+    /* What room a pitch has beyond its axis depends on the filter alone, as assume says. */
+    for (int axis = 0; axis < SG_SPATIAL_MAX; axis++) {
+        bool columns = axis == SG_SPATIAL_MAX - 1;
+        const char *size = columns ? sg_cuda_formula(arguments->arena, "%lld", strip)
+                                   : sg_cuda_formula(arguments->arena, "most(a.%s, 1)", outs[axis]);
+        int64_t taken = columns ? strip : larger(problem->size[SG_ROLE_D + axis], 1);
+        add_divisor(
+            arguments, pitches[axis], pitch[axis],
+            sg_cuda_formula(arguments->arena, "%s + %lld", size, (long long)(pitch[axis] - taken)));
+    }
+    add_divisor(arguments, "image", pitch[0] * pitch[1] * pitch[2],
+                "a.pitch_d * a.pitch_h * a.pitch_w");
+    add_divisor(arguments, "strips", layout->strips,
+                sg_cuda_formula(arguments->arena, "pieces(most(a.out_w, 1), %lld)", strip));
+    sg_cuda_add_number(arguments, "strip", strip, "%lld", strip);
+    sg_cuda_add_number(arguments, "jobs", job_count,
+                       "pieces(a.images * a.strips * a.image, %lld) * %lld",
+                       (long long)layout->tile_positions, (long long)layout->channel_tiles);
+    sg_cuda_add_number(arguments, "flag_box_d", lowering->jobs.box[0], "%lld",
+                       (long long)lowering->jobs.box[0]);
+    sg_cuda_add_number(arguments, "flag_box_h", lowering->jobs.box[1], "%lld",
+                       (long long)lowering->jobs.box[1]);
+    sg_cuda_add_number(arguments, "flag_box_w", lowering->jobs.box[2], "%lld",
+                       (long long)lowering->jobs.box[2]);
+    sg_cuda_add_number(arguments, "flag_jobs_d", lowering->jobs.jobs[0], "%lld",
+                       (long long)lowering->jobs.jobs[0]);
+    sg_cuda_add_number(arguments, "flag_jobs_h", lowering->jobs.jobs[1], "%lld",
+                       (long long)lowering->jobs.jobs[1]);
+    sg_cuda_add_number(arguments, "flag_jobs_w", lowering->jobs.jobs[2], "%lld",
+                       (long long)lowering->jobs.jobs[2]);
 }
 
 /* ---- launches ------------------------------------------------------------------------------ */
@@ -257,14 +273,18 @@ static void add_main(const lowering *lowering, int64_t job_count, sg_cuda_argume
 static sg_status lower_packing(const lowering *lowering, sg_arena *arena, sg_cuda_launch *launch) {
     const sg_streamed_layout *layout = &lowering->layout;
     sg_cuda_arguments arguments;
-    sg_cuda_arguments_open(&arguments, arena);
+    sg_cuda_arguments_open(&arguments, lowering->problem, arena);
     sg_text constants = {0};
     write_packing(lowering, &constants);
     sg_cuda_add_tensor(&arguments, "weight", &lowering->problem->convolution.weight, false);
-    sg_cuda_add_workspace(&arguments, "uint4", "packed", lowering->weights);
-    sg_cuda_add_workspace(&arguments, "float", "scales", lowering->scales);
-    sg_cuda_add_workspace(&arguments, "int", "flags", lowering->flags);
-    sg_cuda_add_number(&arguments, "flag_count", lowering->flag_count);
+    sg_cuda_add_workspace(&arguments, "uint4", "packed", lowering->weights, "%lld",
+                          (long long)lowering->weights);
+    sg_cuda_add_workspace(&arguments, "float", "scales", lowering->scales, "%lld",
+                          (long long)lowering->scales);
+    sg_cuda_add_workspace(&arguments, "int", "flags", lowering->flags, "%lld",
+                          (long long)lowering->flags);
+    sg_cuda_add_number(&arguments, "flag_count", lowering->flag_count, "%lld",
+                       (long long)lowering->flag_count);
     bool failed = constants.failed || arguments.declaration.failed;
     const sg_cuda_hole holes[] = {{"constants", constants.data},
                                   {"arguments", arguments.declaration.data}};
@@ -273,10 +293,10 @@ static sg_status lower_packing(const lowering *lowering, sg_arena *arena, sg_cud
                                                 sizeof holes / sizeof *holes, &launch->source);
     launch->entry = "segue_pack_weights";
     launch->grid = layout->channel_tiles * layout->tile_n / PACK_CHANNELS;
+    launch->grid_formula = sg_cuda_formula(arena, "%lld", (long long)launch->grid);
     launch->block = PACK_THREADS;
     launch->cluster = 1;
-    launch->words = arguments.words;
-    launch->word_count = arguments.count;
+    sg_cuda_give_arguments(&arguments, launch);
     sg_text_release(&constants);
     sg_cuda_arguments_close(&arguments);
     return status;
@@ -296,7 +316,7 @@ static sg_status lower_products(const lowering *lowering, sg_arena *arena, sg_cu
     const sg_streamed_layout *layout = &lowering->layout;
     int64_t job_count = layout->position_tiles * layout->channel_tiles;
     sg_cuda_arguments arguments;
-    sg_cuda_arguments_open(&arguments, arena);
+    sg_cuda_arguments_open(&arguments, lowering->problem, arena);
     sg_text constants = {0}, instructions = {0}, tail = {0};
     write_main(lowering, &constants);
     sg_cuda_write_wgmma(
@@ -318,12 +338,17 @@ static sg_status lower_products(const lowering *lowering, sg_arena *arena, sg_cu
     }
     launch->entry = "segue_conv_wgmma_streamed";
     launch->grid = grid_of(lowering, job_count);
+    launch->grid_formula = sg_cuda_formula(
+        arena,
+        "a.jobs <= s.processors ? a.jobs : %lld <= s.processors / 8 ? s.processors / %lld * "
+        "%lld : s.processors",
+        (long long)layout->channel_tiles, (long long)layout->channel_tiles,
+        (long long)layout->channel_tiles);
     launch->block = THREADS;
     launch->cluster = 1;
     launch->shared = sg_streamed_shared(lowering->target, lowering->plan);
     launch->early = true;
-    launch->words = arguments.words;
-    launch->word_count = arguments.count;
+    sg_cuda_give_arguments(&arguments, launch);
     sg_text_release(&constants);
     sg_text_release(&instructions);
     sg_text_release(&tail);
