@@ -23,7 +23,7 @@ void sg_note(sg_context *context, const char *format, ...);
 
 /* Whether a letter stands in the environment's SEGUE_DEBUG: v verify after every pass, and a dump
  * to stderr after each stage: p parse, s simplify, r regions, l plan, t tile program, k CUDA
- * sources. */
+ * sources. u leaves CUDA sources untrimmed. */
 int sg_debug(char letter);
 
 #endif

@@ -55,22 +55,37 @@ void sg_tail_write_call(sg_tail *tail, const sg_instruction *instruction, sg_tex
     write_name(&tail->ops[at], text);
 }
 
-/* Attributes are doubles, as in the CPU's kernels, and exact. */
-static void write_attributes(const sg_op_info *info, const double *attributes, sg_text *text) {
-    sg_text_add(text, "    const double p[] = {");
-    for (int i = 0; i < info->attribute_count; i++) {
-        char digits[SG_NUMBER_TEXT];
-        if (i)
-            sg_text_add(text, ", ");
-        if (isfinite(attributes[i]))
-            sg_text_add(text, "%s", sg_number_print(attributes[i], digits));
-        else
-            sg_tail_write_number(attributes[i], text);
+/* An attribute as a double, as in the CPU's kernels, and exact. */
+static void write_attribute(double value, sg_text *text) {
+    char digits[SG_NUMBER_TEXT];
+    if (!isfinite(value)) {
+        sg_text_add(text, "double(");
+        sg_tail_write_number(value, text);
+        sg_text_add(text, ")");
+    } else {
+        sg_text_add(text, signbit(value) ? "(%s)" : "%s", sg_number_print(value, digits));
     }
-    sg_text_add(text, "}; //");
-    for (int i = 0; i < info->attribute_count; i++)
-        sg_text_add(text, " %s", info->attributes[i].name);
-    sg_text_add(text, "\n");
+}
+
+/* A column of the op table with the attributes in their places, and `real` for what the column
+ * calls K. */
+static void write_vector(const char *vector, const double *attributes, sg_text *text) {
+    while (*vector) {
+        bool word = vector[0] == 'K' && vector[1] == '(';
+        if (word && strncmp(vector + 2, "p[", 2) == 0 && strncmp(vector + 5, "])", 2) == 0) {
+            sg_tail_write_number(attributes[vector[4] - '0'], text);
+            vector += strlen("K(p[0])");
+        } else if (strncmp(vector, "p[", 2) == 0) {
+            write_attribute(attributes[vector[2] - '0'], text);
+            vector += strlen("p[0]");
+        } else {
+            if (word)
+                sg_text_add(text, "real");
+            else
+                sg_text_add(text, "%c", *vector);
+            vector++;
+        }
+    }
 }
 
 void sg_tail_write_ops(const sg_tail *tail, sg_text *text) {
@@ -84,9 +99,9 @@ void sg_tail_write_ops(const sg_tail *tail, sg_text *text) {
         sg_text_add(text, "__device__ __forceinline__ real ");
         write_name(op, text);
         sg_text_add(text, "(%s) {\n", parameters[info->arity - 1]);
-        if (info->attribute_count)
-            write_attributes(info, op->attributes, text);
-        sg_text_add(text, "    return %s;\n}\n", info->vector);
+        sg_text_add(text, "    return ");
+        write_vector(info->vector, op->attributes, text);
+        sg_text_add(text, ";\n}\n");
     }
     sg_text_add(text, "} // namespace ops\n\n");
 }
