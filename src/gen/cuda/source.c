@@ -7,65 +7,6 @@
 #include "gen/cuda/skeletons.h"
 #include "gen/cuda/trim.h"
 
-const char *sg_cuda_type(sg_dtype dtype) {
-    static const char *const types[SG_DTYPE_COUNT] = {
-        [SG_BOOL] = "bool_t", [SG_F16] = "half_t", [SG_BF16] = "bfloat_t",
-        [SG_F32] = "float",   [SG_F64] = "double",
-    };
-    assert(dtype < SG_DTYPE_COUNT && types[dtype]);
-    return types[dtype];
-}
-
-/* ---- the parameter ------------------------------------------------------------------------- */
-
-void sg_cuda_arguments_open(sg_cuda_arguments *arguments, sg_arena *arena) {
-    *arguments = (sg_cuda_arguments){.arena = arena};
-}
-
-void sg_cuda_arguments_close(sg_cuda_arguments *arguments) {
-    sg_text_release(&arguments->declaration);
-}
-
-static void add_word(sg_cuda_arguments *arguments, sg_word word) {
-    if (arguments->count == arguments->capacity) {
-        int larger = arguments->capacity ? arguments->capacity * 2 : 32;
-        sg_word *words = SG_ARENA_NEW(arguments->arena, sg_word, larger);
-        if (!words) {
-            return;
-        }
-        if (arguments->count) {
-            memcpy(words, arguments->words, sizeof *words * (size_t)arguments->count);
-        }
-        arguments->words = words;
-        arguments->capacity = larger;
-    }
-    arguments->words[arguments->count++] = word;
-}
-
-void sg_cuda_add_tensor(sg_cuda_arguments *arguments, const char *name, const sg_operand *operand,
-                        bool output) {
-    /* The members of Stride, in order. */
-    static const int roles[] = {SG_ROLE_N, SG_ROLE_C, SG_ROLE_D, SG_ROLE_H, SG_ROLE_W};
-    sg_text_add(&arguments->declaration, "    %s%s *__restrict__ %s;\n    Stride %s_stride;\n",
-                output ? "" : "const ", sg_cuda_type(operand->dtype), name, name);
-    add_word(arguments,
-             (sg_word){.kind = output ? SG_WORD_OUTPUT : SG_WORD_INPUT, .index = operand->index});
-    for (size_t i = 0; i < sizeof roles / sizeof *roles; i++) {
-        add_word(arguments, (sg_word){.kind = SG_WORD_NUMBER, .number = operand->stride[roles[i]]});
-    }
-}
-
-void sg_cuda_add_number(sg_cuda_arguments *arguments, const char *name, int64_t value) {
-    sg_text_add(&arguments->declaration, "    long long %s;\n", name);
-    add_word(arguments, (sg_word){.kind = SG_WORD_NUMBER, .number = value});
-}
-
-void sg_cuda_add_workspace(sg_cuda_arguments *arguments, const char *type, const char *name,
-                           int64_t offset) {
-    sg_text_add(&arguments->declaration, "    %s *%s;\n", type, name);
-    add_word(arguments, (sg_word){.kind = SG_WORD_WORKSPACE, .number = offset});
-}
-
 /* ---- composing ----------------------------------------------------------------------------- */
 
 enum { INCLUDES_MAX = 32, HOLES_MAX = 32 };
