@@ -48,8 +48,7 @@ class Subject:
         eager = self.file.build(seed)
         if adapt is not None:
             eager = adapt(eager)
-        dtype = next((p.dtype for p in eager.parameters()), torch.float32)
-        inputs = [cast(x, dtype) if adapt else x for x in self.inputs()]
+        inputs = [like(eager, x) if adapt else x for x in self.inputs()]
         return Pair(eager, self.make(copy.deepcopy(eager), inputs))
 
     @cached_property
@@ -89,9 +88,12 @@ class Subject:
         return False
 
 
-def cast(x: Any, dtype: torch.dtype) -> Any:
-    """A floating tensor in another dtype; all else unchanged."""
-    return x.to(dtype) if isinstance(x, Tensor) and x.is_floating_point() else x
+def like(module: nn.Module, x: Any) -> Any:
+    """A tensor where the module's parameters are, a floating one in their dtype."""
+    reference = next(module.parameters(), None)
+    if reference is None or not isinstance(x, Tensor):
+        return x
+    return x.to(reference.device, reference.dtype if x.is_floating_point() else x.dtype)
 
 
 def change_images(inputs: Sequence[Any], change: Callable[[Tensor], Tensor]) -> list[Any]:

@@ -211,9 +211,8 @@ def poisoned(subject: Subject) -> str:
     """Memory that a call takes without clearing it holds one pattern, then another."""
     pair, inputs = subject.pair, subject.inputs()
     wanted = call(pair.new, inputs).result
-    sizes = [t.numel() * t.element_size() for t in tensors([wanted, inputs])]
     for pattern in (NAN_BYTES, LARGE_BYTES):
-        _litter(sizes, tensors(inputs)[0].device, pattern)
+        _litter(tensors([wanted, inputs]), pattern)
         got = call(pair.new, inputs).result
         demand(identical(wanted, got), "freed memory shows in the result")
     was = torch.are_deterministic_algorithms_enabled()
@@ -226,8 +225,11 @@ def poisoned(subject: Subject) -> str:
     return ""
 
 
-def _litter(sizes: list[int], device: torch.device, pattern: int) -> None:
-    """Fills blocks of these sizes and frees them: an allocator hands out what was freed last."""
-    several = [n for size in sizes for n in (size, size, 2 * size, 4 * size)]
-    blocks = [torch.full((n,), pattern, dtype=torch.uint8, device=device) for n in several]
+def _litter(like: list[Tensor], pattern: int) -> None:
+    """Fills blocks of such sizes and frees them: an allocator hands out what was freed last."""
+    blocks = [
+        torch.full((times * t.nbytes,), pattern, dtype=torch.uint8, device=t.device)
+        for t in like
+        for times in (1, 1, 2, 4)
+    ]
     del blocks
