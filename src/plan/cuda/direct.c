@@ -43,9 +43,10 @@ static const double WEIGHT_COPY = 6, INPUT_COPY = 12, SHARED_COPY = 26, GROUPED_
 static const double WINDOW_COPY = 8, WINDOW_READ = 1.5, WINDOW_WAITS = 2;
 /* Where threads take channels: one read of the input, with its address and its test. */
 static const double CHANNELS_READ = 9;
-static const double STAGE_LATENCY = 1000; /* cycles that a stage takes however little is in it */
-static const double BLOCK_LATENCY = 2500; /* and a block: its start, first loads and last stores */
-static const double BLOCK_ISSUE = 300;    /* instructions of a thread before and after its stages */
+static const double STAGE_LATENCY = 1000;  /* cycles that a stage takes however little is in it */
+static const double WINDOW_LATENCY = 1500; /* and a slice of a window, which nothing else hides */
+static const double BLOCK_LATENCY = 2500;  /* and a block: its start, first loads and last stores */
+static const double BLOCK_ISSUE = 300; /* instructions of a thread before and after its stages */
 
 static int64_t numbers(const sg_problem *problem) {
     return problem->compute == SG_F64 ? 8 : 4;
@@ -208,8 +209,27 @@ bool sg_cuda_direct_read(const sg_problem *problem, const sg_cuda_target *target
 
 /* ---- cost ---------------------------------------------------------------------------------- */
 
-/* Instructions of a thread in a stage (of a box: in all), a product counting as what its type
- * takes. */
+/* Input channels and depths that a window takes one after the other, for each of a thread's slots.
+ */
+static double window_slices(const sg_problem *problem, const sg_cuda_block *block) {
+    const sg_convolution *convolution = &problem->convolution;
+    return (double)(block->channels * convolution->kernel[0] * convolution->in_channels) /
+           (double)convolution->groups;
+}
+
+/* Stages of a step: what is waited for one after the other. */
+static double stages_of(const sg_problem *problem, const sg_cuda_direct_plan *plan) {
+    switch (plan->way) {
+    case SG_DIRECT_PRODUCT:
+        return (double)pieces(products(problem), plan->stage);
+    case SG_DIRECT_WINDOW:
+        return window_slices(problem, &plan->block);
+    default:
+        return 1;
+    }
+}
+
+/* Instructions of a thread in a stage, a product counting as what its type takes. */
 static double instructions(const sg_problem *problem, const sg_cuda_target *target,
                            const sg_cuda_direct_plan *plan) {
     const sg_cuda_block *block = &plan->block;
@@ -234,9 +254,7 @@ static double instructions(const sg_problem *problem, const sg_cuda_target *targ
                         (double)block->lanes;
         double columns =
             (double)convolution->kernel[2] * (rows * WINDOW_READ + kernel * (1 + pixels * fma));
-        double slices = (double)(convolution->kernel[0] * convolution->in_channels) /
-                        (double)convolution->groups;
-        return channels * slices * (copied * WINDOW_COPY + columns) * WINDOW_WAITS;
+        return (copied * WINDOW_COPY + columns) * WINDOW_WAITS;
     }
     double threads = (double)sg_cuda_block_threads(block);
     double bunches = channels / (double)block->bunch;
@@ -268,8 +286,8 @@ static double cost(const sg_problem *problem, const sg_cuda_target *target,
     room = fmin(room, (double)gpu->shared_processor / ((double)read.shared + 1024));
     room = fmax(1, floor(room));
 
-    double stages =
-        read.way != SG_DIRECT_PRODUCT ? 1 : (double)pieces(products(problem), read.stage);
+    double stages = stages_of(problem, &read);
+    double latency = read.way == SG_DIRECT_WINDOW ? WINDOW_LATENCY : STAGE_LATENCY;
     double steps = (double)sg_cuda_walk_length(problem);
     steps = block->shared_walk ? ceil(steps / (double)block->lanes) : steps;
     double issue = threads / 32 / 4; /* cycles of an instruction of all its warps */
@@ -282,11 +300,10 @@ static double cost(const sg_problem *problem, const sg_cuda_target *target,
     double rounds = floor(blocks / room);
     double rest = ceil(blocks - rounds * room);
     if (rounds > 0)
-        cycles += rounds * (steps * (stages * fmax(room * stage, STAGE_LATENCY) + room * tail) +
-                            BLOCK_LATENCY);
-    if (rest > 0)
         cycles +=
-            steps * (stages * fmax(rest * stage, STAGE_LATENCY) + rest * tail) + BLOCK_LATENCY;
+            rounds * (steps * (stages * fmax(room * stage, latency) + room * tail) + BLOCK_LATENCY);
+    if (rest > 0)
+        cycles += steps * (stages * fmax(rest * stage, latency) + rest * tail) + BLOCK_LATENCY;
     double clock = gpu->fp32 / (gpu->multiprocessors * 256.0);
     return gpu->launch + fmax(cycles / clock, problem->bytes / gpu->copy);
 }
