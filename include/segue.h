@@ -194,6 +194,32 @@ SG_API sg_status sg_program_launch(const sg_program *program, sg_context *contex
 /* The generated source of launch `index`, in order; SG_INVALID past the last. */
 SG_API sg_status sg_program_source(const sg_program *program, int index, char **text);
 
+/* ---- source to keep ------------------------------------------------------------------------ */
+/* A region of a graph as CUDA source that needs nothing of Segue: it builds with nvcc for sm_80 and
+ * sm_90a, takes any batch and image, and any strides, and runs as fast as a compiled program where
+ * layouts are like those given. The text says what it is, and declares, for the name NAME,
+ *
+ *     typedef struct NAME_tensor { void *data; long long size[], stride[]; } NAME_tensor;
+ *     typedef struct NAME_arguments { a NAME_tensor for each input of the graph, in order, and then
+ *                                     for each output; void *workspace; } NAME_arguments;
+ *     int NAME(const NAME_arguments *, cudaStream_t);           0, a cudaError_t, or less than 0
+ *     long long NAME_workspace(const NAME_arguments *);         bytes
+ *     const char *NAME_message(int);                            what such a result means
+ *
+ * The members have the values' names with _ for what C does not allow. */
+typedef enum sg_emit_part {
+    SG_EMIT_UNIT,   /* one self-contained unit: NAME.cu with its declarations */
+    SG_EMIT_HEADER, /* NAME.h */
+    SG_EMIT_SOURCE, /* NAME.cu, which includes NAME.h */
+    SG_EMIT_CMAKE   /* CMakeLists.txt that makes a library of the two */
+} sg_emit_part;
+/* graph: one region, such as a step's. inputs and options: as for sg_compile; without options->gpu
+ * for sm_90a. name: a C identifier. text: to be freed with sg_string_free. SG_NOT_APPLICABLE, with
+ * a sentence, where no kernel takes the region, or it is not one. */
+SG_API sg_status sg_emit_cuda(const sg_graph *graph, const sg_layout *inputs, int input_count,
+                              const sg_compile_options *options, const char *name,
+                              sg_emit_part part, char **text);
+
 /* Lets programs run on the host's threads instead of Segue's own: no two pools then compete for the
  * processors, and threads that the host keeps awake begin at once. pool(body, argument, threads)
  * calls body(argument) on at most `threads` threads at the same time, the caller among them, and

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 # Modules of src/ from the bottom up: each may include itself and what stands before it.
-STACK = ["base", "target", "ir", "opt", "plan", "gen", "build", "run", "api"]
+STACK = ["base", "target", "ir", "opt", "plan", "gen", "emit", "build", "run", "api"]
 
 # The only doors between src/ and kernels/: kernels read the op table; what writes tile programs and
 # what runs them know the kernels' interface.

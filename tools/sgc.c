@@ -2,6 +2,7 @@
  *
  *     sgc dump --stage S [options] FILE    the graph after a stage of the pipeline
  *     sgc explain [options] FILE           the program: regions, plans, tile programs
+ *     sgc emit [options] FILE              CUDA source to keep, for --gpu
  *     sgc run [options] FILE               run on random numbers and compare with float64
  *     sgc bench [options] FILE             time the program
  *     sgc machine | ops | version
@@ -20,7 +21,8 @@
 #include "segue.h"
 
 typedef struct sg_request {
-    const char *command, *file, *stage, *sizes, *isa, *gpu, *precision, *strategy;
+    const char *command, *file, *stage, *sizes, *isa, *gpu, *precision, *strategy, *name;
+    sg_emit_part part;
     int threads, repeat, always, tune;
     unsigned seed;
     double scale;
@@ -41,9 +43,11 @@ static const struct argp_option options[] = {
     {"stage", 's', "STAGE", 0, "parse, simplify, regions, tile, plan, tail or cuda", 0},
     {"sizes", 'n', "N=4,H=32", 0, "values of the symbolic sizes", 0},
     {"isa", 'i', "ISA", 0, "generic, avx2 or avx512; the best there is if left out", 0},
-    {"gpu", 'g', "ARCHITECTURE", 0, "sm_90a, ..., for dump --stage cuda and explain", 0},
+    {"gpu", 'g', "ARCHITECTURE", 0, "sm_90a, ..., for dump --stage cuda, explain and emit", 0},
     {"precision", 'p', "CLASS", 0, "with --gpu: fp32, tf32 or tf32_even", 0},
     {"strategy", 'y', "NAME", 0, "with --gpu: the strategy to take", 0},
+    {"name", 'N', "NAME", 0, "of emit's function (segue)", 0},
+    {"part", 'P', "PART", 0, "of emit's text: unit (all in one), header, source or cmake", 0},
     {"threads", 't', "COUNT", 0, "threads; one per processor if left out", 0},
     {"repeat", 'r', "COUNT", 0, "timed runs of bench (15)", 0},
     {"seed", 'e', "NUMBER", 0, "of the random inputs (1)", 0},
@@ -58,6 +62,16 @@ static int read_count(struct argp_state *state, const char *text, long low) {
     if (end == text || *end || value < low || value > INT_MAX)
         argp_error(state, "\"%s\" is not a whole number of at least %ld", text, low);
     return (int)value;
+}
+
+static sg_emit_part read_part(struct argp_state *state, const char *text) {
+    static const char *const parts[] = {"unit", "header", "source", "cmake"};
+    for (int i = 0; i < 4; i++) {
+        if (strcmp(text, parts[i]) == 0)
+            return (sg_emit_part)i;
+    }
+    argp_error(state, "part \"%s\" is unknown; there are unit, header, source and cmake", text);
+    return SG_EMIT_UNIT;
 }
 
 static error_t take_option(int key, char *value, struct argp_state *state) {
@@ -80,6 +94,12 @@ static error_t take_option(int key, char *value, struct argp_state *state) {
         break;
     case 'y':
         request->strategy = value;
+        break;
+    case 'N':
+        request->name = value;
+        break;
+    case 'P':
+        request->part = read_part(state, value);
         break;
     case 't':
         request->threads = read_count(state, value, 0);
@@ -106,8 +126,9 @@ static error_t take_option(int key, char *value, struct argp_state *state) {
         break;
     case ARGP_KEY_END:
         if (!request->command)
-            argp_error(state,
-                       "a command is wanted: dump, explain, run, bench, machine, ops, version");
+            argp_error(
+                state,
+                "a command is wanted: dump, explain, emit, run, bench, machine, ops, version");
         break;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -324,6 +345,18 @@ static int command_explain(const sg_request *request, sg_session *session) {
     return print_text(session, status, text);
 }
 
+static int command_emit(const sg_request *request, sg_session *session) {
+    sg_compile_options compile_options = {
+        .gpu = request->gpu, .precision = request->precision, .strategy = request->strategy};
+    int bad = bind_sizes(request, session);
+    if (bad)
+        return bad;
+    char *text = NULL;
+    sg_status status = sg_emit_cuda(session->graph, session->inputs, session->input_count,
+                                    &compile_options, request->name, request->part, &text);
+    return print_text(session, status, text);
+}
+
 static int run_once(const sg_request *request, const sg_session *session) {
     sg_status status =
         sg_program_run(session->program, (const void *const *)session->data,
@@ -404,6 +437,8 @@ static int on_graph(const sg_request *request) {
         bad = command_dump(request, &session);
     else if (!bad && strcmp(request->command, "explain") == 0)
         bad = command_explain(request, &session);
+    else if (!bad && strcmp(request->command, "emit") == 0)
+        bad = command_emit(request, &session);
     else if (!bad)
         bad = with_data(request, &session);
     free(session.data);
@@ -415,7 +450,7 @@ static int on_graph(const sg_request *request) {
 }
 
 int main(int argc, char **argv) {
-    sg_request request = {.repeat = 15, .seed = 1, .scale = 1};
+    sg_request request = {.repeat = 15, .seed = 1, .scale = 1, .name = "segue"};
     argp_err_exit_status = 2;
     argp_parse(&parser, argc, argv, 0, NULL, &request);
     const char *command = request.command;
@@ -425,11 +460,12 @@ int main(int argc, char **argv) {
         return printf("%s\n", sg_machine_json()) < 0;
     if (strcmp(command, "ops") == 0)
         return printf("%s\n", sg_operators_json()) < 0;
-    static const char *const commands[] = {"dump", "explain", "run", "bench"};
+    static const char *const commands[] = {"dump", "explain", "emit", "run", "bench"};
     for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++) {
         if (strcmp(command, commands[i]) == 0)
             return on_graph(&request);
     }
-    fail(command, "no such command; there are dump, explain, run, bench, machine, ops and version");
+    fail(command,
+         "no such command; there are dump, explain, emit, run, bench, machine, ops and version");
     return 2;
 }

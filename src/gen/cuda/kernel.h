@@ -54,7 +54,6 @@ typedef struct sg_cuda_kernel {
     sg_cuda_launch launches[SG_CUDA_LAUNCHES_MAX];
     int launch_count;
     int64_t workspace; /* bytes; its contents need not survive a call nor be set before one */
-    const char *workspace_formula; /* NULL: none */
 } sg_cuda_kernel;
 
 /* One file of gen/cuda each. The kernel's texts and words live in the arena. */

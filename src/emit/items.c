@@ -1,0 +1,275 @@
+#include "emit/items.h"
+
+#include <ctype.h>
+#include <string.h>
+
+static bool is_letter(char c) {
+    return isalnum((unsigned char)c) || c == '_';
+}
+
+/* Behind a comment, a string or a character that begins here; `at` itself where none does. */
+static const char *skip_opaque(const char *at) {
+    if (at[0] == '/' && at[1] == '/')
+        return at + strcspn(at, "\n");
+    if (at[0] == '/' && at[1] == '*') {
+        const char *end = strstr(at + 2, "*/");
+        return end ? end + 2 : at + strlen(at);
+    }
+    if (at[0] != '"' && at[0] != '\'')
+        return at;
+    const char quote = *at++;
+    while (*at && *at != quote)
+        at += *at == '\\' && at[1] ? 2 : 1;
+    return *at ? at + 1 : at;
+}
+
+static const char *skip_blank(const char *at) {
+    for (;;) {
+        const char *next = at + strspn(at, " \t\r\n");
+        if (next[0] == '/' && (next[1] == '/' || next[1] == '*'))
+            next = skip_opaque(next);
+        if (next == at)
+            return at;
+        at = next;
+    }
+}
+
+/* ---- cutting ------------------------------------------------------------------------------- */
+
+/* Behind the item that begins here, and a comment on its last line. */
+static const char *item_end(const char *at) {
+    int depth = 0;
+    bool ended = false;
+    if (*at == '#') {
+        while (*at && (*at != '\n' || at[-1] == '\\'))
+            at++;
+        return at;
+    }
+    while (*at && !ended) {
+        const char *behind = skip_opaque(at);
+        if (behind != at) {
+            at = behind;
+            continue;
+        }
+        depth += (*at == '{' || *at == '(') - (*at == '}' || *at == ')');
+        ended = depth == 0 && *at == ';';
+        if (depth == 0 && *at == '}')
+            ended = *skip_blank(at + 1) != ';';
+        at++;
+    }
+    const char *rest = at + strspn(at, " \t");
+    return rest[0] == '/' && (rest[1] == '/' || rest[1] == '*') ? skip_opaque(rest) : at;
+}
+
+static void declare(sg_item *item, const char *at, int length) {
+    if (item->name_count < SG_ITEM_NAMES_MAX)
+        item->names[item->name_count++] = (sg_item_word){at, length};
+}
+
+static bool is(const char *at, int length, const char *word) {
+    return (int)strlen(word) == length && memcmp(at, word, (size_t)length) == 0;
+}
+
+/* Names of types follow their keyword; those of constants and variables come before what gives
+ * them a value or ends them; a function's comes before its parameters. */
+static void find_names(sg_item *item, const char *at, const char *end) {
+    static const char *const keywords[] = {"struct",    "enum",  "union",
+                                           "namespace", "using", "#define"};
+    int depth = 0;
+    const char *word = NULL;
+    int length = 0;
+    bool type = false, constant = false;
+    if (*at == '#')
+        at++;
+    for (; at < end; at++) {
+        const char *behind = skip_opaque(at);
+        if (behind != at) {
+            at = behind - 1;
+            continue;
+        }
+        if (is_letter(*at)) {
+            const char *from = at;
+            while (at + 1 < end && is_letter(at[1]))
+                at++;
+            if (depth > 0)
+                continue;
+            bool named = false;
+            for (size_t i = 0; i < sizeof keywords / sizeof *keywords && word; i++)
+                named |= is(word, length, keywords[i]) || is(word, length, "define");
+            word = from;
+            length = (int)(at + 1 - from);
+            if (named) {
+                declare(item, word, length);
+                type = true;
+            }
+            constant |= is(word, length, "constexpr") || is(word, length, "typedef") ||
+                        is(word, length, "__constant__");
+            continue;
+        }
+        if (depth == 0 && word && !type) {
+            bool function = *at == '(' && !constant;
+            bool value = constant && (*at == '=' || *at == ';' || *at == '[');
+            if (value)
+                declare(item, word, length);
+            if (function && !is(word, length, "__launch_bounds__") &&
+                !is(word, length, "__align__")) {
+                declare(item, word, length);
+                return;
+            }
+            if (value && *at == '=') /* to the next name of the list */
+                while (at + 1 < end && !(depth == 0 && (at[1] == ',' || at[1] == ';'))) {
+                    at++;
+                    depth += (*at == '(' || *at == '{') - (*at == ')' || *at == '}');
+                }
+        }
+        depth += (*at == '{' || *at == '(') - (*at == '}' || *at == ')');
+        if (*at == '{' && type)
+            return;
+        word = isspace((unsigned char)*at) ? word : NULL;
+    }
+}
+
+bool sg_items_cut(const char *source, sg_arena *arena, sg_items *items) {
+    *items = (sg_items){.count = 0};
+    int capacity = 0;
+    for (const char *at = source; *skip_blank(at);) {
+        const char *from = at + strspn(at, " \t\r\n");
+        const char *begin = skip_blank(at);
+        if (items->count == capacity) {
+            int larger = capacity ? capacity * 2 : 256;
+            sg_item *moved = SG_ARENA_NEW(arena, sg_item, larger);
+            if (!moved)
+                return false;
+            if (capacity)
+                memcpy(moved, items->items, sizeof *moved * (size_t)capacity);
+            items->items = moved;
+            capacity = larger;
+        }
+        at = item_end(begin);
+        sg_item *item = &items->items[items->count++];
+        *item = (sg_item){.text = {from, (int)(at - from)}};
+        find_names(item, begin, at);
+    }
+    return true;
+}
+
+/* ---- sharing ------------------------------------------------------------------------------- */
+
+static bool same(sg_item_word a, sg_item_word b) {
+    return a.length == b.length && memcmp(a.at, b.at, (size_t)a.length) == 0;
+}
+
+static bool declares(const sg_item *item, sg_item_word name) {
+    for (int i = 0; i < item->name_count; i++) {
+        if (same(item->names[i], name))
+            return true;
+    }
+    return false;
+}
+
+static bool stands_in(const sg_items *items, const sg_item *item) {
+    for (int i = 0; i < items->count; i++) {
+        if (same(items->items[i].text, item->text))
+            return true;
+    }
+    return false;
+}
+
+/* Whether an item with this name is not shared. */
+static bool is_private(const sg_items *items, sg_item_word name) {
+    for (int i = 0; i < items->count; i++) {
+        const sg_item *item = &items->items[i];
+        if (item->place != SG_ITEM_SHARED && declares(item, name))
+            return true;
+    }
+    return false;
+}
+
+/* The next name in the item's text from *at on, comments and strings left out. */
+static bool next_name(const sg_item *item, const char **at, sg_item_word *name) {
+    const char *end = item->text.at + item->text.length;
+    while (*at < end) {
+        const char *behind = skip_opaque(*at);
+        if (behind != *at) {
+            *at = behind;
+        } else if (is_letter(**at)) {
+            const char *from = *at;
+            while (*at < end && is_letter(**at))
+                (*at)++;
+            *name = (sg_item_word){from, (int)(*at - from)};
+            return true;
+        } else {
+            (*at)++;
+        }
+    }
+    return false;
+}
+
+static bool needs_private(const sg_items *sources, int count, const sg_item *item) {
+    const char *at = item->text.at;
+    sg_item_word name;
+    while (next_name(item, &at, &name)) {
+        for (int i = 0; i < count; i++) {
+            if (is_private(&sources[i], name))
+                return true;
+        }
+    }
+    return false;
+}
+
+void sg_items_share(sg_items *sources, int count) {
+    for (int s = 0; s < count; s++) {
+        for (int i = 0; i < sources[s].count; i++) {
+            sg_item *item = &sources[s].items[i];
+            bool alike = item->name_count > 0;
+            for (int other = 0; other < count && alike; other++)
+                alike = stands_in(&sources[other], item);
+            item->place = alike ? SG_ITEM_SHARED : SG_ITEM_OWN;
+        }
+    }
+    for (bool changed = true; changed;) {
+        changed = false;
+        for (int s = 0; s < count; s++) {
+            for (int i = 0; i < sources[s].count; i++) {
+                sg_item *item = &sources[s].items[i];
+                if (item->place == SG_ITEM_SHARED && needs_private(sources, count, item)) {
+                    item->place = SG_ITEM_OWN;
+                    changed = true;
+                }
+            }
+        }
+    }
+}
+
+static void hurry(sg_items *items, sg_item_word name) {
+    for (int i = 0; i < items->count; i++) {
+        sg_item *item = &items->items[i];
+        if (item->place != SG_ITEM_OWN || !declares(item, name))
+            continue;
+        item->place = SG_ITEM_EARLY;
+        const char *at = item->text.at;
+        sg_item_word needed;
+        while (next_name(item, &at, &needed))
+            hurry(items, needed);
+    }
+}
+
+void sg_items_hurry(sg_items *items, const char *name) {
+    hurry(items, (sg_item_word){name, (int)strlen(name)});
+}
+
+/* ---- writing ------------------------------------------------------------------------------- */
+
+void sg_items_write(const sg_items *items, sg_item_place place, sg_text *text) {
+    const sg_item *last = NULL;
+    for (int i = 0; i < items->count; i++) {
+        const sg_item *item = &items->items[i];
+        if (item->place != place)
+            continue;
+        /* Neighbours stay neighbours; else an empty line. */
+        bool beside =
+            last && last + 1 == item && item->text.at - (last->text.at + last->text.length) == 1;
+        sg_text_add(text, "%s%.*s\n", beside ? "" : "\n", item->text.length, item->text.at);
+        last = item;
+    }
+}

@@ -1,0 +1,264 @@
+/* The text of a unit: what it is, what the caller sees, the kernels of each path, and the host. */
+#include <assert.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "emit/host.h"
+#include "emit/items.h"
+#include "gen/cuda/arguments.h"
+
+enum { SOURCES_MAX = SG_EMIT_PATHS * SG_CUDA_LAUNCHES_MAX };
+
+static const char *const precisions[SG_PRECISION_COUNT] = {
+    [SG_PRECISION_FP32] = "float32 operands as precise as a library's float32",
+    [SG_PRECISION_TF32] =
+        "operands rounded to the 11 bits of tf32, halves away from zero, float32 sums",
+    [SG_PRECISION_TF32_EVEN] =
+        "operands rounded to the 11 bits of tf32, halves to even, float32 sums",
+};
+
+/* What a strategy is, in words. */
+static const struct {
+    const char *strategy, *words;
+} strategies[] = {
+    {"wgmma_ring", "warpgroup products on weights that stay in shared memory, the input rolling "
+                   "through a ring of slices"},
+    {"wgmma_packed", "warpgroup products on patches of the input, its few channels and the taps "
+                     "packed side by side"},
+    {"wgmma_streamed", "warpgroup products on boxes of input and blocks of weights that stream "
+                       "through shared memory"},
+    {"mma", "warp products on boxes of pixels"},
+    {"direct", "plain arithmetic on tiles of pixels and channels in registers"},
+    {"stream", "one pass over memory, without a contraction"},
+};
+
+static const char *words_of(const sg_cuda_choice *choice) {
+    for (size_t i = 0; i < sizeof strategies / sizeof *strategies; i++) {
+        if (strcmp(strategies[i].strategy, choice->strategy->name) == 0)
+            return strategies[i].words;
+    }
+    return choice->strategy->name;
+}
+
+/* ---- comments ------------------------------------------------------------------------------ */
+
+/* " * " and text, broken at spaces before column 100. */
+static void write_wrapped(const char *prefix, const char *words, sg_text *text) {
+    enum { COLUMNS = 98 };
+    size_t column = 0;
+    while (*words) {
+        size_t length = strcspn(words, " ");
+        if (column == 0 || column + 1 + length > COLUMNS) {
+            sg_text_add(text, "%s%s", column ? "\n" : "", prefix);
+            column = strlen(prefix);
+            prefix = " *    ";
+        } else {
+            sg_text_add(text, " ");
+            column++;
+        }
+        sg_text_add(text, "%.*s", (int)length, words);
+        column += length;
+        words += length + strspn(words + length, " ");
+    }
+    sg_text_add(text, "\n");
+}
+
+static void write_plan(const sg_emit_path *path, const char *title, sg_text *text) {
+    sg_text words = {0};
+    const sg_cuda_choice *choice = path->choice;
+    sg_text_add(&words, "%s (%s): %s;", title, choice->strategy->name, words_of(choice));
+    for (int i = 0; choice->strategy->parameters[i]; i++)
+        sg_text_add(&words, "%s %s %lld", i ? "," : "", choice->strategy->parameters[i],
+                    (long long)choice->plan.parameter[i]);
+    sg_text_add(&words, ".");
+    write_wrapped(" * ", words.data, text);
+    text->failed |= words.failed;
+    sg_text_release(&words);
+}
+
+static void write_title(const sg_emission *emission, sg_text *text) {
+    const sg_graph *graph = emission->graph;
+    const sg_emit_path *first = &emission->paths[0];
+    const sg_problem *problem = first->problem;
+    sg_text_add(text, "/* %s: one kernel for\n *\n", emission->name);
+    for (sg_value value = 0; value < graph->node_count; value++) {
+        const sg_node *node = sg_graph_node(graph, value);
+        if (node->op == SG_OP_constant && node->name[0] == '#')
+            continue;
+        sg_text line = {0};
+        sg_node_print(graph, value, &line);
+        if (line.data)
+            write_wrapped(" *     ", line.data, text);
+        text->failed |= line.failed;
+        sg_text_release(&line);
+    }
+    sg_text_add(text, " *\n * for any batch and image. Written by Segue %s.\n *\n", sg_version());
+    bool rounds = problem->has_convolution && problem->convolution.input.dtype == SG_F32;
+    if (rounds)
+        sg_text_add(text, " * Precision: %s.\n", precisions[first->target->precision]);
+    sg_text_add(text,
+                " * Work at the sizes above: %.4g flops; %.4g bytes at least, %.4g ms on an %s.\n",
+                problem->flops, problem->bytes, problem->bytes / first->target->gpu.copy * 1e3,
+                first->target->gpu.architecture);
+    write_plan(first, "First path", text);
+    if (emission->path_count > 1)
+        write_plan(&emission->paths[1], "Any sizes, strides and addresses", text);
+    sg_text_add(text, " *\n * nvcc -gencode arch=compute_80,code=sm_80 -gencode "
+                      "arch=compute_90a,code=sm_90a */\n");
+}
+
+/* ---- declarations -------------------------------------------------------------------------- */
+
+static int largest_rank(const sg_emission *emission) {
+    int rank = 1;
+    for (int i = 0; i < emission->member_count; i++)
+        rank = emission->members[i].layout.rank > rank ? emission->members[i].layout.rank : rank;
+    return rank;
+}
+
+static void write_declarations(const sg_emission *emission, sg_text *text) {
+    const char *name = emission->name;
+    int rank = largest_rank(emission);
+    sg_text_add(text,
+                "/* A tensor in device memory: sizes and strides by its own dimensions, outermost\n"
+                " * first; strides are in elements. */\n"
+                "typedef struct %s_tensor {\n    void *data;\n    long long size[%d], "
+                "stride[%d];\n} %s_tensor;\n\n",
+                name, rank, rank, name);
+    sg_text_add(text, "typedef struct %s_arguments {\n", name);
+    for (int i = 0; i < emission->member_count; i++) {
+        const sg_emit_member *member = &emission->members[i];
+        sg_text_add(text, "    %s_tensor %s; /* %s%s [", name, member->name,
+                    member->output ? "result, " : "", sg_emit_type(member->layout.dtype));
+        for (int dim = 0; dim < member->layout.rank; dim++)
+            sg_text_add(text, "%s%lld", dim ? ", " : "", (long long)member->layout.size[dim]);
+        sg_text_add(text, "] */\n");
+    }
+    sg_text_add(text,
+                "    void *workspace; /* of %s_workspace() bytes, aligned to 256; may be null "
+                "where that is 0 */\n} %s_arguments;\n\n",
+                name, name);
+    sg_text_add(text,
+                "/* Sizes in brackets are those it was written for. Batch and image may be others. "
+                "*/\n"
+                "#ifdef __cplusplus\nextern \"C\" {\n#endif\n"
+                "/* Enqueues the kernel on a stream of the current device: 0; a cudaError_t; or "
+                "less than 0\n * for sizes that it does not take. */\n"
+                "int %s(const %s_arguments *arguments, cudaStream_t stream);\n"
+                "/* Bytes of device memory that a call works in. */\n"
+                "long long %s_workspace(const %s_arguments *arguments);\n"
+                "/* What a result other than 0 means. */\n"
+                "const char *%s_message(int status);\n"
+                "#ifdef __cplusplus\n}\n#endif\n",
+                name, name, name, name, name);
+}
+
+sg_status sg_emit_header(const sg_emission *emission, sg_text *text) {
+    sg_text_add(text, "/* %s: see %s.cu. Written by Segue %s. */\n#pragma once\n\n", emission->name,
+                emission->name, sg_version());
+    sg_text_add(text, "#include <cuda_runtime_api.h>\n\n");
+    write_declarations(emission, text);
+    return text->failed ? SG_OUT_OF_MEMORY : SG_OK;
+}
+
+sg_status sg_emit_cmake(const sg_emission *emission, sg_text *text) {
+    sg_text_add(text,
+                "# %s as a static library. Written by Segue %s.\n"
+                "cmake_minimum_required(VERSION 3.20)\n"
+                "project(%s LANGUAGES CUDA CXX)\n\n"
+                "if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES OR CMAKE_CUDA_ARCHITECTURES STREQUAL "
+                "\"52\")\n"
+                "    set(CMAKE_CUDA_ARCHITECTURES 80-real 90a-real)\nendif()\n"
+                "add_library(%s STATIC %s.cu)\n"
+                "target_compile_features(%s PUBLIC cuda_std_17)\n"
+                "target_include_directories(%s PUBLIC ${CMAKE_CURRENT_SOURCE_DIR} "
+                "${CMAKE_CUDA_TOOLKIT_INCLUDE_DIRECTORIES})\n",
+                emission->name, sg_version(), emission->name, emission->name, emission->name,
+                emission->name, emission->name);
+    return text->failed ? SG_OUT_OF_MEMORY : SG_OK;
+}
+
+/* ---- kernels ------------------------------------------------------------------------------- */
+
+/* Copies text; a kernel's linkage is its namespace's. */
+static void write_code(const char *code, sg_text *text) {
+    static const char linkage[] = "extern \"C\" __global__";
+    const char *found;
+    while ((found = strstr(code, linkage))) {
+        sg_text_add(text, "%.*s__global__", (int)(found - code), code);
+        code = found + strlen(linkage);
+    }
+    sg_text_add(text, "%s", code);
+}
+
+static void write_items(const sg_items *items, sg_item_place place, sg_text *text) {
+    sg_text code = {0};
+    sg_items_write(items, place, &code);
+    if (code.data)
+        write_code(code.data, text);
+    text->failed |= code.failed;
+    sg_text_release(&code);
+}
+
+/* Macros of one source would be seen by the next. */
+static void forget_macros(const sg_items *items, sg_text *text) {
+    for (int i = 0; i < items->count; i++) {
+        const sg_item *item = &items->items[i];
+        if (item->place != SG_ITEM_SHARED && item->name_count == 1 &&
+            strstr(item->text.at, "#define") &&
+            strstr(item->text.at, "#define") < item->text.at + item->text.length)
+            sg_text_add(text, "#undef %.*s\n", item->names[0].length, item->names[0].at);
+    }
+}
+
+static void write_source(const sg_emit_launch *launch, const sg_items *items, sg_text *text) {
+    sg_text_add(
+        text, "\n/* ---- %s %.*s */\nnamespace %s {\n", launch->name,
+        (int)(90 - strlen(launch->name)),
+        "-----------------------------------------------------------------------------------"
+        "----------",
+        launch->name);
+    write_items(items, SG_ITEM_EARLY, text);
+    if (launch->guarded)
+        sg_text_add(text, "\n#if !defined(__CUDA_ARCH__) || defined(__CUDA_ARCH_FEAT_SM90_ALL)\n");
+    write_items(items, SG_ITEM_OWN, text);
+    if (launch->guarded)
+        sg_text_add(
+            text,
+            "\n#else /* other GPUs have no such instructions: here for the host to find */\n"
+            "__global__ void __launch_bounds__(32) %s(const __grid_constant__ Arguments a) "
+            "{}\n#endif\n",
+            launch->launch->entry);
+    forget_macros(items, text);
+    sg_text_add(text, "} // namespace %s\n", launch->name);
+}
+
+sg_status sg_emit_unit(const sg_emission *emission, bool with_declarations, sg_text *text) {
+    sg_emit_launch launches[SOURCES_MAX];
+    sg_items sources[SOURCES_MAX];
+    int count = sg_emit_list_launches(emission, launches);
+    for (int i = 0; i < count; i++) {
+        if (!sg_items_cut(launches[i].launch->source, emission->arena, &sources[i]))
+            return SG_OUT_OF_MEMORY;
+    }
+    if (count > 1)
+        sg_items_share(sources, count);
+    for (int i = 0; i < count; i++)
+        sg_items_hurry(&sources[i], "Arguments");
+    write_title(emission, text);
+    if (with_declarations) {
+        sg_text_add(text, "#include <cuda_runtime.h>\n\n#include <atomic>\n\n");
+        write_declarations(emission, text);
+    } else {
+        sg_text_add(text, "#include \"%s.h\"\n\n#include <cuda_runtime.h>\n\n#include <atomic>\n",
+                    emission->name);
+    }
+    sg_text_add(text, "\nnamespace %s_code {\n", emission->name);
+    if (count > 1)
+        write_items(&sources[0], SG_ITEM_SHARED, text);
+    for (int i = 0; i < count; i++)
+        write_source(&launches[i], &sources[i], text);
+    sg_emit_host(emission, launches, count, text);
+    return text->failed ? SG_OUT_OF_MEMORY : SG_OK;
+}
