@@ -29,6 +29,18 @@ class Graph:
     def dump(self, stage: str, layouts: Iterable[Layout] | None = None, /) -> str: ...
     def infer(self, layouts: Iterable[Layout], /) -> tuple[Layout, ...]: ...
     def partition(self) -> tuple[tuple[Step, ...], tuple[str, ...], tuple[str, ...]]: ...
+    def emit(
+        self,
+        inputs: Iterable[Layout],
+        name: str,
+        part: str = "unit",
+        outputs: Iterable[Layout] | None = None,
+        gpu: str | None = None,
+        precision: str | None = None,
+        alignment: int = 0,
+        tune: bool = False,
+        strategy: str | None = None,
+    ) -> str: ...
     def reference(
         self, layouts: Iterable[Layout], inputs: Iterable[int], outputs: Iterable[int], /
     ) -> None: ...

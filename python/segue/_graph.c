@@ -188,6 +188,50 @@ static PyObject *graph_partition(PyObject *object, PyObject *unused) {
     return result;
 }
 
+static int part_from(const char *name, sg_emit_part *part) {
+    static const char *const parts[] = {"unit", "header", "source", "cmake"};
+    for (int i = 0; i < 4; i++) {
+        *part = (sg_emit_part)i;
+        if (strcmp(name, parts[i]) == 0)
+            return 0;
+    }
+    PyErr_Format(sgpy_error, "no part is called \"%s\"; there are unit, header, source and cmake",
+                 name);
+    return -1;
+}
+
+static PyObject *graph_emit(PyObject *object, PyObject *args, PyObject *kwargs) {
+    static char *names[] = {"inputs",    "name",      "part", "outputs",  "gpu",
+                            "precision", "alignment", "tune", "strategy", NULL};
+    sgpy_graph *self = (sgpy_graph *)object;
+    PyObject *inputs, *outputs = Py_None, *result = NULL;
+    const char *name, *part_name = "unit";
+    sg_compile_options options = {0};
+    sg_emit_part part;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "Os|sOzzipz:emit", names, &inputs, &name,
+                                     &part_name, &outputs, &options.gpu, &options.precision,
+                                     &options.alignment, &options.tune, &options.strategy) ||
+        part_from(part_name, &part) < 0)
+        return NULL;
+    sg_layout *in = NULL, *out = NULL;
+    int in_count, out_count;
+    if (sgpy_layouts_from(inputs, &in, &in_count) == 0 &&
+        sgpy_layouts_from(outputs, &out, &out_count) == 0) {
+        if (out && out_count != sg_graph_output_count(self->graph)) {
+            PyErr_Format(sgpy_error, "%d output layouts for %d outputs, as many are needed",
+                         out_count, sg_graph_output_count(self->graph));
+        } else {
+            char *text = NULL;
+            options.outputs = out;
+            sg_status status = sg_emit_cuda(self->graph, in, in_count, &options, name, part, &text);
+            result = status == SG_OK ? sgpy_take_string(text) : sgpy_raise(status, self->context);
+        }
+    }
+    PyMem_Free(in);
+    PyMem_Free(out);
+    return result;
+}
+
 static PyObject *graph_reference(PyObject *object, PyObject *args) {
     sgpy_graph *self = (sgpy_graph *)object;
     PyObject *sequence, *in, *out;
@@ -223,6 +267,9 @@ static PyMethodDef methods[] = {
      "(steps, input names, output names); a step is (foreign, tag, input names, output names, "
      "Graph "
      "or None, reason)."},
+    {"emit", (PyCFunction)(void (*)(void))graph_emit, METH_VARARGS | METH_KEYWORDS,
+     "emit(inputs, name, part=\"unit\", outputs=None, gpu=None, precision=None, alignment=0, "
+     "tune=False, strategy=None): CUDA source to keep; parts are unit, header, source, cmake."},
     {"reference", graph_reference, METH_VARARGS,
      "reference(layouts, inputs, outputs): runs in float64 on addresses of contiguous doubles."},
     {NULL, NULL, 0, NULL},
