@@ -26,9 +26,16 @@ struct Arguments {
 };
 //@ instructions
 
-__device__ __forceinline__ float load_shared(unsigned address) {
-    float value;
-    asm volatile("ld.shared.f32 %0, [%1];" : "=f"(value) : "r"(address) : "memory");
+/* The compiler does not keep it in a register: it is wanted where jobs begin, end and are few. */
+__device__ __forceinline__ unsigned thread_index() {
+    unsigned index;
+    asm volatile("mov.u32 %0, %%tid.x;" : "=r"(index));
+    return index;
+}
+
+/* A value that stays in a register, or one from which nothing is worked out ahead of time. */
+__device__ __forceinline__ unsigned opaque(unsigned value) {
+    asm volatile("" : "+r"(value));
     return value;
 }
 
@@ -56,12 +63,80 @@ __device__ __forceinline__ Job job_at(int job, const Arguments &a) {
 /* Shared memory, in order. */
 struct Shared {
     unsigned char *stages, *weights;
-    float2 *scale_bias;   /* [TILE_N] */
+    float2 *scale_bias;   /* [TILE_N]: what brings sums back, for the present job */
+    float *scale;         /* [TILE_N]: of the weights */
     float *operands;      /* [CHANNEL_OPERANDS][TILE_N] */
-    unsigned *magnitude;  /* [STAGES][UNITS]: bits of the largest packed */
-    unsigned *misfit;     /* whether weights are beyond the carrier */
+    unsigned *magnitude;  /* [ROUND]: bits of the largest packed of a job, or the largest finite */
+    unsigned *failed;     /* [ROUND / 32]: bits of the round's jobs to be made anew */
+    int *count;           /* of the block's jobs */
+    int *round_end;       /* number of the first job of the next round */
+    unsigned *infinite;   /* whether a weight is infinite or NaN */
     float *raw;           /* [OUT_CHANNELS][WEIGHTS], as they are */
     unsigned full, empty; /* addresses of [STAGES] barriers each */
+};
+
+constexpr int CONSUMER_THREADS = CONSUMERS * WARPGROUP;
+constexpr int THREADS = CONSUMER_THREADS + PRODUCERS * 32;
+constexpr int ROUND = 256; /* jobs; no more than threads */
+
+/* The block's jobs, the same for all its threads: a round of them as a rule has it, then those
+ * anew that halves with CARRIER_SCALE cannot hold, by a scale of their own. */
+struct Work {
+    int place; /* the job's number among the block's; its complement where it is made anew */
+
+    __device__ __forceinline__ int number() const { return place ^ place >> 31; }
+    __device__ __forceinline__ int job() const { return blockIdx.x + number() * gridDim.x; }
+    __device__ __forceinline__ bool anew() const { return place < 0; }
+    /* Whether activations may have another scale than in the job before. */
+    __device__ __forceinline__ bool rescaled() const {
+        return anew() || (place > 0 && place % ROUND == 0);
+    }
+    /* To the next job; false: there is none. */
+    __device__ __forceinline__ bool next(const Shared &shared) {
+        const int end = *shared.round_end;
+        if (place >= 0 && place + 1 < end) {
+            place++;
+            return true;
+        }
+        int n = number() + 1;
+        if (!anew()) {
+            n = (end - 1) / ROUND * ROUND;
+            if (!judge(shared, n + thread_index(), end))
+                n = end;
+        }
+        for (; n < end; n++)
+            if (shared.failed[n % ROUND / 32] >> n % 32 & 1) {
+                place = ~n;
+                return true;
+            }
+        return open_round(shared, end);
+    }
+    /* Whether some job failed; thread i of the block judges job i of the round. */
+    static __device__ __forceinline__ bool judge(const Shared &shared, int n, int end) {
+        __syncthreads();
+        bool fails = false;
+        if (thread_index() < ROUND && n < end) {
+            const float largest = __uint_as_float(shared.magnitude[thread_index()]);
+            fails = carrier_fails(largest * CARRIER_SCALE) || (PARTS == 2 && *shared.infinite);
+        }
+        const unsigned failed = __ballot_sync(~0U, fails);
+        if (thread_index() < ROUND && thread_index() % 32 == 0)
+            shared.failed[thread_index() / 32] = failed;
+        return __syncthreads_or(fails);
+    }
+    __device__ __forceinline__ bool open_round(const Shared &shared, int first) {
+        const int count = *shared.count;
+        if (first == count)
+            return false;
+        place = first;
+        __syncthreads();
+        if (thread_index() < ROUND)
+            shared.magnitude[thread_index()] = 0;
+        if (thread_index() == 0)
+            *shared.round_end = min(count, first + ROUND);
+        __syncthreads();
+        return true;
+    }
 };
 
 //@ include stage_packed.cuh
@@ -70,7 +145,7 @@ struct Shared {
  * neighbours. */
 struct Pixels {
     Job job;
-    int first;       /* slot of the consumer's warp */
+    int first; /* slot of the consumer's warp */
     int lane;
     unsigned inside; /* bit p: whether the thread's pixel p lies in the output */
 
@@ -80,6 +155,7 @@ struct Pixels {
     __device__ __forceinline__ void open(const Job &at, const Arguments &a) {
         job = at;
         inside = 0;
+        first = static_cast<int>(opaque(first));
 #pragma unroll
         for (int p = 0; p < 2 * ROW_BLOCKS; p++) {
             const int m = pixel(p * 8 + lane / 4);
@@ -111,8 +187,6 @@ struct Tile : RowTile {
 constexpr int WEIGHT_ROWS = (2 * TURN - 1) * TILE_N;
 constexpr int WEIGHT_BYTES = K / 8 * WEIGHT_ROWS * 16; /* of one part */
 constexpr int WEIGHTS = IN_CHANNELS * KERNEL_D * KERNEL_H * KERNEL_W; /* of a channel */
-constexpr int CONSUMER_THREADS = CONSUMERS * WARPGROUP;
-constexpr int THREADS = CONSUMER_THREADS + PRODUCERS * 32;
 
 __device__ __forceinline__ void store_half(unsigned char *rows, int k, int row, unsigned pair) {
     *reinterpret_cast<unsigned short *>(rows + (k / 8 * WEIGHT_ROWS + row) * 16 + k % 8 * 2) =
@@ -138,7 +212,7 @@ __device__ __forceinline__ void store_weight(const Shared &shared, int o, int e,
             continue;
         store_half(shared.weights, k, row, high);
         if (PARTS == 2)
-            store_half(shared.weights + WEIGHT_BYTES, k, row, pack_halves(rest_of(scaled), 0.0f));
+            store_half(shared.weights + WEIGHT_BYTES, k, row, pack_halves(rest_of(scaled, true), 0.0f));
     }
 }
 
@@ -148,7 +222,7 @@ __device__ __forceinline__ void fetch_weights(const Arguments &a, const Shared &
     constexpr int PLANE_TAPS = KERNEL_H * KERNEL_W, TAPS = KERNEL_D * PLANE_TAPS;
     const unsigned raw = shared_address(shared.raw);
 #pragma unroll 1
-    for (int i = threadIdx.x; i < OUT_CHANNELS * WEIGHTS; i += THREADS) {
+    for (int i = thread_index(); i < OUT_CHANNELS * WEIGHTS; i += THREADS) {
         const int e = i % WEIGHTS;
         const float *from = a.weight + i / WEIGHTS * a.weight_stride.n +
                             e / TAPS * a.weight_stride.c +
@@ -159,39 +233,60 @@ __device__ __forceinline__ void fetch_weights(const Arguments &a, const Shared &
                      : "memory");
     }
 #pragma unroll 1
-    for (int i = threadIdx.x; i < PARTS * WEIGHT_BYTES / 16; i += THREADS)
+    for (int i = thread_index(); i < PARTS * WEIGHT_BYTES / 16; i += THREADS)
         reinterpret_cast<uint4 *>(shared.weights)[i] = make_uint4(0, 0, 0, 0);
-    for (int o = threadIdx.x; o < TILE_N; o += THREADS) {
+    for (int o = thread_index(); o < TILE_N; o += THREADS) {
         const bool biased = HAS_BIAS && o < OUT_CHANNELS;
         shared.scale_bias[o] =
             make_float2(0.0f, biased ? load(a.bias + o * a.bias_stride.c) : 0.0f);
     }
-    if (threadIdx.x == 0)
-        *shared.misfit = 0;
+    if (thread_index() < ROUND)
+        shared.magnitude[thread_index()] = 0;
+    if (thread_index() == 0) {
+        const int count = (static_cast<int>(a.job_count) - 1 - static_cast<int>(blockIdx.x)) /
+                              static_cast<int>(gridDim.x) +
+                          1;
+        *shared.count = count;
+        *shared.round_end = min(count, ROUND);
+        *shared.infinite = 0;
+    }
     asm volatile("cp.async.wait_all;" ::: "memory");
 }
 
 /* Then, by the consumers: a warp packs channels of its own. */
 __device__ __forceinline__ void pack_weights(const Arguments &a, const Shared &shared) {
-    const int lane = threadIdx.x % 32;
-    for (int i = threadIdx.x; i < CHANNEL_OPERANDS * TILE_N; i += CONSUMER_THREADS)
+    const int lane = thread_index() % 32;
+    for (int i = thread_index(); i < CHANNEL_OPERANDS * TILE_N; i += CONSUMER_THREADS)
         shared.operands[i] =
             i % TILE_N < OUT_CHANNELS ? channel_operand(i / TILE_N, i % TILE_N, a) : 0.0f;
-    for (int o = threadIdx.x / 32; o < OUT_CHANNELS; o += CONSUMERS * 4) {
+    for (int o = thread_index() / 32; o < OUT_CHANNELS; o += CONSUMERS * 4) {
         float largest = 0.0f;
-        for (int e = lane; e < WEIGHTS; e += 32)
-            largest = max_magnitude(largest, round_weight(shared.raw[o * WEIGHTS + e]));
+        bool infinite = false;
+        for (int e = lane; e < WEIGHTS; e += 32) {
+            const float x = round_weight(shared.raw[o * WEIGHTS + e]);
+            infinite = infinite || !(fabsf(x) <= FLOAT_MAX);
+            largest = finite_magnitude(largest, x);
+        }
+        if (PARTS == 2 && infinite)
+            atomicOr(shared.infinite, 1U);
         largest = __uint_as_float(__reduce_max_sync(~0U, __float_as_uint(largest)));
         const float scale = weight_scale(largest);
         if (lane == 0) {
-            if (!(largest * scale <= CARRIER_MAX) || (largest * scale < 1.0f && largest > 0.0f))
-                *shared.misfit = 1;
-            shared.scale_bias[o].x = 1.0f / CARRIER_SCALE / scale;
+            shared.scale[o] = scale;
+            shared.scale_bias[o].x = unscale(scale, CARRIER_SCALE);
         }
         for (int e = lane; e < WEIGHTS; e += 32)
             store_weight(shared, o, e, round_weight(shared.raw[o * WEIGHTS + e]) * scale);
     }
     fence_proxy_async();
+    barrier_sync(1, CONSUMER_THREADS);
+}
+
+/* By the consumers, once all are at a job whose activations have another scale. */
+__device__ __forceinline__ void rescale(const Shared &shared, float activation_scale) {
+    barrier_sync(1, CONSUMER_THREADS);
+    for (int o = thread_index(); o < OUT_CHANNELS; o += CONSUMER_THREADS)
+        shared.scale_bias[o].x = unscale(shared.scale[o], activation_scale);
     barrier_sync(1, CONSUMER_THREADS);
 }
 
@@ -241,6 +336,17 @@ struct Sums {
                                  : "=f"(of[t][part][turn * TILE_N / 2 + i])
                                  : "f"(zero));
     }
+    /* Where high parts' sums are not finite, low parts say nothing, and may be NaN. */
+    __device__ __forceinline__ void drop_rests(int turn) {
+#pragma unroll
+        for (int t = 0; t < ROW_BLOCKS; t++)
+#pragma unroll
+            for (int i = 0; i < TILE_N / 2; i++) {
+                const int at = turn * TILE_N / 2 + i;
+                if (!(fabsf(of[t][0][at]) <= FLOAT_MAX))
+                    of[t][PARTS - 1][at] = 0.0f;
+            }
+    }
     __device__ __forceinline__ void finish(Tile &tile, const Scales &scales, int turn) const {
 #pragma unroll
         for (int t = 0; t < ROW_BLOCKS; t++)
@@ -256,18 +362,11 @@ struct Sums {
     }
 };
 
-/* An address that is kept in a register: the compiler would rather work it out anew each time. */
-__device__ __forceinline__ unsigned opaque(unsigned address) {
-    asm volatile("" : "+r"(address));
-    return address;
-}
-
 /* Where a consumer stands: its next stage, and how to get at it. */
 struct Ring {
     unsigned pixels, weights; /* descriptors' lower halves: of stage 0, of B's first row */
-    unsigned full, empty, magnitude;
-    int consumer, lane, slot, parity;
-    float largest; /* magnitude in the stages since the job began */
+    unsigned full, empty;
+    int lane, slot, parity;
 
     /* Cores of rows follow each other at once in B, and ROW_BLOCKS apart in a tile's pixels. */
     static __device__ __forceinline__ unsigned long long of_pixels(unsigned low) {
@@ -276,14 +375,7 @@ struct Ring {
     static __device__ __forceinline__ unsigned long long of_weights(unsigned low) {
         return 8ULL << 32 | low;
     }
-    __device__ __forceinline__ void wait() {
-        mbarrier_wait(full + 8 * slot, parity);
-        if (consumer == 0)
-#pragma unroll
-            for (int unit = 0; unit < UNITS; unit++)
-                largest =
-                    max_magnitude(largest, load_shared(magnitude + (slot * UNITS + unit) * 4));
-    }
+    __device__ __forceinline__ void wait() const { mbarrier_wait(full + 8 * slot, parity); }
     /* Starts the products of the stage with tile t; turn: the slice's number modulo TURN. */
     __device__ __forceinline__ void start(Sums &sums, int t, int turn) const {
         const unsigned stage = pixels + slot * (STAGE_BYTES / 16) + t * ROW_BLOCKS * 64;
@@ -316,7 +408,7 @@ struct Ring {
 /* Slices of one job after another. The tail of a consumer's first tile runs behind the products of
  * its second. */
 __device__ __forceinline__ void consume(const Arguments &a, const Shared &shared) {
-    const int consumer = __shfl_sync(~0U, threadIdx.x / WARPGROUP, 0);
+    const int consumer = __shfl_sync(~0U, thread_index() / WARPGROUP, 0);
     const int first = consumer * TILES * ROW_BLOCKS * 64;
     Tile tile[TILES];
     Tail tail[TILES];
@@ -331,7 +423,7 @@ __device__ __forceinline__ void consume(const Arguments &a, const Shared &shared
         tile[t].channel_end = OUT_CHANNELS;
         tile[t].lane = tile[t].pixels.lane = threadIdx.x % 32;
         tile[t].pixels.first =
-            first + (t * 4 + threadIdx.x % WARPGROUP / 32) * ROW_BLOCKS * 16;
+            first + (t * 4 + thread_index() % WARPGROUP / 32) * ROW_BLOCKS * 16;
         sums[t].zero = __int_as_float(static_cast<int>(a.job_count >> 60));
     }
     scales.open(tile[0], shared.scale_bias);
@@ -341,14 +433,18 @@ __device__ __forceinline__ void consume(const Arguments &a, const Shared &shared
         matrix_descriptor(shared_address(shared.weights), WEIGHT_ROWS * 16, 0));
     ring.full = opaque(shared.full);
     ring.empty = opaque(shared.empty);
-    ring.magnitude = opaque(shared_address(shared.magnitude));
-    ring.consumer = consumer;
     ring.lane = threadIdx.x % 32;
     ring.slot = ring.parity = 0;
-    for (int job = blockIdx.x; job < a.job_count; job += gridDim.x) {
-        const Job at = job_at(job, a);
+    Work work = {0};
+    do {
+        const Job at = job_at(work.job(), a);
         const int slices = at.slices();
-        ring.largest = 0.0f;
+        if (work.rescaled()) {
+            ring.wait(); /* producers have found the scale */
+            const float largest = __uint_as_float(shared.magnitude[work.number() % ROUND]);
+            rescale(shared, work.anew() ? segment_scale(largest) : CARRIER_SCALE);
+            scales.open(tile[0], shared.scale_bias);
+        }
 #pragma unroll
         for (int t = 0; t < TILES; t++) {
             tile[t].pixels.open(at, a);
@@ -382,6 +478,8 @@ __device__ __forceinline__ void consume(const Arguments &a, const Shared &shared
                     }
                     sums[t].pin();
                     if (slice >= TURN - 1) {
+                        if (PARTS == 2 && work.anew())
+                            sums[t].drop_rests(done);
                         sums[t].finish(tile[t], scales, done);
                         tile[t].pixels.job.d = at.d + slice - (TURN - 1);
                         tail[t].step(tile[t], a);
@@ -396,9 +494,7 @@ __device__ __forceinline__ void consume(const Arguments &a, const Shared &shared
             tile[t].pixels.job.d = at.d;
             tail[t].end(tile[t], a);
         }
-        if (threadIdx.x == 0)
-            a.flags[job] = carrier_fails(ring.largest * CARRIER_SCALE) | *shared.misfit;
-    }
+    } while (work.next(shared));
 }
 
 /* ---- the kernel ---------------------------------------------------------------------------- */
@@ -424,16 +520,20 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
     shared.full = shared_address(shared.scale_bias + TILE_N);
     shared.empty = shared.full + STAGES * 8;
     shared.operands = reinterpret_cast<float *>(shared.scale_bias + TILE_N + 2 * STAGES);
-    shared.magnitude = reinterpret_cast<unsigned *>(shared.operands + CHANNEL_OPERANDS * TILE_N);
-    shared.misfit = shared.magnitude + STAGES * UNITS;
-    shared.raw = reinterpret_cast<float *>(shared.misfit + 1);
-    if (threadIdx.x < STAGES) {
-        mbarrier_init(shared.full + 8 * threadIdx.x, UNITS);
-        mbarrier_init(shared.empty + 8 * threadIdx.x, CONSUMERS * 4);
+    shared.scale = shared.operands + CHANNEL_OPERANDS * TILE_N;
+    shared.magnitude = reinterpret_cast<unsigned *>(shared.scale + TILE_N);
+    shared.failed = shared.magnitude + ROUND;
+    shared.count = reinterpret_cast<int *>(shared.failed + ROUND / 32);
+    shared.round_end = shared.count + 1;
+    shared.infinite = shared.failed + ROUND / 32 + 2;
+    shared.raw = reinterpret_cast<float *>(shared.infinite + 1);
+    if (thread_index() < STAGES) {
+        mbarrier_init(shared.full + 8 * thread_index(), UNITS);
+        mbarrier_init(shared.empty + 8 * thread_index(), CONSUMERS * 4);
     }
     fetch_weights(a, shared);
     __syncthreads();
-    if (threadIdx.x >= CONSUMER_THREADS) {
+    if (thread_index() >= CONSUMER_THREADS) {
         take_registers<PRODUCER_REGISTERS>();
         produce(a, shared);
     } else {

@@ -34,26 +34,29 @@ __device__ __forceinline__ int packed_pixel(int slot) {
     return slot ^ (slot >> 3 & 3);
 }
 
+constexpr bool ROUND_AWAY = PARTS == 1 && !ROUND_EVEN;
+
 /* Activations go to halves in two instructions. Added to a float's bits, 6 << 23 multiplies by
  * CARRIER_SCALE, and 1 << 12 carries into the eleven bits that truncation then keeps: rounding half
  * away from zero. Zero becomes a number too small for a half, which is as good; where the exponent
- * overflows, the job is flagged. */
-constexpr bool ROUND_AWAY = PARTS == 1 && !ROUND_EVEN;
-
-__device__ __forceinline__ float scale_operand(float x) {
-    return __uint_as_float(__float_as_uint(x) + (6U << 23) + (ROUND_AWAY ? 1U << 12 : 0U));
+ * overflows, the job is made ANEW: exactly, with the job's own scale. */
+template <bool ANEW> __device__ __forceinline__ float scale_operand(float x, float scale) {
+    if (!ANEW)
+        return __uint_as_float(__float_as_uint(x) + (6U << 23) + (ROUND_AWAY ? 1U << 12 : 0U));
+    return ROUND_AWAY ? round_tf32_away(x * scale) : x * scale;
 }
-__device__ __forceinline__ unsigned pack_operands(float low, float high) {
-    if (!ROUND_AWAY)
+template <bool ANEW> __device__ __forceinline__ unsigned pack_operands(float low, float high) {
+    if (ANEW || !ROUND_AWAY)
         return pack_halves(low, high);
     unsigned pair;
     asm("cvt.rz.f16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
     return pair;
 }
 
-/* What a half leaves of a float, times REST_SCALE. */
-__device__ __forceinline__ float rest_of(float x) {
-    return (x - widen(half_t{round_half(x)})) * REST_SCALE;
+/* What a half leaves of a float, times REST_SCALE; `finite`: nothing of infinity and NaN. */
+__device__ __forceinline__ float rest_of(float x, bool finite) {
+    const float rest = (x - widen(half_t{round_half(x)})) * REST_SCALE;
+    return !finite || fabsf(x) <= FLOAT_MAX ? rest : 0.0f;
 }
 
 /* Whether one of four neighbours uses column i of their span. */
@@ -154,17 +157,20 @@ __device__ __forceinline__ void load_row(const Arguments &a, const Patch &patch,
 struct RowWords {
     unsigned high[ROW_WORDS][4], low[PARTS == 2 ? ROW_WORDS : 1][4];
 
-    __device__ __forceinline__ void pack(float (&value)[ROW_SPANS][SPAN], float &largest) {
+    template <bool ANEW>
+    __device__ __forceinline__ void pack(float (&value)[ROW_SPANS][SPAN], float scale,
+                                         float &largest) {
         float rest[ROW_SPANS][SPAN];
 #pragma unroll
         for (int i = 0; i < ROW_SPANS; i++)
 #pragma unroll
             for (int e = 0; e < SPAN; e++)
                 if (span_uses(e)) {
-                    largest = max_magnitude(largest, value[i][e]);
-                    value[i][e] = scale_operand(value[i][e]);
+                    if (!ANEW)
+                        largest = max_magnitude(largest, value[i][e]);
+                    value[i][e] = scale_operand<ANEW>(value[i][e], scale);
                     if (PARTS == 2)
-                        rest[i][e] = rest_of(value[i][e]);
+                        rest[i][e] = rest_of(value[i][e], ANEW);
                 }
 #pragma unroll
         for (int word = 0; word < ROW_WORDS; word++)
@@ -173,7 +179,8 @@ struct RowWords {
                 const int j = 2 * word, next = j + 1;
                 const int i = j / KERNEL_W, e = p * STRIDE_W + j % KERNEL_W * DILATION_W;
                 const int in = next / KERNEL_W, en = p * STRIDE_W + next % KERNEL_W * DILATION_W;
-                high[word][p] = pack_operands(value[i][e], next < ROW_TAPS ? value[in][en] : 0.0f);
+                high[word][p] =
+                    pack_operands<ANEW>(value[i][e], next < ROW_TAPS ? value[in][en] : 0.0f);
                 if (PARTS == 2)
                     low[word][p] = pack_halves(rest[i][e], next < ROW_TAPS ? rest[in][en] : 0.0f);
             }
@@ -210,27 +217,30 @@ __device__ __forceinline__ void store_groups(unsigned char *stage, int rotation,
     }
 }
 
-/* Packs one lane's pixels. m: its first; empty, parity: what says that the stage is free. */
+/* Packs one lane's pixels, and returns the largest magnitude met, or, where the job is made ANEW,
+ * with `scale`, zero. m: its first; empty, parity: what says that the stage is free. */
+template <bool ANEW>
 __device__ __forceinline__ float pack_patch(const Arguments &a, const Patch &patch,
                                             unsigned char *stage, int m, unsigned empty,
-                                            unsigned parity) {
+                                            unsigned parity, float scale) {
+    constexpr int READ_ROWS = ANEW ? 1 : LOAD_ROWS; /* anew, registers count and not time */
     RowWords rows[IN_ROWS];
     float largest = 0.0f;
 #pragma unroll
-    for (int first = 0; first < IN_ROWS; first += LOAD_ROWS) {
-        float value[LOAD_ROWS][ROW_SPANS][SPAN];
+    for (int first = 0; first < IN_ROWS; first += READ_ROWS) {
+        float value[READ_ROWS][ROW_SPANS][SPAN];
 #pragma unroll
-        for (int i = 0; i < LOAD_ROWS; i++)
+        for (int i = 0; i < READ_ROWS; i++)
             if (first + i < IN_ROWS && row_used(first + i))
                 load_row(a, patch, first + i, value[i]);
         if (first == 0)
             mbarrier_wait(empty, parity);
 #pragma unroll
-        for (int i = 0; i < LOAD_ROWS; i++) {
+        for (int i = 0; i < READ_ROWS; i++) {
             const int in = first + i;
             if (in >= IN_ROWS || !row_used(in))
                 continue;
-            rows[in].pack(value[i], largest);
+            rows[in].template pack<ANEW>(value[i], scale, largest);
 #pragma unroll
             for (int out = 0; out < LANE_ROWS; out++)
                 if (kernel_row(in, out) >= 0) {
@@ -242,42 +252,112 @@ __device__ __forceinline__ float pack_patch(const Arguments &a, const Patch &pat
     return largest;
 }
 
-/* Warps take the units of all stages that the block makes in turns. */
-__device__ __forceinline__ void produce(const Arguments &a, const Shared &shared) {
-    constexpr int QUADS = BOX_W / 4; /* of a row */
-    const int lane = threadIdx.x % 32;
-    int staged = 0; /* before the job */
-    int next = threadIdx.x / 32 - CONSUMERS * 4;
-    for (int job = blockIdx.x; job < a.job_count; job += gridDim.x) {
-        const Job at = job_at(job, a);
+/* The largest finite magnitude of one lane's pixels. */
+__device__ __forceinline__ float look_at_patch(const Arguments &a, const Patch &patch) {
+    float largest = 0.0f;
+#pragma unroll 1
+    for (int in = 0; in < IN_ROWS; in++) {
+        bool used = false;
+        for (int out = 0; out < LANE_ROWS; out++)
+            used = used || kernel_row(in, out) >= 0;
+        if (!used)
+            continue;
+        float value[ROW_SPANS][SPAN];
+        load_row(a, patch, in, value);
+#pragma unroll
+        for (int i = 0; i < ROW_SPANS; i++)
+#pragma unroll
+            for (int e = 0; e < SPAN; e++)
+                if (span_uses(e))
+                    largest = finite_magnitude(largest, value[i][e]);
+    }
+    return largest;
+}
+
+/* A producer's warp: it takes every PRODUCERS-th unit of all stages that the block makes. */
+struct Producer {
+    int next;   /* unit */
+    int staged; /* stages before the job */
+
+    /* m: the lane's first pixel of the box. */
+    __device__ __forceinline__ Patch patch(const Arguments &a, const Job &at, int slice, int unit,
+                                           int &m) const {
+        constexpr int QUADS = BOX_W / 4; /* of a row */
+        const int quad = unit * 32 + thread_index() % 32; /* in units of LANE_ROWS rows */
+        m = quad / QUADS * LANE_ROWS * BOX_W + quad % QUADS * 4;
+        int h = at.h + m / BOX_W, w = at.w + m % BOX_W;
+        Patch patch;
+        patch.valid = h < a.out_h && w < a.out_w;
+        if (!PADDED) {
+            h = min(h, static_cast<int>(a.out_h) - 1);
+            w = min(w, (static_cast<int>(a.out_w) - 1) / 4 * 4);
+        }
+        patch.z = (at.d + slice) * STRIDE_D - PADDING_D;
+        patch.y = h * STRIDE_H - PADDING_H;
+        patch.x = w * STRIDE_W - PADDING_W;
+        patch.plane = a.input + at.n * a.input_stride.n + patch.z * a.input_stride.d;
+        return patch;
+    }
+
+    template <bool ANEW>
+    __device__ __forceinline__ void make(const Arguments &a, const Shared &shared, const Job &at,
+                                         float scale, unsigned *magnitude) {
         const int end = staged + at.slices();
 #pragma unroll 1
         for (; next < end * UNITS; next += PRODUCERS) {
-            const int stage = next / UNITS, unit = next % UNITS, slot = stage % STAGES;
-            const int quad = unit * 32 + lane; /* in units of LANE_ROWS rows */
-            const int m = quad / QUADS * LANE_ROWS * BOX_W + quad % QUADS * 4;
-            int h = at.h + m / BOX_W, w = at.w + m % BOX_W;
-            Patch patch;
-            patch.valid = h < a.out_h && w < a.out_w;
-            if (!PADDED) {
-                h = min(h, static_cast<int>(a.out_h) - 1);
-                w = min(w, (static_cast<int>(a.out_w) - 1) / 4 * 4);
-            }
-            patch.z = (at.d + stage - staged) * STRIDE_D - PADDING_D;
-            patch.y = h * STRIDE_H - PADDING_H;
-            patch.x = w * STRIDE_W - PADDING_W;
-            patch.plane = a.input + at.n * a.input_stride.n + patch.z * a.input_stride.d;
+            const int stage = next / UNITS, slot = stage % STAGES;
+            int m;
+            const Patch from = patch(a, at, stage - staged, next % UNITS, m);
             const float largest =
-                pack_patch(a, patch, shared.stages + slot * STAGE_BYTES, m,
-                           shared.empty + 8 * slot, (stage / STAGES & 1) ^ 1);
-            const unsigned most = __reduce_max_sync(~0U, __float_as_uint(largest));
-            if (lane == 0)
-                shared.magnitude[slot * UNITS + unit] = most;
+                pack_patch<ANEW>(a, from, shared.stages + slot * STAGE_BYTES, m,
+                                 shared.empty + 8 * slot, (stage / STAGES & 1) ^ 1, scale);
+            const unsigned most = ANEW ? 0 : __reduce_max_sync(~0U, __float_as_uint(largest));
             fence_proxy_async();
             __syncwarp();
-            if (lane == 0)
+            if (threadIdx.x % 32 == 0) {
+                if (!ANEW)
+                    atomicMax(magnitude, most);
                 mbarrier_arrive(shared.full + 8 * slot);
+            }
         }
         staged = end;
     }
+
+    /* Puts a job's largest finite magnitude in the place of its largest. */
+    __device__ __forceinline__ void look(const Arguments &a, const Job &at,
+                                         unsigned *magnitude) const {
+        float largest = 0.0f;
+        const int first = thread_index() / 32 - CONSUMERS * 4;
+#pragma unroll 1
+        for (int unit = first; unit < at.slices() * UNITS; unit += PRODUCERS) {
+            int m;
+            const Patch from = patch(a, at, unit / UNITS, unit % UNITS, m);
+            largest = fmaxf(largest, look_at_patch(a, from));
+        }
+        const unsigned most = __reduce_max_sync(~0U, __float_as_uint(largest));
+        barrier_sync(2, PRODUCERS * 32); /* all have seen that they must look */
+        if (first == 0 && thread_index() % 32 == 0)
+            *magnitude = 0;
+        barrier_sync(2, PRODUCERS * 32);
+        if (thread_index() % 32 == 0)
+            atomicMax(magnitude, most);
+        barrier_sync(2, PRODUCERS * 32);
+    }
+};
+
+__device__ __forceinline__ void produce(const Arguments &a, const Shared &shared) {
+    Producer producer = {thread_index() / 32 - CONSUMERS * 4, 0};
+    Work work = {0};
+    do {
+        const Job at = job_at(work.job(), a);
+        unsigned *magnitude = shared.magnitude + work.number() % ROUND;
+        if (!work.anew()) {
+            producer.make<false>(a, shared, at, CARRIER_SCALE, magnitude);
+            continue;
+        }
+        if (!(__uint_as_float(*magnitude) <= FLOAT_MAX))
+            producer.look(a, at, magnitude);
+        const float scale = segment_scale(__uint_as_float(*magnitude));
+        producer.make<true>(a, shared, at, scale, magnitude);
+    } while (work.next(shared));
 }

@@ -1,10 +1,9 @@
-/* Lowering of `wgmma_packed`: conv_wgmma_packed.cuh, and the repair of what fp16 cannot hold. */
+/* Lowering of `wgmma_packed`: conv_wgmma_packed.cuh. */
 #include "plan/cuda/wgmma_packed.h"
 
 #include <assert.h>
 
 #include "gen/cuda/block.h"
-#include "gen/cuda/repair.h"
 #include "gen/cuda/wgmma.h"
 
 static void write_constants(const sg_problem *problem, const sg_cuda_target *target,
@@ -62,7 +61,6 @@ static void add_arguments(const sg_problem *problem, const sg_wgmma_packed *pack
     if (bias.index < 0)
         bias = (sg_operand){.index = convolution->input.index, .dtype = convolution->input.dtype};
     sg_cuda_add_tensor(arguments, "bias", &bias, false);
-    sg_cuda_add_workspace(arguments, "int", "flags", 0, "0");
     static const char *const outs[] = {"out_d", "out_h", "out_w"};
     static const char *const ins[] = {"in_d", "in_h", "in_w"};
     static const char *const jobs[] = {"jobs_d", "jobs_h", "jobs_w"};
@@ -142,14 +140,7 @@ sg_status sg_cuda_lower_wgmma_packed(const sg_problem *problem, const sg_cuda_ta
     bool sound = sg_wgmma_packed_measure(problem, target, plan, &packed);
     assert(sound && "the plan was found usable");
     (void)sound;
-    const sg_cuda_jobs jobs = {.box = {packed.box_d, packed.box_h, packed.box_w},
-                               .jobs = {packed.jobs_d, packed.jobs_h, packed.jobs_w},
-                               .channel_tiles = 1,
-                               .channels = problem->size[SG_ROLE_C]};
-    *kernel = (sg_cuda_kernel){.workspace = 4 * packed.jobs};
+    *kernel = (sg_cuda_kernel){.launch_count = 1};
     sg_status status = write_launch(problem, target, &packed, arena, &kernel->launches[0]);
-    if (status == SG_OK)
-        status = sg_cuda_lower_repair(problem, target, &jobs, 0, arena, &kernel->launches[1]);
-    kernel->launch_count = 2;
     return status == SG_OUT_OF_MEMORY ? sg_fail_memory(problem->region->graph->context) : status;
 }

@@ -7,21 +7,20 @@
 #include <stdio.h>
 
 #include "plan/cuda/block.h"
-#include "plan/cuda/mma.h"
 
 enum { TURN, BOX_W, BOX_D, ROW_BLOCKS, TILES, CONSUMERS, PRODUCERS, LANE_ROWS, STAGES, BLOCKS };
 static const char *const parameters[] = {"turn",   "box_w",     "box_d",     "row_blocks",
                                          "tiles",  "consumers", "producers", "lane_rows",
                                          "stages", "blocks",    NULL};
 
-enum { UNIT = 128, K_MAX = 256, COLUMNS_MAX = 256 };
+enum { UNIT = 128, ROUND = 256, K_MAX = 256, COLUMNS_MAX = 256 };
 /* Registers of a consumer beside its sums and running values, and of a producer beside the values
  * that it has read, at most so many where a row has not more, and the words it makes of them. */
 enum {
     CONSUMER_OTHERS = 22,
     CONSUMER_UNHELD = 10,
     CONSUMER_SPLIT = 8,
-    PRODUCER_OTHERS = 22,
+    PRODUCER_OTHERS = 28,
     PRODUCER_PADDED = 12,
     PRODUCER_STRIDED = 24,
     PRODUCER_SPLIT = 20,
@@ -32,7 +31,6 @@ enum {
 static const double SLICE = 55, UNIT_ONCE = 80, VALUE = 2.6;
 static const double END_SUM = 250;   /* cycles at the end of a walk, for each sum of a thread */
 static const double PROLOGUE = 7000; /* cycles until weights are packed */
-static const double REPAIR_SECONDS = 2e-6; /* the launch that finds nothing to do */
 
 static int64_t pieces(int64_t whole, int64_t piece) {
     return (whole + piece - 1) / piece;
@@ -105,10 +103,13 @@ static bool measure_registers(const sg_problem *problem, const sg_cuda_target *t
     if (producer > 240)
         return false;
     int64_t rest = entry * packed->threads - producer * packed->producers * 32;
-    packed->producer_registers = producer;
     packed->consumer_registers = rest < 0 ? 0 : rest / (packed->consumers * 128) / 8 * 8;
     if (packed->consumer_registers > 240)
         packed->consumer_registers = 240;
+    rest = entry * packed->threads - packed->consumer_registers * packed->consumers * 128;
+    packed->producer_registers = rest / (packed->producers * 32) / 8 * 8;
+    if (packed->producer_registers > 240)
+        packed->producer_registers = 240;
     return wanted <= packed->consumer_registers;
 }
 
@@ -123,8 +124,9 @@ static void measure_jobs(const sg_problem *problem, sg_wgmma_packed *packed) {
 static int64_t shared_bytes(const sg_wgmma_packed *packed) {
     int64_t stage = packed->parts * packed->k / 8 * packed->pixels * 16;
     int64_t weights = packed->parts * packed->k / 8 * (2 * packed->turn - 1) * packed->tile_n * 16;
-    return packed->stages * (stage + 16 + 4 * packed->units) + weights + packed->tile_n * 8 +
-           packed->tail.channel_loads * packed->tile_n * 4 + 4 + packed->weights * 4;
+    return packed->stages * (stage + 16) + weights + packed->tile_n * 12 +
+           packed->tail.channel_loads * packed->tile_n * 4 + 4 * (ROUND + ROUND / 32 + 3) +
+           packed->weights * 4;
 }
 
 bool sg_wgmma_packed_measure(const sg_problem *problem, const sg_cuda_target *target,
@@ -156,7 +158,7 @@ bool sg_wgmma_packed_measure(const sg_problem *problem, const sg_cuda_target *ta
     measure_stage(problem, target, packed);
     if (packed->pixels % (UNIT * packed->lane_rows) != 0 || packed->box_w < 4 ||
         packed->box_w % 4 != 0 || packed->pixels % (packed->box_w * packed->lane_rows) != 0 ||
-        UNIT % packed->box_w != 0 || packed->producers > packed->stages * packed->units)
+        UNIT % packed->box_w != 0 || packed->stages * packed->units % packed->producers != 0)
         return false;
     if (packed->k > K_MAX || packed->turn * packed->tile_n > COLUMNS_MAX ||
         (packed->parts == 2 && packed->k * packed->turn > K_MAX))
@@ -221,7 +223,7 @@ static double cost(const sg_problem *problem, const sg_cuda_target *target,
     double rounds = ceil((double)packed.jobs / ((double)gpu->multiprocessors * blocks));
     double clock = 1.1 * gpu->fp32 / (gpu->multiprocessors * 256.0);
     double memory = problem->bytes / (gpu->copy * (packed.tail.tile_stores && !walk ? 0.5 : 1));
-    return gpu->launch + REPAIR_SECONDS + fmax((PROLOGUE + rounds * job) / clock, memory);
+    return gpu->launch + fmax((PROLOGUE + rounds * job) / clock, memory);
 }
 
 /* ---- candidates ---------------------------------------------------------------------------- */
@@ -340,8 +342,6 @@ static const char *obstacle(const sg_problem *problem, const sg_cuda_target *tar
 
 static bool applicable(const sg_problem *problem, const sg_cuda_target *target, char *reason) {
     const char *words = obstacle(problem, target);
-    if (!words && !sg_mma_possible(problem, target, reason))
-        return false; /* what halves cannot hold must be made anew */
     sg_cuda_plan plans[SG_CUDA_CANDIDATES_MAX];
     if (!words && candidates(problem, target, plans) == 0)
         words = "channels and taps do not fit one product";
