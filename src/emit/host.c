@@ -62,6 +62,42 @@ static bool is_letter(char c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
 }
 
+/* Takes `length` characters out of a text. */
+static void take_out(char *at, size_t length) {
+    memmove(at, at + length, strlen(at + length) + 1);
+}
+
+/* Does without factors and divisors of one. */
+static void simplify_once(char *text) {
+    for (char *at = text; *at; at++) {
+        bool begins = at == text || at[-1] == '(' || at[-1] == ' ';
+        while (strncmp(at, " * 1", 4) == 0 && !is_letter(at[4]))
+            take_out(at, 4);
+        while (strncmp(at, " / 1", 4) == 0 && !is_letter(at[4]))
+            take_out(at, 4);
+        while (begins && strncmp(at, "1 * ", 4) == 0 && (at - text < 2 || at[-2] != '/'))
+            take_out(at, 4);
+        if (begins && strncmp(at, "pieces(", 7) == 0) {
+            char *comma = at + 7 + strcspn(at + 7, ",()");
+            if (strncmp(comma, ", 1)", 4) == 0) {
+                take_out(comma, 4);
+                take_out(at, 7);
+            }
+        }
+        if (begins && strncmp(at, "most(1, 1)", 10) == 0) {
+            take_out(at, 9);
+            *at = '1';
+        }
+    }
+}
+
+static void simplify(char *text) {
+    for (size_t length = 0; length != strlen(text);) {
+        length = strlen(text);
+        simplify_once(text);
+    }
+}
+
 /* A formula with the caller's names for tensors: "input0.size[1]" -> "t.x.size[1]". */
 static const char *spell(const host *host, const char *formula) {
     const sg_emission *emission = host->emission;
@@ -79,29 +115,48 @@ static const char *spell(const host *host, const char *formula) {
             sg_text_add(&text, "%c", *at++);
         }
     }
-    const char *made = text.data ? sg_arena_text(emission->arena, text.data, text.length) : "";
+    char *made = text.data ? sg_arena_text(emission->arena, text.data, text.length) : NULL;
+    if (made)
+        simplify(made);
     sg_text_release(&text);
     return made ? made : "";
 }
 
-/* Text broken before && and after other spaces, at column 100. */
+/* Whether a line may be broken at a space behind this. */
+static bool breaks_behind(const char *from, const char *space) {
+    static const char *const ends[] = {"&&", "||", "=", "+", "*", "?", ":"};
+    if (space > from && (space[-1] == ',' || space[-1] == ';'))
+        return true;
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
+        size_t length = strlen(ends[i]);
+        if ((size_t)(space - from) > length && strncmp(space - length, ends[i], length) == 0 &&
+            space[-(int)length - 1] == ' ')
+            return true;
+    }
+    return false;
+}
+
+/* A line, broken where it would go beyond column 100; what follows is indented further. */
 static void write_long(const char *indent, const char *line, sg_text *text) {
     enum { COLUMNS = 100 };
-    size_t column = 0;
+    size_t column = strlen(indent);
+    sg_text_add(text, "%s", indent);
     while (*line) {
-        size_t length = strcspn(line, " ");
-        if (column == 0 || column + 1 + length > COLUMNS) {
-            sg_text_add(text, "%s%s", column ? "\n" : "", indent);
-            column = strlen(indent);
-            if (*line && column > 0 && text->length > 0 && line[0] != '\0')
-                indent = indent[0] ? indent : "";
-        } else {
-            sg_text_add(text, " ");
-            column++;
+        const char *end = line;
+        do {
+            end += strspn(end, " ");
+            end += strcspn(end, " ");
+        } while (*end && !breaks_behind(line, end));
+        size_t length = (size_t)(end - line);
+        if (column + length > COLUMNS && column > strlen(indent)) {
+            line += strspn(line, " ");
+            length = (size_t)(end - line);
+            column = strlen(indent) + 4;
+            sg_text_add(text, "\n%s    ", indent);
         }
         sg_text_add(text, "%.*s", (int)length, line);
         column += length;
-        line += length + (line[length] == ' ');
+        line = end;
     }
     sg_text_add(text, "\n");
 }
@@ -379,7 +434,8 @@ static void write_merged(host *host, const sg_emit_path *path, sg_text *conditio
 
 /* ---- words --------------------------------------------------------------------------------- */
 
-static void write_word(const host *host, const sg_word *word, int left, sg_text *text) {
+/* An address: the statement that sets it. */
+static void write_address(const host *host, const sg_word *word, sg_text *text) {
     const sg_emission *emission = host->emission;
     if (word->kind == SG_WORD_WORKSPACE) {
         sg_text_add(
@@ -387,19 +443,50 @@ static void write_word(const host *host, const sg_word *word, int left, sg_text 
             "    a.%s = reinterpret_cast<decltype(a.%s)>(static_cast<char *>(t.workspace) + "
             "%s);\n",
             word->name, word->name, word->formula);
-    } else if (word->kind != SG_WORD_NUMBER) {
-        bool output = word->kind == SG_WORD_OUTPUT;
-        const sg_emit_member *member = &emission->members[(
-            output ? emission->output_member : emission->input_member)[word->index]];
-        sg_text_add(text, "    a.%s = static_cast<%s%s *>(t.%s.data);\n", word->name,
-                    output ? "" : "const ", sg_cuda_type(member->layout.dtype), member->name);
-    } else if (left >= SG_ROLE_COUNT && !word[1].name && word[1].kind == SG_WORD_NUMBER) {
-        const char *line = join(host, "a.%s = {", word->name);
-        for (int i = 0; i < SG_ROLE_COUNT; i++)
-            line = join(host, "%s%s%s", line, i ? ", " : "", spell(host, word[i].formula));
-        write_long("    ", join(host, "%s};", line), text);
-    } else {
-        write_long("    ", join(host, "a.%s = %s;", word->name, spell(host, word->formula)), text);
+        return;
+    }
+    bool output = word->kind == SG_WORD_OUTPUT;
+    const int *members = output ? emission->output_member : emission->input_member;
+    const sg_emit_member *member = &emission->members[members[word->index]];
+    sg_text_add(text, "    a.%s = static_cast<%s%s *>(t.%s.data);\n", word->name,
+                output ? "" : "const ", sg_cuda_type(member->layout.dtype), member->name);
+}
+
+/* One more statement on a line, or on a new one. */
+static void add_statement(const char *statement, size_t *column, sg_text *text) {
+    enum { COLUMNS = 100 };
+    if (*column > 0 && *column + 1 + strlen(statement) > COLUMNS) {
+        sg_text_add(text, "\n");
+        *column = 0;
+    }
+    sg_text_add(text, "%s%s", *column ? " " : "    ", statement);
+    *column += strlen(statement) + (*column ? 1 : 4);
+}
+
+/* Numbers that follow each other share lines. */
+static void write_words(const host *host, const sg_cuda_launch *launch, sg_text *text) {
+    size_t column = 0;
+    for (int i = 0; i <= launch->word_count; i++) {
+        const sg_word *word = i < launch->word_count ? &launch->words[i] : NULL;
+        bool stride = word && word->kind == SG_WORD_NUMBER && i + 1 < launch->word_count &&
+                      launch->words[i + 1].kind == SG_WORD_NUMBER && !launch->words[i + 1].name;
+        bool number = word && word->kind == SG_WORD_NUMBER && !stride;
+        if (column > 0 && !number) {
+            sg_text_add(text, "\n");
+            column = 0;
+        }
+        if (number) {
+            add_statement(join(host, "a.%s = %s;", word->name, spell(host, word->formula)), &column,
+                          text);
+        } else if (stride) {
+            const char *line = join(host, "a.%s = {", word->name);
+            for (int k = 0; k < SG_ROLE_COUNT; k++)
+                line = join(host, "%s%s%s", line, k ? ", " : "", spell(host, word[k].formula));
+            write_long("    ", join(host, "%s};", line), text);
+            i += SG_ROLE_COUNT - 1;
+        } else if (word) {
+            write_address(host, word, text);
+        }
     }
 }
 
@@ -410,10 +497,8 @@ static void write_fill(host *host, const sg_emit_launch *made, bool last, sg_tex
                 "&blocks) {\n",
                 made->name);
     for (int late = 0; late < 2; late++) {
-        for (int i = 0; i < launch->word_count && late; i++) {
-            if (launch->words[i].name)
-                write_word(host, &launch->words[i], launch->word_count - i, text);
-        }
+        if (late)
+            write_words(host, launch, text);
         for (int i = 0; i < launch->assumption_count; i++) {
             const sg_cuda_assumption *assumed = &launch->assumptions[i];
             bool of_words = strstr(assumed->holds, "a.") != NULL;
@@ -429,7 +514,7 @@ static void write_fill(host *host, const sg_emit_launch *made, bool last, sg_tex
             sg_text_add(text, "        return UNSUITED; // %s\n", assumed->sentence);
         }
     }
-    write_long("    ", join(host, "blocks = %s;", launch->grid_formula), text);
+    write_long("    ", join(host, "blocks = %s;", spell(host, launch->grid_formula)), text);
     sg_text_add(text, "    return 0;\n}\n\n");
 }
 

@@ -36,6 +36,24 @@ static const char *skip_blank(const char *at) {
 
 /* ---- cutting ------------------------------------------------------------------------------- */
 
+/* Behind the comments that are not the next item's own: an empty line, or another comment in a
+ * block, stands between. */
+static const char *loose_comments(const char *at) {
+    const char *loose = at;
+    while (at[0] == '/' && (at[1] == '/' || at[1] == '*')) {
+        bool block = at[1] == '*';
+        at = skip_opaque(at);
+        const char *next = at + strspn(at, " \t\r\n");
+        int lines = 0;
+        for (const char *c = at; c < next; c++)
+            lines += *c == '\n';
+        if (lines > 1 || !*next || (block && next[0] == '/' && next[1] == '*'))
+            loose = at;
+        at = next;
+    }
+    return loose;
+}
+
 /* Behind the item that begins here, and a comment on its last line. */
 static const char *item_end(const char *at) {
     int depth = 0;
@@ -145,10 +163,12 @@ bool sg_items_cut(const char *source, sg_arena *arena, sg_items *items) {
             items->items = moved;
             capacity = larger;
         }
-        at = item_end(begin);
         sg_item *item = &items->items[items->count++];
+        const char *loose = loose_comments(from);
+        at = loose > from ? loose : item_end(begin);
         *item = (sg_item){.text = {from, (int)(at - from)}};
-        find_names(item, begin, at);
+        if (loose == from)
+            find_names(item, begin, at);
     }
     return true;
 }
@@ -217,6 +237,21 @@ static bool needs_private(const sg_items *sources, int count, const sg_item *ite
     return false;
 }
 
+/* A comment on its own goes with the item behind it, if all sources have it. */
+static void place_comments(sg_items *sources, int count) {
+    for (int s = 0; s < count; s++) {
+        for (int i = sources[s].count - 2; i >= 0; i--) {
+            sg_item *item = &sources[s].items[i];
+            if (item->name_count == 0 && item[1].place == SG_ITEM_SHARED) {
+                bool alike = true;
+                for (int other = 0; other < count && alike; other++)
+                    alike = stands_in(&sources[other], item);
+                item->place = alike ? SG_ITEM_SHARED : SG_ITEM_OWN;
+            }
+        }
+    }
+}
+
 void sg_items_share(sg_items *sources, int count) {
     for (int s = 0; s < count; s++) {
         for (int i = 0; i < sources[s].count; i++) {
@@ -239,6 +274,7 @@ void sg_items_share(sg_items *sources, int count) {
             }
         }
     }
+    place_comments(sources, count);
 }
 
 static void hurry(sg_items *items, sg_item_word name) {
