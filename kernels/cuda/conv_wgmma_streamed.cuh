@@ -10,11 +10,14 @@
  * The weights' launch may still run when this one starts: whoever reads what it wrote waits for it.
  *
  * With PRODUCTS 3, operands are two halves each, upper + lower / 2048, and a part's taps make three
- * products (step_tap); the first two are scaled down before the third comes on top. PROMOTE: after
- * so many parts sums move to registers of their own, 0: never; with three products it is 1.
+ * products (step_tap): upper by upper halves, whose sums move to registers of their own after every
+ * SPAN_TAPS taps, then the mixed ones, whose sum is scaled down on its way there. With one product,
+ * sums move after every PROMOTE parts; 0: never.
  *
  * Blocks stay; block b makes jobs b, b + grid, ... A job's neighbours in number share its pixels,
- * so that they meet in the second-level cache. */
+ * so that they meet in the second-level cache. Where floats are carried as halves (GUARDED), a job
+ * with a segment (stage_box.cuh) that the common scale does not suit is made anew by and by, with
+ * scales that do. */
 //@ include common.cuh
 //@ constants
 
@@ -35,7 +38,8 @@ constexpr int CHUNKS = (IN_CHANNELS + CHUNK - 1) / CHUNK; /* IN_CHANNELS: of one
 constexpr int HALF_BOX = CELLS * BOX_PIXELS * 16; /* bytes of a box's upper or lower halves */
 constexpr int BOX_BYTES = (PRODUCTS == 3 ? 2 : 1) * HALF_BOX;
 constexpr int BLOCK_BYTES = CHUNK * TILE_N * 2;
-constexpr int LARGEST_SLOTS = BOX_STAGES + STAGERS + 1; /* more than stagers may be apart in jobs */
+constexpr int SLOTS = BOX_STAGES + STAGERS + 1; /* more than stagers may be apart in jobs */
+constexpr int ROUND = 1024; /* jobs of a block after which it makes anew what must be */
 
 /* Where a warp's rows stand: blocks of 8 rows are dealt so that a warp's are neighbours. */
 struct Pixels {
@@ -64,8 +68,10 @@ __device__ real channel_operand(int k, int c, const Arguments &a);
 struct Shared {
     unsigned long long box_full[BOX_STAGES], box_empty[BOX_STAGES];
     unsigned long long block_full[BLOCK_STAGES], block_empty[BLOCK_STAGES];
-    unsigned largest[LARGEST_SLOTS];
-    int arrived[LARGEST_SLOTS];
+    Met met[SLOTS]; /* of a job's segments, and how many stagers have said what they met */
+    int arrived[SLOTS];
+    unsigned anew[ROUND / 32];   /* a bit for each job of the round that must be made anew */
+    unsigned segments[SEGMENTS]; /* of a job that is made anew: largest finite magnitudes, as bits */
     float2 scale_bias[CONSUMERS][TILE_N];
     real operands[CONSUMERS][CHANNEL_OPERANDS ? CHANNEL_OPERANDS : 1][TILE_N];
     float fetched[CONSUMERS * 4][WARP_FETCHES];
@@ -99,42 +105,93 @@ struct Job {
     }
 };
 
-/* Marks every job of the repair's numbering that has an output in this tile. One warp. */
-__device__ __forceinline__ void flag_tile(const Job &job, const Arguments &a) {
-    for (int i = threadIdx.x % 32; i < TILE_PIXELS; i += 32) {
-        const Spot spot = spot_of(job.pixels + i, a);
-        if (!spot_valid(spot, a))
-            continue;
-        long long number = static_cast<long long>(spot.n) * CHANNEL_TILES + job.tile;
-        number = number * a.flag_jobs_d + spot.d / static_cast<int>(a.flag_box_d);
-        number = number * a.flag_jobs_h + spot.h / static_cast<int>(a.flag_box_h);
-        number = number * a.flag_jobs_w + spot.w / static_cast<int>(a.flag_box_w);
-        a.flags[number] = 1;
-    }
+__device__ __forceinline__ Wanted wanted_of(const Job &job, int chunk, int part, int item) {
+    return Wanted{item, job.pixels, part, job.group() * IN_CHANNELS + chunk * CHUNK,
+                  IN_CHANNELS - chunk * CHUNK};
 }
 
-/* The last warp to come with its largest magnitude decides. */
-__device__ __forceinline__ void guard(Shared &shared, int slot, float largest, const Job &job,
-                                      const Arguments &a) {
-    const unsigned bits = __reduce_max_sync(~0U, __float_as_uint(largest) & 0x7fffffffU);
-    int before = 0;
-    if (threadIdx.x % 32 == 0) {
-        atomicMax(&shared.largest[slot], bits);
-        __threadfence_block();
-        before = atomicAdd(&shared.arrived[slot], 1);
+/* All threads of the block. */
+__device__ __forceinline__ void meet() {
+    barrier_sync(0, THREADS);
+}
+
+/* A block's jobs, in the order in which all of its warps go through them: those of a round, then
+ * those of them that are made anew. */
+struct Sequence {
+    int number = blockIdx.x, first = blockIdx.x, index = 0; /* of the round, in which index counts */
+    bool anew = false;
+
+    __device__ __forceinline__ bool more(const Arguments &a) const {
+        return number < static_cast<int>(a.jobs);
     }
-    if (__shfl_sync(~0U, before, 0) != STAGERS - 1)
+    __device__ __forceinline__ void next(Shared &shared, const Arguments &a) {
+        index++;
+        number += gridDim.x;
+        if (GUARDED && (anew || index == ROUND || !more(a)))
+            next_anew(shared, a);
+    }
+    /* The next one to be made anew; after the last the next round's first. */
+    __device__ __forceinline__ void next_anew(Shared &shared, const Arguments &a) {
+        const int step = gridDim.x;
+        meet(); /* the round's verdicts are there; the job before is through */
+        index = anew ? index : 0;
+        unsigned left = 0;
+        for (; index < ROUND && first + index * step < static_cast<int>(a.jobs);
+             index = (index | 31) + 1) {
+            left = shared.anew[index / 32] >> index % 32;
+            if (left)
+                break;
+        }
+        anew = left != 0;
+        if (anew) {
+            index += __ffs(static_cast<int>(left)) - 1;
+        } else {
+            first += ROUND * step;
+            index = 0;
+            meet();
+            if (threadIdx.x < ROUND / 32)
+                shared.anew[threadIdx.x] = 0;
+            meet();
+        }
+        number = first + index * step;
+    }
+};
+
+/* The last warp to come with what it met of a job decides. index: of the job in its round. */
+__device__ __forceinline__ void judge(Shared &shared, int slot, const Met &met, int index) {
+    const unsigned over = __reduce_or_sync(~0U, met.over);
+    const unsigned enough = __reduce_or_sync(~0U, met.enough);
+    const unsigned some = __reduce_or_sync(~0U, met.some);
+    if (threadIdx.x % 32 != 0)
+        return;
+    Met &all = shared.met[slot];
+    atomicOr(&all.over, over);
+    atomicOr(&all.enough, enough);
+    atomicOr(&all.some, some);
+    __threadfence_block();
+    if (atomicAdd(&shared.arrived[slot], 1) != STAGERS - 1)
         return;
     __threadfence_block();
-    const float all = __uint_as_float(*(volatile unsigned *)&shared.largest[slot]);
-    __syncwarp();
-    if (threadIdx.x % 32 == 0) {
-        shared.largest[slot] = 0;
-        shared.arrived[slot] = 0;
-    }
-    if (carrier_fails(all * CARRIER_SCALE)) {
-        griddepcontrol_wait();
-        flag_tile(job, a);
+    const volatile Met &seen = all;
+    if (seen.over | (seen.some & ~seen.enough))
+        atomicOr(&shared.anew[index / 32], 1U << index % 32);
+    all = {};
+    shared.arrived[slot] = 0;
+}
+
+/* Of a job that is made anew: the largest finite magnitude of every segment. */
+__device__ __forceinline__ void measure_segments(Shared &shared, int warp, const Job &job,
+                                                 const Arguments &a) {
+    constexpr int BARRIER = 1 + CONSUMERS;
+    if (warp == 0 && threadIdx.x % 32 < SEGMENTS)
+        shared.segments[threadIdx.x % 32] = 0;
+    barrier_sync(BARRIER, STAGERS * 32);
+    for (int i = warp; i < CHUNKS * PARTS * ITEMS; i += STAGERS) {
+        Item read;
+        const int chunk = i / (PARTS * ITEMS), part = i / ITEMS % PARTS;
+        const Wanted wanted = wanted_of(job, chunk, part, i % ITEMS);
+        load_item(read, wanted, a);
+        measure_item(wanted, read, shared.segments, a);
     }
 }
 
@@ -143,37 +200,39 @@ __device__ __forceinline__ void guard(Shared &shared, int slot, float largest, c
 __device__ __forceinline__ void stage_input(Shared &shared, unsigned char *boxes, int warp,
                                             const Arguments &a) {
     Turn<BOX_STAGES> turn;
-    int slot = 0, chunk = 0, part = 0, item = warp;
-    float largest = 0;
-    for (int number = blockIdx.x; number < static_cast<int>(a.jobs);) {
-        const Job job(number);
-        if (item < ITEMS) {
-            const Wanted wanted = {item, job.pixels, part,
-                                   job.group() * IN_CHANNELS + chunk * CHUNK,
-                                   IN_CHANNELS - chunk * CHUNK};
-            Item read;
-            load_item(read, wanted, a);
-            mbarrier_wait(shared_address(&shared.box_empty[turn.stage]), turn.parity ^ 1);
-            store_item(boxes + turn.stage * BOX_BYTES, wanted, read, largest);
-            fence_proxy_async();
-            __syncwarp();
-            if (threadIdx.x % 32 == 0)
-                mbarrier_arrive(shared_address(&shared.box_full[turn.stage]));
-            item += STAGERS;
-            continue;
+    int slot = 0, item = warp;
+    for (Sequence jobs; jobs.more(a); jobs.next(shared, a)) {
+        const Job job(jobs.number);
+        Met met = {};
+        if (GUARDED && jobs.anew) {
+            measure_segments(shared, warp, job, a);
+            meet();
         }
-        item -= ITEMS;
-        turn.next();
-        if (++part < PARTS)
-            continue;
-        part = 0;
-        if (++chunk < CHUNKS)
-            continue;
-        chunk = 0;
-        guard(shared, slot, largest, job, a);
-        slot = slot + 1 == LARGEST_SLOTS ? 0 : slot + 1;
-        largest = 0;
-        number += gridDim.x;
+        for (int box = 0; box < CHUNKS * PARTS; box++) {
+            for (; item < ITEMS; item += STAGERS) {
+                Item read;
+                const Wanted wanted = wanted_of(job, box / PARTS, box % PARTS, item);
+                unsigned char *to = boxes + turn.stage * BOX_BYTES;
+                load_item(read, wanted, a);
+                mbarrier_wait(shared_address(&shared.box_empty[turn.stage]), turn.parity ^ 1);
+                if (GUARDED && jobs.anew) {
+                    scale_item(wanted, read, shared.segments, a);
+                    store_item<true>(to, wanted, read, met, a);
+                } else {
+                    store_item<false>(to, wanted, read, met, a);
+                }
+                fence_proxy_async();
+                __syncwarp();
+                if (threadIdx.x % 32 == 0)
+                    mbarrier_arrive(shared_address(&shared.box_full[turn.stage]));
+            }
+            item -= ITEMS;
+            turn.next();
+        }
+        if (GUARDED && !jobs.anew) {
+            judge(shared, slot, met, jobs.index);
+            slot = slot + 1 == SLOTS ? 0 : slot + 1;
+        }
     }
 }
 
@@ -181,11 +240,13 @@ __device__ __forceinline__ void stream_weights(Shared &shared, unsigned char *bl
                                                const Arguments &a) {
     griddepcontrol_wait();
     Turn<BLOCK_STAGES> turn;
-    for (int number = blockIdx.x; number < static_cast<int>(a.jobs); number += gridDim.x) {
-        const unsigned char *from =
-            reinterpret_cast<const unsigned char *>(a.weights) +
-            static_cast<long long>(Job(number).tile) * (CHUNKS * TAPS * PRODUCTS) * BLOCK_BYTES;
-        for (int i = 0; i < CHUNKS * TAPS * PRODUCTS; i++) {
+    for (Sequence jobs; jobs.more(a); jobs.next(shared, a)) {
+        const unsigned char *from = reinterpret_cast<const unsigned char *>(a.weights) +
+                                    static_cast<long long>(Job(jobs.number).tile) *
+                                        (CHUNKS * TAPS * PRODUCTS) * BLOCK_BYTES;
+        if (GUARDED && jobs.anew)
+            meet();
+        for (int i = 0; i < CHUNKS * TAPS * PRODUCTS && threadIdx.x % 32 == 0; i++) {
             const unsigned full = shared_address(&shared.block_full[turn.stage]);
             mbarrier_wait(shared_address(&shared.block_empty[turn.stage]), turn.parity ^ 1);
             mbarrier_arrive_expect_tx(full, BLOCK_BYTES);
@@ -197,36 +258,45 @@ __device__ __forceinline__ void stream_weights(Shared &shared, unsigned char *bl
     }
 }
 
-/* Whether any of a warpgroup's threads says so; all of them meet here. */
-__device__ __forceinline__ bool barrier_or(int number, bool mine) {
-    int any;
-    asm volatile("{\n\t.reg .pred mine, any;\n\t"
-                 "setp.ne.b32 mine, %1, 0;\n\t"
-                 "barrier.cta.red.or.pred any, %2, %3, mine;\n\t"
-                 "selp.b32 %0, 1, 0, any;\n\t}"
-                 : "=r"(any)
-                 : "r"(static_cast<int>(mine)), "r"(number), "n"(WARPGROUP)
-                 : "memory");
-    return any;
-}
-
-/* What acc and per_channel read, when the tile of channels changes. Returns whether halves do not
- * hold the tile's weights. */
-__device__ __forceinline__ bool load_channels(Shared &shared, int consumer, const Job &job,
-                                              const Arguments &a) {
-    bool fails = false;
+/* What acc and per_channel read. anew: the scales themselves, for unscale_tile. */
+__device__ __forceinline__ void load_channels(Shared &shared, int consumer, const Job &job,
+                                              bool anew, const Arguments &a) {
     barrier_sync(1 + consumer, WARPGROUP);
     for (int i = threadIdx.x % WARPGROUP; i < TILE_N; i += WARPGROUP) {
         const int channel = job.channel() + i;
         const bool has = channel < job.channel_end();
-        const float scale = has ? a.scales[channel] : 0.0f;
+        float scale = GUARDED && has ? a.scales[channel] : 1.0f;
+        if (GUARDED && !anew)
+            scale = unscale(scale, CARRIER_SCALE);
         const float bias = HAS_BIAS && has ? load(a.bias + channel * a.bias_stride.c) : 0.0f;
-        fails |= scale != scale;
         shared.scale_bias[consumer][i] = make_float2(scale, bias);
         for (int k = 0; k < CHANNEL_OPERANDS; k++)
             shared.operands[consumer][k][i] = has ? channel_operand(k, channel, a) : real(0);
     }
-    return barrier_or(1 + consumer, fails);
+    barrier_sync(1 + consumer, WARPGROUP);
+}
+
+/* Takes the scales of segments and channels out of a tile's sums, and leaves none to acc. */
+__device__ __forceinline__ void unscale_tile(Tile &tile, Shared &shared, int consumer,
+                                             const Job &job, const Arguments &a) {
+    float scale[Tile::PIXELS];
+    SG_UNROLL
+    for (int p = 0; p < Tile::PIXELS; p++) {
+        const int position = tile.pixels.first + tile.pixels.pixel(tile.row(p));
+        scale[p] = scale_anew(shared.segments, divide(position, a.image_reciprocal) -
+                                                   divide(job.pixels, a.image_reciprocal));
+    }
+    SG_UNROLL
+    for (int j = 0; j < Tile::CHANNELS; j++) {
+        const float by = tile.scale_bias[tile.column(j)].x;
+        SG_UNROLL
+        for (int p = 0; p < Tile::PIXELS; p++)
+            tile.d[p / 2][j / 2 * 4 + p % 2 * 2 + j % 2] *= unscale(by, scale[p]);
+    }
+    barrier_sync(1 + consumer, WARPGROUP);
+    for (int i = threadIdx.x % WARPGROUP; i < TILE_N; i += WARPGROUP)
+        shared.scale_bias[consumer][i].x = 1.0f;
+    barrier_sync(1 + consumer, WARPGROUP);
 }
 
 __device__ __forceinline__ void arrive_warp(unsigned long long *barrier) {
@@ -265,10 +335,11 @@ struct Totals {
         for (int i = 0; i < (PROMOTE ? ROW_BLOCKS * TILE_N / 2 : 0); i++)
             sum[i / (TILE_N / 2)][i % (TILE_N / 2)] = 0.0f;
     }
-    __device__ __forceinline__ void add(const Tile &tile) {
+    __device__ __forceinline__ void add(const Tile &tile, float by) {
         SG_UNROLL
         for (int i = 0; i < (PROMOTE ? ROW_BLOCKS * TILE_N / 2 : 0); i++)
-            sum[i / (TILE_N / 2)][i % (TILE_N / 2)] += tile.d[i / (TILE_N / 2)][i % (TILE_N / 2)];
+            sum[i / (TILE_N / 2)][i % (TILE_N / 2)] +=
+                tile.d[i / (TILE_N / 2)][i % (TILE_N / 2)] * by;
     }
     __device__ __forceinline__ void get(Tile &tile) const {
         SG_UNROLL
@@ -278,15 +349,18 @@ struct Totals {
 };
 
 /* Which tap a part's step is about, and whether with the lower halves of the input. Three products
- * come in this order: of every tap upper by lower and lower by upper halves, then of every tap
- * upper by upper ones. */
+ * come in this order: of every tap upper by upper halves, then of every tap upper by lower and
+ * lower by upper ones. */
 __device__ __forceinline__ int step_tap(int step, int taps) {
-    if (PRODUCTS == 1)
-        return step;
-    return step < 2 * taps ? step / 2 : step - 2 * taps;
+    return step < taps ? step : (step - taps) / 2;
 }
 __device__ __forceinline__ bool step_lower(int step, int taps) {
-    return PRODUCTS == 3 && step < 2 * taps && step % 2 == 1;
+    return step >= taps && (step - taps) % 2 == 1;
+}
+/* Whether sums move after a step, with three products. */
+__device__ __forceinline__ bool step_moves(int step, int taps) {
+    const int next = step + 1;
+    return next <= taps ? next % SPAN_TAPS == 0 || next == taps : next == 3 * taps;
 }
 
 __device__ __forceinline__ void contract(Shared &shared, unsigned boxes, unsigned blocks,
@@ -295,7 +369,6 @@ __device__ __forceinline__ void contract(Shared &shared, unsigned boxes, unsigne
     Turn<BLOCK_STAGES> block_turn;
     const int warp = threadIdx.x / 32 % 4;
     int tile_loaded = -1;
-    bool fails = false;
     griddepcontrol_wait();
     Tile tile;
     Tail tail;
@@ -305,14 +378,15 @@ __device__ __forceinline__ void contract(Shared &shared, unsigned boxes, unsigne
     tile.scale_bias = shared.scale_bias[consumer];
     tile.operands = &shared.operands[consumer][0][0];
     tile.fetched = shared.fetched[consumer * 4 + warp];
-    for (int number = blockIdx.x; number < static_cast<int>(a.jobs); number += gridDim.x) {
-        const Job job(number);
-        if (job.tile != tile_loaded) {
-            fails = load_channels(shared, consumer, job, a);
-            tile_loaded = job.tile;
+    for (Sequence jobs; jobs.more(a); jobs.next(shared, a)) {
+        const Job job(jobs.number);
+        const bool anew = GUARDED && jobs.anew;
+        if (anew)
+            meet();
+        if (anew || job.tile != tile_loaded) {
+            load_channels(shared, consumer, job, anew, a);
+            tile_loaded = anew ? -1 : job.tile;
         }
-        if (fails && consumer == 0 && warp == 0)
-            flag_tile(job, a);
         int accumulate = 0, parts = 0;
         totals.clear();
         for (int chunk = 0; chunk < CHUNKS; chunk++) {
@@ -322,13 +396,6 @@ __device__ __forceinline__ void contract(Shared &shared, unsigned boxes, unsigne
                     boxes + box_turn.stage * BOX_BYTES + consumer * (WARPGROUP_PIXELS * 16);
                 const int taps = PART_TAPS[part], steps = taps * PRODUCTS;
                 for (int step = 0; step < steps; step++) {
-                    if (PRODUCTS == 3 && step == 2 * taps) {
-                        wgmma_wait<0>();
-                        used.give_back();
-                        SG_UNROLL
-                        for (int i = 0; i < ROW_BLOCKS * TILE_N / 2; i++)
-                            tile.d[i / (TILE_N / 2)][i % (TILE_N / 2)] *= 1.0f / 2048;
-                    }
                     const int tap = PART_FIRST[part] + step_tap(step, taps);
                     const int reach = (TAP_D[tap] * static_cast<int>(a.pitch_h) + TAP_H[tap]) *
                                           static_cast<int>(a.pitch_w) +
@@ -356,12 +423,18 @@ __device__ __forceinline__ void contract(Shared &shared, unsigned boxes, unsigne
                     if (step + 1 == steps)
                         used.box = &shared.box_empty[box_turn.stage];
                     block_turn.next();
+                    if (PRODUCTS == 3 && step_moves(step, taps)) {
+                        wgmma_wait<0>();
+                        used.give_back();
+                        totals.add(tile, step < taps ? 1.0f : 1.0f / 2048);
+                        accumulate = 0;
+                    }
                 }
                 box_turn.next();
-                if (PROMOTE && ++parts == PROMOTE) {
+                if (PRODUCTS == 1 && PROMOTE && ++parts == PROMOTE) {
                     wgmma_wait<0>();
                     used.give_back();
-                    totals.add(tile);
+                    totals.add(tile, 1.0f);
                     accumulate = parts = 0;
                 }
             }
@@ -370,13 +443,15 @@ __device__ __forceinline__ void contract(Shared &shared, unsigned boxes, unsigne
         used.give_back();
         if (PROMOTE) {
             if (parts)
-                totals.add(tile);
+                totals.add(tile, 1.0f);
             totals.get(tile);
         }
         tile.channel_first = job.channel();
         tile.channel_end = job.channel_end();
         tile.pixels.a = &a;
         tile.pixels.first = job.pixels + consumer * WARPGROUP_PIXELS + warp * (16 * ROW_BLOCKS);
+        if (anew)
+            unscale_tile(tile, shared, consumer, job, a);
         tail.begin(tile);
         tail.step(tile, a);
         tail.end(tile, a);
@@ -398,10 +473,12 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
             mbarrier_init(shared_address(&shared.block_full[i]), 1);
             mbarrier_init(shared_address(&shared.block_empty[i]), CONSUMERS * 4);
         }
-        for (int i = 0; i < LARGEST_SLOTS; i++) {
-            shared.largest[i] = 0;
+        for (int i = 0; i < SLOTS; i++) {
+            shared.met[i] = {};
             shared.arrived[i] = 0;
         }
+        for (int i = 0; i < ROUND / 32; i++)
+            shared.anew[i] = 0;
     }
     fence_proxy_async();
     __syncthreads();
@@ -413,7 +490,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
         const int warp = threadIdx.x / 32 - CONSUMERS * 4;
         if (warp < STAGERS)
             stage_input(shared, boxes, warp, a);
-        else if (threadIdx.x % 32 == 0)
+        else
             stream_weights(shared, blocks, a);
     }
 }

@@ -1,8 +1,8 @@
-/* Weights as the products of conv_wgmma_streamed.cuh take them: rounded, scaled, as halves, in the
- * order they are streamed: [tile of channels][chunk of input channels][block][8 input channels]
- * [TILE_N channels][8 halves]; a block is of one tap, its upper or its lower halves. One block
- * makes PACK_CHANNELS output slots of a tile. A channel whose weights halves cannot hold, scaled,
- * gets NaN for a scale. Also clears the guard's flags, which the next launch sets. */
+/* Weights as the products of conv_wgmma_streamed.cuh take them, in the order they are streamed:
+ * [tile of channels][chunk of input channels][block][8 input channels][TILE_N channels][8 halves];
+ * a block is of one tap, its upper or its lower halves. One block makes PACK_CHANNELS output slots
+ * of a tile. Floats are scaled, by output channel, and rounded to halves; the scales are kept for
+ * the products' launch. Narrow elements stay what they are. */
 //@ include common.cuh
 //@ constants
 
@@ -18,16 +18,15 @@ constexpr int WEIGHTS = IN_CHANNELS * TAPS; /* of one output channel */
 constexpr int CELLS = CHUNKS * CHUNK / 8;
 
 /* Element i of an output channel, taps innermost in the order of the weights' own. */
-__device__ __forceinline__ float weight_at(const element *channel, int i, const Arguments &a) {
+__device__ __forceinline__ element weight_at(const element *channel, int i, const Arguments &a) {
     if (DENSE)
-        return load(channel + i);
+        return channel[i];
     const int tap = i % TAPS;
-    return load(channel + i / TAPS * a.weight_stride.c +
-                tap / (KERNEL_H * KERNEL_W) * a.weight_stride.d +
-                tap / KERNEL_W % KERNEL_H * a.weight_stride.h + tap % KERNEL_W * a.weight_stride.w);
+    return channel[i / TAPS * a.weight_stride.c + tap / (KERNEL_H * KERNEL_W) * a.weight_stride.d +
+                   tap / KERNEL_W % KERNEL_H * a.weight_stride.h + tap % KERNEL_W * a.weight_stride.w];
 }
 
-/* The largest magnitude of every channel of this block's; all threads. */
+/* The largest finite magnitude of every channel of this block's; all threads. */
 __device__ __forceinline__ void find_largest(const element *const (&from)[PACK_CHANNELS],
                                              float (&largest)[PACK_CHANNELS], const Arguments &a) {
     __shared__ float warps[PACK_CHANNELS][THREADS / 32];
@@ -36,23 +35,29 @@ __device__ __forceinline__ void find_largest(const element *const (&from)[PACK_C
         if (from[k]) {
 #pragma unroll 8
             for (int i = threadIdx.x; i < WEIGHTS; i += THREADS)
-                largest[k] = max_magnitude(largest[k], weight_at(from[k], i, a));
+                largest[k] = finite_magnitude(largest[k], weight_at(from[k], i, a));
         }
-        const unsigned bits = __reduce_max_sync(~0U, __float_as_uint(largest[k]) & 0x7fffffffU);
+        const unsigned bits = __reduce_max_sync(~0U, __float_as_uint(largest[k]));
         if (threadIdx.x % 32 == 0)
             warps[k][threadIdx.x / 32] = __uint_as_float(bits);
     }
     __syncthreads();
     for (int k = 0; k < PACK_CHANNELS; k++)
         for (int i = 0; i < THREADS / 32; i++)
-            largest[k] = max_magnitude(largest[k], warps[k][i]);
+            largest[k] = fmaxf(largest[k], warps[k][i]);
 }
 
-/* Half of a weight, as bits; the upper one, or 2^11 times what it leaves. */
-__device__ __forceinline__ unsigned short carried(float scaled, bool lower) {
-    const half_t upper = {
-        round_half(ROUND_EVEN || PRODUCTS == 3 ? scaled : round_tf32_away(scaled))};
+/* A weight as it is carried, as bits: its half, or 2^11 times what that leaves. With three
+ * products, infinity and NaN are lower halves, as in stage_box.cuh. */
+__device__ __forceinline__ unsigned short carried(float weight, float scale, bool lower) {
+    const float scaled = weight * scale;
+    if (PRODUCTS == 1)
+        return round_half(ROUND_EVEN ? scaled : round_tf32_away(scaled));
+    const half_t upper = {round_half(finite_part(scaled))};
     return lower ? round_half((scaled - widen(upper)) * 2048.0f) : upper.bits;
+}
+template <class T> __device__ __forceinline__ unsigned short carried(T weight, float, bool) {
+    return weight.bits;
 }
 __device__ __forceinline__ unsigned pair(unsigned short low, unsigned short high) {
     return static_cast<unsigned>(high) << 16 | low;
@@ -65,24 +70,19 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     const int tile = blockIdx.x * PACK_CHANNELS / TILE_N, group = tile / GROUP_TILES;
     const int first = group * GROUP_CHANNELS + tile % GROUP_TILES * TILE_STEP;
     const int end = min(first + TILE_STEP, (group + 1) * GROUP_CHANNELS);
-    for (long long i = static_cast<long long>(blockIdx.x) * THREADS + threadIdx.x; i < a.flag_count;
-         i += static_cast<long long>(gridDim.x) * THREADS)
-        a.flags[i] = 0;
     const element *from[PACK_CHANNELS];
-    float scale[PACK_CHANNELS];
+    float scale[PACK_CHANNELS] = {1.0f, 1.0f};
     for (int k = 0; k < PACK_CHANNELS; k++) {
         const int channel = first + slot + k;
         from[k] = channel < end ? a.weight + channel * a.weight_stride.n : nullptr;
     }
-    find_largest(from, scale, a);
-    for (int k = 0; k < PACK_CHANNELS; k++) {
-        const float largest = scale[k];
-        scale[k] = weight_scale(largest);
-        const bool kept =
-            largest == 0.0f || (largest * scale[k] >= 128.0f && largest * scale[k] < 256.0f);
-        if (threadIdx.x == 0 && from[k])
-            a.scales[first + slot + k] =
-                kept ? 1.0f / (scale[k] * CARRIER_SCALE) : __uint_as_float(0x7fffffff);
+    if (GUARDED) {
+        find_largest(from, scale, a);
+        for (int k = 0; k < PACK_CHANNELS; k++) {
+            scale[k] = weight_scale(scale[k]);
+            if (threadIdx.x == 0 && from[k])
+                a.scales[first + slot + k] = scale[k];
+        }
     }
     uint4 *to = a.packed + static_cast<long long>(tile) * (CELLS * TAPS * PRODUCTS * TILE_N) + slot;
     const int k = threadIdx.x % PACK_CHANNELS;
@@ -100,7 +100,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
         for (int i = 0; i < 8; i++)
             halves[i] =
                 channel && input + i < IN_CHANNELS
-                    ? carried(weight_at(channel, (input + i) * TAPS + BLOCK_TAP[block], a) * by,
+                    ? carried(weight_at(channel, (input + i) * TAPS + BLOCK_TAP[block], a), by,
                               lower)
                     : 0;
         to[static_cast<long long>(cell) * TILE_N + k] =

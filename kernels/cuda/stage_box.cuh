@@ -9,14 +9,17 @@
  *
  * With a stride s along an axis, tap t reads s (o + t / s) + t % s: taps of one remainder, a phase,
  * share a copy of the input that has every s-th element. A `part` of the taps is what shares one
- * copy: a phase, or one tap of an axis whose reach would be too far. */
+ * copy: a phase, or one tap of an axis whose reach would be too far.
+ *
+ * Floats are carried as halves (GUARDED), of one scale in each `segment`, which is what a tile has
+ * of one strip of one image. Narrow elements are carried as they are. */
 
 /* Two activations, scaled and rounded to 11 bits, as halves. */
 __device__ __forceinline__ unsigned carry(float low, float high) {
     if (ROUND_EVEN || PRODUCTS == 3)
         return pack_halves(low * CARRIER_SCALE, high * CARRIER_SCALE);
-    /* Half of the last bit kept, and the scale's exponent, in one addition; what overflows the
-     * exponent is flagged. */
+    /* Half of the last bit kept, and the scale's exponent, in one addition; where the exponent
+     * overflows, the segment is made anew. */
     constexpr unsigned ADD = 0x1000 + (6U << 23), KEEP = 0xffffe000U;
     return pack_halves(__uint_as_float((__float_as_uint(low) + ADD) & KEEP),
                        __uint_as_float((__float_as_uint(high) + ADD) & KEEP));
@@ -105,7 +108,7 @@ __device__ __forceinline__ bool part_element(const Spot &spot, int part, const A
  *   8  eight channels at a time, where they lie side by side; neighbouring lanes have neighbouring
  *      cells. */
 struct Item {
-    float value[ITEM_ROWS * ITEM_CELLS][8];
+    element value[ITEM_ROWS * ITEM_CELLS][8];
 };
 
 constexpr int ITEM_POSITIONS = 32 * ITEM_ROWS, CELLS = CHUNK / 8;
@@ -147,6 +150,68 @@ __device__ __forceinline__ float4 load_four_if(bool present, const float *from) 
     return value;
 }
 
+template <class T> __device__ __forceinline__ T load_if(bool present, const T *from) {
+    T value;
+    asm volatile("{\n\t.reg .pred present;\n\t"
+                 "setp.ne.b32 present, %2, 0;\n\t"
+                 "mov.b16 %0, 0;\n\t"
+                 "@present ld.global.nc.b16 %0, [%1];\n\t}"
+                 : "=h"(value.bits)
+                 : "l"(from), "r"(static_cast<int>(present)));
+    return value;
+}
+__device__ __forceinline__ uint2 load_8_bytes_if(bool present, const void *from) {
+    uint2 value;
+    asm volatile("{\n\t.reg .pred present;\n\t"
+                 "setp.ne.b32 present, %3, 0;\n\t"
+                 "mov.b32 %0, 0;\n\tmov.b32 %1, 0;\n\t"
+                 "@present ld.global.nc.v2.b32 {%0, %1}, [%2];\n\t}"
+                 : "=r"(value.x), "=r"(value.y)
+                 : "l"(from), "r"(static_cast<int>(present)));
+    return value;
+}
+__device__ __forceinline__ uint4 load_16_bytes_if(bool present, const void *from) {
+    uint4 value;
+    asm volatile("{\n\t.reg .pred present;\n\t"
+                 "setp.ne.b32 present, %5, 0;\n\t"
+                 "mov.b32 %0, 0;\n\tmov.b32 %1, 0;\n\t"
+                 "mov.b32 %2, 0;\n\tmov.b32 %3, 0;\n\t"
+                 "@present ld.global.nc.v4.b32 {%0, %1, %2, %3}, [%4];\n\t}"
+                 : "=r"(value.x), "=r"(value.y), "=r"(value.z), "=r"(value.w)
+                 : "l"(from), "r"(static_cast<int>(present)));
+    return value;
+}
+
+/* Two narrow elements out of a word, low first. */
+template <class T> __device__ __forceinline__ void split_word(T &low, T &high, unsigned word) {
+    low.bits = static_cast<unsigned short>(word & 0xffffU);
+    high.bits = static_cast<unsigned short>(word >> 16);
+}
+/* Neighbours, or zeros. */
+__device__ __forceinline__ void load_four(float (&each)[4], bool present, const float *from) {
+    const float4 four = load_four_if(present, from);
+    each[0] = four.x, each[1] = four.y, each[2] = four.z, each[3] = four.w;
+}
+template <class T>
+__device__ __forceinline__ void load_four(T (&each)[4], bool present, const T *from) {
+    const uint2 four = load_8_bytes_if(present, from);
+    split_word(each[0], each[1], four.x);
+    split_word(each[2], each[3], four.y);
+}
+__device__ __forceinline__ void load_eight(float (&each)[8], bool present, const float *from) {
+    const float4 low = load_four_if(present, from), high = load_four_if(present, from + 4);
+    each[0] = low.x, each[1] = low.y, each[2] = low.z, each[3] = low.w;
+    each[4] = high.x, each[5] = high.y, each[6] = high.z, each[7] = high.w;
+}
+template <class T>
+__device__ __forceinline__ void load_eight(T (&each)[8], bool present, const T *from) {
+    const uint4 eight = load_16_bytes_if(present, from);
+    split_word(each[0], each[1], eight.x);
+    split_word(each[2], each[3], eight.y);
+    split_word(each[4], each[5], eight.z);
+    split_word(each[6], each[7], eight.w);
+}
+
 /* Where channel 0 of the input is at a position; false in the padding. */
 __device__ __forceinline__ bool position_element(int position, int part, const Arguments &a,
                                                  const element *&from) {
@@ -179,9 +244,15 @@ struct Wanted {
     __device__ __forceinline__ int left(int k) const {
         return channels - first_channel() - item_cell(k) * 8;
     }
+    /* Of the tile's segments, the one that the item's position lies in; beyond the tile there may
+     * be more than SEGMENTS. */
+    __device__ __forceinline__ int segment(int at, const Arguments &a) const {
+        return divide(position + first_position() + at, a.image_reciprocal) -
+               divide(position, a.image_reciprocal);
+    }
 };
 
-__device__ __forceinline__ void load_floats(Item &item, const Wanted &wanted, const Arguments &a) {
+__device__ __forceinline__ void load_elements(Item &item, const Wanted &wanted, const Arguments &a) {
     SG_UNROLL
     for (int row = 0; row < ITEM_ROWS; row++) {
         const element *from;
@@ -207,8 +278,8 @@ __device__ __forceinline__ void load_positions(Item &item, const Wanted &wanted,
         SG_UNROLL
         for (int i = 0; i < 8; i++) {
             const bool present = inside && (WHOLE_CHUNKS || i < wanted.left(cell));
-            const float4 four = load_four_if(present, from);
-            const float each[4] = {four.x, four.y, four.z, four.w};
+            element each[4];
+            load_four(each, present, from);
             SG_UNROLL
             for (int row = 0; row < ITEM_ROWS; row++)
                 item.value[row * ITEM_CELLS + cell][i] = each[row % 4];
@@ -223,12 +294,7 @@ __device__ __forceinline__ void load_channels_of(Item &item, const Wanted &wante
     for (int k = 0; k < ITEM_ROWS * ITEM_CELLS; k++) {
         const element *from;
         const bool inside = wanted.locate(k, a, from);
-        const bool present = inside && (WHOLE_CHUNKS || wanted.left(k) > 0);
-        const float4 low = load_four_if(present, from), high = load_four_if(present, from + 4);
-        const float each[8] = {low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w};
-        SG_UNROLL
-        for (int i = 0; i < 8; i++)
-            item.value[k][i] = each[i];
+        load_eight(item.value[k], inside && (WHOLE_CHUNKS || wanted.left(k) > 0), from);
     }
 }
 
@@ -238,10 +304,62 @@ __device__ __forceinline__ void load_item(Item &item, const Wanted &wanted, cons
     else if (READ == 4)
         load_positions(item, wanted, a);
     else
-        load_floats(item, wanted, a);
+        load_elements(item, wanted, a);
 }
 
-/* Eight channels as they are carried: the upper halves, and with three products the lower. */
+/* ---- segments ------------------------------------------------------------------------------ */
+
+constexpr int SEGMENTS = 32; /* of a tile, at most */
+
+/* What was met of a tile's segments, a bit each, on their way to halves of the common scale. */
+struct Met {
+    unsigned over, enough, some; /* too large; large enough; not zero */
+
+    __device__ __forceinline__ void take(float largest, int segment) {
+        const unsigned bit = segment < SEGMENTS ? 1U << segment : 0;
+        over |= largest <= CARRIER_MAX / CARRIER_SCALE ? 0 : bit;
+        enough |= largest >= CARRIER_MIN / CARRIER_SCALE ? bit : 0;
+        some |= largest > 0.0f ? bit : 0;
+    }
+};
+
+/* The scale of a segment of a tile that is made anew: as it was where that was right. largest: bits
+ * of the segments' largest finite magnitudes; read when wanted, since to keep them takes registers. */
+__device__ __forceinline__ float scale_anew(const volatile unsigned *largest, int segment) {
+    const float magnitude = __uint_as_float(largest[min(segment, SEGMENTS - 1)]);
+    return carrier_fails(magnitude * CARRIER_SCALE) ? segment_scale(magnitude) : CARRIER_SCALE;
+}
+
+/* The largest finite magnitudes of an item, by segment, to shared memory. */
+__device__ __forceinline__ void measure_item(const Wanted &wanted, const Item &item,
+                                             unsigned *largest, const Arguments &a) {
+    SG_UNROLL
+    for (int k = 0; k < ITEM_ROWS * ITEM_CELLS; k++) {
+        float most = 0;
+        SG_UNROLL
+        for (int i = 0; i < 8; i++)
+            most = finite_magnitude(most, load(&item.value[k][i]));
+        const int segment = wanted.segment(item_position(k), a);
+        if (most > 0.0f && segment < SEGMENTS)
+            atomicMax(&largest[segment], __float_as_uint(most));
+    }
+}
+
+/* Gives an item's values the scales of their segments. */
+__device__ __forceinline__ void scale_item(const Wanted &wanted, Item &item,
+                                           const unsigned *largest, const Arguments &a) {
+    SG_UNROLL
+    for (int k = 0; k < ITEM_ROWS * ITEM_CELLS; k++) {
+        const float scale = scale_anew(largest, wanted.segment(item_position(k), a));
+        SG_UNROLL
+        for (int i = 0; i < 8; i++)
+            store(&item.value[k][i], load(&item.value[k][i]) * scale);
+    }
+}
+
+/* ---- as they are carried ------------------------------------------------------------------- */
+
+/* Eight channels: the upper halves, and with three products the lower. */
 struct Carried {
     uint4 upper, lower;
 };
@@ -256,12 +374,29 @@ __device__ __forceinline__ unsigned remainder(unsigned halves, float low, float 
     return pack_halves((low - a) * 2048.0f, (high - b) * 2048.0f);
 }
 
-/* Raises the largest magnitude met. */
+/* Two values that have their scale, as halves. With three products, infinity and NaN are lower
+ * halves (finite_part). */
+__device__ __forceinline__ void pack_scaled(float low, float high, unsigned &upper,
+                                            unsigned &lower) {
+    if (PRODUCTS == 1) {
+        upper = pack_halves_scaled(low, high, 1.0f, !ROUND_EVEN);
+        return;
+    }
+    upper = pack_halves(finite_part(low), finite_part(high));
+    lower = remainder(upper, low, high);
+}
+
+/* Raises the largest magnitude met. ANEW: of values that have their scale, not to be met. */
+template <bool ANEW>
 __device__ __forceinline__ Carried pack_cell(const float (&value)[8], float &largest) {
     unsigned upper[4], lower[4] = {0, 0, 0, 0};
     SG_UNROLL
     for (int i = 0; i < 4; i++) {
         const float low = value[2 * i], high = value[2 * i + 1];
+        if (ANEW) {
+            pack_scaled(low, high, upper[i], lower[i]);
+            continue;
+        }
         largest = max_magnitude(max_magnitude(largest, low), high);
         upper[i] = carry(low, high);
         if (PRODUCTS == 3)
@@ -269,6 +404,14 @@ __device__ __forceinline__ Carried pack_cell(const float (&value)[8], float &lar
     }
     return Carried{make_uint4(upper[0], upper[1], upper[2], upper[3]),
                    make_uint4(lower[0], lower[1], lower[2], lower[3])};
+}
+template <bool ANEW, class T>
+__device__ __forceinline__ Carried pack_cell(const T (&value)[8], float &) {
+    unsigned words[4];
+    SG_UNROLL
+    for (int i = 0; i < 4; i++)
+        words[i] = static_cast<unsigned>(value[2 * i + 1].bits) << 16 | value[2 * i].bits;
+    return Carried{make_uint4(words[0], words[1], words[2], words[3]), uint4()};
 }
 
 __device__ __forceinline__ void store_cell(uint4 *to, const Carried &carried) {
@@ -287,6 +430,7 @@ __device__ __forceinline__ void swap_if(bool yes, Carried &a, Carried &b) {
 
 /* In one order for all, lanes would be 64 bytes apart and meet in the banks: so pairs of lanes
  * start with another of their four positions. */
+template <bool ANEW>
 __device__ __forceinline__ void store_positions(uint4 *to, int at, const Item &item,
                                                 float &largest) {
     const int lane = threadIdx.x % 32;
@@ -295,7 +439,7 @@ __device__ __forceinline__ void store_positions(uint4 *to, int at, const Item &i
         Carried halves[4];
         SG_UNROLL
         for (int p = 0; p < 4; p++)
-            halves[p] = pack_cell(item.value[p % ITEM_ROWS * ITEM_CELLS + cell], largest);
+            halves[p] = pack_cell<ANEW>(item.value[p % ITEM_ROWS * ITEM_CELLS + cell], largest);
         swap_if(lane >> 1 & 1, halves[0], halves[1]);
         swap_if(lane >> 1 & 1, halves[2], halves[3]);
         swap_if(lane >> 2 & 1, halves[0], halves[2]);
@@ -307,18 +451,31 @@ __device__ __forceinline__ void store_positions(uint4 *to, int at, const Item &i
     }
 }
 
+/* ANEW: of values that have their scales; else met learns of them. */
+template <bool ANEW>
 __device__ __forceinline__ void store_item(unsigned char *box, const Wanted &wanted,
-                                           const Item &item, float &largest) {
+                                           const Item &item, Met &met, const Arguments &a) {
+    constexpr bool WATCHED = GUARDED && !ANEW;
     uint4 *to = reinterpret_cast<uint4 *>(box) + wanted.first_channel() / 8 * BOX_PIXELS;
-    if (READ == 4) {
-        store_positions(to, wanted.first_position() + item_position(0), item, largest);
+    float largest = 0;
+    if (READ == 4) { /* a lane's four positions are of one segment */
+        store_positions<ANEW>(to, wanted.first_position() + item_position(0), item, largest);
+        if (WATCHED)
+            met.take(largest, wanted.segment(item_position(0), a));
         return;
     }
+    const bool one = WATCHED && wanted.segment(0, a) == wanted.segment(ITEM_POSITIONS - 1, a);
     SG_UNROLL
     for (int k = 0; k < ITEM_ROWS * ITEM_CELLS; k++) {
         const int at = wanted.first_position() + item_position(k);
-        const Carried halves = pack_cell(item.value[k], largest);
+        float here = 0;
+        const Carried halves = pack_cell<ANEW>(item.value[k], here);
         if (at < BOX_PIXELS)
             store_cell(to + item_cell(k) * BOX_PIXELS + at, halves);
+        if (WATCHED && !one)
+            met.take(here, wanted.segment(item_position(k), a));
+        largest = max_magnitude(largest, here);
     }
+    if (one)
+        met.take(largest, wanted.segment(0, a));
 }

@@ -53,7 +53,9 @@ BODIES = {
     "mbarrier_arrive_expect_tx": "emu_mb_expect(barrier, bytes);",
     "mbarrier_wait": "emu_mb_wait(barrier, parity);",
     "mbarrier_test": "return emu_mb_test(barrier, parity);",
-    "load_if": "return present ? __ldg(from) : 0.0f;",
+    "load_if": "if (present) return __ldg(from); return {};",
+    "load_8_bytes_if": "if (present) return __ldg((const uint2 *)from); return {};",
+    "load_16_bytes_if": "if (present) return __ldg((const uint4 *)from); return {};",
     "load_four_if": "if (!present) return make_float4(0, 0, 0, 0); "
     + ALIGNED.format("from", 16)
     + "return make_float4(from[0], from[1], from[2], from[3]);",

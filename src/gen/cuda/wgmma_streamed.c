@@ -1,10 +1,8 @@
-/* Lowering of `wgmma_streamed`: pack_weights.cuh, conv_wgmma_streamed.cuh, and the repair of what
- * the half carrier could not hold. */
+/* Lowering of `wgmma_streamed`: pack_weights.cuh, then conv_wgmma_streamed.cuh. */
 #include <assert.h>
 #include <stdio.h>
 
 #include "gen/cuda/block.h"
-#include "gen/cuda/repair.h"
 #include "gen/cuda/wgmma.h"
 #include "plan/cpu_plan.h"
 #include "plan/cuda/streamed.h"
@@ -14,39 +12,17 @@ enum { THREADS = 512, PACK_THREADS = 512, PACK_CHANNELS = 2 };
  * 128 when the kernel starts. */
 enum { INSTRUCTION_N_MAX = 192 };
 
-/* What all three launches are written from. */
+/* What both launches are written from. */
 typedef struct lowering {
     const sg_problem *problem;
     const sg_cuda_target *target;
     const sg_cuda_plan *plan;
     sg_streamed_layout layout;
-    sg_cuda_jobs jobs;
-    int64_t weights, scales, flags, flag_count, workspace; /* byte offsets, and sizes */
+    int64_t weights, scales, workspace; /* byte offsets, and the size */
 } lowering;
 
 static int64_t larger(int64_t a, int64_t b) {
     return a > b ? a : b;
-}
-static int64_t smaller(int64_t a, int64_t b) {
-    return a < b ? a : b;
-}
-
-/* The repair's jobs are boxes of rows, about as large as a tile; a tile flags those it touches. */
-static void divide_jobs(lowering *lowering) {
-    const sg_problem *problem = lowering->problem;
-    int64_t tile = lowering->layout.tile_positions;
-    int64_t width = smaller(larger(problem->size[SG_ROLE_W], 1), tile);
-    int64_t rows = larger(tile / width, 1);
-    lowering->jobs = (sg_cuda_jobs){
-        .box = {1, smaller(rows, larger(problem->size[SG_ROLE_H], 1)), width},
-        .channel_tiles = lowering->layout.channel_tiles,
-        .channels = lowering->plan->parameter[SG_STREAMED_CHANNELS],
-    };
-    for (int axis = 0; axis < SG_SPATIAL_MAX; axis++) {
-        int64_t box = lowering->jobs.box[axis];
-        lowering->jobs.jobs[axis] = (problem->size[SG_ROLE_D + axis] + box - 1) / box;
-    }
-    lowering->flag_count = sg_cuda_job_count(problem, &lowering->jobs);
 }
 
 static void lay_out_workspace(lowering *lowering) {
@@ -55,8 +31,7 @@ static void lay_out_workspace(lowering *lowering) {
     lowering->scales = layout->channel_tiles * layout->chunks * layout->tap_count *
                        sg_streamed_products(lowering->target) *
                        sg_streamed_block_bytes(lowering->plan);
-    lowering->flags = lowering->scales + sg_round_up(lowering->problem->size[SG_ROLE_C] * 4, 16);
-    lowering->workspace = lowering->flags + lowering->flag_count * 4;
+    lowering->workspace = lowering->scales + lowering->problem->size[SG_ROLE_C] * 4;
 }
 
 /* ---- constants ----------------------------------------------------------------------------- */
@@ -86,6 +61,7 @@ static void write_common(const lowering *lowering, sg_text *text) {
         {"CHUNK", lowering->plan->parameter[SG_STREAMED_CHUNK]},
         {"TAPS", layout->tap_count},
         {"PRODUCTS", sg_streamed_products(lowering->target)},
+        {"GUARDED", true},
     };
     sg_cuda_write_constants(constants, sizeof constants / sizeof *constants, text);
 }
@@ -132,6 +108,7 @@ static void write_main(const lowering *lowering, sg_text *text) {
         {"ROW_BLOCKS", plan[SG_STREAMED_ROWS]},
         {"CHANNEL_TILES", layout->channel_tiles},
         {"INSTRUCTION_N", layout->tile_n > INSTRUCTION_N_MAX ? layout->tile_n / 2 : layout->tile_n},
+        {"SPAN_TAPS", sg_streamed_span(lowering->plan)},
         {"PROMOTE", sg_streamed_promote(problem, lowering->target, lowering->plan, layout)},
         {"TILE_WALKS", 0},
         {"TILE_LOADS", facts.tile_loads},
@@ -173,12 +150,12 @@ static void write_blocks(const lowering *lowering, sg_text *text) {
     for (int p = 0; p < layout->part_count; p++) {
         const sg_streamed_part *part = &layout->parts[p];
         for (int step = 0; step < part->tap_count * products; step++) {
-            bool mixed = products == 3 && step < 2 * part->tap_count;
-            int tap = mixed ? step / 2 : step - (products - 1) * part->tap_count;
+            int mixed = step - part->tap_count; /* its number among the mixed ones, or less */
+            int tap = mixed < 0 ? step : mixed / 2;
             const int *at = layout->taps[part->first_tap + tap].kernel;
             int row = at[0] * (int)convolution->kernel[1] + at[1];
             place[count] = row * (int)convolution->kernel[2] + at[2];
-            lower[count++] = mixed && step % 2 == 0;
+            lower[count++] = mixed >= 0 && mixed % 2 == 0;
         }
     }
     write_table(text, "BLOCK_TAP", place, 1, count);
@@ -222,8 +199,6 @@ static void add_main(const lowering *lowering, int64_t job_count, sg_cuda_argume
                           (long long)lowering->weights);
     sg_cuda_add_workspace(arguments, "const float", "scales", lowering->scales, "%lld",
                           (long long)lowering->scales);
-    sg_cuda_add_workspace(arguments, "int", "flags", lowering->flags, "%lld",
-                          (long long)lowering->flags);
     static const char *const outs[] = {"out_d", "out_h", "out_w"};
     static const char *const ins[] = {"in_d", "in_h", "in_w"};
     static const char *const pitches[] = {"pitch_d", "pitch_h", "pitch_w"};
@@ -248,24 +223,14 @@ static void add_main(const lowering *lowering, int64_t job_count, sg_cuda_argume
     }
     add_divisor(arguments, "image", pitch[0] * pitch[1] * pitch[2],
                 "a.pitch_d * a.pitch_h * a.pitch_w");
+    sg_cuda_assume(arguments, "a tile takes pixels of few images", "a.image >= %lld",
+                   (long long)sg_streamed_image_least(layout));
     add_divisor(arguments, "strips", layout->strips,
                 sg_cuda_formula(arguments->arena, "pieces(most(a.out_w, 1), %lld)", strip));
     sg_cuda_add_number(arguments, "strip", strip, "%lld", strip);
     sg_cuda_add_number(arguments, "jobs", job_count,
                        "pieces(a.images * a.strips * a.image, %lld) * %lld",
                        (long long)layout->tile_positions, (long long)layout->channel_tiles);
-    sg_cuda_add_number(arguments, "flag_box_d", lowering->jobs.box[0], "%lld",
-                       (long long)lowering->jobs.box[0]);
-    sg_cuda_add_number(arguments, "flag_box_h", lowering->jobs.box[1], "%lld",
-                       (long long)lowering->jobs.box[1]);
-    sg_cuda_add_number(arguments, "flag_box_w", lowering->jobs.box[2], "%lld",
-                       (long long)lowering->jobs.box[2]);
-    sg_cuda_add_number(arguments, "flag_jobs_d", lowering->jobs.jobs[0], "%lld",
-                       (long long)lowering->jobs.jobs[0]);
-    sg_cuda_add_number(arguments, "flag_jobs_h", lowering->jobs.jobs[1], "%lld",
-                       (long long)lowering->jobs.jobs[1]);
-    sg_cuda_add_number(arguments, "flag_jobs_w", lowering->jobs.jobs[2], "%lld",
-                       (long long)lowering->jobs.jobs[2]);
 }
 
 /* ---- launches ------------------------------------------------------------------------------ */
@@ -281,10 +246,6 @@ static sg_status lower_packing(const lowering *lowering, sg_arena *arena, sg_cud
                           (long long)lowering->weights);
     sg_cuda_add_workspace(&arguments, "float", "scales", lowering->scales, "%lld",
                           (long long)lowering->scales);
-    sg_cuda_add_workspace(&arguments, "int", "flags", lowering->flags, "%lld",
-                          (long long)lowering->flags);
-    sg_cuda_add_number(&arguments, "flag_count", lowering->flag_count, "%lld",
-                       (long long)lowering->flag_count);
     bool failed = constants.failed || arguments.declaration.failed;
     const sg_cuda_hole holes[] = {{"constants", constants.data},
                                   {"arguments", arguments.declaration.data}};
@@ -363,14 +324,10 @@ sg_status sg_cuda_lower_wgmma_streamed(const sg_problem *problem, const sg_cuda_
     bool measured = sg_streamed_measure(problem, plan, &lowering.layout);
     assert(measured && "the plan was found usable");
     (void)measured;
-    divide_jobs(&lowering);
     lay_out_workspace(&lowering);
-    *kernel = (sg_cuda_kernel){.launch_count = 3, .workspace = lowering.workspace};
+    *kernel = (sg_cuda_kernel){.launch_count = 2, .workspace = lowering.workspace};
     sg_status status = lower_packing(&lowering, arena, &kernel->launches[0]);
     if (status == SG_OK)
         status = lower_products(&lowering, arena, &kernel->launches[1]);
-    if (status == SG_OK)
-        status = sg_cuda_lower_repair(problem, target, &lowering.jobs, lowering.flags, arena,
-                                      &kernel->launches[2]);
     return status == SG_OUT_OF_MEMORY ? sg_fail_memory(problem->region->graph->context) : status;
 }

@@ -116,6 +116,17 @@ static int64_t pitch_of(const sg_convolution *convolution, const sg_streamed_lay
     return larger(full, 1);
 }
 
+int64_t sg_streamed_image_least(const sg_streamed_layout *layout) {
+    return divide_up(layout->tile_positions, SG_STREAMED_SEGMENTS_MAX - 1);
+}
+
+/* Gives tiny images more rows, so that a tile has no more segments than may be. */
+static void widen_images(sg_streamed_layout *layout) {
+    int64_t *pitch = layout->pitch;
+    while (pitch[0] * pitch[1] * pitch[2] < sg_streamed_image_least(layout))
+        pitch[1]++;
+}
+
 /* Whether outputs, in order, meet the inputs in order, one to one. */
 static bool is_flat(const sg_convolution *convolution, const sg_streamed_layout *layout) {
     int64_t step = 1;
@@ -143,6 +154,7 @@ bool sg_streamed_measure(const sg_problem *problem, const sg_cuda_plan *plan,
     list_taps(convolution, (unsigned)plan->parameter[SG_STREAMED_OUTER], layout);
     settle_parts(convolution, layout);
 
+    layout->tile_positions = 128 * plan->parameter[SG_STREAMED_ROWS];
     int64_t strip = plan->parameter[SG_STREAMED_STRIP];
     layout->strips = divide_up(larger(problem->size[SG_ROLE_W], 1), strip);
     for (int axis = 0; axis < SG_SPATIAL_MAX; axis++) {
@@ -151,6 +163,7 @@ bool sg_streamed_measure(const sg_problem *problem, const sg_cuda_plan *plan,
         layout->pitch[axis] =
             pitch_of(convolution, layout, axis, size, !columns || layout->strips == 1);
     }
+    widen_images(layout);
     layout->reach = 0;
     for (int t = 0; t < layout->tap_count; t++) {
         const int *ahead = layout->taps[t].ahead;
@@ -160,7 +173,6 @@ bool sg_streamed_measure(const sg_problem *problem, const sg_cuda_plan *plan,
     layout->positions = problem->size[SG_ROLE_N] * layout->strips * layout->pitch[0] *
                         layout->pitch[1] * layout->pitch[2];
     int64_t channels = plan->parameter[SG_STREAMED_CHANNELS];
-    layout->tile_positions = 128 * plan->parameter[SG_STREAMED_ROWS];
     layout->position_tiles = divide_up(layout->positions, layout->tile_positions);
     layout->group_tiles = divide_up(problem->size[SG_ROLE_C] / convolution->groups, channels);
     layout->channel_tiles = layout->group_tiles * convolution->groups;
@@ -188,7 +200,8 @@ void sg_streamed_read(const sg_problem *problem, const sg_cuda_target *target,
     const sg_operand *input = &convolution->input;
     unsigned spatial = 1U << SG_ROLE_D | 1U << SG_ROLE_H | 1U << SG_ROLE_W;
     int64_t image = layout->pitch[0] * layout->pitch[1] * layout->pitch[2];
-    int64_t most = sg_streamed_wide(problem, target, plan, layout) ? 4 : 8, least_rows = 1;
+    bool few = sg_streamed_wide(problem, target, plan, layout) || sg_streamed_products(target) == 3;
+    int64_t most = few ? 4 : 8, least_rows = 1; /* of registers */
     reading->vector = 1;
     if (target->alignment >= 16 && input->stride[SG_ROLE_C] == 1 &&
         convolution->in_channels / convolution->groups % 8 == 0 &&
@@ -210,6 +223,10 @@ void sg_streamed_read(const sg_problem *problem, const sg_cuda_target *target,
 
 int64_t sg_streamed_products(const sg_cuda_target *target) {
     return target->precision == SG_PRECISION_FP32 ? 3 : 1;
+}
+
+int64_t sg_streamed_span(const sg_cuda_plan *plan) {
+    return larger(SG_STREAMED_SPAN / plan->parameter[SG_STREAMED_CHUNK], 1);
 }
 
 int64_t sg_streamed_promote(const sg_problem *problem, const sg_cuda_target *target,

@@ -11,6 +11,10 @@
 #include "plan/cuda/strategy.h"
 
 enum { SG_STREAMED_TAPS_MAX = 400 };
+/* What a tile has of one strip of one image is a segment; the kernel knows so many of a tile. */
+enum { SG_STREAMED_SEGMENTS_MAX = 32 };
+/* Products whose sum may stay in the registers of the products, in class fp32. */
+enum { SG_STREAMED_SPAN = 128 };
 
 /* Parameters of a plan. */
 enum {
@@ -61,12 +65,18 @@ typedef struct sg_streamed_reading {
 bool sg_streamed_measure(const sg_problem *problem, const sg_cuda_plan *plan,
                          sg_streamed_layout *layout);
 
+/* Positions that one strip of an image has at least. */
+int64_t sg_streamed_image_least(const sg_streamed_layout *layout);
+
 void sg_streamed_read(const sg_problem *problem, const sg_cuda_target *target,
                       const sg_cuda_plan *plan, const sg_streamed_layout *layout,
                       sg_streamed_reading *reading);
 /* Products for one of operands: 3 in class fp32, whose operands are two halves each. */
 int64_t sg_streamed_products(const sg_cuda_target *target);
-/* Parts whose sums add up in the products' own registers before they move to others; 0: all. */
+/* Taps of a part whose sums add up in the products' own registers before they move to others, in
+ * class fp32. */
+int64_t sg_streamed_span(const sg_cuda_plan *plan);
+/* The same in parts, in other classes; 0: all. */
 int64_t sg_streamed_promote(const sg_problem *problem, const sg_cuda_target *target,
                             const sg_cuda_plan *plan, const sg_streamed_layout *layout);
 /* Sums of a thread of the products. */

@@ -6,7 +6,6 @@
 
 #include "plan/cpu_plan.h"
 #include "plan/cuda/facts.h"
-#include "plan/cuda/mma.h"
 #include "plan/cuda/streamed.h"
 
 static const char *const parameters[] = {"rows", "channels", "chunk",  "strip", "outer",
@@ -14,14 +13,12 @@ static const char *const parameters[] = {"rows", "channels", "chunk",  "strip", 
 
 enum { CHANNELS_MAX = 256, CHUNK_MAX = 128 };
 /* Sums of a thread, and where they are kept twice or the tail goes over the channels several times.
- * Products that are one sum, at the most, in class fp32. */
-enum { SUMS_MAX = 128, SUMS_MAX_HALF = 64, SPLIT_DEPTH_MAX = 320 };
+ */
+enum { SUMS_MAX = 128, SUMS_MAX_HALF = 64 };
 /* Bytes of shared memory beside the rings, at the most: barriers, scales, channel operands. */
 enum { OTHER_SHARED = 2048 };
 /* Elements that offsets within an image, and positions of the row, are counted in. */
 static const double OFFSETS_MAX = 2147483647.0;
-/* Flags of the guard, 4 bytes each. */
-static const double FLAGS_MAX = 1 << 18;
 
 /* Fitted to one H200, over images of 7 to 224 and 64 to 512 channels, 1 and 3 taps, strides 1, 2.
  */
@@ -32,11 +29,11 @@ static const double L2_RATE = 6.9e12;     /* bytes a second out of the second-le
 /* Bytes of float input a second that stagers bring in: float by float, with few registers and with
  * more, and in vectors. */
 static const double STAGE_RATE_WIDE = 2.9e12, STAGE_RATE = 3.3e12, STAGE_RATE_VECTOR = 4.2e12;
-static const double STRIDED = 1.5;        /* of what is used, comes in where columns are skipped */
-static const double PRODUCT_RATE = 0.97;  /* of the tensor cores, with everything at hand */
-static const double STEP_CLOCKS = 30;     /* between the blocks of one tap and the next */
-static const double PROMOTE_CLOCKS = 500; /* where three products are scaled and added up */
-static const double JOB_SECONDS = 1e-6;   /* from one tile to the next */
+static const double STRIDED = 1.5;       /* of what is used, comes in where columns are skipped */
+static const double PRODUCT_RATE = 0.97; /* of the tensor cores, with everything at hand */
+static const double STEP_CLOCKS = 30;    /* between the blocks of one tap and the next */
+static const double MOVE_CLOCKS = 250;   /* of sums to registers of their own */
+static const double JOB_SECONDS = 1e-6;  /* from one tile to the next */
 /* Clocks of a tail, per value: any, one that is stored, loaded, reduced over channels. */
 static const double VALUE = 0.02, STORED = 0.15, LOADED = 0.3, REDUCED = 0.12;
 static const double COPY_RATE = 0.85; /* of a large copy */
@@ -83,14 +80,6 @@ static bool sizes_fit(const sg_problem *problem, char *reason) {
         snprintf(reason, SG_REASON_MAX, "an image is too large for 32-bit offsets");
         return false;
     }
-    /* About a flag for every 128 pixels by 64 channels, and one an image at least. */
-    double image = positions / fmax(1, (double)problem->size[SG_ROLE_N]);
-    double flags = (double)problem->size[SG_ROLE_N] * fmax(1, image / 128) *
-                   fmax(1, (double)problem->size[SG_ROLE_C] / 64);
-    if (flags > FLAGS_MAX) {
-        snprintf(reason, SG_REASON_MAX, "so many small images take too much memory for flags");
-        return false;
-    }
     return true;
 }
 
@@ -103,8 +92,7 @@ static bool applicable(const sg_problem *problem, const sg_cuda_target *target, 
         snprintf(reason, SG_REASON_MAX, "the region has no convolution");
         return false;
     }
-    if (!dtypes_fit(problem, reason) || !sizes_fit(problem, reason) ||
-        !sg_mma_possible(problem, target, reason))
+    if (!dtypes_fit(problem, reason) || !sizes_fit(problem, reason))
         return false;
     sg_cuda_tail_facts facts;
     sg_cuda_get_tail_facts(problem, &facts);
@@ -167,12 +155,6 @@ static bool usable(const sg_problem *problem, const sg_cuda_target *target,
     bool promotes = sg_streamed_promote(problem, target, plan, &layout) > 0;
     if (sg_streamed_sums(plan) > sums_max(problem, promotes))
         return false;
-    if (sg_streamed_products(target) == 3) {
-        for (int i = 0; i < layout.part_count; i++) {
-            if (layout.parts[i].tap_count * chunk > SPLIT_DEPTH_MAX)
-                return false;
-        }
-    }
     sg_cuda_tail_facts facts;
     sg_cuda_get_tail_facts(problem, &facts);
     if (layout.channel_tiles > 1 && !facts.splits_channels)
@@ -309,9 +291,11 @@ static double product_clocks(const sg_cuda_plan *plan, const sg_streamed_layout 
     double shared = (count * (64 + n) + stored) * 32 / 128;
     double step = fmax(count * n / 2, shared) / PRODUCT_RATE;
     double blocks = (double)(layout->chunks * layout->tap_count * products);
-    double turns = products == 3 ? (double)(layout->chunks * layout->part_count) : 0;
+    double moves = 0;
+    for (int i = 0; i < layout->part_count && products == 3; i++)
+        moves += (double)(divide_up(layout->parts[i].tap_count, sg_streamed_span(plan)) + 1);
     return blocks * (step * (double)plan->parameter[SG_STREAMED_CHUNK] / 16 + STEP_CLOCKS) +
-           turns * PROMOTE_CLOCKS;
+           moves * (double)layout->chunks * MOVE_CLOCKS;
 }
 
 static double tail_clocks(const sg_problem *problem, const sg_streamed_layout *layout) {
@@ -359,8 +343,7 @@ static double cost(const sg_problem *problem, const sg_cuda_target *target,
     double weights = depth * (double)(layout.tap_count * layout.channel_tiles * layout.tile_n) *
                      (double)(4 + 2 * count);
     return START + WEIGHTS_LEAST + weights / WEIGHTS_RATE +
-           fmax(waves * (job + JOB_SECONDS), memory) +
-           gpu->launch; /* the guard's repair, which has nothing to do */
+           fmax(waves * (job + JOB_SECONDS), memory);
 }
 
 const sg_cuda_strategy sg_cuda_wgmma_streamed = {.name = "wgmma_streamed",
