@@ -158,3 +158,36 @@ __device__ __forceinline__ void add_compensated(real &sum, real &rest, real x) {
     rest += error == error ? error : real(0);
     sum = s;
 }
+
+/* ---- functions of many instructions -------------------------------------------------------- */
+
+/* The largest divisor of n that is at most `most`. */
+constexpr int divisor_within(int n, int most) {
+    while (n % most != 0)
+        most--;
+    return most;
+}
+
+/* value[i] = function(value[i]). Where straight code for all of them, COST instructions each, would
+ * run at the pace at which instructions are fetched, not issued, a loop does some at a time; the
+ * values go round through the array, so that every index stays a constant and they stay in
+ * registers. */
+template <int COST, int COUNT, class Function>
+__device__ __forceinline__ void apply(real (&value)[COUNT], Function function) {
+    constexpr int FETCHED = 1024, PART = COUNT > 64 ? COUNT / 8 : 8;
+    constexpr int AT_ONCE =
+        COUNT * COST <= FETCHED || COUNT <= PART ? COUNT : divisor_within(COUNT, PART);
+#pragma unroll 1
+    for (int turn = 0; turn < COUNT / AT_ONCE; turn++) {
+        real done[AT_ONCE];
+#pragma unroll
+        for (int i = 0; i < AT_ONCE; i++)
+            done[i] = function(value[i]);
+#pragma unroll
+        for (int i = 0; i < COUNT - AT_ONCE; i++)
+            value[i] = value[i + AT_ONCE];
+#pragma unroll
+        for (int i = 0; i < AT_ONCE; i++)
+            value[COUNT - AT_ONCE + i] = done[i];
+    }
+}

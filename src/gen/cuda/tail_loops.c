@@ -6,8 +6,9 @@
  *   slots, pixels   what has channels: reduced, taken in, put
  *
  * Names: vN is value N, an array [PIXELS] where it has no channels; wN is value N of own pixels; rN
- * is what one thread's slots give of reduction N. Numbers are the tile program's. Values are made
- * anew in every loop, but those without channels that a loop over slots reads: they are arrays. */
+ * is what one thread's slots give of reduction N; hN is value N of all slots and pixels. Numbers
+ * are the tile program's. Values are made anew in every loop, but those without channels that a
+ * loop over slots reads, and what costly functions make: they are arrays. */
 #include <stdio.h>
 #include <string.h>
 
@@ -32,7 +33,9 @@ static void write_source(const sg_tail *tail, place where, int source, sg_text *
     }
     sg_shape shape = sg_tail_shape(tail, source);
     bool load = sg_tail_is_load(tail, source);
-    if (shape == SG_SHAPE_RUN && where == OVER_OWN)
+    if (tail->held[source])
+        sg_text_add(text, "h%d[j * Tile::PIXELS + p]", source);
+    else if (shape == SG_SHAPE_RUN && where == OVER_OWN)
         sg_text_add(text, tail->own_ready[source] ? "w%d[q]" : "w%d", source);
     else if (shape == SG_SHAPE_RUN)
         sg_text_add(text, tail->pixels_ready[source] ? "v%d[p]" : "v%d", source);
@@ -91,6 +94,8 @@ static int vector_of(const sg_tail *tail, const sg_operand *operand, bool output
 static bool is_array(const sg_tail *tail, place where, int buffer) {
     if (where == OVER_OWN)
         return tail->own_ready[buffer];
+    if (tail->held[buffer])
+        return true;
     return sg_tail_shape(tail, buffer) == SG_SHAPE_RUN &&
            (where == OVER_SLOTS || tail->pixels_ready[buffer]);
 }
@@ -351,6 +356,19 @@ static void write_slot_values(sg_tail *tail, sg_text *text) {
     write_values(tail, OVER_SLOTS, SG_SHAPE_CHANNEL, "            ", text);
 }
 
+/* The head of a loop over slots and pixels, down to the wanted values of one of them. */
+static void write_loop_head(sg_tail *tail, sg_text *text) {
+    sg_text_add(text, "        SG_UNROLL\n        for (int j = 0; j < Tile::CHANNELS; j++) {\n"
+                      "            if (!tile.has(j))\n                continue;\n");
+    write_slot_values(tail, text);
+    sg_text_add(text, "            SG_UNROLL\n"
+                      "            for (int p = 0; p < Tile::PIXELS; p++) {\n");
+    int anchor = tail->program.anchor;
+    if (anchor >= 0 && tail->wanted[anchor])
+        sg_text_add(text, "                const real v%d = tile.acc(p, j);\n", anchor);
+    write_values(tail, OVER_SLOTS, SG_SHAPE_TILE, "                ", text);
+}
+
 /* One loop, for the effects that are marked. */
 static void write_slot_loop(sg_tail *tail, const bool *marked, sg_text *text) {
     want_nothing(tail);
@@ -368,15 +386,7 @@ static void write_slot_loop(sg_tail *tail, const bool *marked, sg_text *text) {
         }
     }
     want_sources(tail, OVER_SLOTS);
-    sg_text_add(text, "        SG_UNROLL\n        for (int j = 0; j < Tile::CHANNELS; j++) {\n"
-                      "            if (!tile.has(j))\n                continue;\n");
-    write_slot_values(tail, text);
-    sg_text_add(text, "            SG_UNROLL\n"
-                      "            for (int p = 0; p < Tile::PIXELS; p++) {\n");
-    int anchor = tail->program.anchor;
-    if (anchor >= 0 && tail->wanted[anchor])
-        sg_text_add(text, "                const real v%d = tile.acc(p, j);\n", anchor);
-    write_values(tail, OVER_SLOTS, SG_SHAPE_TILE, "                ", text);
+    write_loop_head(tail, text);
     for (int i = 0; i < tail->count; i++) {
         if (marked[i])
             write_slot_effect(tail, tail->all[i], text);
@@ -419,6 +429,113 @@ static void write_slot_stage(sg_tail *tail, const sg_section *section, int stage
     }
 }
 
+/* ---- costly functions ---------------------------------------------------------------------- */
+
+/* The value with slots and pixels that a costly function of one such value is applied to; -1 for
+ * other instructions. */
+static int argument_of(const sg_tail *tail, const sg_instruction *made) {
+    if (made->kind != SG_INSTRUCTION_POINTWISE || made->op == SG_OP_cast ||
+        sg_op_get(made->op)->ulp < 2)
+        return -1;
+    int argument = -1;
+    for (int i = 0; i < made->source_count; i++) {
+        int source = made->sources[i];
+        if (source < 0)
+            continue;
+        if (argument >= 0 || sg_tail_shape(tail, source) != SG_SHAPE_TILE)
+            return -1;
+        argument = source;
+    }
+    return argument;
+}
+
+/* Whether what is wanted follows from the value that would be held and no longer from the anchor:
+ * the array then takes the place of the anchor's sums in the registers. */
+static bool replaces_anchor(sg_tail *tail, int value) {
+    tail->held[value] = true;
+    want_sources(tail, OVER_SLOTS);
+    bool replaces = tail->wanted[value] && !tail->wanted[tail->program.anchor];
+    tail->held[value] = false;
+    return replaces;
+}
+
+/* Effects and reductions of a section, whatever their stage. */
+static void want_section(sg_tail *tail, const sg_section *section) {
+    const sg_instruction *end = section->items + section->count;
+    want_nothing(tail);
+    for (int i = 0; i < tail->count; i++) {
+        const sg_instruction *effect = tail->all[i];
+        bool inside = effect >= section->items && effect < end;
+        bool rows = effect->kind == SG_INSTRUCTION_ROWS && tail->needed[effect->dst];
+        if (rows || (inside && is_effect(effect)))
+            want(tail, effect->sources[0]);
+    }
+}
+
+/* The last function, before instruction `end` of all, whose value may take the anchor's place for
+ * what is wanted; NULL for none. wanted: a value, or -1 for all effects of the section. */
+static const sg_instruction *find_costly(sg_tail *tail, const sg_section *section, int wanted,
+                                         int *end) {
+    for (int i = *end - 1; i >= 0; i--) {
+        const sg_instruction *made = tail->all[i];
+        if (argument_of(tail, made) < 0 || tail->level[made->dst] > 0)
+            continue;
+        if (wanted < 0)
+            want_section(tail, section);
+        else
+            want_nothing(tail);
+        want(tail, wanted);
+        if (replaces_anchor(tail, made->dst)) {
+            *end = i;
+            return made;
+        }
+    }
+    return NULL;
+}
+
+static void write_costly(sg_tail *tail, const sg_instruction *made, sg_text *text) {
+    int argument = argument_of(tail, made);
+    sg_text_add(text, "        real h%d[Tile::CHANNELS * Tile::PIXELS] = {};\n", made->dst);
+    want_nothing(tail);
+    want(tail, argument);
+    want_sources(tail, OVER_SLOTS);
+    write_loop_head(tail, text);
+    sg_text_add(text, "                h%d[j * Tile::PIXELS + p] = ", made->dst);
+    write_source(tail, OVER_SLOTS, argument, text);
+    sg_text_add(text,
+                ";\n            }\n        }\n"
+                "        apply<%d>(h%d, [](real x) { return ",
+                (int)sg_cuda_op_work(made->op), made->dst);
+    sg_tail_write_call(tail, made, text);
+    for (int i = 0; i < made->source_count; i++) {
+        sg_text_add(text, i ? ", " : "(");
+        if (made->sources[i] < 0)
+            write_source(tail, OVER_SLOTS, made->sources[i], text);
+        else
+            sg_text_add(text, "x");
+    }
+    sg_text_add(text, "); });\n");
+    tail->held[made->dst] = true;
+}
+
+/* Arrays of what costly functions make of the anchor's values, one after another. */
+static void write_costly_functions(sg_tail *tail, const sg_section *section, sg_text *text) {
+    const sg_instruction *chain[8];
+    int length = 0, end = tail->count, wanted = -1;
+    enum { LENGTH_MAX = sizeof chain / sizeof *chain };
+    if (tail->program.anchor < 0 || section != &tail->program.tile)
+        return;
+    while (length < LENGTH_MAX) {
+        const sg_instruction *made = find_costly(tail, section, wanted, &end);
+        if (!made)
+            break;
+        chain[length++] = made;
+        wanted = argument_of(tail, made);
+    }
+    while (length > 0)
+        write_costly(tail, chain[--length], text);
+}
+
 /* ---- bodies -------------------------------------------------------------------------------- */
 
 /* What a section needs, through all of its reductions, and how many stages that takes. */
@@ -429,6 +546,7 @@ static int find_needed(sg_tail *tail, const sg_section *section) {
     memset(tail->feeds_slots, 0, bytes);
     memset(tail->own_ready, 0, bytes);
     memset(tail->pixels_ready, 0, bytes);
+    memset(tail->held, 0, bytes);
     for (int i = tail->count - 1; i >= 0; i--) {
         const sg_instruction *user = tail->all[i];
         bool inside = user >= section->items && user < section->items + section->count;
@@ -454,6 +572,7 @@ void sg_tail_write_body(sg_tail *tail, const sg_section *section, sg_text *text)
     int stages = find_needed(tail, section);
     write_numbers(tail, text);
     write_pixel_arrays(tail, text);
+    write_costly_functions(tail, section, text);
     for (int stage = 0; stage < stages; stage++) {
         write_own_stage(tail, section, stage, text);
         write_slot_stage(tail, section, stage, text);

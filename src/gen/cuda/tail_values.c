@@ -132,6 +132,7 @@ sg_status sg_tail_open(sg_cuda_arguments *arguments, const sg_cuda_target *targe
     tail->marked = SG_ARENA_NEW(arena, bool, count);
     tail->own_ready = SG_ARENA_NEW(arena, bool, buffers);
     tail->pixels_ready = SG_ARENA_NEW(arena, bool, buffers);
+    tail->held = SG_ARENA_NEW(arena, bool, buffers);
     tail->wanted = SG_ARENA_NEW(arena, bool, buffers);
     if (sg_arena_failed(arena))
         return sg_fail_memory(tail->graph->context);

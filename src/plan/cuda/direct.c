@@ -46,6 +46,7 @@ static const double CHANNELS_READ = 9;
 static const double STAGE_LATENCY = 1000;  /* cycles that a stage takes however little is in it */
 static const double WINDOW_LATENCY = 1500; /* and a slice of a window, which nothing else hides */
 static const double BLOCK_LATENCY = 2500;  /* and a block: its start, first loads and last stores */
+static const double PRODUCT_BANDWIDTH = 0.65; /* of a copy's, with two stages on their way */
 static const double BLOCK_ISSUE = 300; /* instructions of a thread before and after its stages */
 
 static int64_t numbers(const sg_problem *problem) {
@@ -305,7 +306,8 @@ static double cost(const sg_problem *problem, const sg_cuda_target *target,
     if (rest > 0)
         cycles += steps * (stages * fmax(rest * stage, latency) + rest * tail) + BLOCK_LATENCY;
     double clock = gpu->fp32 / (gpu->multiprocessors * 256.0);
-    return gpu->launch + fmax(cycles / clock, problem->bytes / gpu->copy);
+    double rate = read.way == SG_DIRECT_PRODUCT ? gpu->copy * PRODUCT_BANDWIDTH : gpu->copy;
+    return gpu->launch + fmax(cycles / clock, problem->bytes / rate);
 }
 
 /* ---- candidates ---------------------------------------------------------------------------- */

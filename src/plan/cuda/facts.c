@@ -46,6 +46,11 @@ static void count_reduction(const sg_problem *problem, sg_value value, sg_cuda_t
     }
 }
 
+double sg_cuda_op_work(sg_op op) {
+    int ulp = sg_op_get(op)->ulp;
+    return ulp > 2 ? 60 : ulp == 2 ? 24 : 2;
+}
+
 void sg_cuda_get_tail_facts(const sg_problem *problem, sg_cuda_tail_facts *facts) {
     const sg_region *region = problem->region;
     *facts = (sg_cuda_tail_facts){.channel_reductions = 0};
@@ -61,6 +66,8 @@ void sg_cuda_get_tail_facts(const sg_problem *problem, sg_cuda_tail_facts *facts
             facts->channel_reductions++;
         if (kind == SG_KIND_REDUCTION)
             count_reduction(problem, value, facts);
+        if (kind == SG_KIND_POINTWISE && has_channels(problem, value))
+            facts->work += sg_cuda_op_work(sg_graph_node(region->graph, value)->op);
     }
     for (int i = 0; i < problem->output_count; i++)
         (*(roles_have_channels(problem, problem->outputs[i].domain) ? &facts->tile_stores

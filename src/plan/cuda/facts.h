@@ -12,9 +12,13 @@ typedef struct sg_cuda_tail_facts {
     int channel_loads;      /* operands that vary along channels alone */
     int full_walks;         /* running values with channels; sums count two */
     int own_walks;          /* running values without; sums count two */
+    double work;            /* instructions of pointwise ops for a channel of a pixel, about */
     bool splits_channels;   /* no op mixes channels: blocks may share them out */
 } sg_cuda_tail_facts;
 
 void sg_cuda_get_tail_facts(const sg_problem *problem, sg_cuda_tail_facts *facts);
+
+/* Instructions of a pointwise op, about; the ulp column tells cheap functions from costly ones. */
+double sg_cuda_op_work(sg_op op);
 
 #endif

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "plan/cuda/facts.h"
 #include "plan/cuda/host.h"
 #include "plan/wisdom.h"
 
@@ -17,6 +18,25 @@ static const sg_cuda_strategy *const registry[] = {&sg_cuda_wgmma_ring,
 
 static bool considered(const sg_cuda_strategy *strategy, const char *only) {
     return !only || strcmp(strategy->name, only) == 0;
+}
+
+/* Expected seconds of a plan: the strategy's own, which knows its contraction, and what the costly
+ * functions of the tail take to issue, which is the same for all. */
+static double price(const sg_cuda_strategy *strategy, const sg_problem *problem,
+                    const sg_cuda_target *target, const sg_cuda_plan *plan) {
+    static const double COUNTED = 8; /* instructions of a value that the strategies count */
+    const sg_gpu *gpu = &target->gpu;
+    sg_cuda_tail_facts facts;
+    sg_cuda_get_tail_facts(problem, &facts);
+    double seconds = strategy->cost(problem, target, plan);
+    if (problem->has_convolution && facts.work > COUNTED) {
+        double values = 1;
+        for (int role = 0; role < SG_ROLE_COUNT; role++)
+            values *= (double)problem->size[role];
+        /* gpu->fp32 counts a multiply and an add apart. */
+        seconds += values * (facts.work - COUNTED) / (gpu->fp32 / 2);
+    }
+    return seconds;
 }
 
 static int by_cost(const void *left, const void *right) {
@@ -35,7 +55,7 @@ static int list_one(const sg_cuda_strategy *strategy, const sg_problem *problem,
     for (int i = 0; i < count; i++)
         choices[i] = (sg_cuda_choice){.strategy = strategy,
                                       .plan = plans[i],
-                                      .cost = strategy->cost(problem, target, &plans[i]),
+                                      .cost = price(strategy, problem, target, &plans[i]),
                                       .host_cost = sg_cuda_cost_host(problem, target),
                                       .library_cost = sg_cuda_cost_library(problem, target)};
     qsort(choices, (size_t)count, sizeof *choices, by_cost);
@@ -88,7 +108,7 @@ void sg_cuda_choose_plan(const sg_problem *problem, const sg_cuda_target *target
             return;
         int count = registry[i]->candidates(problem, target, plans);
         for (int k = 0; k < count; k++) {
-            double cost = registry[i]->cost(problem, target, &plans[k]);
+            double cost = price(registry[i], problem, target, &plans[k]);
             if (!choice->strategy || cost < choice->cost) {
                 choice->strategy = registry[i];
                 choice->plan = plans[k];
