@@ -632,7 +632,7 @@ static void write_launch(bool early, sg_text *text) {
 
 /* Members of Sizes that the text names. */
 static void write_sizes(const char *body, sg_text *text) {
-    static const char *const names[] = {"n", "d", "h", "w", "in_d", "in_h", "in_w"};
+    static const char *const names[] = {"n", "c", "d", "h", "w", "in_d", "in_h", "in_w"};
     sg_text_add(text,
                 "/* Of the result's axes, and of the input's. */\nstruct Sizes {\n    long long ");
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {

@@ -253,10 +253,12 @@ static void place_comments(sg_items *sources, int count) {
 }
 
 void sg_items_share(sg_items *sources, int count) {
+    /* One type for each kernel, however alike. */
+    const sg_item_word parameter = {"Arguments", sizeof "Arguments" - 1};
     for (int s = 0; s < count; s++) {
         for (int i = 0; i < sources[s].count; i++) {
             sg_item *item = &sources[s].items[i];
-            bool alike = item->name_count > 0;
+            bool alike = item->name_count > 0 && !declares(item, parameter);
             for (int other = 0; other < count && alike; other++)
                 alike = stands_in(&sources[other], item);
             item->place = alike ? SG_ITEM_SHARED : SG_ITEM_OWN;

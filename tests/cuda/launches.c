@@ -3,10 +3,11 @@
  *     segue_launches STRATEGY PRECISION ALIGNMENT PICK PROCESSORS DIR
  *
  * DIR/graph: the text form, without symbols. DIR/layouts: strides, a line a tensor, inputs first.
- * PICK: the number of a candidate plan, cheapest first. To the standard output go the count of
+ * PICK: the number of a candidate plan, cheapest first; or a plan, its numbers with commas between.
+ * To the standard output go the count of
  * launches and the workspace's bytes, then of each launch its entry, grid, threads and words, then
- * the plan; the sources go to DIR/0.cu and so on. Status 2: the strategy does not take it, for the
- * reason given. */
+ * the plan; the sources go to DIR/0.cu and so on, and what they assume to DIR/0.assumed. Status 2:
+ * the strategy does not take it, for the reason given. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -58,12 +59,35 @@ static void print_kernel(const sg_cuda_kernel *kernel, const sg_cuda_choice *cho
         FILE *file = open_in(directory, name, "w");
         fputs(kernel->launches[i].source, file);
         fclose(file);
+        snprintf(name, sizeof name, "%d.assumed", i);
+        file = open_in(directory, name, "w");
+        for (int k = 0; k < kernel->launches[i].assumption_count; k++)
+            fprintf(file, "%s\n", kernel->launches[i].assumptions[k].holds);
+        fclose(file);
         print_launch(&kernel->launches[i]);
     }
     printf("plan");
     for (int i = 0; choice->strategy->parameters[i]; i++)
         printf(" %s=%lld", choice->strategy->parameters[i], (long long)choice->plan.parameter[i]);
     printf("\n");
+}
+
+static const sg_cuda_strategy *const strategies[] = {&sg_cuda_wgmma_ring,     &sg_cuda_wgmma_packed,
+                                                     &sg_cuda_wgmma_streamed, &sg_cuda_mma,
+                                                     &sg_cuda_direct,         &sg_cuda_stream};
+
+/* The plan as given; false: the strategy cannot keep it. */
+static bool take_plan(const sg_problem *problem, const sg_cuda_target *target, const char *name,
+                      char *numbers, sg_cuda_choice *choice) {
+    *choice = (sg_cuda_choice){.strategy = NULL};
+    for (size_t i = 0; i < sizeof strategies / sizeof *strategies; i++)
+        choice->strategy =
+            strcmp(strategies[i]->name, name) == 0 ? strategies[i] : choice->strategy;
+    for (int i = 0; i < SG_CUDA_PARAMETERS && *numbers; i++) {
+        choice->plan.parameter[i] = strtoll(numbers, &numbers, 10);
+        numbers += *numbers == ',';
+    }
+    return choice->strategy && choice->strategy->usable(problem, target, &choice->plan);
 }
 
 int main(int argc, char **argv) {
@@ -101,10 +125,16 @@ int main(int argc, char **argv) {
     sg_gpu_find("sm_90a", &target.gpu);
     target.gpu.multiprocessors = atoi(argv[5]); /* few, so that a block has several jobs */
     static sg_cuda_choice choices[SG_CUDA_CANDIDATES_MAX];
-    int count = sg_cuda_list_plans(&problem, &target, argv[1], choices);
-    if (count == 0)
-        return refuse("no plan");
-    const sg_cuda_choice *choice = &choices[atoi(argv[4]) % count];
+    const sg_cuda_choice *choice = choices;
+    if (strchr(argv[4], ',')) {
+        if (!take_plan(&problem, &target, argv[1], argv[4], &choices[0]))
+            return refuse("the plan is not usable");
+    } else {
+        int count = sg_cuda_list_plans(&problem, &target, argv[1], choices);
+        if (count == 0)
+            return refuse("no plan");
+        choice = &choices[atoi(argv[4]) % count];
+    }
     sg_cuda_kernel kernel = {0};
     if (sg_cuda_lower(&problem, &target, choice, &arena, &kernel) != SG_OK)
         return refuse(sg_context_message(context));

@@ -1,0 +1,262 @@
+"""Emitted units: host functions against lowering, on a stub of the CUDA runtime; kernels by NVRTC."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from segue import _core
+
+import emitted
+import nvrtc
+from conftest import build_dirs, program
+from emitted import (
+    Launch,
+    Lowered,
+    Tensors,
+    channels_last,
+    general,
+    lowered,
+    padded,
+    relaid,
+    tensors,
+)
+
+Sizes = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A region whose text follows from sizes; `at` is what it is planned for."""
+
+    text: Callable[[Sizes], str]
+    at: Sizes
+    others: tuple[Sizes, ...]
+    precision: str = "tf32"
+    layout: Callable[[emitted.Layout], emitted.Layout] | None = None
+    strategy: str | None = None
+    # Sizes among `others` at which the first path must be taken.
+    first: tuple[Sizes, ...] = field(default=())
+
+
+def conv(channels: str, filter_: str, attributes: str, tail: str, dtype: str = "f32"):
+    """Text of a convolution of some channels with a filter, and what follows."""
+
+    def text(sizes: Sizes) -> str:
+        image = ", ".join(map(str, (sizes[0], int(channels), *sizes[1:])))
+        weight = filter_.split(",")
+        return (
+            f"graph g {{\n  %x = input : {dtype}[{image}]\n"
+            f"  %weight = input : {dtype}[{filter_}]\n  %bias = input : {dtype}[{weight[0]}]\n"
+            f"  %c = convolution %x, %weight, %bias{attributes}\n{tail}}}\n"
+        )
+
+    return text
+
+
+MIN_TANH = "  %m = amin %c {dim=[1], keepdim=true}\n  %t = tanh %m\n  %y = tanh %t\n  output %y\n"
+CASES = {
+    "min_tanh_tanh": Case(
+        conv("16", "64, 16, 3, 3", "", MIN_TANH),
+        (128, 256, 256),
+        ((1, 256, 256), (3, 64, 128), (2, 31, 30), (7, 20, 400), (0, 256, 256)),
+        first=((1, 256, 256), (3, 64, 128)),
+    ),
+    "scale_min": Case(
+        conv(
+            "64", "128, 64, 3, 3", "",
+            "  %s = mul %c, 2.0\n  %y = amin %s {dim=[1], keepdim=true}\n  output %y\n",
+        ),
+        (64, 256, 256),
+        ((1, 256, 256), (5, 60, 64), (2, 17, 19)),
+        first=((1, 256, 256), (5, 60, 64)),
+    ),
+    "min_add_mul": Case(
+        conv(
+            "64", "128, 64, 3, 3", "",
+            "  %k = input : f32[128, 1, 1]\n  %m = clamp %c {max=0.5}\n  %a = add %m, %k\n"
+            "  %y = mul %a, 2.0\n  output %y\n",
+        ),
+        (128, 128, 128),
+        ((1, 128, 128), (2, 33, 64), (2, 35, 41)),
+        first=((1, 128, 128),),
+    ),
+    "min_softmax_3d": Case(
+        conv(
+            "3", "24, 3, 3, 3, 3", "",
+            "  %m = amin %c {dim=[2]}\n  %y = softmax %m {dim=1}\n  output %y\n",
+        ),
+        (128, 24, 32, 32),
+        ((1, 24, 32, 32), (3, 9, 20, 24), (2, 8, 9, 11)),
+        first=((1, 24, 32, 32), (3, 9, 20, 24)),
+    ),
+    "strided_groups": Case(
+        conv("32", "64, 16, 3, 3", " {stride=[2, 2], padding=[1, 1], groups=2}",
+             "  %y = gelu %c\n  output %y\n"),
+        (8, 64, 64),
+        ((1, 64, 64), (2, 30, 32), (3, 15, 17)),
+        strategy="mma",
+        first=((1, 64, 64),),
+    ),
+    "two_outputs_f16": Case(
+        conv("32", "64, 32, 1, 1", "",
+             "  %g = silu %c\n  %l = logsumexp %g {dim=[1]}\n  %y = mul %g, 3.0\n"
+             "  output %l\n  output %y\n", "f16"),
+        (4, 56, 56),
+        ((1, 56, 56), (2, 8, 16), (2, 7, 9)),
+        first=((1, 56, 56),),
+    ),
+    "channels_last": Case(
+        conv("32", "64, 32, 3, 3", " {padding=[1, 1]}", "  %y = relu %c\n  output %y\n"),
+        (8, 56, 56),
+        ((1, 56, 56), (3, 20, 22)),
+        layout=channels_last,
+        strategy="mma",
+    ),
+    "direct_fp32": Case(
+        conv("3", "16, 3, 3, 3", "", "  %y = hardtanh %c\n  output %y\n"),
+        (4, 62, 64),
+        ((1, 62, 64), (2, 18, 34), (1, 9, 11)),
+        precision="fp32",
+        strategy="direct",
+        first=((1, 62, 64),),
+    ),
+    "depthwise": Case(
+        conv("48", "48, 1, 3, 3", " {padding=[1, 1], groups=48}",
+             "  %r = input : f32[1, 48, 1, 1]\n  %y = mul %c, %r\n  output %y\n"),
+        (4, 56, 56),
+        ((1, 56, 56), (2, 28, 20), (2, 7, 5)),
+        strategy="direct",
+        first=((1, 56, 56),),
+    ),
+    "pointwise": Case(
+        lambda s: f"graph g {{\n  %x = input : f32[{s[0]}, {s[1]}, {s[2]}]\n"
+        f"  %k = input : f32[{s[0]}, {s[1]}, {s[2]}]\n  %a = add %x, %k\n  %y = tanh %a\n"
+        "  output %y\n}\n",
+        (8, 64, 512),
+        ((1, 64, 512), (3, 5, 64), (2, 3, 7)),
+        first=((1, 64, 512), (3, 5, 64)),
+    ),
+    "softmax_rows": Case(
+        lambda s: f"graph g {{\n  %x = input : f32[{s[0]}, 96, {s[1]}, {s[2]}]\n"
+        "  %y = softmax %x {dim=1}\n  output %y\n}\n",
+        (8, 32, 32),
+        ((1, 32, 32), (3, 16, 8), (2, 5, 7)),
+        first=((1, 32, 32), (3, 16, 8)),
+    ),
+    "walk_rows": Case(
+        lambda s: f"graph g {{\n  %x = input : f32[{s[0]}, {s[1]}, {s[2]}]\n"
+        "  %y = amax %x {dim=[1, 2]}\n  %z = exp %y\n  output %z\n}\n",
+        (64, 32, 512),
+        ((2, 32, 512), (3, 7, 256), (2, 3, 9)),
+        first=((2, 32, 512), (3, 7, 256)),
+    ),
+}  # fmt: skip
+MODELS = ("min_tanh_tanh", "scale_min", "min_add_mul", "min_softmax_3d")
+
+
+def emit(case: Case, name: str) -> str:
+    at = tensors(case.text(case.at))
+    if case.layout:
+        at = relaid(at, case.layout)
+    graph = _core.Graph(case.text(case.at))
+    return graph.emit(
+        at.inputs, name, outputs=at.outputs, precision=case.precision, strategy=case.strategy
+    )
+
+
+def variations(case: Case) -> list[tuple[Sizes, Tensors]]:
+    """Sizes and ways to lie: as planned for, in order, padded, general, and misaligned."""
+    found = []
+    for sizes in (case.at, *case.others):
+        plain = tensors(case.text(sizes))
+        found += [(sizes, plain), (sizes, relaid(plain, general))]
+        if case.layout:
+            found.append((sizes, relaid(plain, case.layout)))
+    plain = tensors(case.text(case.others[0]))
+    found.append((case.others[0], relaid(plain, padded)))
+    found.append((case.others[0], dataclasses.replace(plain, offset=4)))
+    return found
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_hosts_agree_with_lowering(name: str, tmp_path: Path, pytestconfig: pytest.Config) -> None:
+    case = CASES[name]
+    unit = emitted.Unit(emit(case, "kernel"), "kernel", tmp_path)
+    launches = program(build_dirs(pytestconfig)[0], "segue_launches")
+
+    def expected(sizes: Sizes, of: Tensors, first: bool) -> Lowered | None:
+        plan, alignment = unit.plan(first), 16 if first and not of.offset else 4 if first else 1
+        text = case.text(sizes)
+        return lowered(launches, text, of, plan, case.precision, alignment, tmp_path / "l")
+
+    at = tensors(case.text(case.at))
+    planned = expected(case.at, relaid(at, case.layout) if case.layout else at, True)
+    anyhow = expected(case.at, relaid(at, general), False)
+    assert planned and anyhow
+    taken = set()
+    for sizes, of in variations(case):
+        status, made = unit.call(of)
+        assert status == 0, unit.message(status)
+        if 0 in sizes:
+            assert not made
+            continue
+        if unit.took_first:
+            wanted = expected(sizes, of, True)
+            assert wanted and alike(made, wanted.launches, sizes), f"{sizes}, {of}"
+            assert 1 in sizes or takes_for_granted(planned, wanted), f"{sizes}, {of}"
+            taken.add((sizes, of))
+            continue
+        wanted = expected(sizes, relaid(of, general), False)
+        assert wanted
+        assert 1 in sizes or wanted.sources == anyhow.sources
+        assert alike(without_strides(made, wanted, of), wanted.launches, sizes), f"{sizes}, {of}"
+    for sizes in (case.at, *case.first):
+        of = tensors(case.text(sizes))
+        of = relaid(of, case.layout) if case.layout else of
+        assert (sizes, of) in taken, f"{sizes} does not take the first path"
+
+
+def takes_for_granted(planned: Lowered, wanted: Lowered) -> bool:
+    """Whether a source is sound where another would be written: it is that, or assumes less."""
+    pairs = zip(planned.sources, wanted.sources, planned.assumed, wanted.assumed, strict=True)
+    return all(p == w or (pa != wa and pa <= weaker(wa)) for p, w, pa, wa in pairs)
+
+
+def weaker(assumed: frozenset[str]) -> frozenset[str]:
+    """Assumptions, and the same of vectors of half the length."""
+    halves = {a.replace(", 16)", ", 8)").replace("% 4 ", "% 2 ") for a in assumed}
+    return assumed | halves
+
+
+def without_strides(made: list[Launch], wanted: Lowered, of: Tensors) -> list[Launch]:
+    """Launches with the strides that the others have, each in its place."""
+    strides = [dict(zip(general(t)[2], t[2], strict=True)) for t in of.all]
+    result = []
+    for m, w in zip(made, wanted.launches, strict=True):
+        words, tensor = list(m.words[: len(w.words)]), None
+        for i, word in enumerate(w.words):
+            if word & ~0xFFFFFFFF == word - of.offset and word:
+                tensor = strides[(word >> 32) - 1] if word < emitted.WORKSPACE else None
+            elif tensor and word != words[i] and tensor.get(word) == words[i]:
+                words[i] = word
+        result.append(dataclasses.replace(m, words=tuple(words)))
+    return result
+
+
+def alike(made: list[Launch], wanted: list[Launch], sizes: Sizes) -> bool:
+    """Whether launches are the same, but for strides along an axis of one element."""
+    if len(made) != len(wanted):
+        return False
+    for m, w in zip(made, wanted, strict=True):
+        if (m.entry, m.blocks, m.threads) != (w.entry, w.blocks, w.threads):
+            return False
+        pairs = list(zip(m.words, w.words, strict=False))
+        if any(a != b and not (1 in sizes and b == 0) for a, b in pairs):
+            return False
+    return True
