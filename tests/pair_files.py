@@ -1,7 +1,7 @@
 """The pairs in tests/pairs: which original a file replaces and which point catches it.
 
 The first lines of a broken file say what is wrong, "Caught by: POINT" and, unless it is
-conv_min_scale, "Original: NAME". Files called gpu_* need a GPU to be caught.
+conv_min_scale, "Original: NAME". Files called gpu_* are for GPUs.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from segue.modelfile import load, load_with_inputs, on_device
 
 PAIRS = Path(__file__).resolve().parent / "pairs"
 BROKEN = sorted(PAIRS.glob("broken_*.py"))
-GPU_BROKEN = sorted(PAIRS.glob("gpu_*.py"))
+GPU_BROKEN = sorted(PAIRS.glob("gpu_broken_*.py"))
 HONEST = sorted(PAIRS.glob("honest_*.py"))
+GPU_HONEST = sorted(PAIRS.glob("gpu_honest_*.py"))
 
 
 def said(path: Path, what: str, default: str = "") -> str:
@@ -42,9 +43,18 @@ def examine(path: Path, device: str = "cpu") -> list[check.Finding]:
     return check.examine(subject(original(path), path, device))
 
 
+def point(path: Path) -> contract.Point:
+    """The point that catches a broken file; "(own size)" names the one of that group."""
+    name = said(path, "Caught by")
+    bare = name.removesuffix(" (own size)")
+    own = name != bare
+    return next(
+        p for p in contract.POINTS if p.name == bare and (p.group == contract.own_size.GROUP) == own
+    )
+
+
 def catch(path: Path, device: str = "cpu") -> tuple[check.Finding, check.Finding]:
     """How the named point ends for a broken file, and for its original in its place."""
-    point = next(p for p in contract.POINTS if p.name == said(path, "Caught by"))
-    model = original(path)
-    broken = check.examine_point(point, subject(model, path, device))
-    return broken, check.examine_point(point, subject(model, model, device))
+    model, tried = original(path), point(path)
+    broken = check.examine_point(tried, subject(model, path, device))
+    return broken, check.examine_point(tried, subject(model, model, device))

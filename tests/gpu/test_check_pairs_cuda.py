@@ -14,7 +14,7 @@ pytestmark = pytest.mark.sm(70)
 # Eager may compute a convolution in TF32, beside which this is nothing.
 ONLY_IN_FLOAT = {"broken_slightly_inaccurate"}
 EVERYWHERE = [p for p in pair_files.BROKEN if p.stem not in ONLY_IN_FLOAT]
-SECOND_GPU = "gpu_first_device"
+SECOND_GPU = "gpu_broken_first_device"
 
 
 def marked(path: Path) -> object:
@@ -32,7 +32,7 @@ def test_the_named_point_catches(path: Path) -> None:
     assert itself.status == check.HOLDS, itself
 
 
-@pytest.mark.parametrize("path", pair_files.HONEST, ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", (*pair_files.HONEST, *pair_files.GPU_HONEST), ids=lambda p: p.stem)
 def test_honest_pairs_pass(path: Path) -> None:
     findings = pair_files.examine(path, "cuda")
     assert check.broken(findings) == []

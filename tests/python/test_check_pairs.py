@@ -9,7 +9,7 @@ import pytest
 import torch._dynamo as dynamo
 
 import pair_files
-from segue import check, cli
+from segue import check, cli, contract
 
 
 @pytest.mark.parametrize("path", pair_files.BROKEN, ids=lambda p: p.stem)
@@ -26,20 +26,33 @@ def test_honest_pairs_pass(path: Path) -> None:
     with dynamo.config.patch(recompile_limit=2):  # recompiling for every size takes its time
         findings = pair_files.examine(path)
     assert check.broken(findings) == []
-    silent = {f.point for f in findings if f.status == check.INAPPLICABLE and f.group != "GPU"}
-    without = {"get_inputs and get_init_inputs give the same"}
-    gradients = {f.point for f in findings if f.group == "gradients"}
-    assert silent <= without | (gradients if "forward_only" in path.stem else set())
+    silent = {
+        f.point
+        for f in findings
+        if f.status == check.INAPPLICABLE and f.detail != contract.cuda.ON_CPU
+    }
+    assert silent <= {"get_inputs and get_init_inputs give the same"}
+
+
+def test_gradients_may_be_refused_in_a_sentence() -> None:
+    path = pair_files.PAIRS / "forward_only.py"
+    examined = pair_files.subject(pair_files.original(path), path)
+    for point in contract.POINTS:
+        if point.group == "gradients":
+            finding = check.examine_point(point, examined)
+            assert finding.status == check.INAPPLICABLE
+            assert "ModelNew has no gradients" in finding.detail
 
 
 def test_the_command_says_which(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """One line a point, exit status 1, the same as JSON."""
-    new, out = pair_files.PAIRS / "broken_pickle.py", tmp_path / "findings.json"
+    """Exit status 1, what JSON says as well."""
+    new, out = pair_files.PAIRS / "broken_zero_sign.py", tmp_path / "findings.json"
     assert cli.main(["check", str(pair_files.original(new)), str(new), "--json", str(out)]) == 1
     printed = capsys.readouterr().out
     written = json.loads(out.read_text())
     assert not written["passed"]
     broken = [p["point"] for p in written["points"] if p["status"] == check.BROKEN]
-    assert broken == ["pickle gives an equal module"]
-    assert printed.count("BROKEN") == 1
-    assert all(p["point"] in printed for p in written["points"])
+    assert "negative zero keeps its sign" in broken
+    assert len(broken) <= 3  # 0 cannot be added to a list either
+    assert printed.count("BROKEN") == len(broken)
+    assert len(written["points"]) == len(contract.POINTS)

@@ -4,7 +4,7 @@ A point is one sentence of the contract and a function that tries to break it. P
 the order in which the modules here are imported; `segue check` runs them all.
 """
 
-from . import interface, values, layouts, sizes, weights, gradients, calls, cuda, refusals  # noqa: I001
+from . import interface, values, layouts, sizes, weights, gradients, calls, cuda, refusals, own_size  # noqa: I001
 from .point import POINTS, BrokenError, InapplicableError, Point
 from .subject import Subject
 
@@ -19,6 +19,7 @@ __all__ = [
     "gradients",
     "interface",
     "layouts",
+    "own_size",
     "refusals",
     "sizes",
     "values",

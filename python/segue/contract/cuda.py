@@ -21,12 +21,13 @@ from .subject import Pair, Subject
 NAP = 100_000_000
 WARM_UP = 3  # calls before a capture, as torch.cuda.make_graphed_callables makes them
 THREADS = 4
+ON_CPU = "the model is tried on the CPU; --device cuda is for GPUs"
 
 
 def _device(subject: Subject) -> torch.device:
     device = torch.device(subject.file.device)
     if device.type != "cuda":
-        raise InapplicableError("the model is tried on the CPU; --device cuda is for GPUs")
+        raise InapplicableError(ON_CPU)
     return device
 
 

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from segue.accuracy import identical
-from segue.modelfile import ModelFile, UserError, describe
+from segue.modelfile import ModelFile, describe
 
 from .compare import agree, call, same_form, same_refusal
 from .point import InapplicableError, demand, point
-from .subject import Pair, Subject
+from .subject import Pair, Subject, drawn_on
 
 
 def _parameters(function: object) -> list[tuple[str, object, object]]:
@@ -82,12 +82,7 @@ def drawn(subject: Subject) -> str:
 
 
 def _shapes(file: ModelFile) -> list[object]:
-    """Of the inputs at the file's own size, without their memory where the file allows it."""
-    try:
-        with torch.device("meta"):
-            inputs = file.on("meta").inputs()
-    except UserError:
-        inputs = file.inputs(2)
+    inputs = drawn_on(file, "meta")
     return [(tuple(x.shape), x.dtype) if isinstance(x, Tensor) else x for x in inputs]
 
 

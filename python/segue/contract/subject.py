@@ -39,6 +39,7 @@ class Subject:
     make: Make
     batch: int = 2
     new: ModelFile | None = None  # NEW.py; None when segue.optimize replaces
+    whole: bool = False  # whether inputs() has the file's own sizes
     pairs: list[Pair] = field(default_factory=list)  # of several seeds, for points that pool errors
 
     def fresh_pair(
@@ -61,7 +62,9 @@ class Subject:
         self.__dict__.pop("pair", None)
 
     def inputs(self, seed: int = 1) -> list[Any]:
-        """Fresh inputs, small enough that a call takes milliseconds."""
+        """Fresh inputs, small enough that a call takes milliseconds unless `whole`."""
+        if self.whole:
+            return drawn_on(self.file, self.file.device, seed)
         drawn = self.file.inputs(self.batch, seed)
         return [_crop(x) for x in drawn] if self._crops else drawn
 
@@ -86,6 +89,18 @@ class Subject:
             what = f"{self.file.path}: Model's forward raised {describe(error, self.file.path)}"
             raise UserError(what) from error
         return False
+
+
+def drawn_on(file: ModelFile, device: str, seed: int = 1) -> list[Any]:
+    """Inputs of the file's own sizes, drawn on a device where the file allows that.
+
+    Large ones take the CPU seconds to draw. On "meta" they take no memory either.
+    """
+    try:
+        with torch.device(device):
+            return file.on(device).inputs(seed=seed)
+    except UserError:
+        return file.inputs(seed=seed)
 
 
 def like(module: nn.Module, x: Any) -> Any:
