@@ -1,4 +1,4 @@
-"""The command line: `segue bench|check|explain|demo|doctor|cache`.
+"""The command line: `segue bench|compile|check|explain|demo|doctor|cache`.
 
 What the user gets wrong is answered with one sentence on standard error and exit status 2; a check
 that fails exits with 1. Commands import what they need when they run, so that `--help` is quick.
@@ -76,6 +76,34 @@ def parser() -> argparse.ArgumentParser:
     )
     bench.set_defaults(command=_bench)
 
+    compile_ = commands.add_parser(
+        "compile", help="write a model with fused operators as one file that does not need Segue"
+    )
+    compile_.add_argument("model", metavar="MODEL.py")
+    compile_.add_argument(
+        "-o", "--output", metavar="NEW.py", required=True, help="with --emit c: a folder"
+    )
+    compile_.add_argument(
+        "--emit", choices=("python", "c"), default="python", help="c: the kernels with a C entry"
+    )
+    _batch(compile_)
+    compile_.add_argument(
+        "--device", choices=DEVICES, default="cuda", help="cpu: with --emit c alone"
+    )
+    compile_.add_argument(
+        "--gpu", metavar="ARCH,...", help="architectures, the main one first (default sm_90a,sm_80)"
+    )
+    compile_.add_argument(
+        "--precision",
+        choices=("match", "fp32", "tf32", "tf32_even"),
+        help="class of float32 convolutions (default: match, which asks PyTorch, where there is a "
+        "GPU; else as in --figures, else fp32)",
+    )
+    compile_.add_argument(
+        "--figures", metavar="FILE", help="results.json of `segue bench --report` to quote"
+    )
+    compile_.set_defaults(command=_compile)
+
     check = commands.add_parser(
         "check", help="test a replacement for a model against the contract, point by point"
     )
@@ -148,6 +176,12 @@ def _bench(args: argparse.Namespace) -> int:
     from . import bench  # noqa: PLC0415
 
     return bench.run(args)
+
+
+def _compile(args: argparse.Namespace) -> int:
+    from . import emit  # noqa: PLC0415
+
+    return emit.run(args)
 
 
 def _check(args: argparse.Namespace) -> int:
