@@ -1,6 +1,7 @@
 #include "emit/host.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "gen/cuda/arguments.h"
@@ -44,7 +45,7 @@ int sg_emit_list_launches(const sg_emission *emission, sg_emit_launch *launches)
         for (int i = 0; i < path->kernel->launch_count; i++) {
             sg_emit_launch *made = &launches[count];
             *made = (sg_emit_launch){.path = path, .launch = &path->kernel->launches[i]};
-            made->guarded = strstr(made->launch->entry, "wgmma") != NULL;
+            made->guarded = strncmp(path->choice->strategy->name, "wgmma", 5) == 0;
             const char *bare = bare_entry(made->launch->entry);
             bool taken = false;
             for (int k = 0; k < count; k++)
@@ -98,15 +99,28 @@ static void simplify(char *text) {
     }
 }
 
+/* Reads "input3" and the like. */
+static bool reads_tensor(const char *at, const char *kind, long *index, int *length) {
+    enum { DECIMAL = 10 };
+    size_t before = strlen(kind);
+    char *end;
+    if (strncmp(at, kind, before) != 0)
+        return false;
+    *index = strtol(at + before, &end, DECIMAL);
+    *length = (int)(end - at);
+    return end > at + before;
+}
+
 /* A formula with the caller's names for tensors: "input0.size[1]" -> "t.x.size[1]". */
 static const char *spell(const host *host, const char *formula) {
     const sg_emission *emission = host->emission;
     sg_text text = {0};
     for (const char *at = formula; *at;) {
-        int index, length = 0;
+        long index = 0;
+        int length = 0;
         bool begins = at == formula || (!is_letter(at[-1]) && at[-1] != '.');
-        bool input = begins && sscanf(at, "input%d%n", &index, &length) == 1;
-        bool output = begins && !input && sscanf(at, "output%d%n", &index, &length) == 1;
+        bool input = begins && reads_tensor(at, "input", &index, &length);
+        bool output = begins && reads_tensor(at, "output", &index, &length);
         if (input || output) {
             const int *members = input ? emission->input_member : emission->output_member;
             sg_text_add(&text, "t.%s", emission->members[members[index]].name);
@@ -343,7 +357,7 @@ static void check_convolution(host *host) {
     const sg_problem *problem = host->problem;
     const sg_convolution *convolution = &problem->convolution;
     const char *channels = join(host, "%lld", (long long)problem->size[SG_ROLE_C]);
-    const char *input[SG_ROLE_COUNT], *weight[SG_ROLE_COUNT], *bias[SG_ROLE_COUNT];
+    const char *input[SG_ROLE_COUNT], *weight[SG_ROLE_COUNT], *bias[SG_ROLE_COUNT] = {NULL};
     input[SG_ROLE_N] = is_fixed(problem, SG_AXIS_N) ? "1" : "s.n";
     input[SG_ROLE_C] = join(host, "%lld", (long long)convolution->in_channels);
     weight[SG_ROLE_N] = bias[SG_ROLE_C] = channels;
@@ -490,32 +504,42 @@ static void write_words(const host *host, const sg_cuda_launch *launch, sg_text 
     }
 }
 
-static void write_fill(host *host, const sg_emit_launch *made, bool last, sg_text *text) {
-    const sg_cuda_launch *launch = made->launch;
-    sg_text_add(text,
-                "static int fill(const Call &t, const Sizes &s, %s::Arguments &a, long long "
-                "&blocks) {\n",
-                made->name);
-    for (int late = 0; late < 2; late++) {
-        if (late)
-            write_words(host, launch, text);
-        for (int i = 0; i < launch->assumption_count; i++) {
-            const sg_cuda_assumption *assumed = &launch->assumptions[i];
-            bool of_words = strstr(assumed->holds, "a.") != NULL;
-            if (of_words != (late == 1))
-                continue;
-            if (last) {
-                write_check(host, spell(host, assumed->holds),
-                            join(host, "this kernel takes for granted that %s", assumed->sentence),
-                            text);
-                continue;
-            }
-            write_long("    ", join(host, "if (!(%s))", spell(host, assumed->holds)), text);
+/* The conditions that name words of the launch, or those that do not. */
+static void write_assumptions(host *host, const sg_cuda_launch *launch, bool of_words, bool last,
+                              sg_text *text) {
+    for (int i = 0; i < launch->assumption_count; i++) {
+        const sg_cuda_assumption *assumed = &launch->assumptions[i];
+        const char *holds = spell(host, assumed->holds);
+        if ((strstr(assumed->holds, "a.") != NULL) != of_words)
+            continue;
+        if (last) {
+            write_check(host, holds,
+                        join(host, "this kernel takes for granted that %s", assumed->sentence),
+                        text);
+        } else {
+            write_long("    ", join(host, "if (!(%s))", holds), text);
             sg_text_add(text, "        return UNSUITED; // %s\n", assumed->sentence);
         }
     }
-    write_long("    ", join(host, "blocks = %s;", spell(host, launch->grid_formula)), text);
-    sg_text_add(text, "    return 0;\n}\n\n");
+}
+
+static void write_fill(host *host, const sg_emit_launch *made, bool last, sg_text *text) {
+    const sg_cuda_launch *launch = made->launch;
+    sg_text body = {0};
+    write_assumptions(host, launch, false, last, &body);
+    write_words(host, launch, &body);
+    write_assumptions(host, launch, true, last, &body);
+    write_long("    ", join(host, "blocks = %s;", spell(host, launch->grid_formula)), &body);
+    bool sized = body.data && strstr(body.data, "s.");
+    write_long("",
+               join(host,
+                    "static int fill(const Call &t, const Sizes &%s, %s::Arguments &a, "
+                    "long long &blocks) {",
+                    sized ? "s" : "", made->name),
+               text);
+    sg_text_add(text, "%s    return 0;\n}\n\n", body.data ? body.data : "");
+    text->failed |= body.failed;
+    sg_text_release(&body);
 }
 
 /* ---- the calls ----------------------------------------------------------------------------- */

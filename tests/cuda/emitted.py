@@ -1,7 +1,7 @@
 """Emitted units without a GPU: their host functions run on a stub of the CUDA runtime.
 
-The stub writes launches down; `segue_launches` says what they should be for the same plan, sizes and
-strides. So every formula and every assumption of a text is held against what lowering computes.
+The stub writes launches down; `segue_launches` says what they should be for the same plan, sizes
+and strides. So every formula and every assumption of a text is held against what lowering computes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ PROCESSORS = 132
 INPUT = re.compile(r"%\w+ = input\b[^:]*: (\w+)\[([^\]]*)\]")
 # The namespace of a kernel, behind its title.
 SPACE = re.compile(
-    r"^/\* ---- (\w+) -+ \*/\nnamespace \1 \{\n(.*?)^\} // namespace \1$", re.S | re.M
+    r"^/\* ---- (\w+) -+ \*/\nnamespace \1 \{\n(.*?)^\} // namespace \1$", re.DOTALL | re.MULTILINE
 )
 WORDS_MAX, LAUNCHES_MAX = 256, 8
 WORKSPACE = 1 << 40
@@ -69,10 +69,10 @@ class Lowered:
 
 def tensors(text: str) -> Tensors:
     """All of a graph without symbols, contiguous."""
-    inputs = []
-    for dtype, sizes in INPUT.findall(text):
-        inputs.append((dtype, tuple(int(n) for n in sizes.split(",") if n.strip()), ()))
-    inputs = [contiguous(layout) for layout in inputs]
+    inputs = [
+        contiguous((dtype, tuple(int(n) for n in sizes.split(",") if n.strip()), ()))
+        for dtype, sizes in INPUT.findall(text)
+    ]
     return Tensors(tuple(inputs), tuple(Graph(text).infer(inputs)))
 
 
@@ -157,7 +157,8 @@ def for_host(unit: str) -> str:
     return (
         f"{head}namespace {code[1]} {{\n{types}{stride}\n{rest}\n"
         f"size_t bytes_of(const void *kernel) {{\n{sizes}    return 0;\n}}\n"
-        f"bool is_guarded(const void *kernel) {{\n    (void)kernel;\n    return {guards or 'false'};\n}}\n"
+        "bool is_guarded(const void *kernel) {\n    (void)kernel;\n"
+        f"    return {guards or 'false'};\n}}\n"
         f'extern "C" const char *name_of(const void *kernel) {{\n{names}    return "";\n}}\n'
     ).replace("__restrict__", "")
 
@@ -180,7 +181,7 @@ class Unit:
         self.library.name_of.argtypes = [ctypes.c_void_p]
         self.message = getattr(self.library, f"{name}_message")
         self.message.restype = ctypes.c_char_p
-        found = re.search(r"^static int run_first\(.*?^\}", text, re.S | re.M)
+        found = re.search(r"^static int run_first\(.*?^\}", text, re.DOTALL | re.MULTILINE)
         self.first = found[0].replace("launch_early", "launch") if found else ""
         self.took_first = False
         self.rank = int(re.search(r"long long size\[(\d+)\]", text)[1])  # type: ignore[index]
@@ -219,6 +220,15 @@ class Unit:
     def allow_first(self, allowed: bool) -> None:
         """Whether the file was built for sm_90a, too; before the first call."""
         ctypes.c_int.in_dll(self.library, "threads_most").value = 1024 if allowed else 32
+
+
+def kernels_alone(unit: str) -> str:
+    """A unit without its host's side, for NVRTC, which takes no headers."""
+    code = re.search(
+        r"^namespace \w+_code \{\n.*?(?=^/\* ---- the host's side)", unit, re.DOTALL | re.MULTILINE
+    )
+    assert code
+    return code[0] + "}\n"
 
 
 # ---- what lowering says --------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Emitted units: host functions against lowering, on a stub of the CUDA runtime; kernels by NVRTC."""
+"""Emitted units: host functions against lowering, on a stub of the runtime; kernels by NVRTC."""
 
 from __future__ import annotations
 
@@ -9,12 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import pytest
-from segue import _core
-
 import emitted
 import nvrtc
-from conftest import build_dirs, program
+import pytest
 from emitted import (
     Launch,
     Lowered,
@@ -26,6 +23,9 @@ from emitted import (
     relaid,
     tensors,
 )
+
+from conftest import build_dirs, program
+from segue import _core
 
 Sizes = tuple[int, ...]
 
@@ -118,6 +118,20 @@ CASES = {
         layout=channels_last,
         strategy="mma",
     ),
+    "streamed": Case(
+        conv("256", "256, 256, 3, 3", " {padding=[1, 1]}", "  %y = relu %c\n  output %y\n"),
+        (16, 28, 28),
+        ((1, 28, 28), (3, 56, 28), (2, 9, 11), (2, 9, 64)),
+        first=((1, 28, 28), (3, 56, 28)),
+    ),
+    "streamed_fp32_flat": Case(
+        conv("128", "128, 128, 1, 1", "", "  %y = relu %c\n  output %y\n"),
+        (16, 28, 28),
+        ((1, 28, 28), (2, 14, 28), (2, 9, 11)),
+        precision="fp32",
+        strategy="wgmma_streamed",
+        first=((1, 28, 28),),
+    ),
     "direct_fp32": Case(
         conv("3", "16, 3, 3, 3", "", "  %y = hardtanh %c\n  output %y\n"),
         (4, 62, 64),
@@ -160,13 +174,14 @@ CASES = {
 MODELS = ("min_tanh_tanh", "scale_min", "min_add_mul", "min_softmax_3d")
 
 
-def emit(case: Case, name: str) -> str:
+def emit(case: Case, name: str, part: str = "unit") -> str:
+    """A part of a case's text."""
     at = tensors(case.text(case.at))
     if case.layout:
         at = relaid(at, case.layout)
     graph = _core.Graph(case.text(case.at))
     return graph.emit(
-        at.inputs, name, outputs=at.outputs, precision=case.precision, strategy=case.strategy
+        at.inputs, name, part, outputs=at.outputs, precision=case.precision, strategy=case.strategy
     )
 
 
@@ -260,3 +275,76 @@ def alike(made: list[Launch], wanted: list[Launch], sizes: Sizes) -> bool:
         if any(a != b and not (1 in sizes and b == 0) for a, b in pairs):
             return False
     return True
+
+
+@pytest.mark.skipif(not nvrtc.available(), reason="there is no NVRTC")
+@pytest.mark.parametrize("name", [*MODELS, "two_outputs_f16", "streamed"])
+def test_kernels_compile(name: str) -> None:
+    text = emitted.kernels_alone(emit(CASES[name], "kernel"))
+    # For sm_80 the fast path is a stub, for sm_90a there are both.
+    nvrtc.compile_source(text, "sm_80" if name == "streamed" else "sm_90a")
+
+
+@pytest.mark.skipif(not shutil.which("nvcc"), reason="there is no nvcc")
+@pytest.mark.parametrize("part", ["unit", "source"])
+def test_files_compile_with_nvcc(part: str, tmp_path: Path) -> None:
+    case = CASES["min_tanh_tanh"]
+    source = tmp_path / "conv_min.cu"
+    source.write_text(emit(case, "conv_min", part), encoding="utf-8")
+    (tmp_path / "conv_min.h").write_text(emit(case, "conv_min", "header"), encoding="utf-8")
+    architectures = ["80"] if part == "source" else ["80", "90a"]
+    command = ["nvcc", "-std=c++17", "-c", "-o", str(tmp_path / "unit.o"), str(source)]
+    command += [f"-gencode=arch=compute_{a},code=sm_{a}" for a in architectures]
+    built = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert built.returncode == 0, built.stderr
+    assert "warning" not in built.stderr, built.stderr
+
+
+def test_sizes_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    case = CASES["min_tanh_tanh"]
+    unit = emitted.Unit(emit(case, "kernel"), "kernel", tmp_path)
+    right = tensors(case.text((2, 20, 24)))
+    image = right.inputs[0]
+
+    def said(of: Tensors) -> str:
+        status, made = unit.call(of)
+        assert status < 0
+        assert not made
+        return unit.message(status).decode()
+
+    def with_input(index: int, sizes: Sizes) -> Tensors:
+        inputs = list(right.inputs)
+        inputs[index] = emitted.contiguous((image[0], sizes, ()))
+        return dataclasses.replace(right, inputs=tuple(inputs))
+
+    assert said(with_input(0, (2, 8, 20, 24))) == "x must have sizes [n, 16, in_h, in_w]"
+    assert said(with_input(1, (64, 16, 3, 5))) == "weight must have sizes [64, 16, 3, 3]"
+    assert said(with_input(0, (3, 16, 20, 24))) == "y must have sizes [n, 1, h, w]"
+    assert said(with_input(0, (2, 16, 2, 24))).startswith("the image is smaller than the filter")
+    assert unit.call(right)[0] == 0
+
+
+def test_without_code_for_hopper_the_other_path_runs(tmp_path: Path) -> None:
+    case = CASES["min_tanh_tanh"]
+    unit = emitted.Unit(emit(case, "kernel"), "kernel", tmp_path)
+    unit.allow_first(False)
+    status, made = unit.call(tensors(case.text(case.at)))
+    assert status == 0
+    assert [m.entry for m in made] == ["segue_mma"]
+
+
+def test_what_cannot_be_written_down_is_said() -> None:
+    graph = _core.Graph(CASES["pointwise"].text((2, 3, 4)))
+    layouts = tensors(graph.text()).inputs
+    with pytest.raises(_core.SegueError, match="no name for a function in C"):
+        graph.emit(layouts, "2nd")
+    with pytest.raises(_core.SegueError, match="unit, header, source and cmake"):
+        graph.emit(layouts, "f", "makefile")
+    with pytest.raises(_core.SegueError, match="1 layouts for 2 inputs"):
+        graph.emit(layouts[:1], "f")
+    two = _core.Graph(
+        "graph g {\n  %x = input : f32[4, 8]\n  %s = softmax %x {dim=1}\n"
+        "  %t = softmax %s {dim=0}\n  output %t\n}\n"
+    )
+    with pytest.raises(_core.NotApplicable, match="2 steps, not one region"):
+        two.emit(tensors(two.text()).inputs, "f")

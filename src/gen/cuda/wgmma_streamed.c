@@ -185,6 +185,104 @@ static void add_divisor(sg_cuda_arguments *arguments, const char *name, int64_t 
     sg_cuda_add_number(arguments, full, sg_cuda_reciprocal(value), "reciprocal(a.%s)", name);
 }
 
+/* How far ahead the taps of a part reach along an axis. */
+static int furthest(const sg_streamed_layout *layout, const sg_streamed_part *part, int axis) {
+    int ahead = 0;
+    for (int t = 0; t < part->tap_count; t++) {
+        int this = layout->taps[part->first_tap + t].ahead[axis];
+        ahead = this > ahead ? this : ahead;
+    }
+    return ahead;
+}
+
+/* That a pitch has `room` beyond the axis, where that is less than the taps reach: padding at the
+ * end of one and at the start of the next, as sg_streamed_measure found it (streamed.c). */
+static void assume_pitch(const lowering *lowering, int axis, int64_t room,
+                         sg_cuda_arguments *arguments) {
+    static const char names[] = "dhw";
+    const sg_streamed_layout *layout = &lowering->layout;
+    int reach = 0, shift = 0;
+    bool shares = false;
+    for (int i = 0; i < layout->part_count; i++) {
+        const sg_streamed_part *part = &layout->parts[i];
+        int ahead = furthest(layout, part, axis);
+        if (ahead <= room)
+            continue;
+        shift = !shares || part->shift[axis] < shift ? part->shift[axis] : shift;
+        reach = ahead > reach ? ahead : reach;
+        shares = true;
+    }
+    if (shares)
+        sg_cuda_assume(arguments, "the end of one row is the padding of the next",
+                       "%lld < a.pitch_%c && a.pitch_%c * %lld + %d >= a.in_%c",
+                       (long long)(reach - room - 1), names[axis], names[axis],
+                       (long long)lowering->problem->convolution.stride[axis], shift, names[axis]);
+}
+
+/* What the source and the plan's box take from the sizes. */
+static void assume_sizes(const lowering *lowering, sg_cuda_arguments *arguments) {
+    const sg_streamed_layout *layout = &lowering->layout;
+    const int *last = layout->taps[0].ahead;
+    for (int t = 1; t < layout->tap_count; t++) {
+        const int *ahead = layout->taps[t].ahead;
+        bool further = ahead[0] != last[0]   ? ahead[0] > last[0]
+                       : ahead[1] != last[1] ? ahead[1] > last[1]
+                                             : ahead[2] > last[2];
+        last = further ? ahead : last;
+    }
+    sg_cuda_assume(
+        arguments, "a staged box holds a tile and what its taps reach",
+        "(%d * a.pitch_h + %d) * a.pitch_w + %d <= %lld", last[0], last[1], last[2],
+        (long long)(lowering->plan->parameter[SG_STREAMED_BOX] - layout->tile_positions));
+    if (layout->strips <= 1)
+        sg_cuda_assume(arguments, "a row is one strip", "a.strips <= 1");
+    sg_cuda_assume(arguments, "positions are counted in 30 bits",
+                   "a.images * a.strips * a.image < %d", 1 << 30);
+    const char *last_offset = "0";
+    const sg_operand *input = &lowering->problem->convolution.input;
+    for (int axis = 0; axis < SG_SPATIAL_MAX; axis++)
+        if (input->dim[SG_ROLE_D + axis])
+            last_offset =
+                sg_cuda_formula(arguments->arena, "%s + a.in_%c * %s", last_offset, "dhw"[axis],
+                                sg_cuda_stride(lowering->problem, input, false, SG_ROLE_D + axis,
+                                               arguments->arena));
+    sg_cuda_assume(arguments, "offsets inside an image take 30 bits", "%s < %d", last_offset,
+                   1 << 30);
+}
+
+/* How the input is read. */
+static void assume_reading(const lowering *lowering, sg_cuda_arguments *arguments) {
+    static const char names[] = "dhw";
+    const sg_problem *problem = lowering->problem;
+    const sg_operand *input = &problem->convolution.input;
+    sg_arena *arena = arguments->arena;
+    long long elements = 16 / sg_dtype_size(input->dtype);
+    sg_streamed_reading reading;
+    sg_streamed_read(problem, lowering->target, lowering->plan, &lowering->layout, &reading);
+    if (reading.vector == 8)
+        sg_cuda_assume_vectors(arguments, input, false, SG_ROLE_C, elements, NULL);
+    if (!lowering->layout.flat)
+        return;
+    const char *step = "1";
+    for (int axis = SG_SPATIAL_MAX - 1; axis >= 0; axis--) {
+        if (!input->dim[SG_ROLE_D + axis])
+            continue;
+        sg_cuda_assume(arguments, "an image of the input is one row without gaps",
+                       "a.pitch_%c == most(a.in_%c, 1) && (a.in_%c <= 1 || %s == %s)", names[axis],
+                       names[axis], names[axis],
+                       sg_cuda_stride(problem, input, false, SG_ROLE_D + axis, arena), step);
+        step = sg_cuda_formula(arena, "%s * a.in_%c", step, names[axis]);
+    }
+    if (reading.vector == 4) {
+        const char *image = sg_cuda_stride(problem, input, false, SG_ROLE_N, arena);
+        const char *channel = sg_cuda_stride(problem, input, false, SG_ROLE_C, arena);
+        sg_cuda_assume(arguments, "images are read in vectors",
+                       "aligned(input%d, 16) && a.image %% 4 == 0 && %s %% %lld == 0 && "
+                       "%s %% %lld == 0",
+                       input->index, image, elements, channel, elements);
+    }
+}
+
 static void add_main(const lowering *lowering, int64_t job_count, sg_cuda_arguments *arguments) {
     const sg_problem *problem = lowering->problem;
     const sg_convolution *convolution = &problem->convolution;
@@ -217,6 +315,7 @@ static void add_main(const lowering *lowering, int64_t job_count, sg_cuda_argume
         const char *size = columns ? sg_cuda_formula(arguments->arena, "%lld", strip)
                                    : sg_cuda_formula(arguments->arena, "most(a.%s, 1)", outs[axis]);
         int64_t taken = columns ? strip : larger(problem->size[SG_ROLE_D + axis], 1);
+        assume_pitch(lowering, axis, pitch[axis] - taken, arguments);
         add_divisor(
             arguments, pitches[axis], pitch[axis],
             sg_cuda_formula(arguments->arena, "%s + %lld", size, (long long)(pitch[axis] - taken)));
@@ -241,7 +340,13 @@ static sg_status lower_packing(const lowering *lowering, sg_arena *arena, sg_cud
     sg_cuda_arguments_open(&arguments, lowering->problem, arena);
     sg_text constants = {0};
     write_packing(lowering, &constants);
-    sg_cuda_add_tensor(&arguments, "weight", &lowering->problem->convolution.weight, false);
+    const sg_convolution *convolution = &lowering->problem->convolution;
+    static const int roles[] = {SG_ROLE_W, SG_ROLE_H, SG_ROLE_D, SG_ROLE_C};
+    const int64_t sizes[] = {convolution->kernel[2], convolution->kernel[1], convolution->kernel[0],
+                             convolution->in_channels / convolution->groups};
+    if (weights_are_dense(convolution))
+        sg_cuda_assume_dense(&arguments, &convolution->weight, roles, sizes, 4);
+    sg_cuda_add_tensor(&arguments, "weight", &convolution->weight, false);
     sg_cuda_add_workspace(&arguments, "uint4", "packed", lowering->weights, "%lld",
                           (long long)lowering->weights);
     sg_cuda_add_workspace(&arguments, "float", "scales", lowering->scales, "%lld",
@@ -284,6 +389,8 @@ static sg_status lower_products(const lowering *lowering, sg_arena *arena, sg_cu
         &instructions,
         (int)(layout->tile_n > INSTRUCTION_N_MAX ? layout->tile_n / 2 : layout->tile_n), false);
     add_main(lowering, job_count, &arguments);
+    assume_sizes(lowering, &arguments);
+    assume_reading(lowering, &arguments);
     sg_status status =
         sg_cuda_write_tail(lowering->problem, lowering->target, arena, &arguments, &tail);
     if (status == SG_OK &&
