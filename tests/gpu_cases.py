@@ -130,6 +130,7 @@ def draw_template(family: str, number: int) -> Template:
         "direct": ["f32", "f64", "f16", "bf16"],
         "stream": ["f32", "f32", "f16", "bf16", "f64"],
         "mma": ["f32", "f32", "f16", "bf16"],
+        "wgmma_streamed": ["f32", "f32", "f16", "bf16"],
     }.get(family, ["f32"]))  # fmt: skip
     precision = draw.choice(["tf32", "tf32_even", "fp32"])
     rank = draw.choice([1, 2, 2, 2, 3])

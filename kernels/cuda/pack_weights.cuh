@@ -34,8 +34,10 @@ __device__ __forceinline__ void find_largest(const element *const (&from)[PACK_C
         largest[k] = 0;
         if (from[k]) {
 #pragma unroll 8
-            for (int i = threadIdx.x; i < WEIGHTS; i += THREADS)
-                largest[k] = finite_magnitude(largest[k], weight_at(from[k], i, a));
+            for (int i = threadIdx.x; i < WEIGHTS; i += THREADS) {
+                const element weight = weight_at(from[k], i, a);
+                largest[k] = finite_magnitude(largest[k], load(&weight));
+            }
         }
         const unsigned bits = __reduce_max_sync(~0U, __float_as_uint(largest[k]));
         if (threadIdx.x % 32 == 0)

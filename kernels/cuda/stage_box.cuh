@@ -430,7 +430,6 @@ __device__ __forceinline__ void swap_if(bool yes, Carried &a, Carried &b) {
 
 /* In one order for all, lanes would be 64 bytes apart and meet in the banks: so pairs of lanes
  * start with another of their four positions. */
-template <bool ANEW>
 __device__ __forceinline__ void store_positions(uint4 *to, int at, const Item &item,
                                                 float &largest) {
     const int lane = threadIdx.x % 32;
@@ -439,7 +438,7 @@ __device__ __forceinline__ void store_positions(uint4 *to, int at, const Item &i
         Carried halves[4];
         SG_UNROLL
         for (int p = 0; p < 4; p++)
-            halves[p] = pack_cell<ANEW>(item.value[p % ITEM_ROWS * ITEM_CELLS + cell], largest);
+            halves[p] = pack_cell<false>(item.value[p % ITEM_ROWS * ITEM_CELLS + cell], largest);
         swap_if(lane >> 1 & 1, halves[0], halves[1]);
         swap_if(lane >> 1 & 1, halves[2], halves[3]);
         swap_if(lane >> 2 & 1, halves[0], halves[2]);
@@ -458,8 +457,8 @@ __device__ __forceinline__ void store_item(unsigned char *box, const Wanted &wan
     constexpr bool WATCHED = GUARDED && !ANEW;
     uint4 *to = reinterpret_cast<uint4 *>(box) + wanted.first_channel() / 8 * BOX_PIXELS;
     float largest = 0;
-    if (READ == 4) { /* a lane's four positions are of one segment */
-        store_positions<ANEW>(to, wanted.first_position() + item_position(0), item, largest);
+    if (READ == 4 && !ANEW) { /* a lane's four positions are of one segment */
+        store_positions(to, wanted.first_position() + item_position(0), item, largest);
         if (WATCHED)
             met.take(largest, wanted.segment(item_position(0), a));
         return;

@@ -95,7 +95,8 @@ def _body(name: str, signature: str, text: str) -> str | None:
     if name == "wgmma":
         columns = re.search(r"m64n(\d+)k16", text)
         assert columns
-        return f"emu_wgmma<{columns.group(1)}>(d, a, b, accumulate);"
+        bfloat = str("bf16" in text).lower()
+        return f"emu_wgmma<{columns.group(1)}, {bfloat}>(d, a, b, accumulate);"
     if name == "store_vector":
         four = "float w" in signature
         stores = "to[0] = x; to[1] = y;" + (" to[2] = z; to[3] = w;" if four else "")

@@ -431,20 +431,21 @@ static inline float emu_max_nan(float a, float b) {
 /* ---- products: each thread makes the elements that it holds ---- */
 struct emu_matrix {
     unsigned at, leading, stride;
+    bool bfloat;
     float get(int row, int k) const {
         unsigned a = at + row / 8 * stride + k / 8 * leading + row % 8 * 16 + k % 8 * 2;
         unsigned short h;
         memcpy(&h, emu_at(a), 2);
-        return emu_half(h);
+        return bfloat ? emu_bfloat(h) : emu_half(h);
     }
 };
-static emu_matrix emu_matrix_of(unsigned long long d) {
+static emu_matrix emu_matrix_of(unsigned long long d, bool bfloat) {
     return {(unsigned)(d & 0x3FFF) << 4, (unsigned)(d >> 16 & 0x3FFF) << 4,
-            (unsigned)(d >> 32 & 0x3FFF) << 4};
+            (unsigned)(d >> 32 & 0x3FFF) << 4, bfloat};
 }
-template<int N, class D> static void emu_sum(D &d, const float (&rows)[2][16],
-                                             unsigned long long bd, int accumulate) {
-    emu_matrix b = emu_matrix_of(bd);
+template<int N, bool BFLOAT, class D> static void emu_sum(D &d, const float (&rows)[2][16],
+                                                          unsigned long long bd, int accumulate) {
+    emu_matrix b = emu_matrix_of(bd, BFLOAT);
     int lane = threadIdx.x % 32;
     for (int j = 0; j < N / 8; j++)
         for (int e = 0; e < 2; e++) {
@@ -460,18 +461,18 @@ template<int N, class D> static void emu_sum(D &d, const float (&rows)[2][16],
             }
         }
 }
-template<int N, class D> static void emu_wgmma(D &d, unsigned long long ad, unsigned long long bd,
-                                               int accumulate) {
-    emu_matrix a = emu_matrix_of(ad);
+template<int N, bool BFLOAT, class D> static void emu_wgmma(D &d, unsigned long long ad,
+                                                            unsigned long long bd, int accumulate) {
+    emu_matrix a = emu_matrix_of(ad, BFLOAT);
     int row = threadIdx.x % 128 / 32 * 16 + threadIdx.x % 32 / 4;
     float rows[2][16];
     for (int h = 0; h < 2; h++)
         for (int k = 0; k < 16; k++)
             rows[h][k] = a.get(row + 8 * h, k);
-    emu_sum<N>(d, rows, bd, accumulate);
+    emu_sum<N, BFLOAT>(d, rows, bd, accumulate);
 }
-template<int N, class D> static void emu_wgmma(D &d, const unsigned (&a)[4], unsigned long long bd,
-                                               int accumulate) {
+template<int N, bool BFLOAT, class D> static void emu_wgmma(D &d, const unsigned (&a)[4],
+                                                            unsigned long long bd, int accumulate) {
     int b = threadIdx.x / 32 * 32, lane = threadIdx.x % 32;
     for (int i = 0; i < 2; i++)
         emu_slots[threadIdx.x][i] = (uint64_t)a[2 * i + 1] << 32 | a[2 * i];
@@ -481,10 +482,11 @@ template<int N, class D> static void emu_wgmma(D &d, const unsigned (&a)[4], uns
         for (int k = 0; k < 16; k++) {
             uint64_t s = emu_slots[b + lane / 4 * 4 + k % 8 / 2][k / 8];
             unsigned w = (unsigned)(s >> (32 * h));
-            rows[h][k] = emu_half((unsigned short)(w >> (k % 2 * 16)));
+            unsigned short bits = (unsigned short)(w >> (k % 2 * 16));
+            rows[h][k] = BFLOAT ? emu_bfloat(bits) : emu_half(bits);
         }
     emu_warp();
-    emu_sum<N>(d, rows, bd, accumulate);
+    emu_sum<N, BFLOAT>(d, rows, bd, accumulate);
 }
 template<int KIND> static void emu_mma(float *c, unsigned a0, unsigned a1, unsigned a2, unsigned a3,
                                        unsigned b0, unsigned b1) {

@@ -38,11 +38,12 @@ class Family:
     precision: str
     graphs: list[str]
     least: int  # so many of them it takes
+    dtype: str = "f32"  # of all tensors
 
     @property
     def name(self) -> str:
         """For the test's id."""
-        return f"{self.strategy}-{self.architecture}-{self.precision}"
+        return f"{self.strategy}-{self.architecture}-{self.precision}-{self.dtype}"
 
     @property
     def words(self) -> list[str]:
@@ -57,6 +58,7 @@ FAMILIES = [
     Family("wgmma_packed", "sm_90a", "fp32", PRODUCTS, 1),
     Family("wgmma_streamed", "sm_90a", "tf32", PRODUCTS, 4),
     Family("wgmma_streamed", "sm_90a", "fp32", PRODUCTS, 4),
+    Family("wgmma_streamed", "sm_90a", "tf32", PRODUCTS, 4, "bf16"),
     Family("mma", "sm_90a", "tf32", PRODUCTS, 6),
     Family("mma", "sm_80", "tf32", PRODUCTS, 6),
     Family("mma", "sm_80", "fp32", PRODUCTS, 4),
@@ -96,6 +98,7 @@ def units_of(sgc: Path, family: Family) -> dict[str, Unit]:
     units: dict[str, Unit] = {}
     taken = 0
     for text in family.graphs:
+        text = text.replace("f32", family.dtype)
         command = [str(sgc), "dump", "--stage", "cuda", *family.words, "-"]
         ran = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
         assert ran.returncode in (0, 1), ran.stderr

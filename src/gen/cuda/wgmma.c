@@ -1,16 +1,17 @@
 #include "gen/cuda/wgmma.h"
 
 /* Operands are numbered: the sums, a, b, accumulate. */
-void sg_cuda_write_wgmma(sg_text *text, int n, bool a_from_registers) {
+void sg_cuda_write_wgmma(sg_text *text, int n, bool a_from_registers, sg_dtype operands) {
+    const char *type = operands == SG_BF16 ? "bf16" : "f16";
     int sums = n / 2;
     int b = sums + (a_from_registers ? 4 : 1);
     sg_text_add(text,
                 "__device__ __forceinline__ void wgmma(float (&d)[%d], %s,\n"
                 "                                      unsigned long long b, int accumulate) {\n"
                 "    asm volatile(\"{\\n\\t.reg .pred p;\\n\\tsetp.ne.b32 p, %%%d, 0;\\n\\t\"\n"
-                "                 \"wgmma.mma_async.sync.aligned.m64n%dk16.f32.f16.f16 {\"\n",
+                "                 \"wgmma.mma_async.sync.aligned.m64n%dk16.f32.%s.%s {\"\n",
                 sums, a_from_registers ? "const unsigned (&a)[4]" : "unsigned long long a", b + 1,
-                n);
+                n, type, type);
     for (int i = 0; i < sums; i++)
         sg_text_add(text, "%s%%%d%s", i % 16 == 0 ? "                 \"" : "", i,
                     i == sums - 1  ? "}, \"\n"

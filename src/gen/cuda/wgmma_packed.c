@@ -98,7 +98,7 @@ static sg_status write_launch(const sg_problem *problem, const sg_cuda_target *t
     sg_cuda_arguments_open(&arguments, problem, arena);
     sg_text constants = {0}, instructions = {0}, tail = {0};
     write_constants(problem, target, packed, &constants);
-    sg_cuda_write_wgmma(&instructions, (int)(packed->turn * packed->tile_n), false);
+    sg_cuda_write_wgmma(&instructions, (int)(packed->turn * packed->tile_n), false, SG_F16);
     add_arguments(problem, packed, &arguments);
     sg_status status = sg_cuda_write_tail(problem, target, arena, &arguments, &tail);
     bool failed =

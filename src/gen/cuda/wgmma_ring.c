@@ -169,9 +169,9 @@ static sg_status compose(const sg_problem *problem, const sg_cuda_target *target
     write_stage(ring, &constants);
     write_filter(ring, &constants);
     write_tile(problem, target, ring, &constants);
-    sg_cuda_write_wgmma(&instructions, width, false);
+    sg_cuda_write_wgmma(&instructions, width, false, SG_F16);
     if (ring->columns)
-        sg_cuda_write_wgmma(&instructions, width, true);
+        sg_cuda_write_wgmma(&instructions, width, true, SG_F16);
     add_arguments(problem, ring, arguments);
     assume(problem, ring, arguments);
     sg_status status = sg_cuda_write_tail(problem, target, arena, arguments, &tail);

@@ -29,7 +29,7 @@ static void lay_out_workspace(lowering *lowering) {
     const sg_streamed_layout *layout = &lowering->layout;
     lowering->weights = 0;
     lowering->scales = layout->channel_tiles * layout->chunks * layout->tap_count *
-                       sg_streamed_products(lowering->target) *
+                       sg_streamed_products(lowering->problem, lowering->target) *
                        sg_streamed_block_bytes(lowering->plan);
     lowering->workspace = lowering->scales + lowering->problem->size[SG_ROLE_C] * 4;
 }
@@ -60,8 +60,8 @@ static void write_common(const lowering *lowering, sg_text *text) {
         {"TILE_N", layout->tile_n},
         {"CHUNK", lowering->plan->parameter[SG_STREAMED_CHUNK]},
         {"TAPS", layout->tap_count},
-        {"PRODUCTS", sg_streamed_products(lowering->target)},
-        {"GUARDED", true},
+        {"PRODUCTS", sg_streamed_products(lowering->problem, lowering->target)},
+        {"GUARDED", sg_streamed_carries(lowering->problem)},
     };
     sg_cuda_write_constants(constants, sizeof constants / sizeof *constants, text);
 }
@@ -144,7 +144,7 @@ static bool weights_are_dense(const sg_convolution *convolution) {
 static void write_blocks(const lowering *lowering, sg_text *text) {
     const sg_convolution *convolution = &lowering->problem->convolution;
     const sg_streamed_layout *layout = &lowering->layout;
-    int products = (int)sg_streamed_products(lowering->target);
+    int products = (int)sg_streamed_products(lowering->problem, lowering->target);
     int place[3 * SG_STREAMED_TAPS_MAX], lower[3 * SG_STREAMED_TAPS_MAX];
     int count = 0;
     for (int p = 0; p < layout->part_count; p++) {
@@ -387,7 +387,8 @@ static sg_status lower_products(const lowering *lowering, sg_arena *arena, sg_cu
     write_main(lowering, &constants);
     sg_cuda_write_wgmma(
         &instructions,
-        (int)(layout->tile_n > INSTRUCTION_N_MAX ? layout->tile_n / 2 : layout->tile_n), false);
+        (int)(layout->tile_n > INSTRUCTION_N_MAX ? layout->tile_n / 2 : layout->tile_n), false,
+        lowering->problem->convolution.input.dtype == SG_BF16 ? SG_BF16 : SG_F16);
     add_main(lowering, job_count, &arguments);
     assume_sizes(lowering, &arguments);
     assume_reading(lowering, &arguments);
@@ -414,7 +415,7 @@ static sg_status lower_products(const lowering *lowering, sg_arena *arena, sg_cu
         (long long)layout->channel_tiles);
     launch->block = THREADS;
     launch->cluster = 1;
-    launch->shared = sg_streamed_shared(lowering->target, lowering->plan);
+    launch->shared = sg_streamed_shared(lowering->problem, lowering->target, lowering->plan);
     launch->early = true;
     sg_cuda_give_arguments(&arguments, launch);
     sg_text_release(&constants);

@@ -183,9 +183,8 @@ bool sg_streamed_measure(const sg_problem *problem, const sg_cuda_plan *plan,
     return true;
 }
 
-/* Whether every stride but those of the axes in but is a multiple of what 16 bytes hold. */
-static bool strides_align(const sg_operand *operand, unsigned but) {
-    int64_t elements = 16 / sg_dtype_size(operand->dtype);
+/* Whether every stride but those of the axes in but is a multiple of so many elements. */
+static bool strides_align(const sg_operand *operand, int64_t elements, unsigned but) {
     for (int role = 0; role < SG_ROLE_COUNT; role++) {
         if (!(but >> role & 1U) && operand->stride[role] % elements != 0)
             return false;
@@ -200,15 +199,18 @@ void sg_streamed_read(const sg_problem *problem, const sg_cuda_target *target,
     const sg_operand *input = &convolution->input;
     unsigned spatial = 1U << SG_ROLE_D | 1U << SG_ROLE_H | 1U << SG_ROLE_W;
     int64_t image = layout->pitch[0] * layout->pitch[1] * layout->pitch[2];
-    bool few = sg_streamed_wide(problem, target, plan, layout) || sg_streamed_products(target) == 3;
+    bool narrow = !sg_streamed_carries(problem);
+    bool few = sg_streamed_wide(problem, target, plan, layout) ||
+               sg_streamed_products(problem, target) == 3;
     int64_t most = few ? 4 : 8, least_rows = 1; /* of registers */
     reading->vector = 1;
     if (target->alignment >= 16 && input->stride[SG_ROLE_C] == 1 &&
         convolution->in_channels / convolution->groups % 8 == 0 &&
-        strides_align(input, 1U << SG_ROLE_C)) {
+        strides_align(input, narrow ? 8 : 4, 1U << SG_ROLE_C)) {
         reading->vector = 8;
+        most *= narrow ? 2 : 1;
     } else if (target->alignment >= 16 && layout->flat && image % 4 == 0 &&
-               strides_align(input, spatial)) {
+               strides_align(input, 4, spatial)) {
         reading->vector = 4;
         least_rows = 4;
     }
@@ -221,8 +223,12 @@ void sg_streamed_read(const sg_problem *problem, const sg_cuda_target *target,
     reading->rows = most / reading->cells;
 }
 
-int64_t sg_streamed_products(const sg_cuda_target *target) {
-    return target->precision == SG_PRECISION_FP32 ? 3 : 1;
+bool sg_streamed_carries(const sg_problem *problem) {
+    return problem->convolution.input.dtype == SG_F32;
+}
+
+int64_t sg_streamed_products(const sg_problem *problem, const sg_cuda_target *target) {
+    return sg_streamed_carries(problem) && target->precision == SG_PRECISION_FP32 ? 3 : 1;
 }
 
 int64_t sg_streamed_span(const sg_cuda_plan *plan) {
@@ -234,7 +240,7 @@ int64_t sg_streamed_promote(const sg_problem *problem, const sg_cuda_target *tar
     /* Additions in the products round down, so that errors of many add up. */
     enum { DEEP = 6144, SPAN = 2048 };
     const sg_convolution *convolution = &problem->convolution;
-    if (sg_streamed_products(target) == 3)
+    if (sg_streamed_products(problem, target) == 3)
         return 1;
     if (convolution->in_channels / convolution->groups * layout->tap_count <= DEEP)
         return 0;
@@ -257,8 +263,9 @@ bool sg_streamed_wide(const sg_problem *problem, const sg_cuda_target *target,
     return sums > 64 || facts.channel_reductions > 1;
 }
 
-int64_t sg_streamed_box_bytes(const sg_cuda_target *target, const sg_cuda_plan *plan) {
-    int64_t halves = sg_streamed_products(target) == 3 ? 2 : 1;
+int64_t sg_streamed_box_bytes(const sg_problem *problem, const sg_cuda_target *target,
+                              const sg_cuda_plan *plan) {
+    int64_t halves = sg_streamed_products(problem, target) == 3 ? 2 : 1;
     return halves * plan->parameter[SG_STREAMED_CHUNK] * plan->parameter[SG_STREAMED_BOX] * 2;
 }
 
@@ -267,7 +274,8 @@ int64_t sg_streamed_block_bytes(const sg_cuda_plan *plan) {
            sg_round_up(plan->parameter[SG_STREAMED_CHANNELS], 8) * 2;
 }
 
-int64_t sg_streamed_shared(const sg_cuda_target *target, const sg_cuda_plan *plan) {
-    return plan->parameter[SG_STREAMED_BOXES] * sg_streamed_box_bytes(target, plan) +
+int64_t sg_streamed_shared(const sg_problem *problem, const sg_cuda_target *target,
+                           const sg_cuda_plan *plan) {
+    return plan->parameter[SG_STREAMED_BOXES] * sg_streamed_box_bytes(problem, target, plan) +
            plan->parameter[SG_STREAMED_BLOCKS] * sg_streamed_block_bytes(plan);
 }

@@ -14,7 +14,7 @@ enum { SG_STREAMED_TAPS_MAX = 400 };
 /* What a tile has of one strip of one image is a segment; the kernel knows so many of a tile. */
 enum { SG_STREAMED_SEGMENTS_MAX = 32 };
 /* Products whose sum may stay in the registers of the products, in class fp32. */
-enum { SG_STREAMED_SPAN = 128 };
+enum { SG_STREAMED_SPAN = 64 };
 
 /* Parameters of a plan. */
 enum {
@@ -71,8 +71,10 @@ int64_t sg_streamed_image_least(const sg_streamed_layout *layout);
 void sg_streamed_read(const sg_problem *problem, const sg_cuda_target *target,
                       const sg_cuda_plan *plan, const sg_streamed_layout *layout,
                       sg_streamed_reading *reading);
-/* Products for one of operands: 3 in class fp32, whose operands are two halves each. */
-int64_t sg_streamed_products(const sg_cuda_target *target);
+/* Whether operands are floats, which are carried as halves; else they are taken as they are. */
+bool sg_streamed_carries(const sg_problem *problem);
+/* Products for one of operands: 3 of floats in class fp32, which are two halves each. */
+int64_t sg_streamed_products(const sg_problem *problem, const sg_cuda_target *target);
 /* Taps of a part whose sums add up in the products' own registers before they move to others, in
  * class fp32. */
 int64_t sg_streamed_span(const sg_cuda_plan *plan);
@@ -86,8 +88,10 @@ bool sg_streamed_wide(const sg_problem *problem, const sg_cuda_target *target,
                       const sg_cuda_plan *plan, const sg_streamed_layout *layout);
 
 /* Bytes of one box, of one block of weights, and of the block's dynamic shared memory. */
-int64_t sg_streamed_box_bytes(const sg_cuda_target *target, const sg_cuda_plan *plan);
+int64_t sg_streamed_box_bytes(const sg_problem *problem, const sg_cuda_target *target,
+                              const sg_cuda_plan *plan);
 int64_t sg_streamed_block_bytes(const sg_cuda_plan *plan);
-int64_t sg_streamed_shared(const sg_cuda_target *target, const sg_cuda_plan *plan);
+int64_t sg_streamed_shared(const sg_problem *problem, const sg_cuda_target *target,
+                           const sg_cuda_plan *plan);
 
 #endif

@@ -26,13 +26,13 @@ static const double START = 5e-6;         /* seconds of the least run */
 static const double WEIGHTS_LEAST = 1e-6; /* packing, which the start hides most of, */
 static const double WEIGHTS_RATE = 2e12;  /* and bytes of weights a second, read and written */
 static const double L2_RATE = 6.9e12;     /* bytes a second out of the second-level cache */
-/* Bytes of float input a second that stagers bring in: float by float, with few registers and with
- * more, and in vectors. */
+/* Bytes of input a second that stagers bring in: element by element, as if all were floats, with few
+ * registers and with more; and in vectors. */
 static const double STAGE_RATE_WIDE = 2.9e12, STAGE_RATE = 3.3e12, STAGE_RATE_VECTOR = 4.2e12;
 static const double STRIDED = 1.5;       /* of what is used, comes in where columns are skipped */
 static const double PRODUCT_RATE = 0.97; /* of the tensor cores, with everything at hand */
 static const double STEP_CLOCKS = 30;    /* between the blocks of one tap and the next */
-static const double MOVE_CLOCKS = 250;   /* of sums to registers of their own */
+static const double MOVE_CLOCKS = 100;   /* of sums to registers of their own */
 static const double JOB_SECONDS = 1e-6;  /* from one tile to the next */
 /* Clocks of a tail, per value: any, one that is stored, loaded, reduced over channels. */
 static const double VALUE = 0.02, STORED = 0.15, LOADED = 0.3, REDUCED = 0.12;
@@ -58,9 +58,10 @@ static int64_t sums_max(const sg_problem *problem, bool promotes) {
 
 static bool dtypes_fit(const sg_problem *problem, char *reason) {
     const sg_convolution *convolution = &problem->convolution;
-    if (problem->compute != SG_F32 || convolution->input.dtype != SG_F32 ||
-        convolution->weight.dtype != SG_F32) {
-        snprintf(reason, SG_REASON_MAX, "streamed products take float32 alone");
+    sg_dtype dtype = convolution->input.dtype;
+    if (problem->compute != SG_F32 || convolution->weight.dtype != dtype ||
+        (dtype != SG_F32 && dtype != SG_F16 && dtype != SG_BF16)) {
+        snprintf(reason, SG_REASON_MAX, "streamed products take float32, float16 and bfloat16");
         return false;
     }
     return true;
@@ -102,7 +103,7 @@ static bool applicable(const sg_problem *problem, const sg_cuda_target *target, 
         return false;
     }
     bool mixes = !facts.splits_channels;
-    int64_t most = 2 * sums_max(problem, sg_streamed_products(target) == 3);
+    int64_t most = 2 * sums_max(problem, sg_streamed_products(problem, target) == 3);
     if (mixes && (problem->convolution.groups > 1 || group_outputs(problem) > most)) {
         snprintf(reason, SG_REASON_MAX,
                  "the tail mixes %lld channels, and a tile holds at most %lld of one group",
@@ -163,7 +164,7 @@ static bool usable(const sg_problem *problem, const sg_cuda_target *target,
     if (rows == 4 && facts.tile_loads > 0)
         return false;
     return (double)layout.position_tiles * (double)layout.channel_tiles < OFFSETS_MAX / 2 &&
-           sg_streamed_shared(target, plan) <= shared_limit(problem, target, plan);
+           sg_streamed_shared(problem, target, plan) <= shared_limit(problem, target, plan);
 }
 
 /* Enough for both rings to run ahead, and no more: what is left of shared memory caches what
@@ -176,11 +177,12 @@ static void fit_stages(const sg_problem *problem, const sg_cuda_target *target,
     int64_t blocks = BLOCKS_BYTES / sg_streamed_block_bytes(plan);
     p[SG_STREAMED_BOXES] = 2;
     p[SG_STREAMED_BLOCKS] = blocks < 3 ? 3 : blocks > 8 ? 8 : blocks;
-    while (p[SG_STREAMED_BLOCKS] > 2 && sg_streamed_shared(target, plan) > limit)
+    while (p[SG_STREAMED_BLOCKS] > 2 && sg_streamed_shared(problem, target, plan) > limit)
         p[SG_STREAMED_BLOCKS]--;
     int64_t most = limit < ALL_BYTES ? limit : ALL_BYTES;
-    while (p[SG_STREAMED_BOXES] < 4 &&
-           sg_streamed_shared(target, plan) + sg_streamed_box_bytes(target, plan) <= most)
+    while (p[SG_STREAMED_BOXES] < 4 && sg_streamed_shared(problem, target, plan) +
+                                               sg_streamed_box_bytes(problem, target, plan) <=
+                                           most)
         p[SG_STREAMED_BOXES]++;
 }
 
@@ -306,14 +308,14 @@ static double tail_clocks(const sg_problem *problem, const sg_streamed_layout *l
     return each * (double)(layout->tile_positions * layout->tile_n);
 }
 
-/* Bytes a second that all stagers bring in. */
+/* Elements a second that all stagers bring in. */
 static double stage_rate(const sg_problem *problem, const sg_cuda_target *target,
                          const sg_cuda_plan *plan, const sg_streamed_layout *layout) {
     sg_streamed_reading reading;
     sg_streamed_read(problem, target, plan, layout, &reading);
     if (reading.vector > 1)
-        return STAGE_RATE_VECTOR;
-    return sg_streamed_wide(problem, target, plan, layout) ? STAGE_RATE_WIDE : STAGE_RATE;
+        return STAGE_RATE_VECTOR / (double)sg_dtype_size(problem->convolution.input.dtype);
+    return (sg_streamed_wide(problem, target, plan, layout) ? STAGE_RATE_WIDE : STAGE_RATE) / 4;
 }
 
 static double cost(const sg_problem *problem, const sg_cuda_target *target,
@@ -325,12 +327,13 @@ static double cost(const sg_problem *problem, const sg_cuda_target *target,
     double processors = gpu->multiprocessors;
     double clock = gpu->half / (4096 * processors); /* at which the tensor cores reach their rate */
 
-    int64_t count = sg_streamed_products(target);
+    int64_t count = sg_streamed_products(problem, target);
     double depth = (double)(layout.chunks * plan->parameter[SG_STREAMED_CHUNK]);
-    double boxes = depth * (double)(layout.part_count * plan->parameter[SG_STREAMED_BOX]) * 4;
+    double size = (double)sg_dtype_size(problem->convolution.input.dtype);
+    double boxes = depth * (double)(layout.part_count * plan->parameter[SG_STREAMED_BOX]);
     boxes *= problem->convolution.stride[2] > 1 ? STRIDED : 1;
     double blocks = depth * (double)(layout.tap_count * layout.tile_n * count) * 2;
-    double fetched = (boxes + blocks) / L2_RATE * processors;
+    double fetched = (boxes * size + blocks) / L2_RATE * processors;
     double staged = boxes / stage_rate(problem, target, plan, &layout) * processors;
     double products = product_clocks(plan, &layout, count) / clock;
 
@@ -341,7 +344,7 @@ static double cost(const sg_problem *problem, const sg_cuda_target *target,
     double waste = layout.strips > 1 ? 24.0 / (double)plan->parameter[SG_STREAMED_STRIP] : 0;
     double memory = problem->bytes * (1 + waste) / (gpu->copy * COPY_RATE);
     double weights = depth * (double)(layout.tap_count * layout.channel_tiles * layout.tile_n) *
-                     (double)(4 + 2 * count);
+                     (size + 2 * (double)count);
     return START + WEIGHTS_LEAST + weights / WEIGHTS_RATE +
            fmax(waves * (job + JOB_SECONDS), memory);
 }
