@@ -5,6 +5,7 @@
 # make lint      the checks alone: include direction, format, ruff, mypy, clang-tidy
 # make sanitize  the C tests under AddressSanitizer and UndefinedBehaviorSanitizer
 # make format    rewrites the sources in the house's format
+# make gallery   remakes the example models' emitted files
 # make bench     the C benchmarks
 # make test-gpu  builds for the Python that is there, with its PyTorch, and runs the GPU tests
 # make bench-gpu the same, and measures the four models into bench/results/CARD
@@ -29,7 +30,7 @@ c_files := $(shell find include src kernels python tools tests/c tests/cuda benc
 
 heading = @printf '\n==== %s\n' '$(1)'
 
-.PHONY: demo build test lint lint-quick lint-clang-tidy pytest sanitize format bench clean \
+.PHONY: demo build test lint lint-quick lint-clang-tidy pytest sanitize format gallery bench clean \
     test-gpu bench-gpu
 
 demo: build
@@ -107,6 +108,11 @@ format: .venv/ready
 	clang-format -i $(c_files)
 	ruff check --fix --exit-zero
 	ruff format
+
+gallery: build
+	@set -e; for model in examples/*.py; do \
+	    $(bin)/python -m segue compile "$$model" -o "gallery/$${model#examples/}" --gpu sm_90a \
+	        --figures bench/results/nvidia-h200/results.json; done
 
 bench: build/test/installed
 	@set -e; for program in build/test/segue_bench_*; do \

@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
             text = write_plain(file, subject, _command(args))
         else:
             text = write(subject, wanted, figures, _command(args))
-        written = [_save(Path(args.output), text)]
+        written = [save(Path(args.output), text)]
     for path in written:
         print(f"{path}: {len(path.read_text(encoding='utf-8').splitlines())} lines")
     return 0
@@ -83,7 +83,8 @@ def _command(args: argparse.Namespace) -> str:
     return shlex.join(words)
 
 
-def _save(path: Path, text: str) -> Path:
+def save(path: Path, text: str) -> Path:
+    """Writes the file."""
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
@@ -105,7 +106,10 @@ def _wanted(args: argparse.Namespace, figures: emit_figures.Figures | None) -> e
 def examine(file: ModelFile, batch: int | None, wanted: emit_plan.Wanted) -> Subject | str:
     """Traces, partitions and compiles a model for its own inputs; or why nothing is fused."""
     module = file.build()
-    with FakeTensorMode(allow_non_fake_inputs=True):
+    try:
+        with FakeTensorMode(allow_non_fake_inputs=True):  # takes no memory
+            inputs = file.inputs(batch)
+    except UserError:
         inputs = file.inputs(batch)
     signature = inspect.signature(file.model.forward)
     try:

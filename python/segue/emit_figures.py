@@ -59,7 +59,8 @@ class Figures:
         if compiled:
             words.append(f"{min(compiled):.2f} ms, torch.compile at its best")
         versions = r.get("versions", {})
-        return f"{'; '.join(words)} ({r['gpu']}, PyTorch {versions.get('torch', 'unknown')})"
+        where = f"{r['gpu']}, PyTorch {versions.get('torch', 'unknown')}, Segue {r.get('commit')}"
+        return f"{'; '.join(words)} ({where})"
 
     def floor(self, shapes: list[list[int]]) -> str:
         """The card's rates, and what follows from them."""
@@ -103,7 +104,7 @@ def title(
     ]
     count = len(subject.functions)
     kernels = "one kernel" if count == 1 else f"{count} kernels"
-    lines = [f'"""{source.title or subject.file.name}: {kernels} in place of the operators.', ""]
+    lines = [f'"""{source.title or subject.file.name}, in {kernels}.', ""]
     own = subject.file.model.__name__
     lines += textwrap.wrap(
         f"ModelNew takes the place of {own} in {subject.file.path.name}: the same constructor, "
@@ -183,7 +184,7 @@ def needs(subject: Subject, source: Source, wanted: Wanted) -> str:
     others = needed_modules(source)
     also = f"; {', '.join(others)}, as the model itself" if others else ""
     text = f"PyTorch 2.0, a CUDA toolkit from 11.8 on (nvcc), a GPU from sm_80 on{also}"
-    if wanted.gpu is not None and "sm90" in subject.code:
+    if wanted.gpu is not None and "wgmma" in subject.code:
         text += "; the fast path, for sm_90a (H100, H200), needs CUDA 12.0"
     return text
 

@@ -352,14 +352,12 @@ def show_number(value: float) -> str:
 
 def show_literal(x: Any) -> str:
     """A value that is no tensor; NotCapturedError where it has no spelling."""
-    if isinstance(x, (bool, str, type(None))) or x is Ellipsis:
-        return (
-            "..."
-            if x is Ellipsis
-            else f'"{x}"'
-            if isinstance(x, str) and x.isidentifier()
-            else repr(x)
-        )
+    if x is Ellipsis:
+        return "..."
+    if isinstance(x, str) and x.isprintable() and not set(x) & set('"\\'):
+        return f'"{x}"'
+    if isinstance(x, (bool, str, type(None))):
+        return repr(x)
     if type(x) in (int, float):
         return show_number(x)
     if isinstance(x, (torch.dtype, torch.memory_format, torch.layout)):

@@ -15,7 +15,10 @@ from .emit_source import fold
 _HEAD = """#include <c10/cuda/CUDAGuard.h>
 #include <torch/extension.h>
 
-template <class Description> static Description describe(const torch::Tensor &tensor) {
+template <class Description>
+static Description describe(const torch::Tensor &tensor, const torch::Device &device) {
+    if (tensor.device() != device)
+        throw py::value_error("the tensors lie on several devices");
     Description made = {tensor.data_ptr(), {}, {}};
     for (int64_t i = 0; i < tensor.dim(); i++) {
         made.size[i] = tensor.size(i);
@@ -87,7 +90,8 @@ def _function(function: Function) -> str:
         f'extern "C" const char *{name}_message(int);',
         "",
         _cut(f"static {kind} call_{name}({taken}) {{", 0),
-        f"    const c10::cuda::CUDAGuard guard({inputs[0]}.device());",
+        f"    const torch::Device device = {inputs[0]}.device();",
+        "    const c10::cuda::CUDAGuard guard(device);",
     ]
     for out, (dtype, sizes) in zip(outputs, function.results, strict=True):
         words = ", ".join(map(_in_c, sizes))
@@ -95,7 +99,7 @@ def _function(function: Function) -> str:
         if dtype != function.parameters[0].dtype:
             options += f".dtype({_DTYPES[dtype]})"
         lines.append(_cut(f"torch::Tensor {out} = torch::empty({{{words}}}, {options});"))
-    described = ", ".join(f"describe<{name}_tensor>({n})" for n in [*inputs, *outputs])
+    described = ", ".join(f"describe<{name}_tensor>({n}, device)" for n in [*inputs, *outputs])
     filled = fold(f"{name}_arguments arguments = {{{described}, nullptr}};", 4)
     lines += [
         filled.replace(",\n    }", "\n    }"),
