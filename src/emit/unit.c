@@ -181,15 +181,24 @@ sg_status sg_emit_cmake(const sg_emission *emission, sg_text *text) {
 
 /* ---- kernels ------------------------------------------------------------------------------- */
 
-/* Copies text; a kernel's linkage is its namespace's. */
+static bool begins(const char *line, const char *word) {
+    return strncmp(line, word, strlen(word)) == 0;
+}
+
+/* Copies text, with what nvcc wants and NVRTC does not: a kernel's linkage is its namespace's, and
+ * functions for constants are called from both sides. */
 static void write_code(const char *code, sg_text *text) {
-    static const char linkage[] = "extern \"C\" __global__";
-    const char *found;
-    while ((found = strstr(code, linkage))) {
-        sg_text_add(text, "%.*s__global__", (int)(found - code), code);
-        code = found + strlen(linkage);
+    static const char linkage[] = "extern \"C\" ";
+    while (*code) {
+        int length = (int)strcspn(code, "\n");
+        bool function = begins(code, "constexpr ") && code[strcspn(code, "(=;{")] == '(';
+        if (begins(code, linkage) && begins(code + strlen(linkage), "__global__")) {
+            code += strlen(linkage);
+            length -= (int)strlen(linkage);
+        }
+        sg_text_add(text, "%s%.*s\n", function ? "__host__ __device__ " : "", length, code);
+        code += length + (code[length] == '\n');
     }
-    sg_text_add(text, "%s", code);
 }
 
 static void write_items(const sg_items *items, sg_item_place place, sg_text *text) {

@@ -181,7 +181,13 @@ def emit(case: Case, name: str, part: str = "unit") -> str:
         at = relaid(at, case.layout)
     graph = _core.Graph(case.text(case.at))
     return graph.emit(
-        at.inputs, name, part, outputs=at.outputs, precision=case.precision, strategy=case.strategy
+        at.inputs,
+        name,
+        part,
+        at.outputs,
+        gpu="sm_90a",
+        precision=case.precision,
+        strategy=case.strategy,
     )
 
 
@@ -286,13 +292,17 @@ def test_kernels_compile(name: str) -> None:
 
 
 @pytest.mark.skipif(not shutil.which("nvcc"), reason="there is no nvcc")
-@pytest.mark.parametrize("part", ["unit", "source"])
-def test_files_compile_with_nvcc(part: str, tmp_path: Path) -> None:
-    case = CASES["min_tanh_tanh"]
-    source = tmp_path / "conv_min.cu"
-    source.write_text(emit(case, "conv_min", part), encoding="utf-8")
-    (tmp_path / "conv_min.h").write_text(emit(case, "conv_min", "header"), encoding="utf-8")
-    architectures = ["80"] if part == "source" else ["80", "90a"]
+@pytest.mark.parametrize(
+    ("name", "part", "architectures"),
+    [("min_tanh_tanh", "unit", ("80", "90a")), ("strided_groups", "source", ("80",))],
+)
+def test_files_compile_with_nvcc(
+    name: str, part: str, architectures: tuple[str, ...], tmp_path: Path
+) -> None:
+    case = CASES[name]
+    source = tmp_path / "region.cu"
+    source.write_text(emit(case, "region", part), encoding="utf-8")
+    (tmp_path / "region.h").write_text(emit(case, "region", "header"), encoding="utf-8")
     command = ["nvcc", "-std=c++17", "-c", "-o", str(tmp_path / "unit.o"), str(source)]
     command += [f"-gencode=arch=compute_{a},code=sm_{a}" for a in architectures]
     built = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -337,14 +347,14 @@ def test_what_cannot_be_written_down_is_said() -> None:
     graph = _core.Graph(CASES["pointwise"].text((2, 3, 4)))
     layouts = tensors(graph.text()).inputs
     with pytest.raises(_core.SegueError, match="no name for a function in C"):
-        graph.emit(layouts, "2nd")
+        graph.emit(layouts, "2nd", gpu="sm_90a")
     with pytest.raises(_core.SegueError, match="unit, header, source and cmake"):
         graph.emit(layouts, "f", "makefile")
     with pytest.raises(_core.SegueError, match="1 layouts for 2 inputs"):
-        graph.emit(layouts[:1], "f")
+        graph.emit(layouts[:1], "f", gpu="sm_90a")
     two = _core.Graph(
         "graph g {\n  %x = input : f32[4, 8]\n  %s = softmax %x {dim=1}\n"
         "  %t = softmax %s {dim=0}\n  output %t\n}\n"
     )
     with pytest.raises(_core.NotApplicable, match="2 steps, not one region"):
-        two.emit(tensors(two.text()).inputs, "f")
+        two.emit(tensors(two.text()).inputs, "f", gpu="sm_90a")
