@@ -37,7 +37,7 @@ class Finding:
     status: str
     detail: str
     seconds: float
-    notes: list[str] = field(default_factory=list)  # what Segue warned of meanwhile
+    notes: list[str] = field(default_factory=list)  # what the replacement warned of
 
 
 def examine(
@@ -71,6 +71,8 @@ def examine_point(point: contract.Point, subject: contract.Subject) -> Finding:
             status, detail = BROKEN, f"raised {describe(error)}"
     seconds = time.perf_counter() - start
     notes = [str(w.message) for w in said if w.category.__name__ == "SegueWarning"]
+    if subject.new:  # "ModelNew runs the original operators": what holds then says little
+        notes += [str(w.message) for w in said if subject.new.model.__name__ in str(w.message)]
     return Finding(point.group, point.name, status, detail, seconds, notes)
 
 

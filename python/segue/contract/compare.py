@@ -11,12 +11,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_map
 
-from segue.accuracy import SLACK, reference, relative_error, rounding, tensors
+from segue.accuracy import SLACK, close, reference, relative_error, rounding, tensors
 
+from . import tf32
 from .point import BrokenError, demand
 from .subject import Pair
 
 PLAINLY_WRONG = 4.0  # times eager's error
+NEAR = 2e-3  # norm-wise; TF32 rounds its operands by up to 5e-4
 ROUNDINGS = 16  # of the result, where eager's error happens to be nothing
 
 
@@ -61,6 +63,11 @@ def call(module: nn.Module, inputs: Sequence[Any], **keywords: Any) -> Outcome:
             return Outcome(module(*inputs, **keywords))
     except Exception as error:
         return Outcome(error=error)
+
+
+def near(new: Any, eager: Any) -> bool:
+    """Whether two results are the same but for rounding, in TF32 or not."""
+    return close(new, eager) or relative_error(new, eager) <= NEAR
 
 
 def same_refusal(eager: Outcome, new: Outcome, where: str) -> bool:
@@ -121,6 +128,14 @@ def same_specials(eager: Any, new: Any, truth: Any, where: str) -> None:
             demand(wrong == 0, f"{where}: {counts} ({wrong} elements differ)")
 
 
+def own_error(eager: nn.Module, inputs: Sequence[Any], result: Any, truth: Any) -> float:
+    """Eager's error against float64; where it may be in TF32, at least what that costs."""
+    error = relative_error(result, truth)
+    if not tf32.allowed(inputs):
+        return error
+    return max(error, relative_error(tf32.reference(eager, inputs), truth, mask=result))
+
+
 def agree(pair: Pair, inputs: Sequence[Any], where: str, pool: Errors | None = None) -> str:
     """Both refuse alike, or both return the same form, special values and nearly the same numbers.
 
@@ -134,7 +149,7 @@ def agree(pair: Pair, inputs: Sequence[Any], where: str, pool: Errors | None = N
     same_form(eager.result, new.result, where)
     truth = reference(pair.eager, inputs)
     same_specials(eager.result, new.result, truth, where)
-    own = relative_error(eager.result, truth)
+    own = own_error(pair.eager, inputs, eager.result, truth)
     error = relative_error(new.result, truth, mask=eager.result)
     floor = rounding(eager.result)
     if pool is not None:

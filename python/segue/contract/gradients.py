@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from segue.accuracy import close, relative_error, tensors, widen
 from segue.modelfile import describe
 
-from .compare import detached
+from .compare import detached, near
 from .point import InapplicableError, demand, point
 from .subject import Subject
 
@@ -125,5 +125,5 @@ def step(subject: Subject) -> str:
         torch.optim.SGD(module.parameters(), lr=0.1 / max(norm, 1e-12)).step()
         with torch.no_grad():
             results.append(module(*inputs))
-    demand(close(results[1], results[0]), "results differ after the step")
+    demand(near(results[1], results[0]), "results differ after the step")
     return ""

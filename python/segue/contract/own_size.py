@@ -47,10 +47,8 @@ def _whole(subject: Subject) -> Subject:
         flops = flops_of(subject.file.build(), inputs)
         elements = sum(x.numel() for x in tensors(inputs))
         if flops > CPU_FLOPS or elements > CPU_ELEMENTS:
-            raise InapplicableError(
-                f"{flops / 1e9:.0f} GFLOP on {elements / 1e6:.0f} million numbers take the CPU too "
-                "long; --device cuda tries any size"
-            )
+            size = f"{flops / 1e9:.0f} GFLOP on {elements / 1e6:.0f} million numbers"
+            raise InapplicableError(f"{size}: for --device cuda")
     return dataclasses.replace(subject, whole=True, pairs=[])
 
 

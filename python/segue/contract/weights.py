@@ -7,9 +7,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from segue.accuracy import close, identical
+from segue.accuracy import identical
 
-from .compare import agree, call
+from .compare import agree, call, near
 from .point import InapplicableError, demand, point
 from .subject import Subject
 
@@ -149,5 +149,5 @@ def functional(subject: Subject) -> str:
     with torch.no_grad():
         wanted = torch.func.functional_call(pair.eager, state, tuple(inputs))
         got = torch.func.functional_call(pair.new, state, tuple(inputs))
-    demand(close(got, wanted), "the call used other parameters")
+    demand(near(got, wanted), "the call used other parameters")
     return ""
