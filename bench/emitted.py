@@ -15,12 +15,12 @@ import torch
 
 import segue
 from segue import gpu_clock
-from segue.modelfile import load, load_with_inputs
+from segue.modelfile import load, load_with_inputs, on_device
 
 
 def measure(path: str, new_path: str, seconds: float) -> dict[str, float]:
     """Milliseconds by subject, and microseconds of the host's for the file and the drop-in."""
-    file = load_with_inputs(path)
+    file = on_device(load_with_inputs(path), "cuda")
     new = load(new_path, classes=("ModelNew",))
     with torch.device("cuda"):
         module = file.construct(file.init_inputs()).eval()

@@ -115,7 +115,7 @@ def on_gpu(new_path):
             pairs = zip(
                 tensors(model(*inputs)), tensors(new.Model.forward(model, *inputs)), strict=True
             )
-            report["apart"].append(max((x - y).abs().max().item() for x, y in pairs))
+            report["apart"].append(max(apart(x, y) for x, y in pairs))
         report["stream"] = on_stream(model, inputs)
         report["graph"] = in_graph(model, inputs)
         report["sizes"] = other_sizes(new, model, inputs)
@@ -129,6 +129,13 @@ def on_gpu(new_path):
         )
     )
     return report
+
+
+def apart(x, y):
+    """How far apart two tensors are, in units of 1e-4 and 1e-4 of the value; infinite: in form."""
+    if x.shape != y.shape or x.stride() != y.stride():
+        return float("inf")
+    return ((x - y).abs() / (1e-4 + 1e-4 * y.abs())).max().item() if x.numel() else 0.0
 
 
 def copied(new, model):
@@ -165,7 +172,7 @@ def in_graph(model, inputs):
 
 
 def other_sizes(new, model, inputs):
-    """Largest difference from PyTorch, by sizes: odd and small ones, one image."""
+    """How far from PyTorch, by sizes: odd and small ones, one image, none."""
     found = {}
     for cut in ((1, 0), (3, 1), (2, 7), (5, 13), (0, 0)):
         batch, less = cut
@@ -175,19 +182,12 @@ def other_sizes(new, model, inputs):
             smaller.append(x[tuple(index)].contiguous())
         got, wanted = model(*smaller), new.Model.forward(model, *smaller)
         pairs = zip(tensors(got), tensors(wanted), strict=True)
-        found[str([tuple(x.shape) for x in smaller])] = max(
-            float("inf")
-            if x.shape != y.shape or x.stride() != y.stride()
-            else (x - y).abs().max().item()
-            if x.numel()
-            else 0.0
-            for x, y in pairs
-        )
+        found[str([tuple(x.shape) for x in smaller])] = max(apart(x, y) for x, y in pairs)
     return found
 
 
 def special(new, model, inputs):
-    """Whether NaN come out where PyTorch has them, and huge inputs are as near as others."""
+    """Whether NaN come out where PyTorch has them; how far huge inputs lead, of the largest."""
     few = [x[:2].clone() for x in inputs]
     for x in few:
         x.view(-1)[:: max(1, x.numel() // 7)] = float("nan")
@@ -195,11 +195,11 @@ def special(new, model, inputs):
     same = all(torch.equal(x.isnan(), y.isnan()) for x, y in zip(got, wanted, strict=True))
     huge = [x[:2] * 1e30 for x in inputs]
     got, wanted = tensors(model(*huge)), tensors(new.Model.forward(model, *huge))
-    near = all(
-        ((x - y).abs().max() / y.abs().max().clamp(min=1e-30)).item() < 2e-3
+    far = max(
+        ((x - y).abs().max() / y.abs().max().clamp(min=1e-30)).item()
         for x, y in zip(got, wanted, strict=True)
     )
-    return [same, near]
+    return [same, far]
 
 
 def main():

@@ -53,6 +53,8 @@ class Subject:
 
 def run(args: argparse.Namespace) -> int:
     """The command."""
+    if args.device == "cpu" and args.emit != "c":
+        raise UserError("for the CPU there is no Python file; add --emit c.")
     file = load_with_inputs(args.model)
     figures = emit_figures.read(args.figures, file.name) if args.figures else None
     wanted = _wanted(args, figures)

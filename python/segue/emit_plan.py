@@ -132,13 +132,13 @@ def _compiled(
     taken = _precision(trace, anchor, wanted) if single and anchor else None
     ins = [core_layout(values[v].layout) for v in inputs]
     outs = [core_layout(values[v].layout) for v in outputs]
-    how: dict[str, Any] = {}
+    # For the CPU there is but C, which is asked for by name; whether it gains is not judged.
+    how: dict[str, Any] = {"always": True}
     if wanted.gpu is not None:
         how = {"gpu": wanted.gpu, "precision": taken}
     try:
         program = _core.Program(graph, ins, outs, **how)
-        if wanted.gpu is not None:
-            graph.emit(ins, "region", gpu=wanted.gpu, precision=taken)  # not all can be
+        graph.emit(ins, "region", gpu=wanted.gpu, precision=taken)  # not all can be
     except _core.NotApplicable as reason:
         return str(reason)
     region = Region([_word(n) for n in nodes], list(inputs), list(outputs))
