@@ -346,7 +346,7 @@ struct Producer {
 };
 
 __device__ __forceinline__ void produce(const Arguments &a, const Shared &shared) {
-    Producer producer = {thread_index() / 32 - CONSUMERS * 4, 0};
+    Producer producer = {static_cast<int>(thread_index() / 32) - CONSUMERS * 4, 0};
     Work work = {0};
     do {
         const Job at = job_at(work.job(), a);
