@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import torch
 
 import pair_files
 from segue import check, contract
+from segue.contract import tf32
 from segue.modelfile import load, load_with_inputs
 
 MODEL = """
@@ -340,3 +343,18 @@ def test_every_point_is_broken_by_something() -> None:
 def test_points_have_names_of_their_own() -> None:
     names = [(p.group, p.name) for p in contract.POINTS]
     assert len(names) == len(set(names))
+
+
+def test_operands_are_rounded_to_tf32() -> None:
+    """To 11 bits, ties to even, as a mask over float32's bits gives; convolutions see them so."""
+    x = torch.randn(1000) * torch.logspace(-20, 20, 1000)
+    x[:4] = torch.tensor([0.0, float("inf"), 1 + 2**-11, 1 + 3 * 2**-11])
+    got = tf32.rounded(x.double())
+    assert torch.equal(got.float().view(torch.int32) & 0x1FFF, torch.zeros(1000, dtype=torch.int32))
+    assert torch.equal(got[:4], torch.tensor([0.0, float("inf"), 1.0, 1 + 2**-9]).double())
+    assert float(((got - x.double()) / x.double())[4:].abs().max()) <= 2**-11
+    conv, image = torch.nn.Conv2d(2, 3, 3), torch.rand(1, 2, 5, 5)
+    rounded = copy.deepcopy(conv).double()
+    rounded.weight.data.copy_(tf32.rounded(conv.weight.data.double()))
+    wanted = rounded(tf32.rounded(image.double()))
+    assert torch.allclose(tf32.reference(conv, [image]), wanted, rtol=1e-14)

@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.autograd import profiler, profiler_legacy
+from torch import Tensor, nn, profiler
+from torch.autograd import profiler_legacy
 
 from segue.accuracy import identical, tensors
 
@@ -118,11 +118,12 @@ def _operators(module: nn.Module, inputs: list[Any]) -> Counter[str]:
             call(module, inputs)
         return Counter(event.name for event in seen.function_events or ())
     torch.cuda.synchronize()
-    with profiler.profile(use_device="cuda") as profile:
+    activities = [profiler.ProfilerActivity.CPU, profiler.ProfilerActivity.CUDA]
+    with profiler.profile(activities=activities) as profile:
         call(module, inputs)
         torch.cuda.synchronize()
     # Calls of the CUDA runtime, which differ as the allocator likes, are left out.
-    events = profile.function_events or ()
+    events = profile.events() or ()
     return Counter(e.name for e in events if e.device_type.name == "CUDA" or "::" in e.name)
 
 
