@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import textwrap
 from collections.abc import Sequence
 
 import torch
@@ -48,7 +47,9 @@ def code(regions: Sequence[Compiled], wanted: Wanted) -> str:
 
 
 def emit(compiled: Compiled, wanted: Wanted, part: str) -> str:
-    """One text of a region, from the core."""
+    """One text of a region, from the core: CUDA, or C for the CPU."""
+    if wanted.gpu is None:
+        return compiled.graph.emit_c(compiled.layouts, compiled.region.name, part)
     return compiled.graph.emit(
         compiled.layouts,
         compiled.region.name,
@@ -89,7 +90,7 @@ def _function(function: Function) -> str:
         f'extern "C" int {name}(const {name}_arguments *, cudaStream_t);',
         f'extern "C" const char *{name}_message(int);',
         "",
-        _cut(f"static {kind} call_{name}({taken}) {{", 0),
+        fold(f"static {kind} call_{name}({taken}) {{").replace(",\n)", "\n)"),
         f"    const torch::Device device = {inputs[0]}.device();",
         "    const c10::cuda::CUDAGuard guard(device);",
     ]
@@ -98,7 +99,8 @@ def _function(function: Function) -> str:
         options = f"{inputs[0]}.options()"
         if dtype != function.parameters[0].dtype:
             options += f".dtype({_DTYPES[dtype]})"
-        lines.append(_cut(f"torch::Tensor {out} = torch::empty({{{words}}}, {options});"))
+        made = fold(f"torch::Tensor {out} = torch::empty({{{words}}}, {options});", 4)
+        lines.append(made.replace(",\n    )", "\n    )"))
     described = ", ".join(f"describe<{name}_tensor>({n}, device)" for n in [*inputs, *outputs])
     filled = fold(f"{name}_arguments arguments = {{{described}, nullptr}};", 4)
     lines += [
@@ -115,20 +117,6 @@ def _function(function: Function) -> str:
         "",
     ]
     return "\n".join(lines)
-
-
-def _cut(line: str, indent: int = 4) -> str:
-    """A line of C++, folded at spaces after commas where it is too long."""
-    return "\n".join(
-        textwrap.wrap(
-            line,
-            100,
-            initial_indent=" " * indent,
-            subsequent_indent=" " * (indent + 4),
-            break_long_words=False,
-            break_on_hyphens=False,
-        )
-    )
 
 
 def _in_c(size: str) -> str:
