@@ -43,6 +43,11 @@ struct RowTile {
         const float2 by = scale_bias[column(j)];
         return d[p / 2][j / 2 * 4 + p % 2 * 2 + j % 2] * by.x + by.y;
     }
+    __device__ __forceinline__ real &result(int p, int j) {
+        return d[p / 2][j / 2 * 4 + p % 2 * 2 + j % 2];
+    }
+    using Results = real[PIXELS * CHANNELS];
+    __device__ __forceinline__ Results &results() { return reinterpret_cast<Results &>(d); }
     __device__ __forceinline__ bool has(int j) const {
         if (TILE_REAL % TILE_N == 0 && channel_end - channel_first == TILE_N)
             return true;

@@ -250,6 +250,9 @@ struct Tile {
         return always || channel(j) < ALL_CHANNELS;
     }
     __device__ __forceinline__ real acc(int p, int j) const { return sum[j * PIXELS + p]; }
+    __device__ __forceinline__ real &result(int p, int j) { return sum[j * PIXELS + p]; }
+    using Results = real[HAS_ANCHOR ? CHANNELS * PIXELS : 1];
+    __device__ __forceinline__ Results &results() { return sum; }
     __device__ __forceinline__ real per_channel(int k, int j) const {
         return channel_operand(k, channel(j), a);
     }

@@ -46,6 +46,11 @@ struct Tile {
         const float2 by = scale_bias[row(j)];
         return d[j / 2][p / 2 * 4 + j % 2 * 2 + p % 2] * by.x + by.y;
     }
+    __device__ __forceinline__ real &result(int p, int j) {
+        return d[j / 2][p / 2 * 4 + j % 2 * 2 + p % 2];
+    }
+    using Results = real[PIXELS * CHANNELS];
+    __device__ __forceinline__ Results &results() { return reinterpret_cast<Results &>(d); }
     __device__ __forceinline__ bool has(int j) const {
         if (TILE_REAL % TILE_N == 0 && channel_end - channel_first == TILE_N)
             return true;

@@ -97,6 +97,13 @@ struct Tile {
         const float sum = sums.total[p / 2][j / 2][(j & 1) * 2 + (p & 1)];
         return HAS_BIAS ? sum + columns[slot(j)] : sum;
     }
+    __device__ __forceinline__ real &result(int p, int j) {
+        return sums.total[p / 2][j / 2][(j & 1) * 2 + (p & 1)];
+    }
+    using Results = real[PIXELS * CHANNELS];
+    __device__ __forceinline__ Results &results() {
+        return reinterpret_cast<Results &>(sums.total);
+    }
     __device__ __forceinline__ real per_channel(int k, int j) const {
         return columns[(k + 1) * CHANNEL_SLOTS + slot(j)];
     }

@@ -194,6 +194,7 @@ template<int CHANNELS_TOTAL, int WALK_SLOTS> struct HostTile {
     const void *putting = nullptr;
     int last = -1; /* j * PIXELS + p that was put */
     std::vector<int> put_places;
+    real own_results[CHANNELS * PIXELS] = {};
 
     /* Every fourth slot is padding, the others come in reverse. */
     bool has(int j) const { return j % 4 != 3 && rank(j) < CHANNELS_TOTAL; }
@@ -214,6 +215,13 @@ template<int CHANNELS_TOTAL, int WALK_SLOTS> struct HostTile {
         index = ((index * size[2] + o.d) * size[3] + o.h) * size[4] + o.w;
         return anchor[index];
     }
+    real &result(int p, int j) {
+        if (!has(j))
+            broken("result of padding");
+        return own_results[j * PIXELS + p];
+    }
+    using Results = real[CHANNELS * PIXELS];
+    Results &results() { return own_results; }
     template<class Op> void reduce(Op, const real (&in)[PIXELS], real (&out)[OWN]) {
         for (int q = 0; q < OWN; q++)
             out[q] = Op::combine(Op::identity(), in[PIXELS - 1 - q]);

@@ -37,7 +37,7 @@ typedef struct sg_tail {
     bool *needed;                   /* [buffer] by the function */
     bool *feeds_slots;              /* [buffer] without channels, and read where there are some */
     bool *own_ready, *pixels_ready; /* [buffer] an array w or v holds it */
-    bool *held;                     /* [buffer] an array h holds it, of all slots and pixels */
+    bool *held;                     /* [buffer] it stands in the place of the anchor's result */
     bool *wanted;                   /* [buffer] in the loop under way */
     bool *chosen;                   /* [buffer] to become an array */
     bool *marked;                   /* [instruction of all] done by the loop under way */

@@ -34,7 +34,7 @@ static void write_source(const sg_tail *tail, place where, int source, sg_text *
     sg_shape shape = sg_tail_shape(tail, source);
     bool load = sg_tail_is_load(tail, source);
     if (tail->held[source])
-        sg_text_add(text, "h%d[j * Tile::PIXELS + p]", source);
+        sg_text_add(text, "tile.result(p, j)");
     else if (shape == SG_SHAPE_RUN && where == OVER_OWN)
         sg_text_add(text, tail->own_ready[source] ? "w%d[q]" : "w%d", source);
     else if (shape == SG_SHAPE_RUN)
@@ -449,8 +449,8 @@ static int argument_of(const sg_tail *tail, const sg_instruction *made) {
     return argument;
 }
 
-/* Whether what is wanted follows from the value that would be held and no longer from the anchor:
- * the array then takes the place of the anchor's sums in the registers. */
+/* Whether what is wanted follows from the value and no longer from the anchor: the value may then
+ * take the place of the anchor's result. */
 static bool replaces_anchor(sg_tail *tail, int value) {
     tail->held[value] = true;
     want_sources(tail, OVER_SLOTS);
@@ -495,17 +495,16 @@ static const sg_instruction *find_costly(sg_tail *tail, const sg_section *sectio
 
 static void write_costly(sg_tail *tail, const sg_instruction *made, sg_text *text) {
     int argument = argument_of(tail, made);
-    sg_text_add(text, "        real h%d[Tile::CHANNELS * Tile::PIXELS] = {};\n", made->dst);
     want_nothing(tail);
     want(tail, argument);
     want_sources(tail, OVER_SLOTS);
     write_loop_head(tail, text);
-    sg_text_add(text, "                h%d[j * Tile::PIXELS + p] = ", made->dst);
+    sg_text_add(text, "                tile.result(p, j) = ");
     write_source(tail, OVER_SLOTS, argument, text);
     sg_text_add(text,
                 ";\n            }\n        }\n"
-                "        apply<%d>(h%d, [](real x) { return ",
-                (int)sg_cuda_op_work(made->op), made->dst);
+                "        apply<%d>(tile.results(), [](real x) { return ",
+                (int)sg_cuda_op_work(made->op));
     sg_tail_write_call(tail, made, text);
     for (int i = 0; i < made->source_count; i++) {
         sg_text_add(text, i ? ", " : "(");
@@ -518,7 +517,7 @@ static void write_costly(sg_tail *tail, const sg_instruction *made, sg_text *tex
     tail->held[made->dst] = true;
 }
 
-/* Arrays of what costly functions make of the anchor's values, one after another. */
+/* What costly functions make of the anchor's result, one after another. */
 static void write_costly_functions(sg_tail *tail, const sg_section *section, sg_text *text) {
     const sg_instruction *chain[8];
     int length = 0, end = tail->count, wanted = -1;
