@@ -1,7 +1,8 @@
-# Writes the texts of files as C strings: a table of names and texts, as src/gen/cuda/skeletons.h
-# declares it.
+# Writes the texts of files as C strings: a table of names and texts, as a header of src/ declares it
+# (gen/cuda/skeletons.h, gen/c/pieces.h).
 #
-#   cmake -DOUTPUT=FILE.c -DFILES=A.cuh,B.cuh -P embed.cmake
+#   cmake -DOUTPUT=FILE.c -DFILES=A.cuh,B.cuh -DHEADER=gen/cuda/skeletons.h -DROW=sg_skeleton
+#         -P embed.cmake
 string(REPLACE "," ";" files "${FILES}")
 set(rows "")
 set(count 0)
@@ -14,10 +15,10 @@ foreach(file IN LISTS files)
     string(APPEND rows "    {\"${name}\",\n     \"${text}\"},\n")
     math(EXPR count "${count} + 1")
 endforeach()
-file(WRITE "${OUTPUT}" "/* Made by cmake/embed.cmake from kernels/cuda. */
-#include \"gen/cuda/skeletons.h\"
+file(WRITE "${OUTPUT}" "/* Made by cmake/embed.cmake. */
+#include \"${HEADER}\"
 
-const sg_skeleton sg_skeletons[] = {
+const ${ROW} ${ROW}s[] = {
 ${rows}};
-const int sg_skeleton_count = ${count};
+const int ${ROW}_count = ${count};
 ")

@@ -220,6 +220,14 @@ SG_API sg_status sg_emit_cuda(const sg_graph *graph, const sg_layout *inputs, in
                               const sg_compile_options *options, const char *name,
                               sg_emit_part part, char **text);
 
+/* The regions of a graph as C source for a CPU, which needs a C11 compiler and its library: for
+ * each region, in order of execution, a function that takes any batch and image size and any
+ * strides (channels and kernels are constants); foreign operators are left out. Several regions are
+ * NAME_1, NAME_2, ...; what the functions take stands in the header (docs/c-files.md). inputs: as
+ * for sg_compile, of which only the sizes count. Otherwise as sg_emit_cuda, and with NAME.c. */
+SG_API sg_status sg_emit_c(const sg_graph *graph, const sg_layout *inputs, int input_count,
+                           const char *name, sg_emit_part part, char **text);
+
 /* Lets programs run on the host's threads instead of Segue's own: no two pools then compete for the
  * processors, and threads that the host keeps awake begin at once. pool(body, argument, threads)
  * calls body(argument) on at most `threads` threads at the same time, the caller among them, and

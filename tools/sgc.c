@@ -2,7 +2,7 @@
  *
  *     sgc dump --stage S [options] FILE    the graph after a stage of the pipeline
  *     sgc explain [options] FILE           the program: regions, plans, tile programs
- *     sgc emit [options] FILE              CUDA source to keep, for --gpu
+ *     sgc emit [options] FILE              source to keep: CUDA for --gpu, else C
  *     sgc run [options] FILE               run on random numbers and compare with float64
  *     sgc bench [options] FILE             time the program
  *     sgc machine | ops | version
@@ -352,8 +352,11 @@ static int command_emit(const sg_request *request, sg_session *session) {
     if (bad)
         return bad;
     char *text = NULL;
-    sg_status status = sg_emit_cuda(session->graph, session->inputs, session->input_count,
-                                    &compile_options, request->name, request->part, &text);
+    sg_status status = request->gpu
+                           ? sg_emit_cuda(session->graph, session->inputs, session->input_count,
+                                          &compile_options, request->name, request->part, &text)
+                           : sg_emit_c(session->graph, session->inputs, session->input_count,
+                                       request->name, request->part, &text);
     return print_text(session, status, text);
 }
 

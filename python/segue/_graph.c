@@ -232,6 +232,27 @@ static PyObject *graph_emit(PyObject *object, PyObject *args, PyObject *kwargs) 
     return result;
 }
 
+static PyObject *graph_emit_c(PyObject *object, PyObject *args, PyObject *kwargs) {
+    static char *names[] = {"inputs", "name", "part", NULL};
+    sgpy_graph *self = (sgpy_graph *)object;
+    PyObject *inputs, *result = NULL;
+    const char *name, *part_name = "unit";
+    sg_emit_part part;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "Os|s:emit_c", names, &inputs, &name,
+                                     &part_name) ||
+        part_from(part_name, &part) < 0)
+        return NULL;
+    sg_layout *in = NULL;
+    int in_count;
+    if (sgpy_layouts_from(inputs, &in, &in_count) == 0) {
+        char *text = NULL;
+        sg_status status = sg_emit_c(self->graph, in, in_count, name, part, &text);
+        result = status == SG_OK ? sgpy_take_string(text) : sgpy_raise(status, self->context);
+    }
+    PyMem_Free(in);
+    return result;
+}
+
 static PyObject *graph_reference(PyObject *object, PyObject *args) {
     sgpy_graph *self = (sgpy_graph *)object;
     PyObject *sequence, *in, *out;
@@ -270,6 +291,8 @@ static PyMethodDef methods[] = {
     {"emit", (PyCFunction)(void (*)(void))graph_emit, METH_VARARGS | METH_KEYWORDS,
      "emit(inputs, name, part=\"unit\", outputs=None, gpu=None, precision=None, alignment=0, "
      "tune=False, strategy=None): CUDA source to keep; parts are unit, header, source, cmake."},
+    {"emit_c", (PyCFunction)(void (*)(void))graph_emit_c, METH_VARARGS | METH_KEYWORDS,
+     "emit_c(inputs, name, part=\"unit\"): its regions as C source for a CPU."},
     {"reference", graph_reference, METH_VARARGS,
      "reference(layouts, inputs, outputs): runs in float64 on addresses of contiguous doubles."},
     {NULL, NULL, 0, NULL},

@@ -73,7 +73,8 @@ static void emit(sg_encoder *encoder, sg_section *section, sg_instruction instru
 static sg_source constant(sg_encoder *encoder, double value) {
     sg_tile_program *program = encoder->program;
     for (int i = 0; i < program->constant_count; i++) {
-        if (memcmp(&program->constants[i], &value, sizeof value) == 0) {
+        bool same = memcmp(&program->constants[i], &value, sizeof value) == 0;
+        if (same && !program->counted[i]) {
             return -1 - i;
         }
     }
@@ -322,15 +323,33 @@ static int encode_logsumexp(sg_encoder *encoder, sg_section *section, int x) {
     return binary(encoder, section, SG_OP_add, reduced, logarithm, shift);
 }
 
-static double reduced_count(const sg_encoder *encoder, sg_value value) {
-    const sg_node *node = sg_graph_node(encoder->graph, value);
-    const sg_type *from = &sg_graph_node(encoder->graph, node->operands[0])->type;
-    unsigned over = sg_node_axes(encoder->graph, value);
+/* How many elements a reduction takes together: a product of sizes. */
+static sg_source reduced_count(sg_encoder *encoder, sg_value value) {
+    const sg_region *region = encoder->problem->region;
+    sg_value operand = sg_graph_node(encoder->graph, value)->operands[0];
+    const sg_type *from = &sg_graph_node(encoder->graph, operand)->type;
+    unsigned over = sg_node_axes(encoder->graph, value), counted = 0;
     double count = 1;
     for (int dim = 0; dim < from->rank; dim++) {
-        count *= over >> dim & 1U ? (double)from->size[dim] : 1;
+        sg_axes axes = {0};
+        if (!(over >> dim & 1U)) {
+            continue;
+        }
+        count *= (double)from->size[dim];
+        if (region->members[operand].in) {
+            axes = region->members[operand].dims[dim];
+        } else if (!sg_region_operand_axes(region, value, operand, dim, &axes)) {
+            axes.count = 0;
+        }
+        counted |= ((1U << axes.count) - 1) << axes.first;
     }
-    return count;
+    if (!counted) {
+        return constant(encoder, count);
+    }
+    int index = encoder->program->constant_count++;
+    encoder->program->constants[index] = count;
+    encoder->program->counted[index] = counted;
+    return -1 - index;
 }
 
 static int encode_reduction(sg_encoder *encoder, sg_value value) {
@@ -360,7 +379,7 @@ static int encode_reduction(sg_encoder *encoder, sg_value value) {
     sg_shape shape = encoder->program->buffers[result].shape;
     if (node->op == SG_OP_mean) {
         return binary(encoder, section_of(encoder, value), SG_OP_div, shape, result,
-                      constant(encoder, reduced_count(encoder, value)));
+                      reduced_count(encoder, value));
     }
     return result;
 }
@@ -496,6 +515,7 @@ sg_status sg_encode_tile_program(const sg_problem *problem, sg_tiling tiling, sg
     program->walks = SG_ARENA_NEW(arena, sg_walk, graph->node_count + 1);
     /* Each node brings at most three constants: its scalar operands, or those of its expansion. */
     program->constants = SG_ARENA_NEW(arena, double, graph->node_count *SG_OPERANDS_MAX + 1);
+    program->counted = SG_ARENA_NEW(arena, unsigned, graph->node_count *SG_OPERANDS_MAX + 1);
     for (sg_value value = 0; value < graph->node_count && !sg_arena_failed(arena); value++) {
         if (problem->region->members[value].in) {
             encode_node(&encoder, value);

@@ -64,6 +64,8 @@ typedef struct sg_tile_program {
     sg_operand *loads, *stores;
     int load_count, store_count;
     double *constants;
+    unsigned *counted; /* [constant] the region's axes whose sizes it is the product of, as bits; 0:
+                          it is a number of the graph */
     int constant_count;
     sg_walk *walks;
     int walk_count;
