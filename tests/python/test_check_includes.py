@@ -81,3 +81,10 @@ def test_wrong(tree: Path, includer: str, included: str, why: str) -> None:
     (line,) = check(tree)
     assert line.startswith(f'{includer}:2: includes "{included}": ')
     assert why in line
+
+
+def test_examples_include_what_sgc_writes(tree: Path) -> None:
+    write(tree, "examples/c/main.c", "region.h")
+    assert len(check(tree)) == 1
+    (tree / "examples/c/region.sg").touch()
+    assert check(tree) == []
