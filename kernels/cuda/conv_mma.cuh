@@ -15,10 +15,7 @@
  * Floats are rounded to tf32, the input on its way to shared memory, the weights when they are
  * used. Class fp32 keeps high and low parts of the input there and sums three products, the large
  * one of every step by itself: the tensor cores round each addition toward zero, so long sums are
- * left to the other cores.
- *
- * As a repair, the units are parts of the jobs of another launch, and only those with a flag are
- * made. */
+ * left to the other cores. */
 //@ include common.cuh
 //@ include mma.cuh
 
@@ -48,53 +45,24 @@ __device__ __forceinline__ void load_columns(const Tile &tile, const Arguments &
     }
 }
 
-/* Unit -> place: tiles of W, H, D, then N or the job's place; channel parts are the slowest inside
- * a job. */
-__device__ __forceinline__ long long job_of(long long unit, const Arguments &a) {
-    return unit / a.units_job;
-}
-
+/* Unit -> place: tiles of W, H, D, then parts of the channels, then tiles of N. */
 __device__ __forceinline__ Unit unit_at(long long unit, const Arguments &a) {
     Unit u;
-    long long job = unit / a.units_job;
-    int part = (int)(unit - job * a.units_job);
-    const int tile_w = part % (int)a.tiles_w;
-    part /= (int)a.tiles_w;
-    const int tile_h = part % (int)a.tiles_h;
-    part /= (int)a.tiles_h;
-    const int tile_d = part % (int)a.tiles_d;
-    part /= (int)a.tiles_d;
-    const int job_w = (int)(job % a.jobs_w);
-    job /= a.jobs_w;
-    const int job_h = (int)(job % a.jobs_h);
-    job /= a.jobs_h;
-    const int job_d = (int)(job % a.jobs_d);
-    job /= a.jobs_d;
-    const int job_channel = (int)(job % a.jobs_c);
-    u.first.n = (int)(job / a.jobs_c) * BOX_N;
-    const long long d = job_d * a.job_box_d, h = job_h * a.job_box_h, w = job_w * a.job_box_w;
-    u.first.d = (int)d + tile_d * BOX_D;
-    u.first.h = (int)h + tile_h * BOX_H;
-    u.first.w = (int)w + tile_w * BOX_W;
-    u.end.n = (int)a.size_n;
-    u.end.d = (int)min(d + a.job_box_d, a.size_d);
-    u.end.h = (int)min(h + a.job_box_h, a.size_h);
-    u.end.w = (int)min(w + a.job_box_w, a.size_w);
-    if constexpr (WHOLE_CHANNELS) {
-        u.group = 0;
-        u.channel = 0;
-        u.channel_count = GROUP_OUTPUTS;
-    } else {
-        /* Parts of the job's channels: all groups' when the job has them all, else of one tile. */
-        const int parts = (int)a.parts_group;
-        const int part_group = part / parts, index = part % parts;
-        const int tiles = (int)a.tiles_group;
-        u.group = part_group + job_channel / tiles;
-        const int first = job_channel % tiles * (int)a.job_channels;
-        const int end = min(first + (int)a.job_channels, GROUP_OUTPUTS);
-        u.channel = u.group * GROUP_OUTPUTS + first + index * CHANNEL_SLOTS;
-        u.channel_count = end - first - index * CHANNEL_SLOTS;
-    }
+    int rest = (int)unit;
+    u.first.w = rest % (int)a.tiles_w * BOX_W;
+    rest /= (int)a.tiles_w;
+    u.first.h = rest % (int)a.tiles_h * BOX_H;
+    rest /= (int)a.tiles_h;
+    u.first.d = rest % (int)a.tiles_d * BOX_D;
+    rest /= (int)a.tiles_d;
+    const int part = rest % PARTS;
+    u.first.n = rest / PARTS * BOX_N;
+    u.end = Place{(int)a.size_n, (int)a.size_d, (int)a.size_h, (int)a.size_w};
+    constexpr int GROUP_PARTS = WHOLE_CHANNELS ? 1 : PARTS / GROUPS;
+    const int first = part % GROUP_PARTS * CHANNEL_SLOTS;
+    u.group = part / GROUP_PARTS;
+    u.channel = u.group * GROUP_OUTPUTS + first;
+    u.channel_count = GROUP_OUTPUTS - first;
     return u;
 }
 
@@ -228,22 +196,16 @@ __device__ __forceinline__ void run_stage(Sums &sums, char *shared, int buffer, 
         store_pieces(waiting, (STEPS - 1) * STEP_PIECES, next_inputs, next_weights);
 }
 
-/* Number of a block's unit. base: of the first; found: by a repair, in steps of the grid. */
-__device__ __forceinline__ long long unit_number(long long base, int unit, const char *shared) {
-    const int *found = (const int *)(shared + FOUND_AT) + WARPS;
-    return base + (long long)(REPAIR ? found[unit] : unit) * gridDim.x;
-}
-
-/* Makes `count` units, one after the other; while the last stage of one is multiplied, the first of
- * the next comes in. */
-__device__ __forceinline__ void make_units(long long base, int count, char *shared,
-                                           const Arguments &a) {
+/* Makes a block's units, one after the other; while the last stage of one is multiplied, the first
+ * of the next comes in. */
+__device__ __forceinline__ void make_units(char *shared, const Arguments &a) {
+    const int count = (int)((a.units - blockIdx.x + gridDim.x - 1) / gridDim.x);
     const int steps = (WALK_D ? (int)a.size_d : 1) * (WALK_H ? (int)a.size_h : 1) *
                       (WALK_W ? (int)a.size_w : 1);
     const int stages = steps * UNIT_STAGES;
     const auto tell = [&](int unit) {
         if (threadIdx.x == 0 && unit < count)
-            unit_slot(shared, unit) = unit_at(unit_number(base, unit, shared), a);
+            unit_slot(shared, unit) = unit_at(blockIdx.x + (long long)unit * gridDim.x, a);
     };
     tell(0);
     tell(1);
@@ -298,46 +260,10 @@ __device__ __forceinline__ void make_units(long long base, int count, char *shar
     }
 }
 
-/* Looks at THREADS of a repair's units and makes those whose job is flagged. */
-__device__ __forceinline__ void repair_units(long long base, bool &open, char *shared,
-                                             const Arguments &a) {
-    const long long unit = base + (long long)threadIdx.x * gridDim.x;
-    const bool wanted = unit < a.units && a.flags[job_of(unit, a)] != 0;
-    if (!__syncthreads_or(wanted))
-        return;
-    if (!open)
-        open_stages(shared, a);
-    open = true;
-    int *votes = (int *)(shared + FOUND_AT), *found = votes + WARPS;
-    const unsigned mine = __ballot_sync(~0u, wanted);
-    if ((threadIdx.x & 31) == 0)
-        votes[threadIdx.x >> 5] = (int)mine;
-    __syncthreads();
-    int count = 0, before = __popc(mine & ((1u << (threadIdx.x & 31)) - 1));
-    for (int warp = 0; warp < WARPS; warp++) {
-        before += warp < threadIdx.x >> 5 ? __popc(votes[warp]) : 0;
-        count += __popc(votes[warp]);
-    }
-    if (wanted)
-        found[before] = (int)threadIdx.x;
-    __syncthreads();
-    make_units(base, count, shared, a);
-    __syncthreads();
-}
-
 extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
     segue_mma(const __grid_constant__ Arguments a) {
     extern __shared__ uint4 shared_memory[];
     char *shared = (char *)shared_memory;
-    if constexpr (EARLY) /* the flags are not there before the launch before has ended */
-        asm volatile("griddepcontrol.wait;" ::: "memory");
-    if constexpr (REPAIR) {
-        bool open = false;
-        for (long long base = blockIdx.x; base < a.units; base += (long long)gridDim.x * THREADS)
-            repair_units(base, open, shared, a);
-    } else {
-        open_stages(shared, a);
-        const long long left = a.units - blockIdx.x;
-        make_units(blockIdx.x, (int)((left + gridDim.x - 1) / gridDim.x), shared, a);
-    }
+    open_stages(shared, a);
+    make_units(shared, a);
 }

@@ -71,8 +71,7 @@ constexpr int TAPS_AT = 2 * INPUT_STAGE + (RESIDENT ? 1 : 2) * WEIGHT_STAGE;
 constexpr int OFFSETS_AT = TAPS_AT + STEPS * 4 * 8; /* of a stage's vectors in the weights */
 constexpr int TABLES_AT = OFFSETS_AT + STEPS * 4 * 8;
 constexpr int UNITS_AT = TABLES_AT + 2 * POSITIONS * 8;
-constexpr int FOUND_AT = UNITS_AT + UNIT_SLOTS * 48; /* by a repair: votes of warps, a list */
-constexpr int TILE_AT = FOUND_AT + (REPAIR ? WARPS * 4 + THREADS * 4 : 0);
+constexpr int TILE_AT = UNITS_AT + UNIT_SLOTS * 48;
 
 constexpr int INPUT_PIECES = (CHUNK * POSITIONS + THREADS - 1) / THREADS;
 constexpr int WEIGHT_PIECES = (STEPS * 4 * COLUMNS + THREADS - 1) / THREADS;

@@ -1,9 +1,6 @@
-/* `mma` and the repair of the half carrier, as far as they go without a GPU: which plans there are,
- * and how the work is divided. */
+/* `mma`, as far as it goes without a GPU: which plans there are. */
 #include <math.h>
-#include <string.h>
 
-#include "gen/cuda/repair.h"
 #include "graphs.h"
 #include "plan/cuda/mma.h"
 #include "tensor.h"
@@ -122,51 +119,7 @@ TEST(what_cannot_be_taken_is_told) {
         if (EXPECT(open(refused[i].text, "sm_90a", SG_PRECISION_FP32, &made))) {
             EXPECT(!sg_cuda_mma.applicable(&made.problem, &made.target, reason));
             EXPECT_CONTAINS(reason, refused[i].reason);
-            EXPECT_EQ_INT(sg_cuda_repairable(&made.problem, &made.target, reason),
-                          refused[i].text == FEW);
         }
         close(&made);
-    }
-}
-
-/* Number that goes with a member of struct Arguments; text: the end of its declaration. */
-static int64_t number_of(const sg_cuda_launch *launch, const char *text) {
-    const char *from = strstr(launch->source, "struct Arguments {");
-    const char *to = from ? strstr(from, text) : NULL;
-    int word = -1; /* the member's own line counts too */
-    for (const char *at = from; to && at < to; at = strchr(at, '\n') + 1)
-        word += strncmp(at, "    Stride", 10) == 0 ? 5 : strncmp(at, "    ", 4) == 0;
-    return to && word < launch->word_count ? launch->words[word].number : -1;
-}
-
-TEST(repairs_divide_jobs) {
-    static const struct {
-        const char *text;
-        sg_cuda_jobs jobs;
-        int64_t count;
-    } cases[] = {
-        {MIN, {{1, 38, 128}, {1, 1, 1}, 1, 0}, 4},  {MIN, {{1, 5, 16}, {1, 8, 3}, 1, 0}, 96},
-        {RELU, {{1, 2, 48}, {1, 19, 1}, 1, 0}, 38}, {RELU, {{1, 2, 48}, {1, 19, 1}, 4, 32}, 152},
-        {WALK, {{7, 1, 31}, {1, 10, 1}, 1, 0}, 30},
-    };
-    for (int i = 0; i < 5; i++) {
-        for (sg_precision precision = 0; precision < SG_PRECISION_COUNT; precision++) {
-            prepared made;
-            sg_cuda_launch launch;
-            CASE("%d, precision %d", i, (int)precision);
-            if (EXPECT(open(cases[i].text, "sm_90a", precision, &made)) &&
-                EXPECT_EQ_INT(sg_cuda_job_count(&made.problem, &cases[i].jobs), cases[i].count) &&
-                EXPECT_EQ_INT(sg_cuda_lower_repair(&made.problem, &made.target, &cases[i].jobs, 64,
-                                                   &made.arena, &launch),
-                              SG_OK)) {
-                EXPECT_STR(launch.entry, "segue_mma");
-                EXPECT_EQ_INT(number_of(&launch, "*flags;"), 64);
-                EXPECT_EQ_INT(number_of(&launch, " units;"),
-                              cases[i].count * number_of(&launch, " units_job;"));
-                EXPECT(launch.grid > 0 && launch.grid <= number_of(&launch, " units;"));
-                EXPECT_CONTAINS(launch.source, "constexpr int REPAIR = 1;\n");
-            }
-            close(&made);
-        }
     }
 }

@@ -162,8 +162,7 @@ static bool fits(const sg_cuda_target *target, const sg_mma *mma, int64_t blocks
 }
 
 static bool measure(const sg_problem *problem, const sg_cuda_target *target,
-                    const sg_cuda_plan *plan, const sg_cuda_tail_facts *tail, bool repair,
-                    bool tiled, sg_mma *mma) {
+                    const sg_cuda_plan *plan, const sg_cuda_tail_facts *tail, sg_mma *mma) {
     const sg_convolution *convolution = &problem->convolution;
     const int64_t *given = plan->parameter;
     *mma = (sg_mma){.pixel_warps = given[PIXEL_WARPS],
@@ -189,13 +188,11 @@ static bool measure(const sg_problem *problem, const sg_cuda_target *target,
         return false;
     mma->parts =
         mma->whole ? 1 : convolution->groups * pieces(mma->group_outputs, mma->channel_slots);
-    mma->one_part = mma->parts == 1 && !tiled;
+    mma->one_part = mma->parts == 1;
     measure_stage(problem, mma);
     mma->weight_copy = weight_copy(problem, target, mma);
     measure_shared(problem, mma);
-    /* A repair has no registers to spare beside its largest tiles. */
-    bool crowded = repair && mma->pixel_tiles * mma->channel_tiles >= 32;
-    mma->defer = mma->pieces <= 2 && mma->steps > 1 && !crowded;
+    mma->defer = mma->pieces <= 2 && mma->steps > 1;
     measure_registers(problem, mma);
     mma->units = mma->parts * pieces(problem->size[SG_ROLE_N], mma->box[0]);
     for (int axis = 0; axis < SG_SPATIAL_MAX; axis++) {
@@ -209,14 +206,14 @@ bool sg_mma_measure(const sg_problem *problem, const sg_cuda_target *target,
                     const sg_cuda_plan *plan, sg_mma *mma) {
     sg_cuda_tail_facts tail;
     sg_cuda_get_tail_facts(problem, &tail);
-    return measure(problem, target, plan, &tail, false, false, mma);
+    return measure(problem, target, plan, &tail, mma);
 }
 
 /* ---- whether
  * -------------------------------------------------------------------------------
  */
 
-bool sg_mma_possible(const sg_problem *problem, const sg_cuda_target *target, char *reason) {
+static bool possible(const sg_problem *problem, const sg_cuda_target *target, char *reason) {
     if (!problem->has_convolution) {
         snprintf(reason, SG_REASON_MAX, "the region has no convolution");
         return false;
@@ -351,7 +348,6 @@ typedef struct mma_search {
     const sg_problem *problem;
     const sg_cuda_target *target;
     sg_cuda_tail_facts tail;
-    bool repair, tiled;
     int64_t limit[1 + SG_SPATIAL_MAX];
     sg_cuda_plan *plans;
     double costs[SG_CUDA_CANDIDATES_MAX];
@@ -385,8 +381,7 @@ static void try_stages(mma_search *search, sg_cuda_plan plan) {
             plan.parameter[INNER] = inner;
             plan.parameter[BLOCKS] = 1;
             sg_mma mma;
-            found = measure(search->problem, search->target, &plan, &search->tail, search->repair,
-                            search->tiled, &mma);
+            found = measure(search->problem, search->target, &plan, &search->tail, &mma);
             if (!found)
                 continue;
             while (mma.blocks < BLOCKS_MAX && fits(search->target, &mma, mma.blocks + 1))
@@ -468,7 +463,7 @@ static bool plan_any(const sg_problem *problem, const sg_cuda_target *target) {
 }
 
 static bool applicable(const sg_problem *problem, const sg_cuda_target *target, char *reason) {
-    if (!sg_mma_possible(problem, target, reason))
+    if (!possible(problem, target, reason))
         return false;
     const sg_convolution *convolution = &problem->convolution;
     int64_t products =
@@ -485,20 +480,6 @@ static bool applicable(const sg_problem *problem, const sg_cuda_target *target, 
         return false;
     }
     return true;
-}
-
-bool sg_mma_plan_inside(const sg_problem *problem, const sg_cuda_target *target,
-                        const int64_t box[SG_SPATIAL_MAX], bool tiled, sg_mma *mma) {
-    sg_cuda_plan plan;
-    mma_search search = search_of(problem, target, &plan, 1);
-    search.repair = true;
-    search.tiled = tiled;
-    search.limit[0] = 1;
-    for (int axis = 0; axis < SG_SPATIAL_MAX; axis++)
-        search.limit[1 + axis] = smaller(search.limit[1 + axis], larger(box[axis], 1));
-    run_search(&search);
-    return search.count > 0 && sizes_fit(problem) &&
-           measure(problem, target, &plan, &search.tail, true, tiled, mma);
 }
 
 const sg_cuda_strategy sg_cuda_mma = {.name = "mma",

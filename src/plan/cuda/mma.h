@@ -1,6 +1,5 @@
 /* Geometry of kernels/cuda/conv_mma.cuh under a plan: what the planner prices and the lowering
- * writes down. Names are the skeleton's constants. The repair of the half carrier is planned here
- * too. */
+ * writes down. Names are the skeleton's constants. */
 #ifndef SEGUE_PLAN_CUDA_MMA_H
 #define SEGUE_PLAN_CUDA_MMA_H
 
@@ -38,12 +37,5 @@ typedef struct sg_mma {
 /* False where the plan contradicts problem or target. */
 bool sg_mma_measure(const sg_problem *problem, const sg_cuda_target *target,
                     const sg_cuda_plan *plan, sg_mma *mma);
-/* Whether there is a plan for problems of this kind, whatever their sizes of batch and image; with
- * a sentence where there is none. */
-bool sg_mma_possible(const sg_problem *problem, const sg_cuda_target *target, char *reason);
-/* The cheapest plan whose tiles lie inside boxes of one image. tiled: of channel tiles too. False:
- * none fits. */
-bool sg_mma_plan_inside(const sg_problem *problem, const sg_cuda_target *target,
-                        const int64_t box[SG_SPATIAL_MAX], bool tiled, sg_mma *mma);
 
 #endif
