@@ -1,12 +1,12 @@
 /* Convolution by wgmma with the weights resident and the input in a ring: the kernel.
  *
  * A block works for one tile of channels. It packs that tile's weights into shared memory, as
- * [tap][channel group of 8][TILE_N][8 halves], each output channel scaled by a power of two, and
- * keeps them. Producer warpgroups stage slices of the input, each read once, into a ring; consumer
- * warpgroups multiply and run the tail. A row along z is ROW_TILES tiles; consumers take tiles in
- * turn, and turns in issuing their products: left to themselves they would share the tensor cores,
- * finish together, and run their tails together while the tensor cores idle. So the tail of one
- * runs behind the products of the others.
+ * [tap][channel group of 8][TILE_N][8 halves], 16 bytes between taps, each output channel scaled by
+ * a power of two, and keeps them. Producer warpgroups stage slices of the input, each read once,
+ * into a ring; consumer warpgroups multiply and run the tail. A row along z is ROW_TILES tiles;
+ * consumers take tiles in turn, and turns in issuing their products: left to themselves they would
+ * share the tensor cores, finish together, and run their tails together while the tensor cores
+ * idle. So the tail of one runs behind the products of the others.
  *
  * The work is numbered by rows of boxes, z fastest; a block has a range of them, and neighbours
  * along z flow through the ring as one segment. A walk along z is one unit of work, and a row then
@@ -30,6 +30,9 @@ struct Arguments {
     //@ arguments
 };
 //@ instructions
+/* Of a tap's weights, 8 halves each: one more than there are, so that a warp that packs the taps of
+ * a channel does not store them all to the same banks. */
+constexpr int TAP_ROWS = STAGE_GROUPS * TILE_N + 1;
 //@ include stage_channels.cuh
 //@ include ring_pixels.cuh
 //@ orientation
@@ -37,13 +40,16 @@ struct Arguments {
 
 constexpr int TAPS = KERNEL_Z * KERNEL_Y * KERNEL_X;
 constexpr int STAGE_BYTES = STAGE_GROUPS * PLANE * 16;
-constexpr int WEIGHT_BYTES = TAPS * STAGE_GROUPS * TILE_N * 16;
+constexpr int WEIGHT_BYTES = TAPS * TAP_ROWS * 16;
 constexpr int REACH_Z = (KERNEL_Z - 1) * DILATION_Z + 1; /* slices that an output row needs */
 constexpr int PRODUCER_WARPS = PRODUCERS * 4;
 constexpr int THREADS = (PRODUCERS + CONSUMERS) * WARPGROUP;
 /* With fewer items than warps, warps take different slices. */
 constexpr int SLICE_WARPS = ITEMS < PRODUCER_WARPS ? ITEMS : PRODUCER_WARPS;
 constexpr int SLICES_AT_ONCE = PRODUCER_WARPS / SLICE_WARPS;
+/* Slices between what the second-level cache is asked for and what is stored; 0: it is not asked.
+ * It helps rings of many small slices; beside large outputs it takes their place in the cache. */
+constexpr int AHEAD = STAGES >= 8 ? 2 : 0;
 /* Slices that a consumer's next tile may need beyond its last one's. */
 constexpr int STEP_Z = (CONSUMERS + ROW_TILES - 1) / ROW_TILES;
 /* Numbers of barriers: 1 .. CONSUMERS are a tile's own. */
@@ -130,7 +136,8 @@ __device__ __forceinline__ int segment_slices(const Segment &s) {
 
 constexpr int WEIGHTS = STAGE_GROUPS * 8 * TAPS; /* of an output channel, absent inputs included */
 constexpr int HELD = (WEIGHTS + 31) / 32;
-constexpr bool HOLDS = HELD <= 20; /* a lane's share of two channels stays in registers */
+constexpr bool HOLDS = HELD <= 20; /* a lane's share of PACK channels stays in registers */
+constexpr int PACK = 2; /* channels that a warp packs at once; for four there are no registers */
 
 /* Weight i, in the order [input channel][tap], of an output channel that begins at `from`. */
 __device__ __forceinline__ float read_weight(const Arguments &a, const float *from, int i) {
@@ -150,7 +157,7 @@ __device__ __forceinline__ void store_weight(const Shared &shared, int slot, int
     const int c = i / TAPS, tap = i % TAPS;
     if (i < WEIGHTS)
         reinterpret_cast<unsigned short *>(
-            shared.weights)[((tap * STAGE_GROUPS + c / 8) * TILE_N + slot) * 8 + c % 8] = half;
+            shared.weights)[(tap * TAP_ROWS + c / 8 * TILE_N + slot) * 8 + c % 8] = half;
 }
 
 /* What a channel's sums are multiplied by and its bias, and the tail's operands. */
@@ -166,16 +173,16 @@ __device__ __forceinline__ void fill_tables(const Arguments &a, const Shared &sh
         shared.operands[k * TILE_N + slot] = present ? channel_operand(k, channel, a) : 0.0f;
 }
 
-/* By the consumers, while producers fill the ring: a warp takes two channels at a time, finds the
+/* By the consumers, while producers fill the ring: a warp takes PACK channels at a time, finds the
  * largest finite weight of each, and stores. */
 __device__ __forceinline__ void pack_weights(const Arguments &a, const Shared &shared) {
     const Part part = block_part(a);
     const int warp = threadIdx.x / 32 - PRODUCER_WARPS, lane = threadIdx.x % 32;
 #pragma unroll 1
-    for (int slot = 2 * warp; slot < TILE_N; slot += CONSUMERS * 8) {
-        float held[2][HOLDS ? HELD : 1], largest[2] = {0.0f, 0.0f};
+    for (int slot = PACK * warp; slot < TILE_N; slot += CONSUMERS * 4 * PACK) {
+        float held[PACK][HOLDS ? HELD : 1], largest[PACK] = {};
 #pragma unroll
-        for (int e = 0; e < 2; e++) {
+        for (int e = 0; e < PACK; e++) {
             const int channel = part.first + slot + e;
             const bool present = channel < part.end;
             const float *from = a.weight + (present ? channel : part.first) * a.weight_stride.n;
@@ -191,7 +198,7 @@ __device__ __forceinline__ void pack_weights(const Arguments &a, const Shared &s
             }
         }
 #pragma unroll
-        for (int e = 0; e < 2; e++) {
+        for (int e = 0; e < PACK; e++) {
             const int channel = part.first + slot + e;
             const bool present = channel < part.end;
             const float *from = a.weight + (present ? channel : part.first) * a.weight_stride.n;
@@ -295,13 +302,27 @@ __device__ __forceinline__ float stage_again(const Arguments &a, const Shared &s
         return largest;
 #pragma unroll 1
     for (int slice = warp / SLICE_WARPS; slice < slices; slice += SLICES_AT_ONCE) {
-        const int number = staged + slice, slot = number % STAGES;
+        const int number = staged + slice, slot = number % STAGES, first = warp % SLICE_WARPS;
         of.open_slice(a, slice);
-        if (scale != 0.0f)
-            mbarrier_wait(shared.empty + 8 * slot, number / STAGES & 1 ^ 1);
 #pragma unroll 1
-        for (int i = warp % SLICE_WARPS; i < SCALED_ITEMS; i += SLICE_WARPS)
-            store_scaled(shared.ring + slot * STAGE_BYTES, i, lane, of.from, scale, largest);
+        for (int i = first; i < SCALED_ITEMS; i += SLICE_WARPS * SCALED_AT_ONCE) {
+            float value[SCALED_AT_ONCE][8];
+#pragma unroll
+            for (int k = 0; k < SCALED_AT_ONCE; k++)
+                fetch_scaled(of.from, i + k * SLICE_WARPS, lane, value[k]);
+            if (scale != 0.0f && i == first)
+                mbarrier_wait(shared.empty + 8 * slot, number / STAGES & 1 ^ 1);
+#pragma unroll
+            for (int k = 0; k < SCALED_AT_ONCE; k++) {
+                if (scale != 0.0f)
+                    store_scaled(shared.ring + slot * STAGE_BYTES, i + k * SLICE_WARPS, lane,
+                                 value[k], scale);
+                else
+#pragma unroll
+                    for (int c = 0; c < 8; c++)
+                        largest = finite_magnitude(largest, value[k][c]);
+            }
+        }
         if (scale != 0.0f) {
             fence_proxy_async();
             __syncwarp();
@@ -333,8 +354,13 @@ __device__ __forceinline__ void produce(const Arguments &a, const Shared &shared
             if (PREFETCH && more)
                 fetch(next, following);
             const int number = staged + at.slice, slot = number % STAGES;
-            if (at.item < SLICE_WARPS)
+            if (at.item < SLICE_WARPS) {
+                if (AHEAD > 0 && at.slice + AHEAD < slices) {
+                    of.open_slice(a, at.slice + AHEAD);
+                    prefetch_slice(of.from, warp % SLICE_WARPS, SLICE_WARPS, lane);
+                }
                 mbarrier_wait(shared.empty + 8 * slot, number / STAGES & 1 ^ 1);
+            }
             store_item(shared.ring + slot * STAGE_BYTES, at.item / CHUNKS, at.item % CHUNKS, lane,
                        current, largest);
             if (next.slice != at.slice) {
@@ -427,8 +453,11 @@ struct Ring {
     }
 };
 
+/* Two groups of products: those of the filter's first slice, so that it can be given back, and the
+ * rest. Before those of its last slice it is the next consumer's turn: what waits is issued at once
+ * when these end. */
 __device__ __forceinline__ void multiply(Tile &tile, const Filter &filter, const Shared &shared,
-                                         int slot, int first_pixel) {
+                                         int slot, int first_pixel, int next) {
     unsigned weights = shared_address(shared.weights);
     /* Unknown anew for every tile: or else the compiler keeps a descriptor of each product across
      * all tiles, and has no registers left. */
@@ -437,6 +466,10 @@ __device__ __forceinline__ void multiply(Tile &tile, const Filter &filter, const
     wgmma_fence();
 #pragma unroll UNROLL_Z
     for (int z = 0; z < KERNEL_Z; z++) {
+        if (KERNEL_Z > 1 && z == 1)
+            wgmma_commit();
+        if (CONSUMERS > 1 && z == KERNEL_Z - 1)
+            barrier_arrive(TURNS + next, 2 * WARPGROUP);
         int at = slot + z * DILATION_Z;
         at -= at >= STAGES ? STAGES : 0;
 #pragma unroll UNROLL_Y
@@ -514,9 +547,12 @@ __device__ __forceinline__ void consume(const Arguments &a, const Shared &shared
             ring.wait_for(shared, row * STRIDE_Z + REACH_Z);
             if (CONSUMERS > 1)
                 barrier_sync(TURNS + consumer, 2 * WARPGROUP);
-            multiply(tile, filter, shared, ring.freeing, first_pixel);
-            if (CONSUMERS > 1)
-                barrier_arrive(TURNS + next, 2 * WARPGROUP);
+            multiply(tile, filter, shared, ring.freeing, first_pixel, next);
+            if (KERNEL_Z > 1) {
+                wgmma_wait<1>();
+                ring.give_back(shared, min(row * STRIDE_Z + DILATION_Z, following * STRIDE_Z),
+                               signals);
+            }
             wgmma_wait<0>();
             ring.give_back(shared, min(following * STRIDE_Z, ring.read), signals);
             ring.look(shared, slices);

@@ -33,12 +33,16 @@ __device__ __forceinline__ void load_filter(Filter &filter, const unsigned char 
         return;
     const int thread = threadIdx.x % WARPGROUP;
     const int row = thread / 32 * 16 + thread % 32 / 4;
+    constexpr int PAIRS = STAGE_GROUPS / 2; /* steps of a tap */
 #pragma unroll
     for (int step = 0; step < FILTER_STEPS; step++)
 #pragma unroll
         for (int i = 0; i < 4; i++)
             filter.part[step][i] = *reinterpret_cast<const unsigned *>(
-                weights + ((step * 2 + i / 2) * TILE_N + row + i % 2 * 8) * 16 + thread % 4 * 4);
+                weights +
+                (step / PAIRS * TAP_ROWS + (step % PAIRS * 2 + i / 2) * TILE_N + row + i % 2 * 8) *
+                    16 +
+                thread % 4 * 4);
 }
 
 /* One tap. slice: address of the stage's pixel that the tile's first meets under this tap. */
@@ -55,7 +59,7 @@ __device__ __forceinline__ void multiply_tap(Tile &tile, const Filter &filter, u
                 wgmma(tile.d[block], filter.part[FILTER_STEPS ? step : 0],
                       descriptor_at(b, 2 * k * PLANE), accumulate || k);
             else
-                wgmma(tile.d[block], descriptor_at(a, step * 2 * TILE_N + block * 64),
+                wgmma(tile.d[block], descriptor_at(a, tap * TAP_ROWS + 2 * k * TILE_N + block * 64),
                       descriptor_at(b, 2 * k * PLANE), accumulate || k);
         }
     }

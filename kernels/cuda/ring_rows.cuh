@@ -26,6 +26,10 @@ constexpr int LINE_LANES = WARP_PIXELS / LINE_VECTOR; /* lanes that hold one cha
 constexpr int LINE_STEP = 32 / LINE_LANES;            /* channels that a warp stores at once */
 constexpr int LINE_VECTORS = 8 / (LINE_STEP ? LINE_STEP : 1);
 
+/* Every group of 8 channels of every tile is complete: half of the code that put is would be there
+ * for the others. */
+constexpr bool ALL_WHOLE = TILE_REAL % 8 == 0 && OUT_GROUP % TILE_REAL == 0;
+
 /* Neighbours in one store: written in C, they come apart. */
 __device__ __forceinline__ void store_vector(float *to, float x, float y) {
     asm volatile("st.global.v2.f32 [%0], {%1, %2};" ::"l"(to), "f"(x), "f"(y) : "memory");
@@ -78,13 +82,15 @@ struct Tile : RowTile {
     __device__ __forceinline__ real acc(int p, int j) {
         if (!OUT_VECTOR)
             return RowTile::acc(p, j);
-        turn_table(j);
+        if (p == 0 && j % 2 == 0) /* tails go through pixels and slots upwards */
+            turn_table(j);
         return d[p / 2][j / 2 * 4 + p % 2 * 2 + j % 2] * by[j % 2].x + by[j % 2].y;
     }
     __device__ __forceinline__ real per_channel(int k, int j) {
         if (!OUT_VECTOR)
             return RowTile::per_channel(k, j);
-        turn_table(j);
+        if (j % 2 == 0)
+            turn_table(j);
         return operand[k][j % 2];
     }
 
@@ -94,7 +100,7 @@ struct Tile : RowTile {
     }
     template <int V>
     __device__ __forceinline__ void put(float *to, Stride s, int p, int j, real value) {
-        if (!OUT_VECTOR || !whole_group(j)) {
+        if (!OUT_VECTOR || (!ALL_WHOLE && !whole_group(j))) {
             RowTile::put<V>(to, s, p, j, value);
             return;
         }
@@ -187,5 +193,5 @@ __device__ __forceinline__ void multiply_tap(Tile &tile, const Filter &, unsigne
 #pragma unroll
         for (int block = 0; block < ROW_BLOCKS; block++)
             wgmma(tile.d[block], descriptor_at(a, 2 * k * PLANE + block * 8),
-                  descriptor_at(b, (tap * STAGE_GROUPS + 2 * k) * TILE_N), accumulate || k);
+                  descriptor_at(b, tap * TAP_ROWS + 2 * k * TILE_N), accumulate || k);
 }

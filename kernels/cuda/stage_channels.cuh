@@ -11,7 +11,7 @@
  *
  * Constants: IN_CHANNELS (of a group), STAGE_GROUPS, STAGE_ROWS and STAGE_WIDTH (of the input box),
  * STRIDE_Y, STRIDE_X, PITCH and PHASE_PIXELS (a row and an array of one phase), PLANE, VECTOR,
- * ROUND_AWAY. */
+ * ROUND_AWAY, PREFETCH (there are registers for two items). */
 
 constexpr int CHUNK = 128;
 constexpr int ALONG_X = VECTOR == 8 ? 1 : VECTOR;
@@ -32,6 +32,22 @@ struct Source {
     long long channel_stride, row_stride, column_stride;
     bool inside; /* false: all zero */
 };
+
+/* Brings a part of a slice to the second-level cache, a line a thread: fetching it later takes less
+ * long. part, parts: of the warps that share the slice. Not where channels lie side by side. */
+__device__ __forceinline__ void prefetch_slice(const Source &from, int part, int parts, int lane) {
+    constexpr int LINES = STAGE_WIDTH / 32 + 1; /* of 128 bytes, of a row */
+    if (VECTOR == 8 || !from.inside)
+        return;
+#pragma unroll 1
+    for (int i = part * 32 + lane; i < IN_CHANNELS * STAGE_ROWS * LINES; i += parts * 32) {
+        const int row = i / LINES % STAGE_ROWS, channel = i / LINES / STAGE_ROWS;
+        const int x = min(max(from.x + i % LINES * 32, 0), from.width - 1);
+        if (static_cast<unsigned>(from.y + row) < static_cast<unsigned>(from.height))
+            prefetch_line(from.origin + channel * from.channel_stride +
+                          (from.y + row) * from.row_stride + x * from.column_stride);
+    }
+}
 
 struct Fetched {
     float value[8][4]; /* [channel][pixel of this lane's] */
@@ -184,35 +200,41 @@ __device__ __forceinline__ void store_item(unsigned char *stage, int group, int 
 
 /* ---- what the carrier failed to hold ------------------------------------------------------- */
 
-/* Items of the slow way: 8 channels of 32 pixels of the box each. */
+/* Items of the slow way: 8 channels of 32 pixels of the box each, some of them in flight. */
 constexpr int BOX_PIXELS = STAGE_ROWS * STAGE_WIDTH;
-constexpr int SCALED_CHUNKS = (BOX_PIXELS + 31) / 32;
-constexpr int SCALED_ITEMS = STAGE_GROUPS * SCALED_CHUNKS;
+constexpr int SCALED_ITEMS = (STAGE_GROUPS * BOX_PIXELS + 31) / 32;
+constexpr int SCALED_AT_ONCE = PREFETCH ? 4 : 2;
 
-/* One of them, at a scale of its own; 0: it is looked at, not stored. largest: the finite ones'. */
-__device__ __forceinline__ void store_scaled(unsigned char *stage, int item, int lane,
-                                             const Source &from, float scale, float &largest) {
-    const int group = item / SCALED_CHUNKS, pixel = item % SCALED_CHUNKS * 32 + lane;
-    const int row = pixel / STAGE_WIDTH, x = pixel % STAGE_WIDTH;
-    const bool inside = pixel < BOX_PIXELS && in_image(from, row, x);
+/* Group, row and x of an item's pixel of this lane; false where there is none. */
+__device__ __forceinline__ bool scaled_pixel(int item, int lane, int &group, int &row, int &x) {
+    const int pixel = (item * 32 + lane) % BOX_PIXELS;
+    group = (item * 32 + lane) / BOX_PIXELS;
+    row = pixel / STAGE_WIDTH;
+    x = pixel % STAGE_WIDTH;
+    return group < STAGE_GROUPS;
+}
+
+__device__ __forceinline__ void fetch_scaled(const Source &from, int item, int lane,
+                                             float (&value)[8]) {
+    int group, row, x;
+    const bool inside = scaled_pixel(item, lane, group, row, x) && in_image(from, row, x);
     const float *at = from.origin + group * 8 * from.channel_stride +
                       (from.y + row) * from.row_stride + (from.x + x) * from.column_stride;
-    float value[8];
 #pragma unroll
     for (int c = 0; c < 8; c++)
         value[c] =
             inside && has_channel(group * 8 + c) ? __ldg(at + c * from.channel_stride) : 0.0f;
-    if (scale == 0.0f) {
-#pragma unroll
-        for (int c = 0; c < 8; c++)
-            largest = finite_magnitude(largest, value[c]);
-        return;
-    }
+}
+
+__device__ __forceinline__ void store_scaled(unsigned char *stage, int item, int lane,
+                                             const float (&value)[8], float scale) {
+    int group, row, x;
+    const bool present = scaled_pixel(item, lane, group, row, x);
     unsigned pair[4];
 #pragma unroll
     for (int i = 0; i < 4; i++)
         pair[i] = pack_halves_scaled(value[2 * i], value[2 * i + 1], scale, ROUND_AWAY);
-    if (pixel < BOX_PIXELS)
+    if (present)
         (reinterpret_cast<uint4 *>(stage) + group * PLANE)[staged_pixel(row, x)] =
             make_uint4(pair[0], pair[1], pair[2], pair[3]);
 }

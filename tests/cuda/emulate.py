@@ -23,7 +23,7 @@ PROCESSORS = 3
 SECONDS = 120
 EMPTY = (
     "pin copy_async_wait griddepcontrol_wait cp_async_commit cp_async_wait fence_proxy_async "
-    "setmaxnreg_inc setmaxnreg_dec wgmma_fence wgmma_commit wgmma_wait"
+    "setmaxnreg_inc setmaxnreg_dec wgmma_fence wgmma_commit wgmma_wait prefetch_line"
 )
 ALIGNED = 'if ((uintptr_t)({0}) % {1}) emu_fail("an address is off its alignment"); '
 # What stands in the place of a function's body.

@@ -178,7 +178,7 @@ static void measure_shared(sg_wgmma_ring *ring) {
                             : ring->out_vector ? 4 * 8 * (ring->pixels / 4 + 4)
                                                : 0;
     ring->shared = ring->stages * ring->stage_groups * ring->plane * 16 +
-                   ring->taps * ring->stage_groups * ring->tile_slots * 16 + tables +
+                   ring->taps * (ring->stage_groups * ring->tile_slots + 1) * 16 + tables +
                    ring->consumers * ring->consumer_floats * 4 + 2 * ring->producers * 4 * 4 +
                    ring->stages * (2 * 8 + 4);
 }
