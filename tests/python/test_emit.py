@@ -171,6 +171,14 @@ CASES = {
         first=((2, 32, 512), (3, 7, 256)),
     ),
 }  # fmt: skip
+CASES["pooled"] = Case(
+    conv("16", "32, 16, 3, 3", "",
+         "  %g = gelu %c\n  %m = mean %g {dim=[2, 3]}\n  %y = log_softmax %m {dim=1}\n"
+         "  output %y\n"),
+    (8, 34, 34),
+    ((2, 18, 34), (3, 13, 11)),
+    first=((2, 18, 34),),
+)  # fmt: skip
 MODELS = ("min_tanh_tanh", "scale_min", "min_add_mul", "min_softmax_3d")
 
 

@@ -45,6 +45,21 @@ const char *sg_cuda_size(const sg_problem *problem, int role, sg_arena *arena) {
     return factors == 0 ? "1" : factors == 1 ? product : sg_cuda_formula(arena, "(%s)", product);
 }
 
+const char *sg_cuda_count(const sg_problem *problem, unsigned axes, sg_arena *arena) {
+    const char *product = NULL;
+    long long number = 1;
+    for (int axis = 0; axis < SG_AXIS_COUNT; axis++) {
+        if (!(axes >> axis & 1U))
+            continue;
+        if (is_fixed(problem, axis))
+            number *= problem->region->size[axis];
+        else
+            product = product ? sg_cuda_formula(arena, "%s * %s", product, axis_names[axis])
+                              : axis_names[axis];
+    }
+    return product && number > 1 ? sg_cuda_formula(arena, "%s * %lld", product, number) : product;
+}
+
 const char *sg_cuda_in_size(const sg_problem *problem, int axis) {
     static const char *const names[SG_SPATIAL_MAX] = {"s.in_d", "s.in_h", "s.in_w"};
     return problem->convolution.input.dim[SG_ROLE_D + axis] ? names[axis] : "1";

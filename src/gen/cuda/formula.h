@@ -35,6 +35,8 @@ const char *sg_cuda_formula_list(sg_arena *arena, const char *format, va_list li
  * along D, H, W (0, 1, 2). A number where the graph fixes it. */
 const char *sg_cuda_size(const sg_problem *problem, int role, sg_arena *arena);
 const char *sg_cuda_in_size(const sg_problem *problem, int axis);
+/* Of the elements along axes, given as bits; NULL where the graph fixes it. */
+const char *sg_cuda_count(const sg_problem *problem, unsigned axes, sg_arena *arena);
 /* Of an operand's stride along a role. */
 const char *sg_cuda_stride(const sg_problem *problem, const sg_operand *operand, bool output,
                            int role, sg_arena *arena);

@@ -20,18 +20,15 @@ static void add_operands(const sg_tail *tail, sg_cuda_arguments *arguments) {
     }
 }
 
-/* A mean over walked pixels is divided by their number, which stands in the text. */
-static void assume_counts(const sg_tail *tail, sg_cuda_arguments *arguments) {
-    const sg_problem *problem = tail->problem;
-    bool mean = false;
-    for (sg_value value = 0; value < tail->graph->node_count; value++)
-        mean |= problem->region->members[value].in &&
-                sg_graph_node(tail->graph, value)->op == SG_OP_mean;
-    for (int role = 0; role < SG_ROLE_COUNT && mean; role++) {
-        if (problem->walk >> role & 1U && problem->size[role] > 1)
-            sg_cuda_assume(arguments, "a mean is over this many pixels", "%s == %lld",
-                           sg_cuda_size(problem, role, arguments->arena),
-                           (long long)problem->size[role]);
+/* What means are divided by, where it is not the same for all sizes. */
+static void add_counts(const sg_tail *tail, sg_cuda_arguments *arguments) {
+    const sg_tile_program *program = &tail->program;
+    char name[32];
+    for (int i = 0; i < program->constant_count; i++) {
+        const char *product = sg_cuda_count(tail->problem, program->counted[i], arguments->arena);
+        snprintf(name, sizeof name, "count%d", i);
+        if (product)
+            sg_cuda_add_number(arguments, name, (int64_t)program->constants[i], "%s", product);
     }
 }
 
@@ -131,7 +128,7 @@ sg_status sg_cuda_write_tail(const sg_problem *problem, const sg_cuda_target *ta
     if (status != SG_OK)
         return status;
     add_operands(&tail, arguments);
-    assume_counts(&tail, arguments);
+    add_counts(&tail, arguments);
     write_members(&tail, &body);
     write_begin(&tail, &body);
     write_function(&tail, "step", &tail.program.tile, &body);

@@ -28,7 +28,11 @@ typedef enum place {
 
 static void write_source(const sg_tail *tail, place where, int source, sg_text *text) {
     if (source < 0) {
-        sg_tail_write_number(tail->program.constants[-1 - source], text);
+        int number = -1 - source;
+        if (sg_cuda_count(tail->problem, tail->program.counted[number], tail->arguments->arena))
+            sg_text_add(text, "real(a.count%d)", number);
+        else
+            sg_tail_write_number(tail->program.constants[number], text);
         return;
     }
     sg_shape shape = sg_tail_shape(tail, source);
