@@ -46,6 +46,9 @@ static const double CHANNELS_READ = 9;
 static const double STAGE_LATENCY = 1000;  /* cycles that a stage takes however little is in it */
 static const double WINDOW_LATENCY = 1500; /* and a slice of a window, which nothing else hides */
 static const double BLOCK_LATENCY = 2500;  /* and a block: its start, first loads and last stores */
+/* Instructions that a running value takes with each value it takes in, and with each step of being
+ * shared out among lanes; and cycles of an instruction that is executed but once: it is fetched. */
+static const double WALK_VALUE = 10, MERGE_VALUE = 10, FETCH = 12;
 static const double PRODUCT_BANDWIDTH = 0.65; /* of a copy's, with two stages on their way */
 static const double BLOCK_ISSUE = 300; /* instructions of a thread before and after its stages */
 
@@ -293,7 +296,8 @@ static double cost(const sg_problem *problem, const sg_cuda_target *target,
     steps = block->shared_walk ? ceil(steps / (double)block->lanes) : steps;
     double issue = threads / 32 / 4; /* cycles of an instruction of all its warps */
     double stage = instructions(problem, target, &read) * issue;
-    double tail = (double)(block->channels * block->pixels) * TAIL_VALUE * issue +
+    double values = (double)(block->channels * block->pixels);
+    double tail = values * (TAIL_VALUE + WALK_VALUE * (double)facts.full_walks) * issue +
                   (read.way != SG_DIRECT_PRODUCT ? 0 : BLOCK_ISSUE * issue);
 
     double blocks = (double)sg_cuda_block_grid(problem, block) / gpu->multiprocessors;
@@ -305,6 +309,9 @@ static double cost(const sg_problem *problem, const sg_cuda_target *target,
             rounds * (steps * (stages * fmax(room * stage, latency) + room * tail) + BLOCK_LATENCY);
     if (rest > 0)
         cycles += steps * (stages * fmax(rest * stage, latency) + rest * tail) + BLOCK_LATENCY;
+    if (block->shared_walk)
+        cycles += (double)(block->channels * facts.full_walks + facts.own_walks) *
+                  log2((double)block->lanes) * MERGE_VALUE * FETCH;
     double clock = gpu->fp32 / (gpu->multiprocessors * 256.0);
     double rate = read.way == SG_DIRECT_PRODUCT ? gpu->copy * PRODUCT_BANDWIDTH : gpu->copy;
     return gpu->launch + fmax(cycles / clock, problem->bytes / rate);
