@@ -62,11 +62,28 @@ void sg_cuda_add_tensor(sg_cuda_arguments *arguments, const char *name, const sg
                                                                 roles[i], arena)});
 }
 
+/* Numbers that follow each other share a line, as far as it goes. */
+static void declare_number(sg_text *declaration, const char *name) {
+    static const char type[] = "    long long ";
+    enum { COLUMNS = 100 };
+    size_t length = declaration->length, line = length ? length - 1 : 0;
+    while (line > 0 && declaration->data[line - 1] != '\n')
+        line--;
+    bool number =
+        length > strlen(type) && strncmp(declaration->data + line, type, strlen(type)) == 0;
+    if (number && length - line + strlen(name) + 1 <= COLUMNS) {
+        declaration->length -= strlen(";\n");
+        sg_text_add(declaration, ", %s;\n", name);
+    } else {
+        sg_text_add(declaration, "%s%s;\n", type, name);
+    }
+}
+
 void sg_cuda_add_number(sg_cuda_arguments *arguments, const char *name, int64_t value,
                         const char *formula, ...) {
     va_list list;
     va_start(list, formula);
-    sg_text_add(&arguments->declaration, "    long long %s;\n", name);
+    declare_number(&arguments->declaration, name);
     add_word(arguments,
              (sg_word){.kind = SG_WORD_NUMBER,
                        .number = value,
