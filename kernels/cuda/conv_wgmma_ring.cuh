@@ -454,10 +454,9 @@ struct Ring {
 };
 
 /* Two groups of products: those of the filter's first slice, so that it can be given back, and the
- * rest. Before those of its last slice it is the next consumer's turn: what waits is issued at once
- * when these end. */
+ * rest. */
 __device__ __forceinline__ void multiply(Tile &tile, const Filter &filter, const Shared &shared,
-                                         int slot, int first_pixel, int next) {
+                                         int slot, int first_pixel) {
     unsigned weights = shared_address(shared.weights);
     /* Unknown anew for every tile: or else the compiler keeps a descriptor of each product across
      * all tiles, and has no registers left. */
@@ -468,8 +467,6 @@ __device__ __forceinline__ void multiply(Tile &tile, const Filter &filter, const
     for (int z = 0; z < KERNEL_Z; z++) {
         if (KERNEL_Z > 1 && z == 1)
             wgmma_commit();
-        if (CONSUMERS > 1 && z == KERNEL_Z - 1)
-            barrier_arrive(TURNS + next, 2 * WARPGROUP);
         int at = slot + z * DILATION_Z;
         at -= at >= STAGES ? STAGES : 0;
 #pragma unroll UNROLL_Y
@@ -547,7 +544,9 @@ __device__ __forceinline__ void consume(const Arguments &a, const Shared &shared
             ring.wait_for(shared, row * STRIDE_Z + REACH_Z);
             if (CONSUMERS > 1)
                 barrier_sync(TURNS + consumer, 2 * WARPGROUP);
-            multiply(tile, filter, shared, ring.freeing, first_pixel, next);
+            multiply(tile, filter, shared, ring.freeing, first_pixel);
+            if (CONSUMERS > 1)
+                barrier_arrive(TURNS + next, 2 * WARPGROUP);
             if (KERNEL_Z > 1) {
                 wgmma_wait<1>();
                 ring.give_back(shared, min(row * STRIDE_Z + DILATION_Z, following * STRIDE_Z),
