@@ -26,7 +26,9 @@ class ModelNew(nn.Module):
 
 
 def fits(operands):
-    if torch.compiler.is_compiling() or any(t.dtype != torch.float32 for t in operands):
+    if torch.compiler.is_compiling() or not isinstance(operands[0], torch.Tensor):
+        return False
+    if any(t.dtype != torch.float32 for t in operands):
         return False
     wanted = torch.is_grad_enabled() and any(t.requires_grad for t in operands)
     return not wanted and all(t.is_cuda for t in operands)
