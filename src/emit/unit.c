@@ -120,12 +120,13 @@ static int largest_rank(const sg_emission *emission) {
 static void write_declarations(const sg_emission *emission, sg_text *text) {
     const char *name = emission->name;
     int rank = largest_rank(emission);
-    sg_text_add(text,
-                "/* A tensor in device memory: sizes and strides by its own dimensions, outermost\n"
-                " * first; strides are in elements. */\n"
-                "typedef struct %s_tensor {\n    void *data;\n    long long size[%d], "
-                "stride[%d];\n} %s_tensor;\n\n",
-                name, rank, rank, name);
+    sg_text_add(
+        text,
+        "/* A tensor in device memory: sizes and strides by its own dimensions, outermost first;\n"
+        " * strides are in elements. */\n"
+        "typedef struct %s_tensor {\n    void *data;\n    long long size[%d], "
+        "stride[%d];\n} %s_tensor;\n\n",
+        name, rank, rank, name);
     sg_text_add(text, "typedef struct %s_arguments {\n", name);
     for (int i = 0; i < emission->member_count; i++) {
         const sg_emit_member *member = &emission->members[i];
@@ -163,19 +164,19 @@ sg_status sg_emit_header(const sg_emission *emission, sg_text *text) {
 }
 
 sg_status sg_emit_cmake(const sg_emission *emission, sg_text *text) {
+    const char *name = emission->name;
     sg_text_add(text,
                 "# %s as a static library. Written by Segue %s.\n"
                 "cmake_minimum_required(VERSION 3.20)\n"
-                "project(%s LANGUAGES CUDA CXX)\n\n"
-                "if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES OR CMAKE_CUDA_ARCHITECTURES STREQUAL "
-                "\"52\")\n"
+                "if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)\n"
                 "    set(CMAKE_CUDA_ARCHITECTURES 80-real 90a-real)\nendif()\n"
+                "project(%s LANGUAGES CUDA CXX)\n\n"
+                "find_package(CUDAToolkit REQUIRED)\n"
                 "add_library(%s STATIC %s.cu)\n"
-                "target_compile_features(%s PUBLIC cuda_std_17)\n"
-                "target_include_directories(%s PUBLIC ${CMAKE_CURRENT_SOURCE_DIR} "
-                "${CMAKE_CUDA_TOOLKIT_INCLUDE_DIRECTORIES})\n",
-                emission->name, sg_version(), emission->name, emission->name, emission->name,
-                emission->name, emission->name);
+                "target_compile_features(%s PRIVATE cuda_std_17)\n"
+                "target_include_directories(%s PUBLIC ${CMAKE_CURRENT_SOURCE_DIR})\n"
+                "target_link_libraries(%s PUBLIC CUDA::cudart)\n",
+                name, sg_version(), name, name, name, name, name, name);
     return text->failed ? SG_OUT_OF_MEMORY : SG_OK;
 }
 

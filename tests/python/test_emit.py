@@ -300,22 +300,32 @@ def test_kernels_compile(name: str) -> None:
 
 
 @pytest.mark.skipif(not shutil.which("nvcc"), reason="there is no nvcc")
-@pytest.mark.parametrize(
-    ("name", "part", "architectures"),
-    [("min_tanh_tanh", "unit", ("80", "90a")), ("strided_groups", "source", ("80",))],
-)
-def test_files_compile_with_nvcc(
-    name: str, part: str, architectures: tuple[str, ...], tmp_path: Path
-) -> None:
-    case = CASES[name]
+def test_a_unit_compiles_with_nvcc(tmp_path: Path) -> None:
     source = tmp_path / "region.cu"
-    source.write_text(emit(case, "region", part), encoding="utf-8")
-    (tmp_path / "region.h").write_text(emit(case, "region", "header"), encoding="utf-8")
+    source.write_text(emit(CASES["min_tanh_tanh"], "region"), encoding="utf-8")
     command = ["nvcc", "-std=c++17", "-c", "-o", str(tmp_path / "unit.o"), str(source)]
-    command += [f"-gencode=arch=compute_{a},code=sm_{a}" for a in architectures]
+    command += [f"-gencode=arch=compute_{a},code=sm_{a}" for a in ("80", "90a")]
     built = subprocess.run(command, capture_output=True, text=True, check=False)
     assert built.returncode == 0, built.stderr
     assert "warning" not in built.stderr, built.stderr
+
+
+@pytest.mark.skipif(not shutil.which("nvcc"), reason="there is no nvcc")
+@pytest.mark.skipif(not shutil.which("ninja"), reason="there is no ninja")
+def test_parts_make_a_library(tmp_path: Path) -> None:
+    case = CASES["strided_groups"]
+    parts = {"region.cu": "source", "region.h": "header", "CMakeLists.txt": "cmake"}
+    for name, part in parts.items():
+        (tmp_path / name).write_text(emit(case, "region", part), encoding="utf-8")
+    build = tmp_path / "build"
+    configure = ["cmake", "-G", "Ninja", "-S", str(tmp_path), "-B", str(build)]
+    for command in (
+        [*configure, "-DCMAKE_CUDA_ARCHITECTURES=80-real"],
+        ["cmake", "--build", str(build)],
+    ):
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert (build / "libregion.a").exists()
 
 
 def test_sizes_that_do_not_fit_are_refused(tmp_path: Path) -> None:
