@@ -32,9 +32,9 @@ static void write_run(const sg_c_region *region, sg_text *text) {
                     "#if defined(__AVX512F__)\n"
                     "enum { RUN@ = 32, BLOCK_MAX@ = %d };\n"
                     "#else\n"
-                    "enum { RUN@ = %d, BLOCK_MAX@ = 2 };\n"
+                    "enum { RUN@ = 24, BLOCK_MAX@ = %d };\n"
                     "#endif\n\n",
-                    wide ? 4 : 8, wide ? 24 : 32);
+                    wide ? 4 : 8, wide ? 2 : 4);
         return;
     }
     int run = 256;
