@@ -211,13 +211,13 @@ static void write_items(const sg_items *items, sg_item_place place, sg_text *tex
     sg_text_release(&code);
 }
 
-/* Macros of one source would be seen by the next. */
-static void forget_macros(const sg_items *items, sg_text *text) {
+/* Macros of one source would be seen by the next, or by the next unit in a file. */
+static void forget_macros(const sg_items *items, bool shared, sg_text *text) {
     for (int i = 0; i < items->count; i++) {
         const sg_item *item = &items->items[i];
-        if (item->place != SG_ITEM_SHARED && item->name_count == 1 &&
-            strstr(item->text.at, "#define") &&
-            strstr(item->text.at, "#define") < item->text.at + item->text.length)
+        const char *define = strstr(item->text.at, "#define");
+        if ((item->place == SG_ITEM_SHARED) == shared && item->name_count == 1 && define &&
+            define < item->text.at + item->text.length)
             sg_text_add(text, "#undef %.*s\n", item->names[0].length, item->names[0].at);
     }
 }
@@ -240,7 +240,7 @@ static void write_source(const sg_emit_launch *launch, const sg_items *items, sg
             "__global__ void __launch_bounds__(32) %s(const __grid_constant__ Arguments a) "
             "{}\n#endif\n",
             launch->launch->entry);
-    forget_macros(items, text);
+    forget_macros(items, false, text);
     sg_text_add(text, "} // namespace %s\n", launch->name);
 }
 
@@ -269,6 +269,7 @@ sg_status sg_emit_unit(const sg_emission *emission, bool with_declarations, sg_t
         write_items(&sources[0], SG_ITEM_SHARED, text);
     for (int i = 0; i < count; i++)
         write_source(&launches[i], &sources[i], text);
+    forget_macros(&sources[0], true, text);
     sg_emit_host(emission, launches, count, text);
     return text->failed ? SG_OUT_OF_MEMORY : SG_OK;
 }

@@ -300,9 +300,10 @@ def test_kernels_compile(name: str) -> None:
 
 
 @pytest.mark.skipif(not shutil.which("nvcc"), reason="there is no nvcc")
-def test_a_unit_compiles_with_nvcc(tmp_path: Path) -> None:
-    source = tmp_path / "region.cu"
-    source.write_text(emit(CASES["min_tanh_tanh"], "region"), encoding="utf-8")
+def test_units_share_a_file(tmp_path: Path) -> None:
+    source = tmp_path / "regions.cu"
+    units = [emit(CASES[name], name) for name in ("min_tanh_tanh", "softmax_rows")]
+    source.write_text("\n".join(units), encoding="utf-8")
     command = ["nvcc", "-std=c++17", "-c", "-o", str(tmp_path / "unit.o"), str(source)]
     command += [f"-gencode=arch=compute_{a},code=sm_{a}" for a in ("80", "90a")]
     built = subprocess.run(command, capture_output=True, text=True, check=False)
