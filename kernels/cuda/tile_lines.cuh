@@ -1,7 +1,8 @@
 /* The tile with pixels as rows (row_tile.cuh), for outputs with channels: what a lane stores stands
  * in lines, the same pixels of one channel after the other, whose first address is kept.
  *
- * TILE_REAL must be the least that any tile has. */
+ * TILE_REAL must be the least that any tile has. STORE_RUNS: channels lie side by side in all outputs
+ * with channels, so that what a lane has of a pixel is stored at once. */
 //@ include row_tile.cuh
 
 /* In one piece for floats: left to itself the compiler makes every address anew, behind the
@@ -16,6 +17,35 @@ __device__ __forceinline__ void store_if(bool present, float *to, real value) {
                  "@present st.global.f32 [%0], %1;\n\t}" ::"l"(to),
                  "f"(float(value)), "r"(static_cast<int>(present))
                  : "memory");
+}
+
+/* COUNT channels of a pixel: 4 or 8. */
+template <int COUNT>
+__device__ __forceinline__ void store_run(bool present, float *to, const real (&value)[8]) {
+    SG_UNROLL
+    for (int e = 0; e < COUNT; e += 4)
+        if (present)
+            *reinterpret_cast<float4 *>(to + e) =
+                make_float4(value[e], value[e + 1], value[e + 2], value[e + 3]);
+}
+template <int COUNT, class T>
+__device__ __forceinline__ void store_run(bool present, T *to, const real (&value)[8]) {
+    if (sizeof(T) != 2) {
+        SG_UNROLL
+        for (int e = 0; e < COUNT; e++)
+            store_if(present, to + e, value[e]);
+        return;
+    }
+    T narrow[8];
+    SG_UNROLL
+    for (int e = 0; e < COUNT; e++)
+        store(&narrow[e], value[e]);
+    SG_UNROLL
+    for (int e = 0; e < COUNT; e += 4)
+        if (present)
+            *reinterpret_cast<uint2 *>(to + e) =
+                make_uint2(narrow[e].bits | static_cast<unsigned>(narrow[e + 1].bits) << 16,
+                           narrow[e + 2].bits | static_cast<unsigned>(narrow[e + 3].bits) << 16);
 }
 
 /* Four bytes to shared memory, or zero; later. */
@@ -158,6 +188,11 @@ struct Tile : RowTile {
                 twice[4 + e] = second ? high : other;
             }
             T *at = reinterpret_cast<T *>(lines[q]);
+            if (STORE_RUNS) {
+                store_run<COUNT>(lines_valid[q], at, twice);
+                lines[q] = reinterpret_cast<char *>(at + 8);
+                continue;
+            }
             SG_UNROLL
             for (int e = 0; e < COUNT; e++) {
                 store_if(lines_valid[q], at, twice[e]);

@@ -113,6 +113,7 @@ static void write_main(const lowering *lowering, sg_text *text) {
         {"TILE_WALKS", 0},
         {"TILE_LOADS", facts.tile_loads},
         {"HAS_BIAS", convolution->bias.index >= 0},
+        {"STORE_RUNS", sg_streamed_stores_runs(problem, lowering->target, lowering->plan)},
         {"BOX_PIXELS", plan[SG_STREAMED_BOX]},
         {"BOX_STAGES", plan[SG_STREAMED_BOXES]},
         {"BLOCK_STAGES", plan[SG_STREAMED_BLOCKS]},
@@ -277,9 +278,21 @@ static void assume_reading(const lowering *lowering, sg_cuda_arguments *argument
         const char *image = sg_cuda_stride(problem, input, false, SG_ROLE_N, arena);
         const char *channel = sg_cuda_stride(problem, input, false, SG_ROLE_C, arena);
         sg_cuda_assume(arguments, "images are read in vectors",
-                       "aligned(input%d, 16) && a.image %% 4 == 0 && %s %% %lld == 0 && "
-                       "%s %% %lld == 0",
-                       input->index, image, elements, channel, elements);
+                       "aligned(input%d, %lld) && a.image %% 4 == 0 && %s %% 4 == 0 && "
+                       "%s %% 4 == 0",
+                       input->index, 4 * (long long)sg_dtype_size(input->dtype), image, channel);
+    }
+}
+
+/* How results are stored. */
+static void assume_storing(const lowering *lowering, sg_cuda_arguments *arguments) {
+    const sg_problem *problem = lowering->problem;
+    if (!sg_streamed_stores_runs(problem, lowering->target, lowering->plan))
+        return;
+    for (int i = 0; i < problem->output_count; i++) {
+        if (problem->outputs[i].domain >> SG_ROLE_C & 1U)
+            sg_cuda_assume_vectors(arguments, &problem->outputs[i], true, SG_ROLE_C,
+                                   SG_STREAMED_RUN, NULL);
     }
 }
 
@@ -392,6 +405,7 @@ static sg_status lower_products(const lowering *lowering, sg_arena *arena, sg_cu
     add_main(lowering, job_count, &arguments);
     assume_sizes(lowering, &arguments);
     assume_reading(lowering, &arguments);
+    assume_storing(lowering, &arguments);
     sg_status status =
         sg_cuda_write_tail(lowering->problem, lowering->target, arena, &arguments, &tail);
     if (status == SG_OK &&

@@ -227,6 +227,20 @@ bool sg_streamed_carries(const sg_problem *problem) {
     return problem->convolution.input.dtype == SG_F32;
 }
 
+bool sg_streamed_stores_runs(const sg_problem *problem, const sg_cuda_target *target,
+                             const sg_cuda_plan *plan) {
+    int64_t outputs = problem->size[SG_ROLE_C] / problem->convolution.groups;
+    bool runs = target->alignment >= 16 && outputs % SG_STREAMED_RUN == 0 &&
+                plan->parameter[SG_STREAMED_CHANNELS] % SG_STREAMED_RUN == 0;
+    for (int i = 0; i < problem->output_count; i++) {
+        const sg_operand *output = &problem->outputs[i];
+        if (output->domain >> SG_ROLE_C & 1U)
+            runs &= output->stride[SG_ROLE_C] == 1 && sg_dtype_size(output->dtype) <= 4 &&
+                    strides_align(output, SG_STREAMED_RUN, 1U << SG_ROLE_C);
+    }
+    return runs;
+}
+
 int64_t sg_streamed_products(const sg_problem *problem, const sg_cuda_target *target) {
     return sg_streamed_carries(problem) && target->precision == SG_PRECISION_FP32 ? 3 : 1;
 }

@@ -13,6 +13,8 @@
 enum { SG_STREAMED_TAPS_MAX = 400 };
 /* What a tile has of one strip of one image is a segment; the kernel knows so many of a tile. */
 enum { SG_STREAMED_SEGMENTS_MAX = 32 };
+/* Channels of a pixel that are stored at once where they lie side by side. */
+enum { SG_STREAMED_RUN = 4 };
 /* Products whose sum may stay in the registers of the products, in class fp32. */
 enum { SG_STREAMED_SPAN = 64 };
 
@@ -73,6 +75,9 @@ void sg_streamed_read(const sg_problem *problem, const sg_cuda_target *target,
                       sg_streamed_reading *reading);
 /* Whether operands are floats, which are carried as halves; else they are taken as they are. */
 bool sg_streamed_carries(const sg_problem *problem);
+/* Whether 4 channels of a pixel may be stored at once, in all outputs that have channels. */
+bool sg_streamed_stores_runs(const sg_problem *problem, const sg_cuda_target *target,
+                             const sg_cuda_plan *plan);
 /* Products for one of operands: 3 of floats in class fp32, which are two halves each. */
 int64_t sg_streamed_products(const sg_problem *problem, const sg_cuda_target *target);
 /* Taps of a part whose sums add up in the products' own registers before they move to others, in

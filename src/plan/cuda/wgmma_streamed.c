@@ -26,16 +26,17 @@ static const double START = 5e-6;         /* seconds of the least run */
 static const double WEIGHTS_LEAST = 1e-6; /* packing, which the start hides most of, */
 static const double WEIGHTS_RATE = 2e12;  /* and bytes of weights a second, read and written */
 static const double L2_RATE = 6.9e12;     /* bytes a second out of the second-level cache */
-/* Bytes of input a second that stagers bring in: element by element, as if all were floats, with few
- * registers and with more; and in vectors. */
+/* Bytes of input a second that stagers bring in: element by element, as if all were floats, with
+ * few registers and with more; and in vectors. */
 static const double STAGE_RATE_WIDE = 2.9e12, STAGE_RATE = 3.3e12, STAGE_RATE_VECTOR = 4.2e12;
 static const double STRIDED = 1.5;       /* of what is used, comes in where columns are skipped */
 static const double PRODUCT_RATE = 0.97; /* of the tensor cores, with everything at hand */
 static const double STEP_CLOCKS = 30;    /* between the blocks of one tap and the next */
 static const double MOVE_CLOCKS = 100;   /* of sums to registers of their own */
 static const double JOB_SECONDS = 1e-6;  /* from one tile to the next */
-/* Clocks of a tail, per value: any, one that is stored, loaded, reduced over channels. */
-static const double VALUE = 0.02, STORED = 0.15, LOADED = 0.3, REDUCED = 0.12;
+/* Clocks of a tail, per value: any, one that is stored, away from what other lanes store, loaded,
+ * reduced over channels. */
+static const double VALUE = 0.02, STORED = 0.15, STORED_ALONE = 2, LOADED = 0.3, REDUCED = 0.12;
 static const double COPY_RATE = 0.85; /* of a large copy */
 
 static int64_t group_inputs(const sg_problem *problem) {
@@ -300,11 +301,16 @@ static double product_clocks(const sg_cuda_plan *plan, const sg_streamed_layout 
            moves * (double)layout->chunks * MOVE_CLOCKS;
 }
 
-static double tail_clocks(const sg_problem *problem, const sg_streamed_layout *layout) {
+static double tail_clocks(const sg_problem *problem, const sg_cuda_target *target,
+                          const sg_cuda_plan *plan, const sg_streamed_layout *layout) {
     sg_cuda_tail_facts facts;
     sg_cuda_get_tail_facts(problem, &facts);
-    double each = VALUE + STORED * facts.tile_stores + LOADED * facts.tile_loads +
-                  REDUCED * facts.channel_reductions;
+    bool alone = false; /* a lane stores an element away from those of the others */
+    for (int i = 0; i < problem->output_count; i++)
+        alone |= problem->outputs[i].stride[SG_ROLE_C] == 1 && problem->size[SG_ROLE_C] > 1;
+    alone &= !sg_streamed_stores_runs(problem, target, plan);
+    double each = VALUE + (alone ? STORED_ALONE : STORED) * facts.tile_stores +
+                  LOADED * facts.tile_loads + REDUCED * facts.channel_reductions;
     return each * (double)(layout->tile_positions * layout->tile_n);
 }
 
@@ -338,7 +344,8 @@ static double cost(const sg_problem *problem, const sg_cuda_target *target,
     double products = product_clocks(plan, &layout, count) / clock;
 
     double jobs = (double)(layout.position_tiles * layout.channel_tiles);
-    double job = fmax(products, fmax(fetched, staged)) + tail_clocks(problem, &layout) / clock;
+    double job =
+        fmax(products, fmax(fetched, staged)) + tail_clocks(problem, target, plan, &layout) / clock;
     double waves = ceil(jobs / processors);
     /* Rows of a strip start and end in the middle of what memory reads at once. */
     double waste = layout.strips > 1 ? 24.0 / (double)plan->parameter[SG_STREAMED_STRIP] : 0;
