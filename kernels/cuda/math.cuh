@@ -81,13 +81,13 @@ __device__ __forceinline__ double v_rsqrt(double x) {
 
 /* (value + rest) * scale: rest is what value rounded away; value is normal, and a power of two is
  * set apart so that a result that is subnormal is rounded once, when all is multiplied. */
-struct scaled {
+struct scaled_exp {
     float value, rest, scale;
 };
 
 /* 2^n exp(r + rest) for |r| <= 0.35, |rest| below a rounding of r, -240 <= n <= 250. The polynomial
  * is (exp(r) - 1 - r) / r^2; with r^2 its error is below 2^-27. */
-__device__ __forceinline__ scaled exp_reduced(int n, float r, float rest) {
+__device__ __forceinline__ scaled_exp exp_reduced(int n, float r, float rest) {
     float q = 0x1.6a1a8ep-10f;
     q = fmaf(q, r, 0x1.123fb4p-7f);
     q = fmaf(q, r, 0x1.555916p-5f);
@@ -96,7 +96,7 @@ __device__ __forceinline__ scaled exp_reduced(int n, float r, float rest) {
     const float bent = fmaf(r * r, q, rest), t = r + bent, e = 1.0f + t;
     const int half = n >> 1;
     const float power = __int_as_float((half + 127) << 23);
-    scaled result;
+    scaled_exp result;
     result.value = e * power;
     result.rest = ((t - (e - 1.0f)) + (bent - (t - r))) * power;
     result.scale = __int_as_float((n - half + 127) << 23);
@@ -106,7 +106,7 @@ __device__ __forceinline__ scaled exp_reduced(int n, float r, float rest) {
 /* exp(x + rest), |rest| below a few roundings of x, for x up to 89 and down to -160, further out as
  * there; log(2) in two parts, the first short enough that its product with n is exact (Cody and
  * Waite 1980). */
-__device__ __forceinline__ scaled exp_scaled(float x, float rest) {
+__device__ __forceinline__ scaled_exp exp_scaled(float x, float rest) {
     const float y = v_min(v_max(x, -160.0f), 89.0f);
     const float shifted = fmaf(y, 0x1.715476p+0f, 0x1.8p23f), n = shifted - 0x1.8p23f;
     const float part = fmaf(n, -0x1.62e4p-1f, y);
@@ -115,7 +115,7 @@ __device__ __forceinline__ scaled exp_scaled(float x, float rest) {
     return exp_reduced(__float_as_int(shifted) - 0x4b400000, r, lost);
 }
 __device__ __forceinline__ float exp_sum(float x, float rest) {
-    const scaled e = exp_scaled(x, rest);
+    const scaled_exp e = exp_scaled(x, rest);
     return e.value * e.scale;
 }
 __device__ __forceinline__ double exp_sum(double x, double rest) {
@@ -133,7 +133,7 @@ __device__ __forceinline__ float v_exp2(float x) {
     const float y = v_min(v_max(x, -160.0f), 129.0f);
     const float shifted = y + 0x1.8p23f, f = y - (shifted - 0x1.8p23f);
     const float r = f * 0x1.62e43p-1f, rest = fmaf(f, 0x1.62e43p-1f, -r) + f * -0x1.05c61p-29f;
-    const scaled e = exp_reduced(__float_as_int(shifted) - 0x4b400000, r, rest);
+    const scaled_exp e = exp_reduced(__float_as_int(shifted) - 0x4b400000, r, rest);
     return e.value * e.scale;
 }
 __device__ __forceinline__ double v_exp2(double x) {
@@ -222,7 +222,7 @@ __device__ __forceinline__ real v_sigmoid(real x) {
 
 /* x e / (1 + e) for e = exp(-|x|), x < 0, or x / (1 + e). */
 __device__ __forceinline__ float v_silu(float x) {
-    const scaled e = exp_scaled(-fabsf(x), 0.0f);
+    const scaled_exp e = exp_scaled(-fabsf(x), 0.0f);
     const float left = over_one_plus(x < 0.0f ? e.value : 1.0f, e.value * e.scale);
     return x < 0.0f ? vanishing(x, fmaxf(x, -160.0f) * left * e.scale) : x * left;
 }
@@ -258,7 +258,7 @@ __device__ __forceinline__ float v_gelu(float x) {
     const float rest1 = fmaf(q, t, -0x1.373e3ap-1f - q1) + fmaf(q, t_rest, -0x1.08f566p-26f);
     const float q0 = fmaf(q1, t, 0x1.82b4bcp-1f), lost = fmaf(q1, t, 0x1.82b4bcp-1f - q0);
     const float rest0 = fmaf(rest1, t, lost) + fmaf(q1, t_rest, -0x1.c85d6cp-27f);
-    const scaled e = exp_scaled(-0.5f * square, -0.5f * fmaf(u, u, -square));
+    const scaled_exp e = exp_scaled(-0.5f * square, -0.5f * fmaf(u, u, -square));
     const float top = e.value * q0, lost_top = fmaf(e.value, q0, -top);
     const float top_rest = lost_top + fmaf(e.value, rest0, e.rest * q0);
     const float tail = fmaf(top, inverse, fmaf(top, inverse_rest, top_rest * inverse));
@@ -299,7 +299,7 @@ __device__ __forceinline__ real v_gelu_tanh(real x) {
 
 /* tanh(log(1 + e)) = n / (n + 2), n = e^2 + 2 e, e = exp(x); past 40 it is 1. */
 __device__ __forceinline__ float v_mish(float x) {
-    const scaled s = exp_scaled(v_min(x, 40.0f), 0.0f);
+    const scaled_exp s = exp_scaled(v_min(x, 40.0f), 0.0f);
     const float e = s.value * s.scale, n = fmaf(e, e, 2.0f * e);
     float below;
     const float rest = sum_error(n, 2.0f, &below);

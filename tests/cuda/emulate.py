@@ -66,8 +66,7 @@ BODIES = {
     "pack_halves_away": "const unsigned add = (6u << 23) + 0x1000u; return emu_pair("
     "emu_to_half_rz(__uint_as_float(__float_as_uint(low) + add)), "
     "emu_to_half_rz(__uint_as_float(__float_as_uint(high) + add)));",
-    "pack_operands": "if (!ROUND_AWAY) return pack_halves(low, high); "
-    "return emu_pair(emu_to_half_rz(low), emu_to_half_rz(high));",
+    "pack_operands": "return emu_pair(emu_to_half_rz(low), emu_to_half_rz(high));",
     "remainder": "return pack_halves((low - emu_half((unsigned short)halves)) * 2048.0f, "
     "(high - emu_half((unsigned short)(halves >> 16))) * 2048.0f);",
 }

@@ -112,7 +112,9 @@ static void drop_notes(sg_trim_unit *unit) {
     judge_titles(unit, notes, count);
     judge_heads(unit, notes, count);
     for (int i = 0; i < count; i++) {
-        if (notes[i].dead || notes[i].kind == NOTE_BEGIN || notes[i].kind == NOTE_END)
+        if (notes[i].kind == NOTE_BEGIN || notes[i].kind == NOTE_END)
+            sg_trim_replace(unit, notes[i].start, notes[i].end, "\n"); /* an empty line */
+        else if (notes[i].dead)
             sg_trim_replace(unit, notes[i].start, notes[i].end, "");
         else if (notes[i].kind == NOTE_HEAD)
             cut_contract(unit, &notes[i]);
@@ -458,15 +460,23 @@ static const char *filled(sg_arena *arena, const char *text) {
     return walk_block(&w, 0, unit.token_count, 0) < 0 ? text : sg_trim_apply(&unit);
 }
 
+/* Whether an empty line belongs between two lines: constants, then something else. */
+static bool parts(const char *line, const char *next) {
+    return begins(line, "constexpr") && (begins(next, "struct") || begins(next, "__device__") ||
+                                         begins(next, "template") || begins(next, "namespace"));
+}
+
 /* Without marks of changes, white space at ends of lines, and empty lines that part nothing. */
 static const char *cleaned(sg_arena *arena, const char *text) {
     char *out = sg_arena_alloc(arena, strlen(text) + 2);
     size_t length = 0;
     bool empty = false; /* an empty line is due */
+    int line = -1;      /* where the last line begins in out */
     if (!out)
         return NULL;
     while (*text) {
         size_t width = strcspn(text, "\n"), start = length;
+        empty |= line >= 0 && parts(out + line, text);
         bool opened = length >= 2 && out[length - 2] == '{';
         bool closes = text[strspn(text, " ")] == '}';
         if (empty && length && !opened && !closes)
@@ -481,7 +491,7 @@ static const char *cleaned(sg_arena *arena, const char *text) {
         if (blank)
             length = start - (empty && length && !opened && !closes ? 1 : 0);
         else
-            out[length++] = '\n';
+            out[length++] = '\n', line = (int)first;
         empty = blank;
         text += width + (text[width] == '\n');
     }

@@ -32,6 +32,7 @@ typedef struct reach {
     item *items;
     int count, capacity;
     bool *named;  /* by spelling: a live declaration mentions it */
+    bool *called; /* by spelling: with a ( or a < behind it */
     bool *gates;  /* by spelling: a type that overloads are told apart by */
     bool *listed; /* by spelling: a struct made from a list in braces */
     bool failed;
@@ -244,25 +245,36 @@ static void mark_overloads(reach *r) {
     }
 }
 
-/* Structs made from lists: "S {", "S x = {", and where the list does not say of what, all. */
+/* The struct that a variable or a member of that name is; all structs where there is none. */
+static void mark_listed(reach *r, int name) {
+    bool any = false;
+    for (int i = 1; i < r->unit->token_count; i++) {
+        if (is(r, i, name) && sg_trim_is_word(r->unit, i - 1)) {
+            r->listed[r->unit->tokens[i - 1].spelling] = true;
+            any = true;
+        }
+    }
+    for (int i = 0; !any && i < r->count; i++)
+        if (r->items[i].kind == ITEM_STRUCT)
+            r->listed[r->items[i].name] = true;
+}
+
+/* Structs made from lists in braces: "S {", "x = {", and where nothing tells of what, all. */
 static void mark_lists(reach *r) {
     const sg_trim_unit *unit = r->unit;
-    bool any = false;
     for (int i = 1; i < unit->token_count; i++) {
         if (!is(r, i, SG_TRIM_OPEN_BLOCK) || unit->tokens[i].pair == i + 1)
             continue;
-        if (is(r, i - 1, SG_TRIM_ASSIGN) && sg_trim_is_word(unit, i - 2) &&
-            sg_trim_is_word(unit, i - 3) && !is(r, i - 4, SG_TRIM_DOT))
-            r->listed[unit->tokens[i - 3].spelling] = true;
-        else if (is(r, i - 1, SG_TRIM_ASSIGN) || is(r, i - 1, SG_TRIM_RETURN) ||
-                 is(r, i - 1, SG_TRIM_OPEN) || is(r, i - 1, SG_TRIM_COMMA))
-            any |= !is(r, i - 2, SG_TRIM_CLOSE_INDEX); /* an array's list is its own */
-        else if (sg_trim_is_word(unit, i - 1))
-            r->listed[unit->tokens[i - 1].spelling] = !is(r, i - 2, SG_TRIM_STRUCT);
+        if (is(r, i - 1, SG_TRIM_ASSIGN) && is(r, i - 2, SG_TRIM_CLOSE_INDEX))
+            continue; /* an array of numbers */
+        if (is(r, i - 1, SG_TRIM_ASSIGN) && sg_trim_is_word(unit, i - 2))
+            mark_listed(r, unit->tokens[i - 2].spelling);
+        else if (is(r, i - 1, SG_TRIM_RETURN) || is(r, i - 1, SG_TRIM_OPEN) ||
+                 is(r, i - 1, SG_TRIM_COMMA))
+            mark_listed(r, -1);
+        else if (sg_trim_is_word(unit, i - 1) && !is(r, i - 2, SG_TRIM_STRUCT))
+            r->listed[unit->tokens[i - 1].spelling] = true;
     }
-    for (int i = 0; any && i < r->count; i++)
-        if (r->items[i].kind == ITEM_STRUCT)
-            r->listed[r->items[i].name] = true;
 }
 
 /* ---- reaching them ------------------------------------------------------------------------- */
@@ -284,13 +296,73 @@ static bool is_double(const sg_trim_unit *unit, int token) {
 static void name_all(reach *r, int first, int behind) {
     const sg_trim_unit *unit = r->unit;
     for (int i = first; i < behind; i++) {
-        if (sg_trim_is_word(unit, i))
+        if (sg_trim_is_word(unit, i)) {
             r->named[unit->tokens[i].spelling] = true;
-        else if (unit->tokens[i].kind == SG_TRIM_DIRECTIVE)
+            r->called[unit->tokens[i].spelling] |=
+                is(r, i + 1, SG_TRIM_OPEN) || is(r, i + 1, SG_TRIM_LESS);
+        } else if (unit->tokens[i].kind == SG_TRIM_DIRECTIVE)
             name_directive(r, &unit->tokens[i]);
         else if (is_double(unit, i))
             r->named[SG_TRIM_DOUBLE] = true;
     }
+}
+
+/* A template for any T *, where T could only be float, beside the same for float *. */
+static bool is_superseded(const reach *r, const item *a) {
+    static const int others[] = {SG_TRIM_DOUBLE, SG_TRIM_HALF_T, SG_TRIM_BFLOAT_T, SG_TRIM_BOOL_T};
+    const sg_trim_token *tokens = r->unit->tokens;
+    int close = tokens[a->open].pair, any = 0;
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        if (r->named[others[i]])
+            return false;
+    for (int i = a->first; i < a->open; i++)
+        if (is(r, i, SG_TRIM_CLASS))
+            any = tokens[i + 1].spelling;
+    int at = a->open + 1 + is(r, a->open + 1, SG_TRIM_CONST);
+    if (!any || !is(r, at, any) || !is(r, at + 1, SG_TRIM_TIMES))
+        return false;
+    for (int i = 0; i < r->count; i++) {
+        const item *b = &r->items[i];
+        if (b->kind != ITEM_FUNCTION || b->name != a->name || b->parent != a->parent || b == a ||
+            !is(r, b->open + 1 + (at - a->open - 1), SG_TRIM_FLOAT))
+            continue;
+        int commas = 0;
+        for (int k = a->open; k < close; k++)
+            commas += is(r, k, SG_TRIM_COMMA);
+        for (int k = b->open; k < tokens[b->open].pair; k++)
+            commas -= is(r, k, SG_TRIM_COMMA);
+        if (commas == 0)
+            return true;
+    }
+    return false;
+}
+
+/* A member of a base that the struct upon it has another of: none but the base itself calls it. */
+static bool is_hidden(const reach *r, const item *a) {
+    if (a->kind != ITEM_FUNCTION || a->parent < 0 || r->items[a->parent].kind != ITEM_STRUCT)
+        return false;
+    const item *base = &r->items[a->parent];
+    bool hidden = false;
+    for (int i = 0; i < r->count; i++) {
+        const item *b = &r->items[i];
+        bool derived = b->kind == ITEM_FUNCTION && b->name == a->name && b->parent >= 0 &&
+                       is(r, r->items[b->parent].first + 2, SG_TRIM_COLON) &&
+                       is(r, r->items[b->parent].first + 3, base->name);
+        hidden |= derived;
+    }
+    for (int i = 0; i < r->unit->token_count && hidden; i++) {
+        bool object = is(r, i, base->name) && i != base->first + 1 &&
+                      !is(r, i + 1, SG_TRIM_SCOPE) && !is(r, i - 1, SG_TRIM_COLON);
+        bool direct = is(r, i, a->name) && is(r, i - 1, SG_TRIM_SCOPE);
+        bool own = is(r, i, a->name) && i > base->open && i < base->behind && i != a->open - 1 &&
+                   !is(r, i - 1, SG_TRIM_DOT);
+        bool declares = false;
+        for (int k = 0; k < r->count && own; k++)
+            declares |= r->items[k].open == i + 1 && r->items[k].kind == ITEM_FUNCTION;
+        if (object || direct || (own && !declares))
+            return false;
+    }
+    return hidden;
 }
 
 static bool may_live(const reach *r, const item *a) {
@@ -308,7 +380,9 @@ static bool may_live(const reach *r, const item *a) {
                                           memcmp(r->unit->text + name->start, "Arguments", 9) == 0))
             return true;
     }
-    if (a->name >= 0 && !r->named[a->name])
+    if (a->name >= 0 && !(a->kind == ITEM_FUNCTION ? r->called : r->named)[a->name])
+        return false;
+    if (a->overload && (is_superseded(r, a) || is_hidden(r, a)))
         return false;
     if (a->overload)
         for (int i = a->open; i < r->unit->tokens[a->open].pair; i++) {
@@ -325,7 +399,10 @@ static void enliven(reach *r, int number) {
     if (a->kind == ITEM_STRUCT && a->open >= 0) {
         name_all(r, a->first, a->open);
     } else if (a->to) {
-        name_all(r, a->first, a->from);
+        int row = number; /* the first of the row: the type stands before it */
+        while (row > 0 && r->items[row - 1].to && r->items[row - 1].first == a->first)
+            row--;
+        name_all(r, a->first, r->items[row].from);
         name_all(r, a->from, a->to);
     } else {
         name_all(r, a->first, a->behind);
@@ -392,9 +469,11 @@ void sg_trim_reach(sg_trim_unit *unit) {
     reach r = {.unit = unit};
     int count = unit->spelling_count;
     r.named = SG_ARENA_NEW(unit->arena, bool, count);
+    r.called = SG_ARENA_NEW(unit->arena, bool, count);
     r.gates = SG_ARENA_NEW(unit->arena, bool, count);
     r.listed = SG_ARENA_NEW(unit->arena, bool, count);
-    if (!r.named || !r.gates || !r.listed || add_items(&r, 0, unit->token_count, -1) < 0)
+    if (!r.named || !r.called || !r.gates || !r.listed ||
+        add_items(&r, 0, unit->token_count, -1) < 0)
         return;
     mark_overloads(&r);
     mark_lists(&r);

@@ -288,6 +288,55 @@ int sg_trim_behind_statement(const sg_trim_unit *unit, int token) {
     }
 }
 
+int sg_trim_first_pragma(const sg_trim_unit *unit, int token) {
+    for (;;) {
+        if (token > 0 && (sg_trim_is(unit, token - 1, SG_TRIM_UNROLL) ||
+                          unit->tokens[token - 1].kind == SG_TRIM_DIRECTIVE))
+            token--;
+        else if (sg_trim_is(unit, token - 1, SG_TRIM_CLOSE) &&
+                 sg_trim_is(unit, token - 4, SG_TRIM_PRAGMA))
+            token -= 4;
+        else
+            return token;
+    }
+}
+
+bool sg_trim_is_governed(const sg_trim_unit *unit, int token) {
+    token = sg_trim_first_pragma(unit, token);
+    return sg_trim_is(unit, token - 1, SG_TRIM_CLOSE) || sg_trim_is(unit, token - 1, SG_TRIM_ELSE);
+}
+
+void sg_trim_drop_statement(sg_trim_unit *unit, int first, int behind) {
+    first = sg_trim_first_pragma(unit, first);
+    if (sg_trim_is(unit, first - 1, SG_TRIM_ELSE))
+        sg_trim_erase(unit, first - 1, behind);
+    else if (sg_trim_is_governed(unit, first))
+        sg_trim_replace(unit, unit->tokens[first].start, unit->tokens[behind - 1].end, ";");
+    else
+        sg_trim_erase(unit, first, behind);
+}
+
+int *sg_trim_blocks(const sg_trim_unit *unit) {
+    int *block = SG_ARENA_NEW(unit->arena, int, unit->token_count + 1);
+    int open = -1;
+    for (int i = 0; block && i < unit->token_count; i++) {
+        if (sg_trim_is(unit, i, SG_TRIM_CLOSE_BLOCK))
+            open = block[unit->tokens[i].pair];
+        block[i] = open;
+        if (sg_trim_is(unit, i, SG_TRIM_OPEN_BLOCK))
+            open = i;
+    }
+    return block;
+}
+
+bool sg_trim_mentions(const sg_trim_unit *unit, int first, int behind, int spelling) {
+    for (int i = first; i < behind; i++)
+        if (sg_trim_is(unit, i, spelling) && !sg_trim_is(unit, i - 1, SG_TRIM_DOT) &&
+            !sg_trim_is(unit, i - 1, SG_TRIM_ARROW))
+            return true;
+    return false;
+}
+
 /* ---- comments ------------------------------------------------------------------------------ */
 
 static bool begins(const char *text, const char *with) {

@@ -12,117 +12,112 @@
 
 /* Spellings that passes look for; their numbers in sg_trim_token.spelling. Any other spelling has a
  * number of its own from SG_TRIM_OTHER on. */
-#define SG_TRIM_SPELLINGS(X)                                                                                    \
-    X(OPEN, "(")                                                                                                \
-    X(CLOSE, ")")                                                                                               \
-    X(OPEN_INDEX, "[") X(CLOSE_INDEX, "]") X(OPEN_BLOCK, "{") X(CLOSE_BLOCK, "}") X(                            \
-        SEMICOLON, ";") X(COMMA, ",") X(COLON, ":") X(QUESTION, "?") X(ASSIGN, "=") X(LESS, "<")                \
-        X(GREATER, ">") X(LESS_EQUAL, "<=") X(GREATER_EQUAL, ">=") X(EQUAL, "==") X(UNEQUAL, "!=")              \
-            X(AND, "&&") X(OR, "||") X(BIT_AND, "&") X(BIT_OR, "|") X(BIT_XOR, "^") X(                          \
-                SHIFT_LEFT, "<<") X(SHIFT_RIGHT, ">>") X(PLUS, "+") X(MINUS, "-") X(TIMES, "*")                 \
-                X(DIVIDE, "/") X(REMAINDER, "%") X(NOT, "!") X(BIT_NOT, "~") X(INCREMENT, "++") X(              \
-                    DECREMENT, "--") X(DOT, ".") X(ARROW, "->")                                                 \
-                    X(SCOPE, "::") X(ADD_ASSIGN, "+=") X(SUBTRACT_ASSIGN, "-=") X(                              \
-                        MULTIPLY_ASSIGN, "*=") X(DIVIDE_ASSIGN, "/=")                                           \
-                        X(REMAINDER_ASSIGN, "%=") X(AND_ASSIGN, "&=") X(OR_ASSIGN, "|=") X(                     \
-                            XOR_ASSIGN,                                                                         \
-                            "^=") X(LEFT_ASSIGN, "<<=")                                                         \
-                            X(RIGHT_ASSIGN, ">>=") X(IF, "if") X(ELSE, "else") X(FOR, "for") X(                 \
-                                WHILE,                                                                          \
-                                "while") X(DO, "do") X(SWITCH,                                                  \
-                                                       "switch") X(CASE, "case")                                \
-                                X(DEFAULT, "default") X(GOTO, "goto") X(RETURN, "return") X(                    \
-                                    CONTINUE,                                                                   \
-                                    "continue") X(BREAK, "break") X(STRUCT, "struct")                           \
-                                    X(NAMESPACE, "namespace") X(TEMPLATE, "template") X(                        \
-                                        TYPENAME,                                                               \
-                                        "typename") X(CLASS, "class") X(USING, "using")                         \
-                                        X(CONSTEXPR, "constexpr") X(                                            \
-                                            CONST,                                                              \
-                                            "const") X(STATIC,                                                  \
-                                                       "static") X(EXTERN,                                      \
-                                                                   "extern") X(OPERATOR,                        \
-                                                                               "operator")                      \
-                                            X(SIZEOF,                                                           \
-                                              "sizeof") X(TRUE, "true")                                         \
-                                                X(FALSE,                                                        \
-                                                  "false") X(AUTO,                                              \
-                                                             "auto") X(VOID,                                    \
-                                                                       "void") X(BOOL,                          \
-                                                                                 "bool") X(CHAR,                \
-                                                                                           "char")              \
-                                                    X(SHORT, "short") X(                                        \
-                                                        INT,                                                    \
-                                                        "int") X(LONG,                                          \
-                                                                 "long") X(UNSIGNED,                            \
-                                                                           "unsigned") X(SIGNED,                \
-                                                                                         "signed")              \
-                                                        X(FLOAT,                                                \
-                                                          "float") X(DOUBLE,                                    \
-                                                                     "double") X(REAL, "real")                  \
-                                                            X(ASM, "asm") X(VOLATILE, "volatile")               \
-                                                                X(GLOBAL, "__global__") X(                      \
-                                                                    DEVICE,                                     \
-                                                                    "__"                                        \
-                                                                    "device_"                                   \
-                                                                    "_") X(INLINE,                              \
-                                                                           "__forceinline__")                   \
-                                                                    X(SHARED,                                   \
-                                                                      "_"                                       \
-                                                                      "_"                                       \
-                                                                      "s"                                       \
-                                                                      "h"                                       \
-                                                                      "a"                                       \
-                                                                      "r"                                       \
-                                                                      "e"                                       \
-                                                                      "d"                                       \
-                                                                      "_"                                       \
-                                                                      "_") X(LAUNCH_BOUNDS,                     \
-                                                                             "__launch_"                        \
-                                                                             "bounds__")                        \
-                                                                        X(ALIGN, "__align__") X(                \
-                                                                            ALIGNAS, "alignas")                 \
-                                                                            X(RESTRICT,                         \
-                                                                              "__restrict_"                     \
-                                                                              "_") X(PRAGMA,                    \
-                                                                                     "_Pragma")                 \
-                                                                                X(UNROLL, "SG_"                 \
-                                                                                          "UNROL"               \
-                                                                                          "L") X(               \
-                                                                                    STATIC_CAST,                \
-                                                                                    "stati"                     \
-                                                                                    "c_"                        \
-                                                                                    "cast") X(REINTERPRET_CAST, \
-                                                                                              "re"              \
-                                                                                              "in"              \
-                                                                                              "te"              \
-                                                                                              "rp"              \
-                                                                                              "re"              \
-                                                                                              "t_"              \
-                                                                                              "ca"              \
-                                                                                              "s"               \
-                                                                                              "t")              \
-                                                                                    X(                          \
-                                                                                        CONST_CAST,             \
-                                                                                        "co"                    \
-                                                                                        "ns"                    \
-                                                                                        "t_"                    \
-                                                                                        "ca"                    \
-                                                                                        "s"                     \
-                                                                                        "t") X(HALF_T,          \
-                                                                                               "h"              \
-                                                                                               "a"              \
-                                                                                               "l"              \
-                                                                                               "f"              \
-                                                                                               "_"              \
-                                                                                               "t")             \
-                                                                                        X(BFLOAT_T,             \
-                                                                                          "bfloat"              \
-                                                                                          "_t")                 \
-                                                                                            X(BOOL_T,           \
-                                                                                              "bo"              \
-                                                                                              "ol"              \
-                                                                                              "_"               \
+#define SG_TRIM_SPELLINGS(X)                                                                       \
+    X(OPEN, "(")                                                                                   \
+    X(CLOSE, ")")                                                                                  \
+    X(OPEN_INDEX, "[")                                                                             \
+    X(CLOSE_INDEX, "]")                                                                            \
+    X(OPEN_BLOCK, "{")                                                                             \
+    X(CLOSE_BLOCK, "}")                                                                            \
+    X(SEMICOLON, ";")                                                                              \
+    X(COMMA, ",")                                                                                  \
+    X(COLON, ":")                                                                                  \
+    X(QUESTION, "?")                                                                               \
+    X(ASSIGN, "=")                                                                                 \
+    X(LESS, "<")                                                                                   \
+    X(GREATER, ">") X(LESS_EQUAL, "<=") X(GREATER_EQUAL, ">=") X(EQUAL, "==") X(UNEQUAL, "!=") X(  \
+        AND, "&&") X(OR, "||") X(BIT_AND, "&") X(BIT_OR, "|") X(BIT_XOR, "^") X(SHIFT_LEFT, "<<")  \
+        X(SHIFT_RIGHT, ">>") X(PLUS, "+") X(MINUS, "-") X(TIMES, "*") X(DIVIDE, "/") X(            \
+            REMAINDER, "%") X(NOT, "!") X(BIT_NOT, "~") X(INCREMENT, "++") X(DECREMENT, "--")      \
+            X(DOT, ".") X(ARROW, "->") X(SCOPE, "::") X(ADD_ASSIGN, "+=") X(                       \
+                SUBTRACT_ASSIGN, "-=") X(MULTIPLY_ASSIGN, "*=")                                    \
+                X(DIVIDE_ASSIGN, "/=") X(REMAINDER_ASSIGN, "%=") X(AND_ASSIGN, "&=") X(            \
+                    OR_ASSIGN, "|=") X(XOR_ASSIGN,                                                 \
+                                       "^=") X(LEFT_ASSIGN, "<<=")                                 \
+                    X(RIGHT_ASSIGN, ">>=") X(IF, "if") X(ELSE, "else") X(FOR, "for") X(            \
+                        WHILE,                                                                     \
+                        "while") X(DO,                                                             \
+                                   "do") X(SWITCH,                                                 \
+                                           "switch") X(CASE, "case")                               \
+                        X(DEFAULT, "default") X(GOTO, "goto") X(RETURN, "return") X(               \
+                            CONTINUE,                                                              \
+                            "continue") X(BREAK, "break") X(STRUCT, "struct")                      \
+                            X(NAMESPACE, "namespace") X(TEMPLATE, "template") X(                   \
+                                TYPENAME,                                                          \
+                                "typename") X(CLASS, "class") X(USING, "using")                    \
+                                X(CONSTEXPR, "constexpr") X(                                       \
+                                    CONST,                                                         \
+                                    "const") X(STATIC,                                             \
+                                               "static") X(EXTERN,                                 \
+                                                           "extern") X(OPERATOR, "operator")       \
+                                    X(SIZEOF,                                                      \
+                                      "sizeof") X(TRUE, "true")                                    \
+                                        X(FALSE, "false") X(AUTO, "auto") X(VOID, "void") X(       \
+                                            BOOL,                                                  \
+                                            "bool") X(CHAR, "char")                                \
+                                            X(SHORT, "short") X(                                   \
+                                                INT,                                               \
+                                                "int") X(LONG,                                     \
+                                                         "long") X(UNSIGNED,                       \
+                                                                   "unsigned") X(SIGNED, "signed") \
+                                                X(FLOAT, "float") X(DOUBLE, "double") X(           \
+                                                    REAL,                                          \
+                                                    "real") X(ASM, "asm") X(VOLATILE, "volatile")  \
+                                                    X(GLOBAL, "__global__")                        \
+                                                        X(DEVICE,                                  \
+                                                          "__"                                     \
+                                                          "device_"                                \
+                                                          "_") X(INLINE,                           \
+                                                                 "__forceinline__") X(SHARED, "_"  \
+                                                                                              "_"  \
+                                                                                              "s"  \
+                                                                                              "h"  \
+                                                                                              "a"  \
+                                                                                              "r"  \
+                                                                                              "e"  \
+                                                                                              "d"  \
+                                                                                              "_"  \
+                                                                                              "_") \
+                                                            X(LAUNCH_BOUNDS,                       \
+                                                              "__launch_"                          \
+                                                              "bounds__") X(ALIGN, "__align__")    \
+                                                                X(ALIGNAS, "alignas") X(           \
+                                                                    RESTRICT,                      \
+                                                                    "__restrict_"                  \
+                                                                    "_") X(PRAGMA, "_Pragma")      \
+                                                                    X(UNROLL,                      \
+                                                                      "SG_"                        \
+                                                                      "UNROL"                      \
+                                                                      "L") X(STATIC_CAST, "stati"  \
+                                                                                          "c_"     \
+                                                                                          "cast")  \
+                                                                        X(REINTERPRET_CAST,        \
+                                                                          "re"                     \
+                                                                          "in"                     \
+                                                                          "te"                     \
+                                                                          "rp"                     \
+                                                                          "re"                     \
+                                                                          "t_"                     \
+                                                                          "ca"                     \
+                                                                          "s"                      \
+                                                                          "t") X(CONST_CAST, "co"  \
+                                                                                             "ns"  \
+                                                                                             "t_"  \
+                                                                                             "ca"  \
+                                                                                             "s"   \
+                                                                                             "t")  \
+                                                                            X(HALF_T, "h"          \
+                                                                                      "a"          \
+                                                                                      "l"          \
+                                                                                      "f"          \
+                                                                                      "_"          \
+                                                                                      "t")         \
+                                                                                X(BFLOAT_T,        \
+                                                                                  "bfloat"         \
+                                                                                  "_t")            \
+                                                                                    X(BOOL_T, "bo" \
+                                                                                              "ol" \
+                                                                                              "_"  \
                                                                                               "t")
 
 enum {
@@ -194,6 +189,17 @@ int sg_trim_behind_template(const sg_trim_unit *unit, int token);
 /* Behind the statement that starts at `token`, pragmas before it included; -1 where it is none that
  * we know. */
 int sg_trim_behind_statement(const sg_trim_unit *unit, int token);
+/* The first of the pragmas right before the statement at `token`. */
+int sg_trim_first_pragma(const sg_trim_unit *unit, int token);
+/* Whether an if, an else or a loop governs the statement: no block is around it, and no other
+ * statement can follow it there. */
+bool sg_trim_is_governed(const sg_trim_unit *unit, int token);
+/* The statement goes; where one must stand, an empty one comes instead. */
+void sg_trim_drop_statement(sg_trim_unit *unit, int first, int behind);
+/* Of every token, the { of the block that it is in, -1: none. NULL where memory ran out. */
+int *sg_trim_blocks(const sg_trim_unit *unit);
+/* Whether a word stands between tokens first and behind, but not as a member. */
+bool sg_trim_mentions(const sg_trim_unit *unit, int first, int behind, int spelling);
 /* Where what stands before a token and belongs to it begins: the comment that ends on the line
  * before, or on the same line; else the token itself. Titles of sections, heads of files and lines
  * "//@" belong to none. */

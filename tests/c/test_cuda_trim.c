@@ -1,0 +1,232 @@
+/* The trimmer, pass by pass, on sources of a few lines. */
+#include <stdio.h>
+#include <string.h>
+
+#include "gen/cuda/trim.h"
+#include "unit.h"
+
+#define ENTRY "extern \"C\" __global__ void entry(const __grid_constant__ Arguments a) "
+#define HEAD  "struct Arguments {\n    float *out;\n    long long count;\n};\n\n"
+
+/* What becomes of a body of the entry, and of declarations before it. */
+static void expect_source(const char *before, const char *body, const char *before_expected,
+                          const char *body_expected) {
+    char source[4096], expected[4096];
+    sg_arena arena = {0};
+    snprintf(source, sizeof source, HEAD "%s" ENTRY "{\n%s}\n", before, body);
+    snprintf(expected, sizeof expected, HEAD "%s" ENTRY "{\n%s}\n", before_expected, body_expected);
+    EXPECT_STR(sg_cuda_trim(&arena, source), expected);
+    sg_arena_release(&arena);
+}
+
+static void expect_body(const char *before, const char *body, const char *body_expected) {
+    expect_source(before, body, "", body_expected);
+}
+
+/* ---- what is reached ----------------------------------------------------------------------- */
+
+TEST(unreached_declarations_go_with_their_comments) {
+    expect_source("/* Used. */\n__device__ int used(int x) {\n    return x + 1;\n}\n"
+                  "/* Not used. */\n__device__ int unused(int x) {\n    return used(x) + 1;\n}\n\n"
+                  "constexpr int A = 3, B = 4, C = 5;\n\n",
+                  "    a.out[0] = used(threadIdx.x) + B;\n",
+                  "/* Used. */\n__device__ int used(int x) {\n    return x + 1;\n}\n\n"
+                  "constexpr int B = 4;\n\n",
+                  "    a.out[0] = used(threadIdx.x) + B;\n");
+}
+
+TEST(overloads_go_by_the_types_that_occur) {
+    static const char floats[] =
+        "__device__ float load(const float *from) {\n    return *from;\n}\n";
+    char both[1024];
+    snprintf(both, sizeof both,
+             "struct half_t {\n    unsigned short bits;\n};\n\n%s"
+             "__device__ float load(const half_t *from) {\n    return widen(*from);\n}\n\n",
+             floats);
+    char one[1024];
+    snprintf(one, sizeof one, "%s\n", floats);
+    expect_source(both, "    a.out[0] = load(a.out + 1);\n", one,
+                  "    a.out[0] = load(a.out + 1);\n");
+}
+
+TEST(members_go_where_nothing_names_them) {
+    expect_source("struct Tile {\n    int kept;\n    int gone; /* with this */\n\n"
+                  "    /* Gone. */\n    __device__ int other() const { return gone; }\n"
+                  "    __device__ int value() const { return kept; }\n};\n\n",
+                  "    Tile tile;\n    tile.kept = threadIdx.x;\n    a.out[0] = tile.value();\n",
+                  "struct Tile {\n    int kept;\n\n"
+                  "    __device__ int value() const { return kept; }\n};\n\n",
+                  "    Tile tile;\n    tile.kept = threadIdx.x;\n    a.out[0] = tile.value();\n");
+}
+
+TEST(members_stay_where_a_list_makes_the_struct) {
+    static const char place[] = "struct Place {\n    int n;\n    int d;\n};\n\n";
+    expect_source(place, "    Place p = {threadIdx.x, 2};\n    a.out[0] = p.n;\n", place,
+                  "    Place p = {threadIdx.x, 2};\n    a.out[0] = p.n;\n");
+}
+
+TEST(titles_and_heads_of_nothing_go) {
+    sg_arena arena = {0};
+    static const char source[] =
+        "//@ begin main.cuh\n/* The kernel. */\n//@ begin gone.cuh\n/* Of nothing. */\n\n"
+        "__device__ int unused(int x) {\n    return x;\n}\n//@ end\n"
+        "//@ begin kept.cuh\n/* Of something.\n *\n * Constants: SIZE. */\n\n"
+        "/* ---- of nothing ---- */\n\nconstexpr int SIZE = 1;\n\n/* ---- of something ---- */\n\n"
+        "struct Arguments {\n    int *out;\n};\n//@ end\n\n" ENTRY "{\n    a.out[0] = 1;\n}\n"
+        "//@ end\n";
+    EXPECT_STR(sg_cuda_trim(&arena, source),
+               "/* The kernel. */\n\n/* Of something. */\n\n/* ---- of something ---- */\n\n"
+               "struct Arguments {\n    int *out;\n};\n\n" ENTRY "{\n    a.out[0] = 1;\n}\n");
+    sg_arena_release(&arena);
+}
+
+/* ---- what constants decide ----------------------------------------------------------------- */
+
+#define FLAGS "constexpr int ON = 1;\nconstexpr int OFF = 0;\nconstexpr int SIZE = 8;\n\n"
+
+TEST(branches_of_constants) {
+    expect_body(FLAGS,
+                "    if (ON) {\n        /* Why. */\n        a.out[0] = 1;\n    } else {\n"
+                "        a.out[0] = 2;\n    }\n",
+                "    /* Why. */\n    a.out[0] = 1;\n");
+    expect_body(
+        FLAGS,
+        "    if (a.count)\n        a.out[0] = 1;\n    else if (OFF)\n        a.out[0] = 2;\n"
+        "    else\n        a.out[0] = 3;\n",
+        "    if (a.count)\n        a.out[0] = 1;\n    else\n        a.out[0] = 3;\n");
+    expect_body(
+        FLAGS,
+        "    if (a.count)\n        a.out[0] = 1;\n    else if (OFF)\n        a.out[0] = 2;\n"
+        "    a.out[1] = 3;\n",
+        "    if (a.count)\n        a.out[0] = 1;\n    a.out[1] = 3;\n");
+    expect_body(FLAGS,
+                "    for (int i = 0; i < a.count; i++)\n        if (OFF)\n"
+                "            a.out[i] = 1;\n",
+                "    for (int i = 0; i < a.count; i++)\n        ;\n");
+}
+
+TEST(braces_stay_where_names_would_meet) {
+    expect_body(FLAGS,
+                "    if (ON) {\n        const int x = a.count;\n        a.out[x] = 1;\n    }\n"
+                "    const int x = threadIdx.x;\n    a.out[x] = 2;\n",
+                "    {\n        const int x = a.count;\n        a.out[x] = 1;\n    }\n"
+                "    const int x = threadIdx.x;\n    a.out[x] = 2;\n");
+}
+
+TEST(nothing_stays_behind_a_jump) {
+    expect_body(
+        FLAGS,
+        "    for (int i = 0; i < a.count; i++) {\n        if (ON) {\n"
+        "            a.out[i] = 1;\n            continue;\n        }\n"
+        "        a.out[i] = 2;\n    }\n",
+        "    for (int i = 0; i < a.count; i++) {\n        a.out[i] = 1;\n        continue;\n"
+        "    }\n");
+}
+
+TEST(loops_of_no_trip_and_of_one) {
+    expect_body(FLAGS,
+                "#pragma unroll\n    for (int i = 0; i < OFF; i++)\n        a.out[i] = 1;\n"
+                "    a.out[1] = 2;\n",
+                "    a.out[1] = 2;\n");
+    expect_body(FLAGS,
+                "#pragma unroll\n    for (int i = 0; i < ON; i++) {\n"
+                "        const float x = a.out[i * 4 + 1];\n        a.out[2 + i] = x;\n    }\n",
+                "    const float x = a.out[1];\n    a.out[2] = x;\n");
+    expect_source("constexpr int SIZE = 8;\n\n",
+                  "    for (int i = 0; i < SIZE; i++)\n        a.out[i] = 1;\n",
+                  "constexpr int SIZE = 8;\n\n",
+                  "    for (int i = 0; i < SIZE; i++)\n        a.out[i] = 1;\n");
+}
+
+TEST(operands_of_constants) {
+    static const char *const cases[][2] = {
+        {"ON ? a.count : 2", "a.count"},
+        {"(OFF ? 1 : a.count + 1) * 2", "(a.count + 1) * 2"},
+        {"a.count * ON + OFF", "a.count"},
+        {"a.count % ON", "0"},
+        {"(a.count + OFF) / 4", "a.count / 4"},
+        {"OFF * a.count + 3", "3"},
+        {"4 - (a.count - OFF)", "4 - a.count"},
+        {"(a.count - 1) * ON - 1", "a.count - 1 - 1"},
+        {"2 << (a.count + OFF + 1)", "2 << (a.count + 1)"},
+        {"a.count > 3 && ON", "a.count > 3"},
+        {"a.count && ON", "a.count && ON"}, /* 1, and not the count */
+        {"(ON && a.count) ? 1 : 2", "a.count ? 1 : 2"},
+        {"OFF || a.count < 2 || OFF", "a.count < 2"},
+        {"(int)(a.count * ON)", "(int)a.count"},
+        {"a.out[OFF ? 1 : threadIdx.x + OFF]", "a.out[threadIdx.x]"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char body[256], expected[256];
+        const char *left = strstr(cases[i][1], "ON") ? "constexpr int ON = 1;\n\n" : "";
+        CASE("%s", cases[i][0]);
+        snprintf(body, sizeof body, "    a.out[0] = %s;\n", cases[i][0]);
+        snprintf(expected, sizeof expected, "    a.out[0] = %s;\n", cases[i][1]);
+        expect_source(FLAGS, body, left, expected);
+    }
+}
+
+TEST(names_of_templates_and_second_declarations_are_no_constants) {
+    static const char before[] = "template <int ON> __device__ int scaled(int x) {\n"
+                                 "    return ON ? x : 2;\n}\n\n";
+    char source[512];
+    snprintf(source, sizeof source, "constexpr int ON = 1;\n\n%s", before);
+    expect_source(source, "    a.out[0] = scaled<0>(threadIdx.x) + ON;\n", source,
+                  "    a.out[0] = scaled<0>(threadIdx.x) + ON;\n");
+}
+
+/* ---- what is left over --------------------------------------------------------------------- */
+
+TEST(calls_of_nothing_and_variables_that_nobody_reads) {
+    expect_body("__device__ void nothing(int x) {}\n\n",
+                "    const int x = threadIdx.x;\n    nothing(x);\n    a.out[0] = 1;\n",
+                "    a.out[0] = 1;\n");
+    expect_body("", "    float unread[4] = {}, read[4], other;\n    a.out[0] = read[1];\n",
+                "    float read[4];\n    a.out[0] = read[1];\n");
+    expect_body("", "    const int zero = 0;\n    a.out[zero] = 1;\n", "    a.out[0] = 1;\n");
+}
+
+TEST(parameters_that_nobody_reads_or_that_are_one_number) {
+    expect_source(
+        "__device__ int sum(int x, int unread, int y) {\n    return x + 2 * y;\n}\n\n",
+        "    a.out[0] = sum(threadIdx.x, 7, 3);\n    a.out[1] = sum(2, threadIdx.x, 3);\n",
+        "__device__ int sum(int x) {\n    return x + 2 * 3;\n}\n\n",
+        "    a.out[0] = sum(threadIdx.x);\n    a.out[1] = sum(2);\n");
+}
+
+/* ---- what is no source of ours ------------------------------------------------------------- */
+
+TEST(what_it_does_not_understand_stays) {
+    static const char *const texts[] = {"",
+                                        "int x = (;\n",
+                                        "\"\n",
+                                        "struct S { int x; ) };\n",
+                                        "$\n",
+                                        "class X { int y; };\n",
+                                        "switch (x) { case 1: break; }\n"};
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        sg_arena arena = {0};
+        CASE("%s", texts[i]);
+        EXPECT_STR(sg_cuda_trim(&arena, texts[i]), texts[i]);
+        sg_arena_release(&arena);
+    }
+}
+
+/* Any part of a source must come back as something, however its brackets stand. */
+TEST(pieces_of_sources_do_no_harm) {
+    static const char source[] = HEAD FLAGS
+        "template <int V, class T> __device__ T f(T x) {\n    if constexpr (V > ON) {\n"
+        "        for (int i = 0; i < 1; i++)\n            x += i ? 1 : (x << 2);\n    } else {\n"
+        "        return T{x};\n    }\n    return x; /* never */\n}\n" ENTRY
+        "{\n    a.out[0] = f<2>(a.count);\n}\n";
+    char piece[sizeof source];
+    for (size_t from = 0; from < sizeof source; from += 3) {
+        for (size_t to = from + 1; to < sizeof source; to += 7) {
+            sg_arena arena = {0};
+            memcpy(piece, source + from, to - from);
+            piece[to - from] = 0;
+            EXPECT(sg_cuda_trim(&arena, piece) != NULL);
+            sg_arena_release(&arena);
+        }
+    }
+}
