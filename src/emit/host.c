@@ -263,7 +263,7 @@ static void write_device(const sg_emit_text *host, const sg_emit_launch *launche
                 "        if (!%s && !any)\n            return cudaErrorNoKernelImageForDevice;\n"
                 "        facts = 2 * count + %s;\n"
                 "        if (device < DEVICES)\n            known[device].store(facts);\n    }\n"
-                "    processors = facts / 2;\n    first = facts %% 2;\n    return 0;\n}\n\n",
+                "    processors = facts / 2, first = facts %% 2;\n    return 0;\n}\n\n",
                 first, first);
 }
 
@@ -313,15 +313,13 @@ static void write_helpers(const char *body, sg_text *text) {
     static const struct {
         const char *call, *text;
     } helpers[] = {
-        {"least(",
-         "static long long least(long long x, long long y) {\n    return x < y ? x : y;\n}\n"},
-        {"most(",
-         "static long long most(long long x, long long y) {\n    return x > y ? x : y;\n}\n"},
-        {"pieces(", "static long long pieces(long long whole, long long piece) {\n"
-                    "    return (whole + piece - 1) / piece;\n}\n"},
-        {"reciprocal(", "/* What a kernel divides by: the upper half of 2 x times the lower 32 "
-                        "bits, shifted right "
-                        "by the\n * upper 32, is x / divisor (Granlund and Montgomery, 1994). */\n"
+        {"least(", "static long long least(long long x, long long y) { return x < y ? x : y; }\n"},
+        {"most(", "static long long most(long long x, long long y) { return x > y ? x : y; }\n"},
+        {"pieces(",
+         "static long long pieces(long long x, long long y) { return (x + y - 1) / y; }\n"},
+        {"reciprocal(", "/* What a kernel divides by: x / divisor is the upper half of 2 x times "
+                        "the lower 32 bits,\n"
+                        " * shifted right by the upper 32 (Granlund and Montgomery, 1994). */\n"
                         "static long long reciprocal(long long divisor) {\n"
                         "    int shift = 0;\n"
                         "    if (divisor < 1 || divisor > 1LL << 31)\n        return 0;\n"

@@ -81,6 +81,7 @@ static void write_convolution_sizes(sg_emit_text *host) {
         sg_text_add(text, "    s.n = %s;\n",
                     sg_emit_spell(host, sg_emit_join(host, "input%d.size[%d]", input->index,
                                                      input->dim[SG_ROLE_N] - 1)));
+    const char *condition = NULL;
     for (int axis = 0; axis < SG_SPATIAL_MAX; axis++) {
         int role = SG_ROLE_D + axis;
         if (!input->dim[role])
@@ -90,17 +91,17 @@ static void write_convolution_sizes(sg_emit_text *host) {
         sg_text_add(text, "    s.in_%c = %s;\n", sg_emit_axes[role],
                     sg_emit_spell(host, sg_emit_join(host, "input%d.size[%d]", input->index,
                                                      input->dim[role] - 1)));
-        sg_emit_check(
-            host,
+        const char *fits =
             sg_emit_join(host, "s.in_%c >= %lld && s.in_%c < 1 << 30", sg_emit_axes[role],
-                         (long long)(least > 1 ? least : 1), sg_emit_axes[role]),
-            sg_emit_join(host, "the image is smaller than the filter, or larger than 2^30"), text);
-        if (sg_emit_is_fixed(problem, role))
-            sg_emit_check(host, sg_emit_join(host, "%s == 1", result_size(host, axis)),
-                          "this kernel was written for a result of size 1 along an axis", text);
+                         (long long)(least > 1 ? least : 1), sg_emit_axes[role]);
+        if (sg_emit_is_fixed(problem, role)) /* the graph broadcasts along it */
+            fits = sg_emit_join(host, "%s && %s == 1", fits, result_size(host, axis));
         else
             sg_text_add(text, "    s.%c = %s;\n", sg_emit_axes[role], result_size(host, axis));
+        condition = condition ? sg_emit_join(host, "%s && %s", condition, fits) : fits;
     }
+    sg_emit_check(host, condition, "the image is smaller than the filter, or larger than 2^30",
+                  text);
 }
 
 static void write_free_sizes(sg_emit_text *host) {
@@ -202,12 +203,13 @@ static void check_others(sg_emit_text *host) {
     }
 }
 
-/* Axes are counted in 31 bits, and what is reduced has elements. */
+/* Axes are counted in 31 bits, and what is reduced has elements. Of a convolution's result that is
+ * known, but for the batch. */
 static void check_ranges(sg_emit_text *host) {
     const sg_problem *problem = host->problem;
     const char *condition = NULL;
     for (int axis = 0; axis < SG_AXIS_COUNT; axis++) {
-        if (sg_emit_is_fixed(problem, axis))
+        if (sg_emit_is_fixed(problem, axis) || (problem->has_convolution && axis != SG_AXIS_N))
             continue;
         bool walked = problem->region->walk >> axis & 1U;
         const char *line = sg_emit_join(host, "s.%c %s && s.%c < 1 << 30", sg_emit_axes[axis],

@@ -246,7 +246,7 @@ static void write_source(const sg_emit_launch *launch, const sg_items *items, sg
 
 sg_status sg_emit_unit(const sg_emission *emission, bool with_declarations, sg_text *text) {
     sg_emit_launch launches[SOURCES_MAX];
-    sg_items sources[SOURCES_MAX];
+    sg_items sources[SOURCES_MAX] = {{NULL, 0}};
     int count = sg_emit_list_launches(emission, launches);
     for (int i = 0; i < count; i++) {
         if (!sg_items_cut(launches[i].launch->source, emission->arena, &sources[i]))
