@@ -304,8 +304,9 @@ __device__ __forceinline__ float stage_again(const Arguments &a, const Shared &s
     for (int slice = warp / SLICE_WARPS; slice < slices; slice += SLICES_AT_ONCE) {
         const int number = staged + slice, slot = number % STAGES, first = warp % SLICE_WARPS;
         of.open_slice(a, slice);
+        int i = first;
 #pragma unroll 1
-        for (int i = first; i < SCALED_ITEMS; i += SLICE_WARPS * SCALED_AT_ONCE) {
+        do { /* at least once: a warp without items waits as well */
             float value[SCALED_AT_ONCE][8];
 #pragma unroll
             for (int k = 0; k < SCALED_AT_ONCE; k++)
@@ -322,7 +323,8 @@ __device__ __forceinline__ float stage_again(const Arguments &a, const Shared &s
                     for (int c = 0; c < 8; c++)
                         largest = finite_magnitude(largest, value[k][c]);
             }
-        }
+            i += SLICE_WARPS * SCALED_AT_ONCE;
+        } while (i < SCALED_ITEMS);
         if (scale != 0.0f) {
             fence_proxy_async();
             __syncwarp();

@@ -47,12 +47,18 @@ def test_random_regions(strategy: str, emulator: Emulator, pytestconfig: pytest.
             if gpu_cases.flops(case.template, sizes[0], sizes[2:]) > FLOPS_MAX:
                 continue
             inputs = gpu_cases.values(case, torch.device("cpu"), generator)
-            results = emulator.run(case, strategy, 3 * variant, inputs)
-            if isinstance(results, str):
-                continue
-            taken += 1
-            wrong = gpu_cases.problem(case, results, inputs)
-            assert not wrong, f"{number} {variant}: {wrong}\n{case.inputs}\n{case.text}"
+            scales = [1.0, 2.0**40 if variant else 2.0**-40]
+            scaled = strategy in CARRIED and case.template.dtype == "f32"
+            for scale in scales[: 1 + scaled]:
+                whole = inputs[0].untyped_storage().nbytes() // inputs[0].itemsize
+                inputs[0].as_strided((whole,), (1,), 0).mul_(scale)
+                results = emulator.run(case, strategy, 3 * variant, inputs)
+                if isinstance(results, str):
+                    break
+                wrong = gpu_cases.problem(case, results, inputs)
+                where = f"{number} {variant}, times {scale}"
+                assert not wrong, f"{where}: {wrong}\n{case.inputs}\n{case.text}"
+            taken += not isinstance(results, str)
     assert taken >= TEMPLATES // 2, f"took {taken} cases only"
 
 
