@@ -122,6 +122,16 @@ def _make_class(base: type) -> type:
                     return result
         return base.forward(self, *args, **kwargs)  # type: ignore[attr-defined]
 
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        # What nn.Module.__call__ does where nothing is hooked in, without its frames.
+        own = self.__dict__
+        runtime = own.get(RUNTIME)
+        if runtime is not None and not (_hooked(own) or is_compiling()):
+            result = runtime.run(self, args, kwargs)
+            if result is not miss and result is not original:
+                return result
+        return base.__call__(self, *args, **kwargs)
+
     def reduce(self: Any, protocol: Any) -> Any:
         made = base.__reduce_ex__(self, protocol)  # type: ignore[call-arg]
         if not isinstance(made, tuple) or made[0] is not copyreg.__newobj__:  # type: ignore[attr-defined]
@@ -130,12 +140,34 @@ def _make_class(base: type) -> type:
 
     def body(namespace: dict[str, Any]) -> None:
         namespace["forward"] = forward
+        if base.__call__ is nn.Module.__call__:
+            namespace["__call__"] = call
         namespace["__reduce_ex__"] = reduce
         namespace["__module__"] = base.__module__
         namespace["__qualname__"] = base.__qualname__
         namespace["__doc__"] = base.__doc__
 
     return types.new_class(base.__name__, (base, DropIn), exec_body=body)
+
+
+_hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+_global_hooks = [getattr(nn.modules.module, f"_global{name}") for name in _hooks]
+_forward, _forward_pre, _backward, _backward_pre = _global_hooks
+
+
+def _hooked(own: dict[str, Any]) -> bool:
+    """Whether nn.Module's call of a module with this dictionary does more than call forward()."""
+    return bool(
+        own["_forward_hooks"]
+        or own["_forward_pre_hooks"]
+        or own["_backward_hooks"]
+        or own["_backward_pre_hooks"]
+        or _forward
+        or _forward_pre
+        or _backward
+        or _backward_pre
+        or "_compiled_call_impl" in own
+    )
 
 
 def _missed(module: Any, runtime: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
