@@ -245,8 +245,10 @@ int64_t sg_streamed_products(const sg_problem *problem, const sg_cuda_target *ta
     return sg_streamed_carries(problem) && target->precision == SG_PRECISION_FP32 ? 3 : 1;
 }
 
-int64_t sg_streamed_span(const sg_cuda_plan *plan) {
-    return larger(SG_STREAMED_SPAN / plan->parameter[SG_STREAMED_CHUNK], 1);
+int64_t sg_streamed_span(const sg_cuda_plan *plan, const sg_streamed_layout *layout) {
+    int64_t chunk = plan->parameter[SG_STREAMED_CHUNK];
+    bool few = layout->chunks * chunk * layout->tap_count <= SG_STREAMED_FEW;
+    return larger((few ? SG_STREAMED_SPAN_FEW : SG_STREAMED_SPAN) / chunk, 1);
 }
 
 int64_t sg_streamed_promote(const sg_problem *problem, const sg_cuda_target *target,

@@ -296,7 +296,8 @@ static double product_clocks(const sg_cuda_plan *plan, const sg_streamed_layout 
     double blocks = (double)(layout->chunks * layout->tap_count * products);
     double moves = 0;
     for (int i = 0; i < layout->part_count && products == 3; i++)
-        moves += (double)(divide_up(layout->parts[i].tap_count, sg_streamed_span(plan)) + 1);
+        moves +=
+            (double)(divide_up(layout->parts[i].tap_count, sg_streamed_span(plan, layout)) + 1);
     return blocks * (step * (double)plan->parameter[SG_STREAMED_CHUNK] / 16 + STEP_CLOCKS) +
            moves * (double)layout->chunks * MOVE_CLOCKS;
 }
