@@ -25,29 +25,55 @@ static sg_layout layout_of(const sg_graph *graph, sg_value value) {
     return layout;
 }
 
+static int place_of(const sg_value *values, int count, sg_value value) {
+    int place = 0;
+    while (place < count && values[place] != value)
+        place++;
+    return place;
+}
+
+/* Positions first .. first + count - 1 in the order in which the graph names the step's values;
+ * those that it does not name stand behind them. */
+static void write_order(const sg_value *values, int count, const sg_value *named, int named_count,
+                        int first, int *order) {
+    for (int i = 0; i < count; i++) {
+        int at = i, place = place_of(named, named_count, values[i]);
+        for (; at > 0 && place_of(named, named_count, values[order[at - 1] - first]) > place; at--)
+            order[at] = order[at - 1];
+        order[at] = first + i;
+    }
+}
+
+static bool describe_step(const sg_graph *graph, const sg_step *step, sg_arena *arena,
+                          sg_c_step *made) {
+    int inputs = step->input_count, outputs = step->output_count;
+    sg_layout *layouts = SG_ARENA_NEW(arena, sg_layout, inputs + outputs + 1);
+    int *order = SG_ARENA_NEW(arena, int, inputs + outputs + 1);
+    if (!layouts || !order)
+        return false;
+    for (int i = 0; i < inputs; i++)
+        layouts[i] = layout_of(graph, step->inputs[i]);
+    for (int i = 0; i < outputs; i++)
+        layouts[inputs + i] = layout_of(graph, step->outputs[i]);
+    write_order(step->inputs, inputs, graph->inputs, graph->input_count, 0, order);
+    write_order(step->outputs, outputs, graph->outputs, graph->output_count, inputs,
+                order + inputs);
+    *made = (sg_c_step){.graph = step->graph, .layouts = layouts, .order = order};
+    return true;
+}
+
 static sg_status write_file(const sg_partition *partition, const char *name, sg_emit_part part,
                             char **text) {
     sg_context *context = partition->graph->context;
     sg_arena arena = {0};
     sg_c_step *steps = SG_ARENA_NEW(&arena, sg_c_step, partition->step_count + 1);
     int count = 0;
-    sg_status status = steps ? SG_OK : sg_fail_memory(context);
-    for (int i = 0; i < partition->step_count && status == SG_OK; i++) {
-        const sg_step *step = &partition->steps[i];
-        if (step->foreign)
-            continue;
-        sg_layout *layouts =
-            SG_ARENA_NEW(&arena, sg_layout, step->input_count + step->output_count + 1);
-        if (!layouts) {
-            status = sg_fail_memory(context);
-            break;
-        }
-        for (int k = 0; k < step->input_count; k++)
-            layouts[k] = layout_of(partition->graph, step->inputs[k]);
-        for (int k = 0; k < step->output_count; k++)
-            layouts[step->input_count + k] = layout_of(partition->graph, step->outputs[k]);
-        steps[count++] = (sg_c_step){.graph = step->graph, .layouts = layouts};
+    bool there = steps != NULL;
+    for (int i = 0; i < partition->step_count && there; i++) {
+        if (!partition->steps[i].foreign)
+            there = describe_step(partition->graph, &partition->steps[i], &arena, &steps[count++]);
     }
+    sg_status status = there ? SG_OK : sg_fail_memory(context);
     if (status == SG_OK && count == 0)
         status = sg_fail(context, SG_NOT_APPLICABLE,
                          "the graph has no operator that Segue could write in C");

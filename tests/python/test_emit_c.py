@@ -208,7 +208,7 @@ CASES = {
     "global_mean_two_outputs": Case(
         "%x = input : f32[N, 6, H, W]; %w = input : f32[10, 6, 3, 3];"
         "%c = convolution %x, %w, none {padding=[2, 2], dilation=[2, 2]};"
-        "%m = mean %c {dim=[2, 3]}; %s = log_softmax %m {dim=1}; output %m, %s",
+        "%m = mean %c {dim=[2, 3]}; %s = log_softmax %m {dim=1}; output %s, %m",
         "N=2,H=16,W=16", ["N=3,H=7,W=91", "N=1,H=1,W=1", "N=2,H=16,W=16"], NHW,
     ),
     "walk_rows_prod_max": Case(

@@ -106,6 +106,7 @@ static sg_status add_step(writer *writer, int step) {
     if (status == SG_OK)
         status = sg_c_region_open(&problem, &writer->arena, &made);
     if (status == SG_OK) {
+        made.order = given->order;
         write_step(writer, step, &made);
         sg_c_region_close(&made);
     }

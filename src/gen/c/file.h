@@ -10,6 +10,7 @@
 typedef struct sg_c_step {
     const sg_graph *graph;
     const sg_layout *layouts;
+    const int *order; /* of the function's arguments: inputs, from 0, then outputs, behind them */
 } sg_c_step;
 
 /* name: of the file and of its functions, a C identifier. SG_NOT_APPLICABLE with a sentence for

@@ -173,7 +173,7 @@ void sg_c_write_region(sg_c_region *region, sg_text *text) {
 
 void sg_c_write_shapes(const sg_c_region *region, sg_text *text) {
     for (int i = 0; i < region->tensor_count; i++) {
-        const sg_c_tensor *tensor = &region->tensors[i];
+        const sg_c_tensor *tensor = &region->tensors[region->order[i]];
         const sg_c_view *view = tensor->view >= 0 ? &region->views[tensor->view] : NULL;
         sg_text_add(text, " *   %-10s %s%s[", tensor->name, tensor->output ? "-> " : "",
                     sg_dtype_name(tensor->dtype));
@@ -207,7 +207,7 @@ void sg_c_write_declaration(const sg_c_region *region, const char *name, sg_text
         between = ", ";
     }
     for (int i = 0; i < region->tensor_count; i++) {
-        const sg_c_tensor *tensor = &region->tensors[i];
+        const sg_c_tensor *tensor = &region->tensors[region->order[i]];
         sg_text_add(text, "%s%s%s *%s, const int64_t *%s_stride", i || *between ? ",\n    " : "",
                     tensor->output ? "" : "const ", sg_c_type(tensor->dtype), tensor->name,
                     tensor->name);

@@ -55,6 +55,7 @@ typedef struct sg_c_region {
     bool open[SG_ROLE_COUNT]; /* its size is an argument */
     sg_c_tensor *tensors;     /* inputs, then outputs */
     int tensor_count;
+    const int *order; /* [tensor_count] of the entry's arguments */
     sg_c_view *views;
     int view_count;
     int input_view, weight_view, bias_view; /* of the convolution; -1 */
