@@ -5,16 +5,28 @@
 #include "gen/c/file.h"
 #include "plan/partition.h"
 
+/* What files have a function or a type for themselves, as far as a file would be called so. */
+static bool is_taken(const char *name) {
+    static const char *const words[] = {"run",    "step",  "begin",  "end",      "contract",
+                                        "offset", "place", "stride", "real",     "tile",
+                                        "main",   "K",     "exp",    "arguments"};
+    bool taken = false;
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        taken |= strcmp(name, words[i]) == 0;
+    return taken;
+}
+
 static sg_status check_name(sg_context *context, const char *name) {
-    bool good = isalpha((unsigned char)*name);
+    bool good = isalpha((unsigned char)*name) && !is_taken(name);
     for (const char *at = name; *at; at++)
         good &= isalnum((unsigned char)*at) || *at == '_';
     return good && strlen(name) <= 60
                ? SG_OK
-               : sg_fail(context, SG_INVALID,
-                         "\"%s\" cannot name a C function; a letter and up to 59 letters, digits "
-                         "and _ would be accepted",
-                         name);
+               : sg_fail(
+                     context, SG_INVALID,
+                     "\"%s\" cannot name a C function; a letter and up to 59 letters, digits "
+                     "and _, other than the file's own names (run, step, ...), would be accepted",
+                     name);
 }
 
 static sg_layout layout_of(const sg_graph *graph, sg_value value) {

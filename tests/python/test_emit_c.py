@@ -406,8 +406,9 @@ def test_what_cannot_be_written_is_said(library: Library) -> None:
     )
     with pytest.raises(ValueError, match="a file has one type"):
         library.emit(mixed, "", "made")
-    with pytest.raises(ValueError, match="cannot name a C function"):
-        library.emit(CASES["softmax_rows"].text(), "N=2,H=2", "2nd")
+    for name in ("2nd", "a-b", "run", ""):
+        with pytest.raises(ValueError, match="cannot name a C function"):
+            library.emit(CASES["softmax_rows"].text(), "N=2,H=2", name)
 
 
 def test_example_is_built_from_a_written_file(sgc: Path, tmp_path: Path) -> None:
