@@ -38,9 +38,10 @@ def describe(source: str, family: Family, text: str) -> str:
 
 def report(sgc: str, family: Family) -> None:
     """The table of one family."""
-    print(f"{family.strategy} {family.architecture} {family.precision}")
+    print(family.name)
     seen: set[str] = set()
     for text in family.graphs:
+        text = text.replace("f32", family.dtype)
         command = [sgc, "dump", "--stage", "cuda", *family.words, "-"]
         ran = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
         if ran.returncode:
