@@ -105,9 +105,11 @@ def _function(function: Function) -> str:
     filled = fold(f"{name}_arguments arguments = {{{described}, nullptr}};", 4)
     lines += [
         filled.replace(",\n    }", "\n    }"),
-        f"    torch::Tensor workspace = torch::empty({{{name}_workspace(&arguments)}},",
-        f"                                           {inputs[0]}.options().dtype(torch::kByte));",
-        "    arguments.workspace = workspace.data_ptr();",
+        "    torch::Tensor workspace;",
+        f"    if (int64_t bytes = {name}_workspace(&arguments)) {{",
+        f"        workspace = torch::empty({{bytes}}, {inputs[0]}.options().dtype(torch::kByte));",
+        "        arguments.workspace = workspace.data_ptr();",
+        "    }",
         f"    int status = {name}(&arguments, c10::cuda::getCurrentCUDAStream());",
         "    if (status < 0)",
         f"        throw py::value_error({name}_message(status));",

@@ -199,5 +199,37 @@ def test_sentences(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "sm_12" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda p: p.stem)
+def test_gallery(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """gallery/ is what `make gallery` would write."""
+    root = TESTS.parent
+    monkeypatch.chdir(root)
+    made = tmp_path / path.name
+    monkeypatch.setattr(emit, "save", lambda _, text: made.write_text(text) and made)
+    words = ["compile", f"examples/{path.name}", "-o", f"gallery/{path.name}", "--gpu", "sm_90a"]
+    assert cli.main([*words, "--figures", "bench/results/nvidia-h200/results.json"]) == 0
+    kept = (root / "gallery" / path.name).read_text(encoding="utf-8")
+    assert made.read_text(encoding="utf-8") == kept, "run `make gallery`"
+
+
+@pytest.mark.parametrize("device", ["cuda", "cpu"])
+def test_c_folder(device: str, tmp_path: Path) -> None:
+    """--emit c: a source and a header a kernel, and a project that names them all."""
+    model = TESTS / "models" / "two_regions.py"
+    folder, ending = tmp_path / "kernels", "cu" if device == "cuda" else "c"
+    words = ["compile", str(model), "-o", str(folder), "--emit", "c", "--device", device]
+    assert cli.main(words) == 0
+    sources = sorted(p.name for p in folder.glob(f"*.{ending}"))
+    assert sources == [f"conv2d_amin_tanh.{ending}", f"conv2d_relu_mul.{ending}"]
+    cmake = (folder / "CMakeLists.txt").read_text(encoding="utf-8")
+    assert all(name in cmake for name in sources)
+    for name in sources:
+        header = Path(name).with_suffix(".h")
+        assert f'#include "{header}"' in (folder / name).read_text(encoding="utf-8")
+        if device == "cpu":
+            words = ["cc", "-std=c11", "-Wall", "-Werror", "-fsyntax-only", str(folder / name)]
+            subprocess.run(words, check=True)
+
+
 def test_names() -> None:
     assert emit_kernels.identifier("3d-model.v2") == "model_3d_model_v2"
