@@ -29,18 +29,25 @@ WANTED = emit_plan.Wanted("sm_90a", "tf32")
 
 
 @pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """What the command writes for every model, by the model's name."""
-    folder = tmp_path_factory.mktemp("files")
-    for path in MODELS:
-        words = ["compile", str(path), "-o", str(folder / path.name), "--gpu", "sm_90a"]
-        assert cli.main([*words, "--precision", "tf32"]) == 0
-    return {path.stem: folder / path.name for path in MODELS}
+def subjects() -> dict[str, emit.Subject | str]:
+    """What there is to write for every model, by its name."""
+    return {p.stem: emit.examine(modelfile.load_with_inputs(p), None, WANTED) for p in MODELS}
 
 
 @pytest.fixture(scope="module")
-def subjects() -> dict[str, emit.Subject | str]:
-    return {p.stem: emit.examine(modelfile.load_with_inputs(p), None, WANTED) for p in MODELS}
+def files(
+    subjects: dict[str, emit.Subject | str], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Path]:
+    """The files."""
+    folder = tmp_path_factory.mktemp("files")
+    for path in MODELS:
+        subject = subjects[path.stem]
+        if isinstance(subject, str):
+            text = emit.write_plain(modelfile.load(path), subject, "segue compile")
+        else:
+            text = emit.write(subject, WANTED, None, "segue compile")
+        (folder / path.name).write_text(text, encoding="utf-8")
+    return {path.stem: folder / path.name for path in MODELS}
 
 
 @pytest.fixture(scope="module")
