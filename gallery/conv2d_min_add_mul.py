@@ -154,10 +154,6 @@ __device__ __forceinline__ real load(const float *from) {
     return real(*from);
 }
 
-__device__ __forceinline__ void store(float *to, real x) {
-    *to = float(x);
-}
-
 /* ---- order, NaN first ---------------------------------------------------------------------- */
 
 __device__ __forceinline__ float v_min(float a, float b) {
@@ -166,12 +162,34 @@ __device__ __forceinline__ float v_min(float a, float b) {
     return result;
 }
 
-constexpr int TILE_WALKS = 0;
-constexpr int TILE_OPERANDS = 1;
-
-constexpr int HAS_BIAS = 1;
-
 #define SG_UNROLL _Pragma("unroll")
+
+/* Elementary functions of one `real`, float or double: the names that the op table's `vector`
+ * column is written in (src/ir/ops.def), so that the column which serves the CPU's vectors serves
+ * the GPU's scalars too. v_min, v_max and v_round_to_* stand in common.cuh.
+ *
+ * Meaning at NaN, infinities, signed zero and subnormal numbers is that of PyTorch's operator of
+ * the name. CUDA's own functions are taken where they are as good as the table asks (their bounds
+ * stand in the CUDA C++ Programming Guide, "Mathematical Functions"): none of the fast ones is, and
+ * expf is not where more is built on it. */
+
+namespace ops {
+__device__ __forceinline__ float v_fma(float a, float b, float c) {
+    return fmaf(a, b, c);
+}
+} // namespace ops
+
+namespace ops {
+__device__ __forceinline__ real minimum(real a, real b) {
+    return v_min(a, b);
+}
+__device__ __forceinline__ real add(real a, real b) {
+    return v_fma(real(1.0), b, a);
+}
+__device__ __forceinline__ real mul(real a, real b) {
+    return a * b;
+}
+} // namespace ops
 
 /* ---- wgmma_ring -------------------------------------------------------------------------------- */
 namespace wgmma_ring {
@@ -278,11 +296,6 @@ __device__ __forceinline__ void barrier_arrive(int number, int threads) {
  * must follow. */
 __device__ __forceinline__ void fence_proxy_async() {
     asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
-}
-
-/* Asks the second-level cache for a line. */
-__device__ __forceinline__ void prefetch_line(const void *line) {
-    asm volatile("prefetch.global.L2 [%0];" ::"l"(line));
 }
 
 template <int REGISTERS> __device__ __forceinline__ void setmaxnreg_inc() {
@@ -418,41 +431,26 @@ __device__ __forceinline__ unsigned pack_halves_scaled(float low, float high, fl
     high *= scale;
     return away ? pack_halves(round_tf32_away(low), round_tf32_away(high)) : pack_halves(low, high);
 }
+
 constexpr int IN_CHANNELS = 64;
 constexpr int STAGE_GROUPS = 8;
 constexpr int STAGE_ROWS = 1;
 constexpr int STAGE_WIDTH = 128;
-constexpr int STAGE_LEFT = 0;
-constexpr int STRIDE_Z = 1;
-constexpr int STRIDE_Y = 1;
-constexpr int STRIDE_X = 1;
 constexpr int PITCH = 128;
-constexpr int PHASE_PIXELS = 128;
 constexpr int PLANE = 128;
 constexpr int VECTOR = 4;
 constexpr int KERNEL_Z = 3;
-constexpr int KERNEL_Y = 1;
 constexpr int KERNEL_X = 3;
-constexpr int PADDING_Z = 0;
-constexpr int PADDING_Y = 0;
-constexpr int PADDING_X = 0;
 constexpr int DILATION_Z = 1;
-constexpr int DILATION_Y = 1;
-constexpr int DILATION_X = 1;
 constexpr int UNROLL_Z = 3;
-constexpr int UNROLL_Y = 1;
 constexpr int UNROLL_X = 3;
 constexpr int OUT_GROUP = 128;
-constexpr int CHANNEL_TILES = 1;
-constexpr int GROUP_TILES = 1;
 constexpr int TILE_N = 128;
 constexpr int TILE_REAL = 128;
-
+constexpr int TILE_OPERANDS = 1;
 constexpr int ROW_BLOCKS = 2;
-constexpr int CONSUMER_PIXELS = 128;
 constexpr int BOX_Y = 1;
 constexpr int BOX_X = 126;
-constexpr int RING_DEPTH = 0;
 constexpr int ROW_TILES = 1;
 constexpr int OUT_VECTOR = 2;
 constexpr int CONSUMERS = 2;
@@ -460,9 +458,7 @@ constexpr int PRODUCERS = 1;
 constexpr int STAGES = 4;
 constexpr int PRODUCER_REGISTERS = 136;
 constexpr int CONSUMER_REGISTERS = 184;
-constexpr int WEIGHTS_IN_ORDER = 1;
 constexpr int PREFETCH = 1;
-
 constexpr int ROUND_AWAY = 1;
 
 __device__ __forceinline__ void wgmma(float (&d)[64], unsigned long long a,
@@ -490,6 +486,7 @@ __device__ __forceinline__ void wgmma(float (&d)[64], unsigned long long a,
 /* Of a tap's weights, 8 halves each: one more than there are, so that a warp that packs the taps of
  * a channel does not store them all to the same banks. */
 constexpr int TAP_ROWS = STAGE_GROUPS * TILE_N + 1;
+
 /* Producers of `wgmma` kernels: boxes of a float32 tensor become halves in shared memory.
  *
  * A stage is [STAGE_GROUPS][PLANE pixels][8 halves], channels in groups of 8. A pixel of the input
@@ -501,16 +498,9 @@ constexpr int TAP_ROWS = STAGE_GROUPS * TILE_N + 1;
  * first store. VECTOR 4, 2 or 1: neighbours along x read at once; 8: the 8 channels of a pixel,
  * which lie side by side. */
 
-constexpr int CHUNK = 128;
-constexpr int ALONG_X = VECTOR == 8 ? 1 : VECTOR;
+constexpr int ALONG_X = VECTOR;
 constexpr int ROW_VECTORS = (STAGE_WIDTH + ALONG_X - 1) / ALONG_X;
-/* A few columns beyond full chunks are read one by one, where a chunk of their own would idle. */
-constexpr bool HAS_EDGE = STAGE_ROWS == 1 && STAGE_WIDTH > CHUNK &&STAGE_WIDTH % CHUNK <= 16;
-constexpr int EDGE = HAS_EDGE ? STAGE_WIDTH % CHUNK : 0;
-constexpr int EDGE_LOADS = (EDGE * 8 + 31) / 32;
-constexpr int CHUNKS =
-    HAS_EDGE ? STAGE_WIDTH / CHUNK : (STAGE_ROWS * ROW_VECTORS * ALONG_X + CHUNK - 1) / CHUNK;
-constexpr int ITEMS = STAGE_GROUPS * CHUNKS;
+constexpr int ITEMS = STAGE_GROUPS;
 
 /* Where a stage comes from. */
 struct Source {
@@ -521,41 +511,23 @@ struct Source {
     bool inside; /* false: all zero */
 };
 
-/* Brings a part of a slice to the second-level cache, a line a thread: fetching it later takes less
- * long. part, parts: of the warps that share the slice. Not where channels lie side by side. */
-__device__ __forceinline__ void prefetch_slice(const Source &from, int part, int parts, int lane) {
-    constexpr int LINES = STAGE_WIDTH / 32 + 1; /* of 128 bytes, of a row */
-    if (VECTOR == 8 || !from.inside)
-        return;
-#pragma unroll 1
-    for (int i = part * 32 + lane; i < IN_CHANNELS * STAGE_ROWS * LINES; i += parts * 32) {
-        const int row = i / LINES % STAGE_ROWS, channel = i / LINES / STAGE_ROWS;
-        const int x = min(max(from.x + i % LINES * 32, 0), from.width - 1);
-        if (static_cast<unsigned>(from.y + row) < static_cast<unsigned>(from.height))
-            prefetch_line(from.origin + channel * from.channel_stride +
-                          (from.y + row) * from.row_stride + x * from.column_stride);
-    }
-}
-
 struct Fetched {
     float value[8][4]; /* [channel][pixel of this lane's] */
-    float edge[EDGE_LOADS ? EDGE_LOADS : 1];
 };
 
 __device__ __forceinline__ int staged_pixel(int row, int x) {
-    return (row % STRIDE_Y * STRIDE_X + x % STRIDE_X) * PHASE_PIXELS + row / STRIDE_Y * PITCH +
-           x / STRIDE_X;
+    return row * PITCH + x;
 }
 
 /* The box's row and column of vector `v` of this lane, of an item's 4 / ALONG_X. */
-__device__ __forceinline__ void chunk_pixel(int chunk, int v, int lane, int &row, int &x) {
-    const int vector = (chunk * (4 / ALONG_X) + v) * 32 + lane;
-    row = STAGE_ROWS == 1 ? 0 : vector / ROW_VECTORS;
+__device__ __forceinline__ void chunk_pixel(int lane, int &row, int &x) {
+    const int vector = lane;
+    row = 0;
     x = (vector - row * ROW_VECTORS) * ALONG_X;
 }
 
-__device__ __forceinline__ bool in_box(int row, int x) {
-    return row < STAGE_ROWS && (CHUNKS * CHUNK <= STAGE_WIDTH || x < STAGE_WIDTH);
+__device__ __forceinline__ bool in_box(int row) {
+    return row < STAGE_ROWS;
 }
 
 __device__ __forceinline__ bool in_image(const Source &from, int row, int x) {
@@ -564,66 +536,27 @@ __device__ __forceinline__ bool in_image(const Source &from, int row, int x) {
            static_cast<unsigned>(from.x + x) < static_cast<unsigned>(from.width);
 }
 
-__device__ __forceinline__ bool has_channel(int channel) {
-    return IN_CHANNELS % 16 == 0 || channel < IN_CHANNELS;
-}
-
-__device__ __forceinline__ void fetch_item(const Source &from, int group, int chunk, int lane,
-                                           Fetched &to) {
+__device__ __forceinline__ void fetch_item(const Source &from, int group, int lane, Fetched &to) {
+    int row, x;
+    chunk_pixel(lane, row, x);
+    const bool inside = in_box(row) && in_image(from, row, x);
+    const float *at = from.origin + group * 8 * from.channel_stride +
+                      (from.y + row) * from.row_stride + (from.x + x) * from.column_stride;
 #pragma unroll
-    for (int v = 0; v < 4 / ALONG_X; v++) {
-        int row, x;
-        chunk_pixel(chunk, v, lane, row, x);
-        const bool inside = in_box(row, x) && in_image(from, row, x);
-        const float *at = from.origin + group * 8 * from.channel_stride +
-                          (from.y + row) * from.row_stride + (from.x + x) * from.column_stride;
-        if (VECTOR == 8) {
-            const float4 zero = make_float4(0, 0, 0, 0);
-            const bool present = inside && has_channel(group * 8);
-            const float4 low = present ? __ldg(reinterpret_cast<const float4 *>(at)) : zero;
-            const float4 high = present ? __ldg(reinterpret_cast<const float4 *>(at) + 1) : zero;
-            to.value[0][v] = low.x, to.value[1][v] = low.y, to.value[2][v] = low.z;
-            to.value[3][v] = low.w, to.value[4][v] = high.x, to.value[5][v] = high.y;
-            to.value[6][v] = high.z, to.value[7][v] = high.w;
-            continue;
-        }
-#pragma unroll
-        for (int c = 0; c < 8; c++) {
-            const bool present = inside && has_channel(group * 8 + c);
-            const float *here = at + c * from.channel_stride;
-            if (VECTOR == 4) {
-                const float4 read = present ? __ldg(reinterpret_cast<const float4 *>(here))
-                                            : make_float4(0, 0, 0, 0);
-                to.value[c][0] = read.x, to.value[c][1] = read.y;
-                to.value[c][2] = read.z, to.value[c][3] = read.w;
-            } else if (VECTOR == 2) {
-                const float2 read =
-                    present ? __ldg(reinterpret_cast<const float2 *>(here)) : make_float2(0, 0);
-                to.value[c][v * 2 % 4] = read.x, to.value[c][v * 2 % 4 + 1] = read.y;
-            } else {
-                to.value[c][v] = present ? __ldg(here) : 0.0f;
-            }
-        }
-    }
-    if (HAS_EDGE && chunk == CHUNKS - 1) {
-#pragma unroll
-        for (int i = 0; i < EDGE_LOADS; i++) {
-            const int channel = lane % 8, x = CHUNKS * CHUNK + i * 4 + lane / 8;
-            const bool present =
-                x < STAGE_WIDTH && in_image(from, 0, x) && has_channel(group * 8 + channel);
-            to.edge[i] = present
-                             ? __ldg(from.origin + (group * 8 + channel) * from.channel_stride +
-                                     from.y * from.row_stride + (from.x + x) * from.column_stride)
-                             : 0.0f;
-        }
+    for (int c = 0; c < 8; c++) {
+        const bool present = inside;
+        const float *here = at + c * from.channel_stride;
+        const float4 read = present ? __ldg(reinterpret_cast<const float4 *>(here))
+                                    : make_float4(0, 0, 0, 0);
+        to.value[c][0] = read.x, to.value[c][1] = read.y;
+        to.value[c][2] = read.z, to.value[c][3] = read.w;
     }
 }
 
 /* Two values as halves, scaled and rounded; low first. largest: of the values themselves. */
 __device__ __forceinline__ unsigned carried(float low, float high, float &largest) {
     largest = max_magnitude(max_magnitude(largest, low), high);
-    return ROUND_AWAY ? pack_halves_away(low, high)
-                      : pack_halves(low * CARRIER_SCALE, high * CARRIER_SCALE);
+    return pack_halves_away(low, high);
 }
 
 /* Halves of pixel p of this lane's four, eight channels. */
@@ -642,56 +575,36 @@ __device__ __forceinline__ void exchange(bool yes, uint4 &a, uint4 &b) {
 }
 
 /* stage: generic address of the stage. largest: the largest magnitude staged so far. */
-__device__ __forceinline__ void store_item(unsigned char *stage, int group, int chunk, int lane,
+__device__ __forceinline__ void store_item(unsigned char *stage, int group, int lane,
                                            const Fetched &from, float &largest) {
     uint4 *plane = reinterpret_cast<uint4 *>(stage) + group * PLANE;
     uint4 halves[4];
 #pragma unroll
     for (int p = 0; p < 4; p++)
         halves[p] = staged_halves(from, p, largest);
-    if (VECTOR == 4 && STRIDE_X == 1) {
-        /* In one order for all, lanes would be 64 bytes apart and meet in the banks: in pairs,
-         * lanes start with another of their pixels. */
-        const bool odd = lane >> 1 & 1, far = lane >> 2 & 1;
-        exchange(odd, halves[0], halves[1]);
-        exchange(odd, halves[2], halves[3]);
-        exchange(far, halves[0], halves[2]);
-        exchange(far, halves[1], halves[3]);
-        int row, x;
-        chunk_pixel(chunk, 0, lane, row, x);
-        uint4 *at = plane + staged_pixel(row, x);
-        if (in_box(row, x)) {
+    /* In one order for all, lanes would be 64 bytes apart and meet in the banks: in pairs,
+     * lanes start with another of their pixels. */
+    const bool odd = lane >> 1 & 1, far = lane >> 2 & 1;
+    exchange(odd, halves[0], halves[1]);
+    exchange(odd, halves[2], halves[3]);
+    exchange(far, halves[0], halves[2]);
+    exchange(far, halves[1], halves[3]);
+    int row, x;
+    chunk_pixel(lane, row, x);
+    uint4 *at = plane + staged_pixel(row, x);
+    if (in_box(row)) {
 #pragma unroll
-            for (int p = 0; p < 4; p++)
-                at[p ^ (lane >> 1 & 3)] = halves[p];
-        }
-    } else {
-#pragma unroll
-        for (int p = 0; p < 4; p++) {
-            int row, x;
-            chunk_pixel(chunk, p / ALONG_X, lane, row, x);
-            if (in_box(row, x))
-                plane[staged_pixel(row, x + p % ALONG_X)] = halves[p];
-        }
-    }
-    if (HAS_EDGE && chunk == CHUNKS - 1) {
-#pragma unroll
-        for (int i = 0; i < EDGE_LOADS; i++) {
-            const int channel = lane % 8, x = CHUNKS * CHUNK + i * 4 + lane / 8;
-            const unsigned half = carried(from.edge[i], 0.0f, largest);
-            if (x < STAGE_WIDTH)
-                reinterpret_cast<unsigned short *>(plane + staged_pixel(0, x))[channel] =
-                    static_cast<unsigned short>(half);
-        }
+        for (int p = 0; p < 4; p++)
+            at[p ^ (lane >> 1 & 3)] = halves[p];
     }
 }
 
 /* ---- what the carrier failed to hold ------------------------------------------------------- */
 
 /* Items of the slow way: 8 channels of 32 pixels of the box each, some of them in flight. */
-constexpr int BOX_PIXELS = STAGE_ROWS * STAGE_WIDTH;
+constexpr int BOX_PIXELS = STAGE_WIDTH;
 constexpr int SCALED_ITEMS = (STAGE_GROUPS * BOX_PIXELS + 31) / 32;
-constexpr int SCALED_AT_ONCE = PREFETCH ? 4 : 2;
+constexpr int SCALED_AT_ONCE = 4;
 
 /* Group, row and x of an item's pixel of this lane; false where there is none. */
 __device__ __forceinline__ bool scaled_pixel(int item, int lane, int &group, int &row, int &x) {
@@ -710,8 +623,7 @@ __device__ __forceinline__ void fetch_scaled(const Source &from, int item, int l
                       (from.y + row) * from.row_stride + (from.x + x) * from.column_stride;
 #pragma unroll
     for (int c = 0; c < 8; c++)
-        value[c] =
-            inside && has_channel(group * 8 + c) ? __ldg(at + c * from.channel_stride) : 0.0f;
+        value[c] = inside ? __ldg(at + c * from.channel_stride) : 0.0f;
 }
 
 __device__ __forceinline__ void store_scaled(unsigned char *stage, int item, int lane,
@@ -726,6 +638,7 @@ __device__ __forceinline__ void store_scaled(unsigned char *stage, int item, int
         (reinterpret_cast<uint4 *>(stage) + group * PLANE)[staged_pixel(row, x)] =
             make_uint4(pair[0], pair[1], pair[2], pair[3]);
 }
+
 /* Boxes of the output and the pixels of a tile, for conv_wgmma_ring*.cuh.
  *
  * A box is BOX_Y x BOX_X pixels; slices of the input roll through the ring along z, which is depth
@@ -739,7 +652,7 @@ struct Box {
     int first;         /* pixel of the box that the tile starts with */
 
     __device__ __forceinline__ void split(int pixel, int &row, int &column) const {
-        row = BOX_Y == 1 ? 0 : (first + pixel) / PITCH;
+        row = 0;
         column = first + pixel - row * PITCH;
     }
     __device__ __forceinline__ bool valid(int pixel) const {
@@ -750,9 +663,10 @@ struct Box {
     __device__ __forceinline__ Place place(int pixel) const {
         int row, column;
         split(pixel, row, column);
-        return RING_DEPTH ? Place{n, z, y + row, x + column} : Place{n, 0, z, x + column};
+        return Place{n, 0, z, x + column};
     }
 };
+
 /* conv_wgmma_ring.cuh, pixels as rows of the products: a tile of 64 ROW_BLOCKS pixels. */
 
 /* Blocks of 64 rows take turns in the pixels by eights, so that a warp's pixels are neighbours. */
@@ -778,7 +692,7 @@ struct RowTile {
     static constexpr int PIXELS = 2 * ROW_BLOCKS, CHANNELS = TILE_N / 4;
 
     real d[ROW_BLOCKS][TILE_N / 2]; /* as the instructions lay it out */
-    real running[TILE_WALKS ? TILE_WALKS : 1][TILE_WALKS ? PIXELS : 1][TILE_WALKS ? CHANNELS : 1];
+    real running[1][1][1];
     real group[PIXELS][2];    /* put: 8 channels on their way out */
     const float2 *scale_bias; /* [TILE_N], in shared memory */
     const real *operands;     /* [CHANNEL_OPERANDS][TILE_N], in shared memory */
@@ -789,90 +703,15 @@ struct RowTile {
 
     __device__ __forceinline__ int row(int p) const { return p * 8 + lane / 4; }
     __device__ __forceinline__ int column(int j) const { return j / 2 * 8 + lane % 4 * 2 + j % 2; }
-    __device__ __forceinline__ int own_pixel(int q) const {
-        if (PIXELS == 2)
-            return lane & 1;
-        return (lane & 1) * (PIXELS / 2) + (lane >> 1 & 1) * (PIXELS / 4) + q;
-    }
 
-    __device__ __forceinline__ real acc(int p, int j) const {
-        const float2 by = scale_bias[column(j)];
-        return d[p / 2][j / 2 * 4 + p % 2 * 2 + j % 2] * by.x + by.y;
-    }
-    __device__ __forceinline__ real &result(int p, int j) {
-        return d[p / 2][j / 2 * 4 + p % 2 * 2 + j % 2];
-    }
     __device__ __forceinline__ bool has(int j) const {
-        if (TILE_REAL % TILE_N == 0 && channel_end - channel_first == TILE_N)
+        if (channel_end - channel_first == TILE_N)
             return true;
         return channel(j) < channel_end;
     }
     __device__ __forceinline__ int channel(int j) const { return channel_first + column(j); }
     __device__ __forceinline__ bool valid(int p) const { return pixels.valid(row(p)); }
     __device__ __forceinline__ Place place(int p) const { return pixels.place(row(p)); }
-    __device__ __forceinline__ bool own_valid(int q) const {
-        return (PIXELS > 2 || lane % 4 < 2) && valid(own_pixel(q));
-    }
-    __device__ __forceinline__ Place own_place(int q) const { return place(own_pixel(q)); }
-    __device__ __forceinline__ real per_channel(int k, int j) const {
-        return operands[k * TILE_N + column(j)];
-    }
-
-    /* Stores whenever 8 channels of all pixels have come. A lane holds two channels of a quad's
-     * pixels; a line of memory wants one channel of many pixels, so lanes of a quad exchange
-     * until each has all 8 channels of its own pixels. Not where a lane of them may be absent. */
-    template <int V, class T>
-    __device__ __forceinline__ void put(T *to, Stride s, int p, int j, real value) {
-        if (PIXELS < 4 || !whole_group(j)) {
-            put_alone(to, s, p, j, value);
-            return;
-        }
-        group[p][j % 2] = value;
-        if (p == PIXELS - 1 && j % 2 == 1)
-            put_group(to, s, j / 2 * 8);
-    }
-    /* Whether all 8 channels around slot j are there; the same for all threads. */
-    __device__ __forceinline__ bool whole_group(int j) const {
-        return j / 2 * 8 + 8 <= TILE_REAL && channel_first + j / 2 * 8 + 8 <= channel_end;
-    }
-    template <class T>
-    __device__ __forceinline__ void put_alone(T *to, Stride s, int p, int j, real value) const {
-        if (valid(p) && has(j))
-            store(to + offset(place(p), s) + channel(j) * s.c, value);
-    }
-    template <class T> __device__ __forceinline__ void put_group(T *to, Stride s, int first) {
-        constexpr int HALF = PIXELS / 2, QUARTER = PIXELS / 4;
-        real once[HALF][4]; /* [pixel][pair of channels, two of them] */
-        const bool upper = lane & 1;
-        SG_UNROLL
-        for (int i = 0; i < HALF; i++) {
-            SG_UNROLL
-            for (int e = 0; e < 2; e++) {
-                const real low = group[i][e], high = group[HALF + i][e];
-                const real other = __shfl_xor_sync(~0U, upper ? low : high, 1);
-                once[i][e] = upper ? other : low;
-                once[i][2 + e] = upper ? high : other;
-            }
-        }
-        const bool second = lane >> 1 & 1;
-        SG_UNROLL
-        for (int q = 0; q < QUARTER; q++) {
-            T *at = to;
-            const bool inside = own_valid(q);
-            if (inside)
-                at += offset(own_place(q), s) + (channel_first + first) * s.c;
-            SG_UNROLL
-            for (int e = 0; e < 4; e++) {
-                const real low = once[q][e], high = once[QUARTER + q][e];
-                const real other = __shfl_xor_sync(~0U, second ? low : high, 2);
-                if (inside) {
-                    store(at + e * s.c, second ? other : low);
-                    store(at + (4 + e) * s.c, second ? high : other);
-                }
-            }
-        }
-    }
-    template <int V, class T> __device__ __forceinline__ void flush(T *, Stride) {}
 
     static __device__ __forceinline__ long long offset(Place at, Stride s) {
         return at.n * s.n + at.d * s.d + at.h * s.h + at.w * s.w;
@@ -886,14 +725,10 @@ struct RowTile {
 constexpr int WARP_PIXELS = 16 * ROW_BLOCKS;
 constexpr int LINE =
     WARP_PIXELS + 4; /* 4 beyond a multiple of 16: a warp's stores meet no bank twice */
-constexpr int LINE_VECTOR = OUT_VECTOR ? OUT_VECTOR : 1;
+constexpr int LINE_VECTOR = OUT_VECTOR;
 constexpr int LINE_LANES = WARP_PIXELS / LINE_VECTOR; /* lanes that hold one channel */
 constexpr int LINE_STEP = 32 / LINE_LANES;            /* channels that a warp stores at once */
-constexpr int LINE_VECTORS = 8 / (LINE_STEP ? LINE_STEP : 1);
-
-/* Every group of 8 channels of every tile is complete: half of the code that put is would be there
- * for the others. */
-constexpr bool ALL_WHOLE = TILE_REAL % 8 == 0 && OUT_GROUP % TILE_REAL == 0;
+constexpr int LINE_VECTORS = 8 / LINE_STEP;
 
 /* Neighbours in one store: written in C, they come apart. */
 __device__ __forceinline__ void store_vector(float *to, float x, float y) {
@@ -920,9 +755,7 @@ struct Tile : RowTile {
         SG_UNROLL
         for (int e = 0; e < 2; e++) {
             next_by[e] = scale_bias[column(j + e)];
-            SG_UNROLL
-            for (int k = 0; k < TILE_OPERANDS; k++)
-                next_operand[k][e] = operands[k * TILE_N + column(j + e)];
+            next_operand[0][e] = operands[column(j + e)];
         }
         ahead = j;
     }
@@ -935,9 +768,7 @@ struct Tile : RowTile {
         SG_UNROLL
         for (int e = 0; e < 2; e++) {
             by[e] = next_by[e];
-            SG_UNROLL
-            for (int k = 0; k < TILE_OPERANDS; k++)
-                operand[k][e] = next_operand[k][e];
+            operand[0][e] = next_operand[0][e];
         }
         now = first;
         if (first > 2 &&
@@ -945,30 +776,18 @@ struct Tile : RowTile {
             read_table(first + 2);
     }
     __device__ __forceinline__ real acc(int p, int j) {
-        if (!OUT_VECTOR)
-            return RowTile::acc(p, j);
         if (p == 0 && j % 2 == 0) /* tails go through pixels and slots upwards */
             turn_table(j);
         return d[p / 2][j / 2 * 4 + p % 2 * 2 + j % 2] * by[j % 2].x + by[j % 2].y;
     }
-    __device__ __forceinline__ real per_channel(int k, int j) {
-        if (!OUT_VECTOR)
-            return RowTile::per_channel(k, j);
+    __device__ __forceinline__ real per_channel(int j) {
         if (j % 2 == 0)
             turn_table(j);
-        return operand[k][j % 2];
+        return operand[0][j % 2];
     }
 
-    template <int V, class T>
-    __device__ __forceinline__ void put(T *to, Stride s, int p, int j, real value) {
-        RowTile::put<V>(to, s, p, j, value);
-    }
     template <int V>
     __device__ __forceinline__ void put(float *to, Stride s, int p, int j, real value) {
-        if (!OUT_VECTOR || (!ALL_WHOLE && !whole_group(j))) {
-            RowTile::put<V>(to, s, p, j, value);
-            return;
-        }
         if (p == 0 && j == 0)
             open_lines(to, s);
         if (p == 0 && j % 2 == 0)
@@ -980,10 +799,8 @@ struct Tile : RowTile {
             read_back(j / 2 * 8);
         }
     }
-    template <int V, class T> __device__ __forceinline__ void flush(T *, Stride) {}
-    template <int V> __device__ __forceinline__ void flush(float *, Stride s) {
-        if (OUT_VECTOR)
-            store_pending(s);
+    template <int V> __device__ __forceinline__ void flush(Stride s) {
+        store_pending(s);
         pending_first = -1;
     }
 
@@ -992,16 +809,8 @@ struct Tile : RowTile {
         SG_UNROLL
         for (int i = 0; i < LINE_VECTORS; i++) {
             const float *at = from + i * LINE_STEP * LINE;
-            if (LINE_VECTOR == 4) {
-                const float4 four = *reinterpret_cast<const float4 *>(at);
-                pending[i][0] = four.x, pending[i][1 % LINE_VECTOR] = four.y;
-                pending[i][2 % LINE_VECTOR] = four.z, pending[i][3 % LINE_VECTOR] = four.w;
-            } else if (LINE_VECTOR == 2) {
-                const float2 two = *reinterpret_cast<const float2 *>(at);
-                pending[i][0] = two.x, pending[i][1 % LINE_VECTOR] = two.y;
-            } else {
-                pending[i][0] = *at;
-            }
+            const float2 two = *reinterpret_cast<const float2 *>(at);
+            pending[i][0] = two.x, pending[i][1 % LINE_VECTOR] = two.y;
         }
         pending_first = channel_first + first;
     }
@@ -1016,19 +825,13 @@ struct Tile : RowTile {
         float *at = line + pending_first * s.c;
         SG_UNROLL
         for (int i = 0; i < LINE_VECTORS; i++, at += LINE_STEP * s.c) {
-            if (LINE_VECTOR == 4)
-                store_vector(at, pending[i][0], pending[i][1 % LINE_VECTOR],
-                             pending[i][2 % LINE_VECTOR], pending[i][3 % LINE_VECTOR]);
-            else if (LINE_VECTOR == 2)
-                store_vector(at, pending[i][0], pending[i][1 % LINE_VECTOR]);
-            else
-                *at = pending[i][0];
+            store_vector(at, pending[i][0], pending[i][1 % LINE_VECTOR]);
         }
     }
 };
 
 /* Shared memory of a consumer beyond what all have. */
-constexpr int CONSUMER_FLOATS = OUT_VECTOR ? 4 * 8 * LINE : 0;
+constexpr int CONSUMER_FLOATS = 4 * 8 * LINE;
 
 __device__ __forceinline__ void open_tile(Tile &tile, float *lines, int consumer) {
     tile.lane = threadIdx.x % 32;
@@ -1046,11 +849,10 @@ __device__ __forceinline__ void forget_scales(Tile &tile) {
 }
 
 struct Filter {};
-__device__ __forceinline__ void load_filter(Filter &, const unsigned char *) {}
 
 /* One tap. slice: address of the stage's pixel that the tile's first meets under this tap. */
-__device__ __forceinline__ void multiply_tap(Tile &tile, const Filter &, unsigned slice,
-                                             unsigned weights, int tap, int accumulate) {
+__device__ __forceinline__ void multiply_tap(Tile &tile, unsigned slice, unsigned weights, int tap,
+                                             int accumulate) {
     const unsigned long long a = matrix_descriptor(slice, PLANE * 16, ROW_BLOCKS * 128);
     const unsigned long long b = matrix_descriptor(weights, TILE_N * 16, 128);
 #pragma unroll
@@ -1060,30 +862,8 @@ __device__ __forceinline__ void multiply_tap(Tile &tile, const Filter &, unsigne
             wgmma(tile.d[block], descriptor_at(a, 2 * k * PLANE + block * 8),
                   descriptor_at(b, tap * TAP_ROWS + 2 * k * TILE_N), accumulate || k);
 }
-/* Elementary functions of one `real`, float or double: the names that the op table's `vector`
- * column is written in (src/ir/ops.def), so that the column which serves the CPU's vectors serves
- * the GPU's scalars too. v_min, v_max and v_round_to_* stand in common.cuh.
- *
- * Meaning at NaN, infinities, signed zero and subnormal numbers is that of PyTorch's operator of
- * the name. CUDA's own functions are taken where they are as good as the table asks (their bounds
- * stand in the CUDA C++ Programming Guide, "Mathematical Functions"): none of the fast ones is, and
- * expf is not where more is built on it. */
 
-namespace ops {
-__device__ __forceinline__ float v_fma(float a, float b, float c) {
-    return fmaf(a, b, c);
-}
-
-/* ---- exponentials -------------------------------------------------------------------------- */
-
-/* (value + rest) * scale: rest is what value rounded away; value is normal, and a power of two is
- * set apart so that a result that is subnormal is rounded once, when all is multiplied. */
-struct scaled {
-    float value, rest, scale;
-};
-} // namespace ops
 // ---- tail
-constexpr bool WALKS = false;
 constexpr int CHANNEL_OPERANDS = 1;
 
 __device__ real channel_operand(int k, int c, const Arguments &a) {
@@ -1092,27 +872,13 @@ __device__ real channel_operand(int k, int c, const Arguments &a) {
     return real(0);
 }
 
-namespace ops {
-__device__ __forceinline__ real minimum(real a, real b) {
-    return v_min(a, b);
-}
-__device__ __forceinline__ real add(real a, real b) {
-    return v_fma(real(1.0), b, a);
-}
-__device__ __forceinline__ real mul(real a, real b) {
-    return a * b;
-}
-} // namespace ops
-
 struct Tail {
-    __device__ __forceinline__ void begin(Tile &tile) {
-    }
     __device__ __forceinline__ void step(Tile &tile, const Arguments &a) {
         SG_UNROLL
         for (int j = 0; j < Tile::CHANNELS; j++) {
             if (!tile.has(j))
                 continue;
-            const real v2 = tile.per_channel(0, j); // %bias
+            const real v2 = tile.per_channel(j); // %bias
             SG_UNROLL
             for (int p = 0; p < Tile::PIXELS; p++) {
                 const real v0 = tile.acc(p, j);
@@ -1122,27 +888,22 @@ struct Tail {
                 tile.put<2>(a.store0, a.store0_stride, p, j, v4); // %mul
             }
         }
-        tile.flush<2>(a.store0, a.store0_stride);
-    }
-    __device__ __forceinline__ void end(Tile &tile, const Arguments &a) {
+        tile.flush<2>(a.store0_stride);
     }
 };
 // ---- end of tail
 
-constexpr int TAPS = KERNEL_Z * KERNEL_Y * KERNEL_X;
+constexpr int TAPS = KERNEL_Z * KERNEL_X;
 constexpr int STAGE_BYTES = STAGE_GROUPS * PLANE * 16;
 constexpr int WEIGHT_BYTES = TAPS * TAP_ROWS * 16;
-constexpr int REACH_Z = (KERNEL_Z - 1) * DILATION_Z + 1; /* slices that an output row needs */
-constexpr int PRODUCER_WARPS = PRODUCERS * 4;
+constexpr int REACH_Z = KERNEL_Z - 1 + 1; /* slices that an output row needs */
+constexpr int PRODUCER_WARPS = 4;
 constexpr int THREADS = (PRODUCERS + CONSUMERS) * WARPGROUP;
 /* With fewer items than warps, warps take different slices. */
-constexpr int SLICE_WARPS = ITEMS < PRODUCER_WARPS ? ITEMS : PRODUCER_WARPS;
+constexpr int SLICE_WARPS = PRODUCER_WARPS;
 constexpr int SLICES_AT_ONCE = PRODUCER_WARPS / SLICE_WARPS;
-/* Slices between what the second-level cache is asked for and what is stored; 0: it is not asked.
- * It helps rings of many small slices; beside large outputs it takes their place in the cache. */
-constexpr int AHEAD = STAGES >= 8 ? 2 : 0;
 /* Slices that a consumer's next tile may need beyond its last one's. */
-constexpr int STEP_Z = (CONSUMERS + ROW_TILES - 1) / ROW_TILES;
+constexpr int STEP_Z = CONSUMERS + ROW_TILES - 1;
 /* Numbers of barriers: 1 .. CONSUMERS are a tile's own. */
 constexpr int PACKED = 1 + CONSUMERS, STAGED = PACKED + 1, TURNS = STAGED + 1;
 
@@ -1166,7 +927,7 @@ __device__ __forceinline__ Shared share(unsigned char *memory) {
     shared.scale_bias = reinterpret_cast<float2 *>(shared.weights + WEIGHT_BYTES);
     shared.weight_scale = reinterpret_cast<float *>(shared.scale_bias + TILE_N);
     shared.operands = shared.weight_scale + TILE_N;
-    shared.consumer = shared.operands + CHANNEL_OPERANDS * TILE_N;
+    shared.consumer = shared.operands + TILE_N;
     shared.magnitude = reinterpret_cast<unsigned *>(shared.consumer + CONSUMERS * CONSUMER_FLOATS);
     shared.full = shared_address(shared.magnitude + 2 * PRODUCER_WARPS);
     shared.empty = shared.full + STAGES * 8;
@@ -1186,11 +947,11 @@ struct Part {
 
 __device__ __forceinline__ Part block_part(const Arguments &a) {
     Part part;
-    part.channel_tile = blockIdx.x % CHANNEL_TILES;
-    part.group = part.channel_tile / GROUP_TILES;
-    part.first = part.group * OUT_GROUP + part.channel_tile % GROUP_TILES * TILE_REAL;
+    part.channel_tile = 0;
+    part.group = part.channel_tile;
+    part.first = part.group * OUT_GROUP;
     part.end = min(part.first + TILE_REAL, (part.group + 1) * OUT_GROUP);
-    const long long parts = gridDim.x / CHANNEL_TILES, number = blockIdx.x / CHANNEL_TILES;
+    const long long parts = gridDim.x, number = blockIdx.x;
     part.unit = static_cast<int>(number * a.units / parts);
     part.unit_end = static_cast<int>((number + 1) * a.units / parts);
     return part;
@@ -1202,49 +963,42 @@ struct Segment {
 };
 
 __device__ __forceinline__ Segment open_segment(const Arguments &a, int unit, int end) {
-    const int units_z = WALKS ? 1 : static_cast<int>(a.out_z);
+    const int units_z = static_cast<int>(a.out_z);
     const int boxes_x = static_cast<int>(a.boxes_x), boxes_y = static_cast<int>(a.boxes_y);
     const int box = unit / units_z;
     Segment s;
     s.n = box / boxes_x / boxes_y;
     s.z = unit - box * units_z;
-    s.y = box / boxes_x % boxes_y * BOX_Y;
+    s.y = box / boxes_x % boxes_y;
     s.x = box % boxes_x * BOX_X;
-    s.rows = WALKS ? static_cast<int>(a.out_z) : min(end - unit, units_z - s.z);
+    s.rows = min(end - unit, units_z - s.z);
     return s;
 }
 
 /* The first unit of work behind a segment. */
 __device__ __forceinline__ int behind(const Segment &s, int unit) {
-    return unit + (WALKS ? 1 : s.rows);
+    return unit + s.rows;
 }
 
 __device__ __forceinline__ int segment_slices(const Segment &s) {
-    return (s.rows - 1) * STRIDE_Z + REACH_Z;
+    return s.rows - 1 + REACH_Z;
 }
 
 /* ---- weights ------------------------------------------------------------------------------- */
 
 constexpr int WEIGHTS = STAGE_GROUPS * 8 * TAPS; /* of an output channel, absent inputs included */
 constexpr int HELD = (WEIGHTS + 31) / 32;
-constexpr bool HOLDS = HELD <= 20; /* a lane's share of PACK channels stays in registers */
 constexpr int PACK = 2; /* channels that a warp packs at once; for four there are no registers */
 
 /* Weight i, in the order [input channel][tap], of an output channel that begins at `from`. */
-__device__ __forceinline__ float read_weight(const Arguments &a, const float *from, int i) {
+__device__ __forceinline__ float read_weight(const float *from, int i) {
     if (i >= IN_CHANNELS * TAPS)
         return 0.0f;
-    if (WEIGHTS_IN_ORDER)
-        return __ldg(from + i);
-    const int c = i / TAPS, tap = i % TAPS;
-    const int z = tap / (KERNEL_Y * KERNEL_X), y = tap / KERNEL_X % KERNEL_Y, x = tap % KERNEL_X;
-    const long long zy =
-        RING_DEPTH ? z * a.weight_stride.d + y * a.weight_stride.h : z * a.weight_stride.h;
-    return __ldg(from + c * a.weight_stride.c + zy + x * a.weight_stride.w);
+    return __ldg(from + i);
 }
 
 __device__ __forceinline__ void store_weight(const Shared &shared, int slot, int i, float scaled) {
-    const unsigned short half = round_half(ROUND_AWAY ? round_tf32_away(scaled) : scaled);
+    const unsigned short half = round_half(round_tf32_away(scaled));
     const int c = i / TAPS, tap = i % TAPS;
     if (i < WEIGHTS)
         reinterpret_cast<unsigned short *>(
@@ -1256,7 +1010,7 @@ __device__ __forceinline__ void fill_tables(const Arguments &a, const Shared &sh
                                             int channel, bool present, float scale) {
     const int lane = threadIdx.x % 32;
     if (lane == 0) {
-        const float bias = HAS_BIAS && present ? load(a.bias + channel * a.bias_stride.c) : 0.0f;
+        const float bias = present ? load(a.bias + channel * a.bias_stride.c) : 0.0f;
         shared.scale_bias[slot] = make_float2(unscale(scale, CARRIER_SCALE), bias);
         shared.weight_scale[slot] = scale;
     }
@@ -1271,45 +1025,28 @@ __device__ __forceinline__ void pack_weights(const Arguments &a, const Shared &s
     const int warp = threadIdx.x / 32 - PRODUCER_WARPS, lane = threadIdx.x % 32;
 #pragma unroll 1
     for (int slot = PACK * warp; slot < TILE_N; slot += CONSUMERS * 4 * PACK) {
-        float held[PACK][HOLDS ? HELD : 1], largest[PACK] = {};
+        float held[PACK][HELD], largest[PACK] = {};
 #pragma unroll
         for (int e = 0; e < PACK; e++) {
             const int channel = part.first + slot + e;
             const bool present = channel < part.end;
             const float *from = a.weight + (present ? channel : part.first) * a.weight_stride.n;
-            if (HOLDS) {
 #pragma unroll
-                for (int k = 0; k < HELD; k++)
-                    held[e][HOLDS ? k : 0] = present ? read_weight(a, from, k * 32 + lane) : 0.0f;
-            } else {
-#pragma unroll 4
-                for (int i = lane; i < WEIGHTS; i += 32)
-                    largest[e] =
-                        finite_magnitude(largest[e], present ? read_weight(a, from, i) : 0.0f);
-            }
+            for (int k = 0; k < HELD; k++)
+                held[e][k] = present ? read_weight(from, k * 32 + lane) : 0.0f;
         }
 #pragma unroll
         for (int e = 0; e < PACK; e++) {
             const int channel = part.first + slot + e;
             const bool present = channel < part.end;
-            const float *from = a.weight + (present ? channel : part.first) * a.weight_stride.n;
-            if (HOLDS) {
 #pragma unroll
-                for (int k = 0; k < HELD; k++)
-                    largest[e] = finite_magnitude(largest[e], held[e][HOLDS ? k : 0]);
-            }
+            for (int k = 0; k < HELD; k++)
+                largest[e] = finite_magnitude(largest[e], held[e][k]);
             const unsigned bits = __reduce_max_sync(~0U, __float_as_uint(largest[e]));
             const float scale = weight_scale(__uint_as_float(bits));
-            if (HOLDS) {
 #pragma unroll
-                for (int k = 0; k < HELD; k++)
-                    store_weight(shared, slot + e, k * 32 + lane, held[e][HOLDS ? k : 0] * scale);
-            } else {
-#pragma unroll 4
-                for (int i = lane; i < WEIGHTS; i += 32)
-                    store_weight(shared, slot + e, i,
-                                 present ? read_weight(a, from, i) * scale : 0.0f);
-            }
+            for (int k = 0; k < HELD; k++)
+                store_weight(shared, slot + e, k * 32 + lane, held[e][k] * scale);
             fill_tables(a, shared, slot + e, channel, present, scale);
         }
     }
@@ -1327,7 +1064,7 @@ __device__ __forceinline__ float agree(const Shared &shared, float largest, int 
     turn ^= 1;
     if (lane == 0)
         magnitude[warp] = bits;
-    barrier_sync(STAGED, PRODUCERS * WARPGROUP);
+    barrier_sync(STAGED, WARPGROUP);
     return __uint_as_float(__reduce_max_sync(~0U, lane < PRODUCER_WARPS ? magnitude[lane] : 0U));
 }
 
@@ -1371,15 +1108,15 @@ struct Slices {
 __device__ __forceinline__ Slices open_slices(const Arguments &a, const Segment &s, int group) {
     Slices of;
     of.image = a.input + s.n * a.input_stride.n + group * IN_CHANNELS * a.input_stride.c;
-    of.stride = RING_DEPTH ? a.input_stride.d : a.input_stride.h;
-    of.z = s.z * STRIDE_Z - PADDING_Z;
-    of.from.y = s.y * STRIDE_Y - PADDING_Y;
-    of.from.x = s.x * STRIDE_X - STAGE_LEFT;
-    of.from.height = RING_DEPTH ? static_cast<int>(a.in_y) : 1;
+    of.stride = a.input_stride.h;
+    of.z = s.z;
+    of.from.y = s.y;
+    of.from.x = s.x;
+    of.from.height = 1;
     of.from.width = static_cast<int>(a.in_x);
     of.from.channel_stride = a.input_stride.c;
-    of.from.row_stride = RING_DEPTH ? a.input_stride.h : 0;
-    of.from.column_stride = ALONG_X > 1 ? 1 : a.input_stride.w;
+    of.from.row_stride = 0;
+    of.from.column_stride = 1;
     return of;
 }
 
@@ -1389,14 +1126,15 @@ __device__ __forceinline__ float stage_again(const Arguments &a, const Shared &s
                                              int slices, int staged, float scale) {
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     float largest = 0.0f;
-    if (warp >= SLICES_AT_ONCE * SLICE_WARPS)
+    if (warp >= SLICE_WARPS)
         return largest;
 #pragma unroll 1
     for (int slice = warp / SLICE_WARPS; slice < slices; slice += SLICES_AT_ONCE) {
         const int number = staged + slice, slot = number % STAGES, first = warp % SLICE_WARPS;
         of.open_slice(a, slice);
+        int i = first;
 #pragma unroll 1
-        for (int i = first; i < SCALED_ITEMS; i += SLICE_WARPS * SCALED_AT_ONCE) {
+        do { /* at least once: a warp without items waits as well */
             float value[SCALED_AT_ONCE][8];
 #pragma unroll
             for (int k = 0; k < SCALED_AT_ONCE; k++)
@@ -1413,7 +1151,8 @@ __device__ __forceinline__ float stage_again(const Arguments &a, const Shared &s
                     for (int c = 0; c < 8; c++)
                         largest = finite_magnitude(largest, value[k][c]);
             }
-        }
+            i += SLICE_WARPS * SCALED_AT_ONCE;
+        } while (i < SCALED_ITEMS);
         if (scale != 0.0f) {
             fence_proxy_async();
             __syncwarp();
@@ -1435,25 +1174,20 @@ __device__ __forceinline__ void produce(const Arguments &a, const Shared &shared
         Slices of = open_slices(a, s, part.group);
         auto fetch = [&](Turn at, Fetched &to) {
             of.open_slice(a, at.slice);
-            fetch_item(of.from, at.item / CHUNKS, at.item % CHUNKS, lane, to);
+            fetch_item(of.from, at.item, lane, to);
         };
         /* Stores one item, and fetches the next: before, where there are registers for two. */
         Turn at = {warp / SLICE_WARPS, warp % SLICE_WARPS};
         auto step = [&](Fetched &current, Fetched &following) {
             const Turn next = at.next();
             const bool more = next.slice < slices;
-            if (PREFETCH && more)
+            if (more)
                 fetch(next, following);
             const int number = staged + at.slice, slot = number % STAGES;
             if (at.item < SLICE_WARPS) {
-                if (AHEAD > 0 && at.slice + AHEAD < slices) {
-                    of.open_slice(a, at.slice + AHEAD);
-                    prefetch_slice(of.from, warp % SLICE_WARPS, SLICE_WARPS, lane);
-                }
                 mbarrier_wait(shared.empty + 8 * slot, number / STAGES & 1 ^ 1);
             }
-            store_item(shared.ring + slot * STAGE_BYTES, at.item / CHUNKS, at.item % CHUNKS, lane,
-                       current, largest);
+            store_item(shared.ring + slot * STAGE_BYTES, at.item, lane, current, largest);
             if (next.slice != at.slice) {
                 fence_proxy_async();
                 __syncwarp();
@@ -1461,16 +1195,13 @@ __device__ __forceinline__ void produce(const Arguments &a, const Shared &shared
                     mbarrier_arrive(shared.full + 8 * slot);
             }
             at = next;
-            if (!PREFETCH && more)
-                fetch(next, following);
             return more;
         };
-        if (warp < SLICES_AT_ONCE * SLICE_WARPS && at.slice < slices) {
-            Fetched items[PREFETCH ? 2 : 1];
+        if (warp < SLICE_WARPS && at.slice < slices) {
+            Fetched items[2];
             fetch(at, items[0]);
 #pragma unroll 1
-            while (step(items[0], items[PREFETCH]) &&
-                   (!PREFETCH || step(items[PREFETCH], items[0])))
+            while (step(items[0], items[PREFETCH]) && step(items[PREFETCH], items[0]))
                 ;
         }
         staged += slices;
@@ -1512,7 +1243,7 @@ struct Ring {
         seen = 0;
         int slot = reading, its_parity = parity;
 #pragma unroll
-        for (int i = 0; i < STEP_Z * STRIDE_Z && i < STAGES && i < 8; i++) {
+        for (int i = 0; i < STEP_Z && i < STAGES && i < 8; i++) {
             if (read + i < slices && mbarrier_test(shared.full + 8 * slot, its_parity))
                 seen |= 1u << i;
             slot++;
@@ -1556,19 +1287,14 @@ __device__ __forceinline__ void multiply(Tile &tile, const Filter &filter, const
     wgmma_fence();
 #pragma unroll UNROLL_Z
     for (int z = 0; z < KERNEL_Z; z++) {
-        if (KERNEL_Z > 1 && z == 1)
+        if (z == 1)
             wgmma_commit();
-        int at = slot + z * DILATION_Z;
+        int at = slot + z;
         at -= at >= STAGES ? STAGES : 0;
-#pragma unroll UNROLL_Y
-        for (int y = 0; y < KERNEL_Y; y++)
 #pragma unroll UNROLL_X
-            for (int x = 0; x < KERNEL_X; x++)
-                multiply_tap(
-                    tile, filter,
-                    ring + at * STAGE_BYTES +
-                        staged_pixel(y * DILATION_Y, x * DILATION_X + STAGE_LEFT - PADDING_X) * 16,
-                    weights, (z * KERNEL_Y + y) * KERNEL_X + x, z + y + x != 0);
+        for (int x = 0; x < KERNEL_X; x++)
+            multiply_tap(tile, ring + at * STAGE_BYTES + staged_pixel(0, x) * 16, weights,
+                         z * KERNEL_X + x, z + x != 0);
     }
     wgmma_commit();
 }
@@ -1587,15 +1313,14 @@ __device__ __forceinline__ float receive_verdict(Ring &ring, const Shared &share
  * wants the old ones, and what was stored before comes before what is stored anew. */
 __device__ __forceinline__ void rescale(const Shared &shared, float scale) {
     barrier_sync(PACKED, CONSUMERS * WARPGROUP);
-    for (int slot = threadIdx.x - PRODUCERS * WARPGROUP; slot < TILE_N;
-         slot += CONSUMERS * WARPGROUP)
+    for (int slot = threadIdx.x - WARPGROUP; slot < TILE_N; slot += CONSUMERS * WARPGROUP)
         shared.scale_bias[slot].x = unscale(shared.weight_scale[slot], scale);
     barrier_sync(PACKED, CONSUMERS * WARPGROUP);
 }
 
 __device__ __forceinline__ void consume(const Arguments &a, const Shared &shared) {
     const Part part = block_part(a);
-    const int consumer = (threadIdx.x - PRODUCERS * WARPGROUP) / WARPGROUP;
+    const int consumer = (threadIdx.x - WARPGROUP) / WARPGROUP;
     const bool signals = threadIdx.x % 32 == 0;
     Tile tile;
     tile.scale_bias = shared.scale_bias;
@@ -1604,11 +1329,10 @@ __device__ __forceinline__ void consume(const Arguments &a, const Shared &shared
     tile.channel_end = part.end;
     open_tile(tile, shared.consumer, consumer);
     Filter filter;
-    load_filter(filter, shared.weights);
     Ring ring = {0, 0, 0, 0, 0, 0};
     const int next = consumer + 1 == CONSUMERS ? 0 : consumer + 1;
     int ahead = consumer; /* its first tile of the segment */
-    if (CONSUMERS > 1 && next == 0)
+    if (next == 0)
         barrier_arrive(TURNS, 2 * WARPGROUP); /* the first consumer begins */
     int unit = part.unit;
     bool anew = false; /* this segment has been made before */
@@ -1616,46 +1340,28 @@ __device__ __forceinline__ void consume(const Arguments &a, const Shared &shared
         const Segment s = open_segment(a, unit, part.unit_end);
         const int slices = segment_slices(s);
         ring.read = ring.freed = 0;
-        tile.pixels.box = {s.n,
-                           s.z,
-                           s.y,
-                           s.x,
-                           RING_DEPTH ? static_cast<int>(a.out_y) : 1,
-                           static_cast<int>(a.out_x),
-                           ahead % ROW_TILES * CONSUMER_PIXELS};
+        tile.pixels.box = {s.n, s.z, s.y, s.x, 1, static_cast<int>(a.out_x), 0};
         Tail tail;
-        if (WALKS)
-            tail.begin(tile);
         int t = ahead;
 #pragma unroll 1
-        for (; t < s.rows * ROW_TILES; t += CONSUMERS) {
-            const int row = t / ROW_TILES, following = (t + CONSUMERS) / ROW_TILES;
-            const int first_pixel = t % ROW_TILES * CONSUMER_PIXELS;
-            ring.give_back(shared, row * STRIDE_Z, signals);
-            ring.wait_for(shared, row * STRIDE_Z + REACH_Z);
-            if (CONSUMERS > 1)
-                barrier_sync(TURNS + consumer, 2 * WARPGROUP);
-            multiply(tile, filter, shared, ring.freeing, first_pixel);
-            if (CONSUMERS > 1)
-                barrier_arrive(TURNS + next, 2 * WARPGROUP);
-            if (KERNEL_Z > 1) {
-                wgmma_wait<1>();
-                ring.give_back(shared, min(row * STRIDE_Z + DILATION_Z, following * STRIDE_Z),
-                               signals);
-            }
+        for (; t < s.rows; t += CONSUMERS) {
+            const int row = t, following = t + CONSUMERS;
+            ring.give_back(shared, row, signals);
+            ring.wait_for(shared, row + REACH_Z);
+            barrier_sync(TURNS + consumer, 2 * WARPGROUP);
+            multiply(tile, filter, shared, ring.freeing, 0);
+            barrier_arrive(TURNS + next, 2 * WARPGROUP);
+            wgmma_wait<1>();
+            ring.give_back(shared, min(row + DILATION_Z, following), signals);
             wgmma_wait<0>();
-            ring.give_back(shared, min(following * STRIDE_Z, ring.read), signals);
+            ring.give_back(shared, min(following, ring.read), signals);
             ring.look(shared, slices);
             tile.pixels.box.z = s.z + row;
-            tile.pixels.box.first = first_pixel;
+            tile.pixels.box.first = 0;
             tail.step(tile, a);
         }
-        ahead = t - s.rows * ROW_TILES;
+        ahead = t - s.rows;
         ring.give_back(shared, slices, signals);
-        if (WALKS) {
-            tile.pixels.box.z = s.z;
-            tail.end(tile, a);
-        }
         const float scale = anew ? 0.0f : receive_verdict(ring, shared, slices, signals);
         if (anew || scale != 0.0f) {
             rescale(shared, scale != 0.0f ? scale : CARRIER_SCALE);
@@ -1677,7 +1383,7 @@ __global__ void __launch_bounds__(THREADS, 1)
         mbarrier_init(shared.empty + 8 * threadIdx.x, CONSUMERS * 4);
     }
     __syncthreads();
-    if (threadIdx.x < PRODUCERS * WARPGROUP) {
+    if (threadIdx.x < WARPGROUP) {
         setmaxnreg_dec<PRODUCER_REGISTERS>();
         produce(a, shared);
     } else {
@@ -1728,6 +1434,10 @@ struct Arguments {
  * one of every step by itself: the tensor cores round each addition toward zero, so long sums are
  * left to the other cores. */
 
+__device__ __forceinline__ void store(float *to, real x) {
+    *to = float(x);
+}
+
 /* Matrix products by warps, `mma.sync` (PTX ISA 9.7.14), for sm_80 and later; how float32 operands
  * become tf32; copies that go past the registers. */
 
@@ -1750,36 +1460,11 @@ __device__ __forceinline__ void mma_half(float sums[4], unsigned a0, unsigned a1
                  : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
 }
 
-__device__ __forceinline__ void mma_bfloat(float sums[4], unsigned a0, unsigned a1, unsigned a2,
-                                           unsigned a3, unsigned b0, unsigned b1) {
-    asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
-                 "{%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
-                 : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
-                 : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
-}
-
 /* Bits of a float such that its upper 19, all that tf32 products look at, are the float rounded to
  * 11 significant bits, halves away from zero. NaN and infinities stay what they are. */
 __device__ __forceinline__ unsigned tf32_away(unsigned bits) {
     const float x = __uint_as_float(bits);
     return x == x ? bits + 0x1000u : bits;
-}
-
-/* The same, halves to even. */
-__device__ __forceinline__ unsigned tf32_even(unsigned bits) {
-    const float x = __uint_as_float(bits);
-    return x == x ? bits + 0xfffu + (bits >> 13 & 1u) : bits;
-}
-
-/* x = high + low up to 2^-24 of x. The low part of what is not finite is 0: a product with it may
- * still be NaN, which is why products with low parts are summed apart and left out where the sum of
- * the high ones is not finite. Where rounding up would overflow, high is rounded down. */
-__device__ __forceinline__ void tf32_split(unsigned bits, unsigned &high, unsigned &low) {
-    const bool finite = (bits & 0x7f800000u) != 0x7f800000u;
-    const bool largest = (bits & 0x7ffff000u) == 0x7f7ff000u;
-    high = (finite && !largest ? bits + 0x1000u : bits) & 0xffffe000u;
-    const float rest = __uint_as_float(bits) - __uint_as_float(high);
-    low = finite ? tf32_away(__float_as_uint(rest)) : 0;
 }
 
 /* ---- copies that need no registers (PTX ISA 9.7.9.25) ---------------------------------------- */
@@ -1792,19 +1477,12 @@ __device__ __forceinline__ void copy_async_4(void *to, const void *from, int byt
                  "l"(from), "r"(bytes)
                  : "memory");
 }
-__device__ __forceinline__ void copy_async_16(void *to, const void *from, int bytes) {
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(
-                     (unsigned)__cvta_generic_to_shared(to)),
-                 "l"(from), "r"(bytes)
-                 : "memory");
-}
 /* This thread's copies have arrived. */
 __device__ __forceinline__ void copy_async_wait() {
     asm volatile("cp.async.wait_all;" ::: "memory");
 }
 
 typedef float input_t;
-constexpr int GROUPS = 1;
 constexpr int GROUP_CHANNELS = 64;
 constexpr int GROUP_OUTPUTS = 128;
 constexpr int KERNEL_D = 1;
@@ -1813,9 +1491,6 @@ constexpr int KERNEL_W = 3;
 constexpr int STRIDE_D = 1;
 constexpr int STRIDE_H = 1;
 constexpr int STRIDE_W = 1;
-constexpr int PADDING_D = 0;
-constexpr int PADDING_H = 0;
-constexpr int PADDING_W = 0;
 constexpr int DILATION_D = 1;
 constexpr int DILATION_H = 1;
 constexpr int DILATION_W = 1;
@@ -1833,20 +1508,7 @@ constexpr int TILES_C = 4;
 constexpr int CHUNK = 1;
 constexpr int BLOCKS = 1;
 constexpr int PIECES_MAX = 4;
-constexpr int WEIGHT_COPY = 0;
-constexpr int WALK_D = 0;
-constexpr int WALK_H = 0;
-constexpr int WALK_W = 0;
-
-constexpr int STORES = 1;
 constexpr int PARTS = 1;
-constexpr int ONE_PART = 1;
-constexpr int DEFER = 0;
-constexpr int SPLIT = 0;
-constexpr int EVEN = 0;
-constexpr int BFLOAT = 0;
-constexpr int WHOLE_CHANNELS = 0;
-constexpr int FULL_CHANNELS = 1;
 
 /* How a stage of the input and of the weights comes to shared memory, for any strides, padding,
  * kernel, dilation and channel count; docs in conv_mma.cuh.
@@ -1866,79 +1528,69 @@ __host__ __device__ constexpr int lattice_extent(int box, int inner, int stride,
 constexpr int STEP_D = lattice_step(INNER_D, STRIDE_D, DILATION_D);
 constexpr int STEP_H = lattice_step(INNER_H, STRIDE_H, DILATION_H);
 constexpr int STEP_W = lattice_step(INNER_W, STRIDE_W, DILATION_W);
-/* Positions from one tap to the next; a single tap has no next. */
-constexpr int TAP_D = INNER_D == 1 ? 0 : DILATION_D / STEP_D;
-constexpr int TAP_H = INNER_H == 1 ? 0 : DILATION_H / STEP_H;
-constexpr int TAP_W = INNER_W == 1 ? 0 : DILATION_W / STEP_W;
+constexpr int TAP_W = DILATION_W / STEP_W;
 constexpr int EXTENT_D = lattice_extent(BOX_D, INNER_D, STRIDE_D, DILATION_D);
 constexpr int EXTENT_H = lattice_extent(BOX_H, INNER_H, STRIDE_H, DILATION_H);
 constexpr int EXTENT_W = lattice_extent(BOX_W, INNER_W, STRIDE_W, DILATION_W);
 constexpr int POSITIONS = BOX_N * EXTENT_D * EXTENT_H * EXTENT_W;
-constexpr int INNER_TAPS = INNER_D * INNER_H * INNER_W;
-constexpr int OUTER_D = KERNEL_D / INNER_D, OUTER_H = KERNEL_H / INNER_H,
-              OUTER_W = KERNEL_W / INNER_W;
-constexpr int OUTER_TAPS = OUTER_D * OUTER_H * OUTER_W;
+constexpr int INNER_TAPS = INNER_W;
+constexpr int OUTER_D = KERNEL_D, OUTER_H = KERNEL_H, OUTER_W = KERNEL_W / INNER_W;
+constexpr int OUTER_TAPS = OUTER_H;
 
-constexpr bool WALKED = WALK_D || WALK_H || WALK_W;
 constexpr int WARPS = WARPS_P * WARPS_C, THREADS = WARPS * 32;
 constexpr int PIXEL_SLOTS = WARPS_P * TILES_P * 8, CHANNEL_SLOTS = WARPS_C * TILES_C * 16;
 /* Slots of one group, where a block has several; each group begins with a tile of 16. */
-constexpr int GROUP_TILES = WHOLE_CHANNELS && GROUPS > 1 ? (GROUP_OUTPUTS + 15) / 16
-                                                         : WARPS_C * TILES_C;
-constexpr int BLOCK_GROUPS = WHOLE_CHANNELS ? GROUPS : 1;
+constexpr int GROUP_TILES = WARPS_C * TILES_C;
 constexpr int COLUMNS = GROUP_TILES * 16; /* of the weights of a stage */
 
 constexpr int LANES = sizeof(input_t) == 4 ? 4 : 8; /* channels of a vector */
-constexpr int CHUNKS = (GROUP_CHANNELS + CHUNK * LANES - 1) / (CHUNK * LANES);
-constexpr int STAGE_VECTORS = INNER_TAPS * CHUNK;
+constexpr int CHUNKS = (GROUP_CHANNELS + LANES - 1) / LANES;
+constexpr int STAGE_VECTORS = INNER_TAPS;
 constexpr int STEPS = (STAGE_VECTORS + 3) / 4;
-constexpr int UNIT_STAGES = BLOCK_GROUPS * OUTER_TAPS * CHUNKS;
-constexpr bool RESIDENT = UNIT_STAGES == 1 && ONE_PART;
-constexpr int PLANES = SPLIT ? 2 : 1;
+constexpr int UNIT_STAGES = OUTER_TAPS * CHUNKS;
+constexpr bool RESIDENT = UNIT_STAGES == 1;
 constexpr int UNIT_SLOTS = 8; /* units that are told of at a time: from one ago to three ahead */
 /* Four neighbouring vectors of two neighbouring rows or columns lie in different banks. */
 constexpr int INPUT_PITCH = (POSITIONS + 5) / 8 * 8 + 2, WEIGHT_PITCH = (COLUMNS + 5) / 8 * 8 + 2;
-constexpr int INPUT_PLANE = CHUNK * INPUT_PITCH * 16;
+constexpr int INPUT_PLANE = INPUT_PITCH * 16;
 /* Float weights stay as they are, rows of [channel][tap], and are rounded when they are used: so
  * they are copied past the registers. With a pitch of 4 times an odd number, words at distances of
  * an odd number of taps in neighbouring rows lie in different banks. Narrow weights become vectors
  * on the way, [vector][column]. */
 constexpr bool RAW_WEIGHTS = sizeof(input_t) == 4;
-constexpr int WEIGHT_ROW = CHUNK * LANES * INNER_TAPS; /* elements */
+constexpr int WEIGHT_ROW = LANES * INNER_TAPS; /* elements */
 constexpr int ROW_PITCH = ((WEIGHT_ROW + 3) / 4 | 1) * 4;
 /* Element i of vector v is channel v / SPREAD * SPREAD * LANES + v % SPREAD + i * SPREAD of the
  * stage: the four lanes of a row then read neighbouring channels of raw weights. */
-constexpr int SPREAD = RAW_WEIGHTS ? (CHUNK < 4 ? CHUNK : 4) : 1;
+constexpr int SPREAD = RAW_WEIGHTS ? CHUNK : 1;
 /* Of the tail's stores, in the place of an input stage: 8 channels of each warp's pixels. */
 constexpr int SCRATCH_PITCH = (TILES_P * 8 + 23) / 32 * 32 + 8;
 constexpr int SCRATCH = WARPS * 8 * SCRATCH_PITCH * 4;
-constexpr int INPUT_STAGE = PLANES * INPUT_PLANE > SCRATCH ? PLANES * INPUT_PLANE : SCRATCH;
-constexpr int WEIGHT_STAGE = RAW_WEIGHTS ? COLUMNS * ROW_PITCH * 4 : STEPS * 4 * WEIGHT_PITCH * 16;
+constexpr int INPUT_STAGE = INPUT_PLANE > SCRATCH ? INPUT_PLANE : SCRATCH;
+constexpr int WEIGHT_STAGE = RAW_WEIGHTS ? COLUMNS * ROW_PITCH * 4 : 4 * WEIGHT_PITCH * 16;
 /* Offsets of positions in the input are kept in two tables, by turns: stages of one epoch, which
  * differ in their channels alone, share one. */
 constexpr int TAPS_AT = 2 * INPUT_STAGE + (RESIDENT ? 1 : 2) * WEIGHT_STAGE;
-constexpr int OFFSETS_AT = TAPS_AT + STEPS * 4 * 8; /* of a stage's vectors in the weights */
-constexpr int TABLES_AT = OFFSETS_AT + STEPS * 4 * 8;
+constexpr int OFFSETS_AT = TAPS_AT + 4 * 8; /* of a stage's vectors in the weights */
+constexpr int TABLES_AT = OFFSETS_AT + 4 * 8;
 constexpr int UNITS_AT = TABLES_AT + 2 * POSITIONS * 8;
 constexpr int TILE_AT = UNITS_AT + UNIT_SLOTS * 48;
 
-constexpr int INPUT_PIECES = (CHUNK * POSITIONS + THREADS - 1) / THREADS;
-constexpr int WEIGHT_PIECES = (STEPS * 4 * COLUMNS + THREADS - 1) / THREADS;
+constexpr int INPUT_PIECES = (POSITIONS + THREADS - 1) / THREADS;
+constexpr int WEIGHT_PIECES = (4 * COLUMNS + THREADS - 1) / THREADS;
 constexpr int NEXT_PIECES = INPUT_PIECES + (RESIDENT || RAW_WEIGHTS ? 0 : WEIGHT_PIECES);
-constexpr int STEP_PIECES = (NEXT_PIECES + STEPS - 1) / STEPS;
+constexpr int STEP_PIECES = NEXT_PIECES + STEPS - 1;
 /* Raw weights: elements of a copy, copies of a row and of a thread. */
-constexpr int COPY_LENGTH = WEIGHT_COPY == 16 ? 4 : 1;
-constexpr int ROW_COPIES = (WEIGHT_ROW + COPY_LENGTH - 1) / COPY_LENGTH;
+constexpr int COPY_LENGTH = 1;
+constexpr int ROW_COPIES = WEIGHT_ROW + COPY_LENGTH - 1;
 constexpr int THREAD_COPIES = (ROW_COPIES * COLUMNS + THREADS - 1) / THREADS;
-constexpr int STEP_COPIES = (THREAD_COPIES + STEPS - 1) / STEPS;
+constexpr int STEP_COPIES = THREAD_COPIES + STEPS - 1;
 constexpr int PIECES = STEP_PIECES < PIECES_MAX ? STEP_PIECES : PIECES_MAX;
 
 __device__ __forceinline__ void mma_input(float sums[4], unsigned a0, unsigned a1, unsigned a2,
                                           unsigned a3, unsigned b0, unsigned b1) {
     if constexpr (sizeof(input_t) == 4)
         mma_tf32(sums, a0, a1, a2, a3, b0, b1);
-    else if constexpr (BFLOAT)
-        mma_bfloat(sums, a0, a1, a2, a3, b0, b1);
     else
         mma_half(sums, a0, a1, a2, a3, b0, b1);
 }
@@ -1968,17 +1620,7 @@ struct Piece {
 };
 
 /* A step of the walk, w the fastest; a block's box is one pixel thick along walked axes. */
-__device__ __forceinline__ Place walked(Place place, int step, const Arguments &a) {
-    if constexpr (WALK_W) {
-        place.w = step % (int)a.size_w;
-        step /= (int)a.size_w;
-    }
-    if constexpr (WALK_H) {
-        place.h = step % (int)a.size_h;
-        step /= (int)a.size_h;
-    }
-    if constexpr (WALK_D)
-        place.d = step;
+__device__ __forceinline__ Place walked(Place place) {
     return place;
 }
 
@@ -1999,30 +1641,27 @@ __device__ __forceinline__ Unit &unit_slot(char *shared, int unit) {
 __device__ __forceinline__ Source source_at(Cursor at, int stages, char *shared,
                                             const Arguments &a) {
     const Unit &unit = unit_slot(shared, at.unit);
-    const int step = at.stage / UNIT_STAGES;
     int part = at.stage % UNIT_STAGES;
     Source s;
     s.live = true;
     s.offsets = (const long long *)(shared + TABLES_AT) +
                 (at.unit * (stages / CHUNKS) + at.stage / CHUNKS & 1) * POSITIONS;
-    s.channel = part % CHUNKS * (CHUNK * LANES);
+    s.channel = part % CHUNKS * LANES;
     part /= CHUNKS;
-    const int tap_w = part % OUTER_W * INNER_W;
     part /= OUTER_W;
-    const int tap_h = part % OUTER_H * INNER_H;
+    const int tap_h = part % OUTER_H;
     part /= OUTER_H;
-    const int tap_d = part % OUTER_D * INNER_D;
     part /= OUTER_D;
     s.column_count = unit.channel_count;
-    const Place place = walked(unit.first, step, a);
+    const Place place = walked(unit.first);
     s.n = place.n;
-    s.d = place.d * STRIDE_D - PADDING_D + tap_d * DILATION_D;
-    s.h = place.h * STRIDE_H - PADDING_H + tap_h * DILATION_H;
-    s.w = place.w * STRIDE_W - PADDING_W + tap_w * DILATION_W;
+    s.d = place.d;
+    s.h = place.h + tap_h;
+    s.w = place.w;
     s.input = a.input + ((unit.group + part) * GROUP_CHANNELS + s.channel) * a.input_stride.c;
     s.weight = a.weight + (unit.channel + part * GROUP_OUTPUTS) * a.weight_stride.n +
-               s.channel * a.weight_stride.c + tap_d * a.weight_stride.d +
-               tap_h * a.weight_stride.h + tap_w * a.weight_stride.w;
+               s.channel * a.weight_stride.c +
+               tap_h * a.weight_stride.h;
     return s;
 }
 
@@ -2059,7 +1698,7 @@ __device__ __forceinline__ int vector_channel(int vector) {
     return vector / SPREAD * (SPREAD * LANES) + vector % SPREAD;
 }
 __device__ __forceinline__ bool has_channel(int channel) {
-    return GROUP_CHANNELS % (CHUNK * LANES) == 0 || channel < GROUP_CHANNELS;
+    return GROUP_CHANNELS % LANES == 0 || channel < GROUP_CHANNELS;
 }
 
 __device__ __forceinline__ void load_input(Piece &piece, int index, const Source &s,
@@ -2068,7 +1707,7 @@ __device__ __forceinline__ void load_input(Piece &piece, int index, const Source
     for (int i = 0; i < LANES; i++)
         piece.element[i] = 0;
     piece.place = -1;
-    if (index >= CHUNK * POSITIONS)
+    if (index >= POSITIONS)
         return;
     const int vector = index / POSITIONS, position = index - vector * POSITIONS;
     piece.place = (vector * INPUT_PITCH + position) * 16;
@@ -2090,18 +1729,18 @@ __device__ __forceinline__ void load_weight(Piece &piece, int index, const Sourc
     for (int i = 0; i < LANES; i++)
         piece.element[i] = 0;
     piece.place = -1;
-    if (index >= STEPS * 4 * COLUMNS)
+    if (index >= 4 * COLUMNS)
         return;
     const int column = index / 4 % COLUMNS;
     const int vector = index / (4 * COLUMNS) * 4 + index % 4;
     piece.place = (vector * WEIGHT_PITCH + column) * 16;
-    if (column >= s.column_count || (STAGE_VECTORS % 4 != 0 && vector >= STAGE_VECTORS))
+    if (column >= s.column_count || vector >= STAGE_VECTORS)
         return;
     const input_t *at = s.weight + column * a.weight_stride.n +
                         ((const long long *)(shared + OFFSETS_AT))[vector];
     SG_UNROLL
     for (int i = 0; i < LANES; i++)
-        if (has_channel(s.channel + vector % CHUNK * LANES + i))
+        if (has_channel(s.channel + i))
             piece.element[i] = element_bits(at + i * a.weight_stride.c);
 }
 
@@ -2113,22 +1752,18 @@ __device__ __forceinline__ void copy_weights(const Source &s, char *weights, int
         const int i = n * THREADS + threadIdx.x;
         if (i >= ROW_COPIES * COLUMNS)
             return;
-        const int column = i / ROW_COPIES, element = (i - column * ROW_COPIES) * COPY_LENGTH;
+        const int column = i / ROW_COPIES, element = i - column * ROW_COPIES;
         const int channel = element / INNER_TAPS;
         const int left = (GROUP_CHANNELS - s.channel) * INNER_TAPS - element;
         const bool inside = column < s.column_count && left > 0;
         const input_t *from = s.weight + column * a.weight_stride.n + element;
-        if constexpr (WEIGHT_COPY == 0) { /* no rows in memory */
+        { /* no rows in memory */
             const int tap = element - channel * INNER_TAPS;
             from += channel * a.weight_stride.c - element + tap % INNER_W * a.weight_stride.w +
-                    tap / INNER_W % INNER_H * a.weight_stride.h +
-                    tap / (INNER_W * INNER_H) * a.weight_stride.d;
+                    tap / INNER_W * a.weight_stride.d;
         }
         char *to = weights + (column * ROW_PITCH + element) * 4;
-        if constexpr (WEIGHT_COPY == 16)
-            copy_async_16(to, inside ? from : a.weight, inside ? min(left, 4) * 4 : 0);
-        else
-            copy_async_4(to, inside ? from : a.weight, inside ? 4 : 0);
+        copy_async_4(to, inside ? from : a.weight, inside ? 4 : 0);
     }
 }
 
@@ -2140,18 +1775,9 @@ __device__ __forceinline__ void store_vector(const Piece &piece, char *at) {
         *(uint4 *)(at + piece.place) =
             make_uint4(e[0] | e[1] << 16, e[2] | e[3] << 16, e[LANES - 4] | e[LANES - 3] << 16,
                        e[LANES - 2] | e[LANES - 1] << 16);
-    } else if constexpr (SPLIT) {
-        uint4 high, low;
-        tf32_split(e[0], high.x, low.x);
-        tf32_split(e[1], high.y, low.y);
-        tf32_split(e[2], high.z, low.z);
-        tf32_split(e[3], high.w, low.w);
-        *(uint4 *)(at + piece.place) = high;
-        *(uint4 *)(at + INPUT_PLANE + piece.place) = low;
-    } else {
+    } else  {
         *(uint4 *)(at + piece.place) =
-            EVEN ? make_uint4(tf32_even(e[0]), tf32_even(e[1]), tf32_even(e[2]), tf32_even(e[3]))
-                 : make_uint4(tf32_away(e[0]), tf32_away(e[1]), tf32_away(e[2]), tf32_away(e[3]));
+            make_uint4(tf32_away(e[0]), tf32_away(e[1]), tf32_away(e[2]), tf32_away(e[3]));
     }
 }
 
@@ -2203,17 +1829,16 @@ __device__ __forceinline__ void stage_whole(const Source &s, const char *shared,
 __device__ __forceinline__ void open_stages(char *shared, const Arguments &a) {
     int2 *taps = (int2 *)(shared + TAPS_AT);
     long long *offsets = (long long *)(shared + OFFSETS_AT);
-    for (int vector = threadIdx.x; vector < STEPS * 4; vector += THREADS) {
-        const int tap = vector / CHUNK;
-        const int w = tap % INNER_W, h = tap / INNER_W % INNER_H, d = tap / (INNER_W * INNER_H);
-        const int position = (d * TAP_D * EXTENT_H + h * TAP_H) * EXTENT_W + w * TAP_W;
-        const int row = vector_channel(vector % CHUNK) * INNER_TAPS + tap;
+    for (int vector = threadIdx.x; vector < 4; vector += THREADS) {
+        const int tap = vector;
+        const int w = tap % INNER_W, d = tap / INNER_W;
+        const int position = w * TAP_W;
+        const int row = vector_channel(0) * INNER_TAPS + tap;
         taps[vector] = vector >= STAGE_VECTORS
                            ? make_int2(0, 0)
-                           : make_int2((vector % CHUNK * INPUT_PITCH + position) * 16,
+                           : make_int2(position * 16,
                                        RAW_WEIGHTS ? row * 4 : vector * WEIGHT_PITCH * 16);
-        offsets[vector] = d * a.weight_stride.d + h * a.weight_stride.h + w * a.weight_stride.w +
-                          vector % CHUNK * LANES * a.weight_stride.c;
+        offsets[vector] = d * a.weight_stride.d + w * a.weight_stride.w;
     }
 }
 
@@ -2229,12 +1854,12 @@ struct Slot {
 
 __device__ __forceinline__ Slot slot_at(int slot) {
     Slot s;
-    s.inside = slot < BOX_N * BOX_D * BOX_H * BOX_W;
+    s.inside = slot < BOX_N * BOX_W;
     slot = s.inside ? slot : 0;
     s.w = slot % BOX_W;
-    s.h = slot / BOX_W % BOX_H;
-    s.d = slot / (BOX_W * BOX_H) % BOX_D;
-    s.n = slot / (BOX_W * BOX_H * BOX_D);
+    s.h = 0;
+    s.d = 0;
+    s.n = slot / BOX_W;
     return s;
 }
 
@@ -2248,6 +1873,7 @@ __device__ __forceinline__ void pixel_offsets(int (&pixels)[TILES_P]) {
                       s.h * (STRIDE_H / STEP_H)) * EXTENT_W + s.w * (STRIDE_W / STEP_W)) * 16;
     }
 }
+
 /* The tile of warps that share pixels and channels out: warp (p, c) of WARPS_P x WARPS_C has
  * TILES_P x 8 pixels by TILES_C x 16 channels, as `mma.sync` leaves them with channels as rows: a
  * lane holds channels lane / 4 and + 8 of every 16, and pixels 2 * (lane % 4) and + 1 of every 8.
@@ -2265,23 +1891,6 @@ struct Sums {
         for (int i = 0; i < TILES_P * TILES_C * 4; i++) {
             total[i / 4 / TILES_C][i / 4 % TILES_C][i % 4] = 0;
             small[i / 4 / TILES_C][i / 4 % TILES_C][i % 4] = 0;
-        }
-    }
-    /* Adds what one step gave pixels p and on. */
-    template <int COUNT>
-    __device__ __forceinline__ void promote(int p, const float (&sums)[COUNT][TILES_C][4]) {
-        SG_UNROLL
-        for (int i = 0; i < COUNT * TILES_C * 4; i++)
-            total[p + i / 4 / TILES_C][i / 4 % TILES_C][i % 4] +=
-                sums[i / 4 / TILES_C][i / 4 % TILES_C][i % 4];
-    }
-    /* Low parts count only where the high ones are finite (mma.cuh). */
-    __device__ __forceinline__ void finish() {
-        SG_UNROLL
-        for (int i = 0; SPLIT && i < TILES_P * TILES_C * 4; i++) {
-            float &sum = total[i / 4 / TILES_C][i / 4 % TILES_C][i % 4];
-            const float low = small[i / 4 / TILES_C][i / 4 % TILES_C][i % 4];
-            sum = fabsf(sum) < __int_as_float(0x7f800000) ? sum + low : sum;
         }
     }
 };
@@ -2304,27 +1913,23 @@ struct Tile {
     char *scratch;              /* SCRATCH bytes of the block, for stores */
     int turn;                   /* of exchange */
     real outgoing[PIXELS][CHANNELS];
-    real walks[TILE_WALKS > 0 ? TILE_WALKS : 1][PIXELS][CHANNELS];
+    real walks[1][PIXELS][CHANNELS];
 
     __device__ __forceinline__ void open(char *shared, int number) {
         unit = &unit_slot(shared, number);
         exchange = (float *)(shared + TILE_AT);
-        columns = exchange + (WARPS_C > 1 ? 2 * WARPS_C * PIXEL_SLOTS : 0);
-        if (!ONE_PART && number % 2 == 1) /* the tail of the one before may not be through */
-            columns += (TILE_OPERANDS + 1) * CHANNEL_SLOTS;
+        columns = exchange + 2 * WARPS_C * PIXEL_SLOTS;
     }
 
     /* A step of the walk; stores may use this part of shared memory. */
     __device__ __forceinline__ void at(int step, char *free, const Arguments &a) {
-        first = walked(unit->first, step, a);
+        first = walked(unit->first);
         scratch = free;
     }
 
     /* ---- channels ---- */
     __device__ __forceinline__ bool slot_has(int s) const {
-        if (FULL_CHANNELS)
-            return true;
-        return s / COLUMNS < BLOCK_GROUPS && s % COLUMNS < unit->channel_count;
+        return true;
     }
     __device__ __forceinline__ int slot_channel(int s) const {
         return unit->channel + s / COLUMNS * GROUP_OUTPUTS + s % COLUMNS;
@@ -2337,13 +1942,10 @@ struct Tile {
     __device__ __forceinline__ int channel(int j) const { return slot_channel(slot(j)); }
     __device__ __forceinline__ real acc(int p, int j) const {
         const float sum = sums.total[p / 2][j / 2][(j & 1) * 2 + (p & 1)];
-        return HAS_BIAS ? sum + columns[slot(j)] : sum;
+        return sum + columns[slot(j)];
     }
-    __device__ __forceinline__ real &result(int p, int j) {
-        return sums.total[p / 2][j / 2][(j & 1) * 2 + (p & 1)];
-    }
-    __device__ __forceinline__ real per_channel(int k, int j) const {
-        return columns[(k + 1) * CHANNEL_SLOTS + slot(j)];
+    __device__ __forceinline__ real per_channel(int j) const {
+        return columns[CHANNEL_SLOTS + slot(j)];
     }
 
     /* ---- pixels ---- */
@@ -2356,8 +1958,8 @@ struct Tile {
         return {first.n + s.n, first.d + s.d, first.h + s.h, first.w + s.w};
     }
     __device__ __forceinline__ bool row_valid(int r, const Place &place) const {
-        return r < BOX_N * BOX_D * BOX_H * BOX_W && place.n < unit->end.n &&
-               place.d < unit->end.d && place.h < unit->end.h && place.w < unit->end.w;
+        return r < BOX_N * BOX_W && place.n < unit->end.n && place.d < unit->end.d &&
+            place.h < unit->end.h && place.w < unit->end.w;
     }
     __device__ __forceinline__ Place place(int p) const { return row_place(row(p)); }
     static __device__ __forceinline__ long long offset(const Place &p, const Stride &s) {
@@ -2366,13 +1968,13 @@ struct Tile {
 
     /* ---- memory ---- */
     template <int V, class T>
-    __device__ __forceinline__ void put(T *, const Stride &, int p, int j, real value) {
+    __device__ __forceinline__ void put(T *, int p, int j, real value) {
         outgoing[p][j] = value;
     }
     /* Eight channels of the warp's pixels at a time go through shared memory, so that neighbouring
      * lanes store neighbours. */
     template <int V, class T> __device__ __forceinline__ void flush(T *to, const Stride &stride) {
-        constexpr int ROWS = TILES_P * 8, LINE = ROWS < 32 ? ROWS : 32;
+        constexpr int ROWS = TILES_P * 8, LINE = 32;
         const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
         const int first_row = warp % WARPS_P * ROWS;
         float *stage = (float *)scratch + warp * (8 * SCRATCH_PITCH);
@@ -2401,7 +2003,7 @@ struct Tile {
                     T *at = to + slot_channel(first_slot + c) * stride.c;
                     SG_UNROLL
                     for (int k = 0; k < ROWS / LINE; k++)
-                        if (inside[k] && slot_has(first_slot + c))
+                        if (inside[k])
                             store(at + offsets[k],
                                   stage[c * SCRATCH_PITCH + k * LINE + lane % LINE]);
                 }
@@ -2417,68 +2019,35 @@ struct Tile {
         _Pragma("unroll 1")
         for (int r = threadIdx.x >> 3 & 3; r < TILES_P * 8; r += 4) {
             const Place at = row_place(first_row + r);
-            if (row_valid(first_row + r, at) && slot_has(s))
+            if (row_valid(first_row + r, at))
                 store(to + slot_channel(s) + offset(at, stride), stage[c * SCRATCH_PITCH + r]);
         }
     }
 };
 
-/* Elementary functions of one `real`, float or double: the names that the op table's `vector`
- * column is written in (src/ir/ops.def), so that the column which serves the CPU's vectors serves
- * the GPU's scalars too. v_min, v_max and v_round_to_* stand in common.cuh.
- *
- * Meaning at NaN, infinities, signed zero and subnormal numbers is that of PyTorch's operator of
- * the name. CUDA's own functions are taken where they are as good as the table asks (their bounds
- * stand in the CUDA C++ Programming Guide, "Mathematical Functions"): none of the fast ones is, and
- * expf is not where more is built on it. */
-
-namespace ops {
-__device__ __forceinline__ float v_fma(float a, float b, float c) {
-    return fmaf(a, b, c);
-}
-} // namespace ops
 // ---- tail
-constexpr int CHANNEL_OPERANDS = 1;
 
-__device__ real channel_operand(int k, int c, const Arguments &a) {
-    if (k == 0)
-        return load(a.load0 + c * a.load0_stride.c);
-    return real(0);
+__device__ real channel_operand(int c, const Arguments &a) {
+    return load(a.load0 + c * a.load0_stride.c);
 }
-
-namespace ops {
-__device__ __forceinline__ real minimum(real a, real b) {
-    return v_min(a, b);
-}
-__device__ __forceinline__ real add(real a, real b) {
-    return v_fma(real(1.0), b, a);
-}
-__device__ __forceinline__ real mul(real a, real b) {
-    return a * b;
-}
-} // namespace ops
 
 struct Tail {
-    __device__ __forceinline__ void begin(Tile &tile) {
-    }
     __device__ __forceinline__ void step(Tile &tile, const Arguments &a) {
         SG_UNROLL
         for (int j = 0; j < Tile::CHANNELS; j++) {
             if (!tile.has(j))
                 continue;
-            const real v2 = tile.per_channel(0, j); // %bias
+            const real v2 = tile.per_channel(j); // %bias
             SG_UNROLL
             for (int p = 0; p < Tile::PIXELS; p++) {
                 const real v0 = tile.acc(p, j);
                 const real v1 = ops::minimum(v0, real(0.5));
                 const real v3 = ops::add(v1, v2);
                 const real v4 = ops::mul(v3, real(2.0));
-                tile.put<1>(a.store0, a.store0_stride, p, j, v4); // %mul
+                tile.put<1>(a.store0, p, j, v4); // %mul
             }
         }
         tile.flush<1>(a.store0, a.store0_stride);
-    }
-    __device__ __forceinline__ void end(Tile &tile, const Arguments &a) {
     }
 };
 // ---- end of tail
@@ -2486,12 +2055,10 @@ struct Tail {
 /* Bias and per-channel operands of the tile's channels. */
 __device__ __forceinline__ void load_columns(const Tile &tile, const Arguments &a) {
     for (int s = threadIdx.x; s < CHANNEL_SLOTS; s += THREADS) {
-        const bool inside = tile.slot_has(s);
+        const bool inside = true;
         const int c = inside ? tile.slot_channel(s) : 0;
-        if constexpr (HAS_BIAS)
-            tile.columns[s] = inside ? load(a.bias + c * a.bias_stride.c) : real(0);
-        for (int k = 0; k < CHANNEL_OPERANDS; k++)
-            tile.columns[(k + 1) * CHANNEL_SLOTS + s] = inside ? channel_operand(k, c, a) : real(0);
+        tile.columns[s] = inside ? load(a.bias + c * a.bias_stride.c) : real(0);
+        tile.columns[CHANNEL_SLOTS + s] = inside ? channel_operand(c, a) : real(0);
     }
 }
 
@@ -2501,51 +2068,41 @@ __device__ __forceinline__ Unit unit_at(long long unit, const Arguments &a) {
     int rest = (int)unit;
     u.first.w = rest % (int)a.tiles_w * BOX_W;
     rest /= (int)a.tiles_w;
-    u.first.h = rest % (int)a.tiles_h * BOX_H;
+    u.first.h = rest % (int)a.tiles_h;
     rest /= (int)a.tiles_h;
-    u.first.d = rest % (int)a.tiles_d * BOX_D;
+    u.first.d = rest % (int)a.tiles_d;
     rest /= (int)a.tiles_d;
-    const int part = rest % PARTS;
-    u.first.n = rest / PARTS * BOX_N;
+    u.first.n = rest * BOX_N;
     u.end = Place{(int)a.size_n, (int)a.size_d, (int)a.size_h, (int)a.size_w};
-    constexpr int GROUP_PARTS = WHOLE_CHANNELS ? 1 : PARTS / GROUPS;
-    const int first = part % GROUP_PARTS * CHANNEL_SLOTS;
-    u.group = part / GROUP_PARTS;
-    u.channel = u.group * GROUP_OUTPUTS + first;
-    u.channel_count = GROUP_OUTPUTS - first;
+    constexpr int GROUP_PARTS = PARTS;
+    u.group = 0;
+    u.channel = u.group * GROUP_OUTPUTS;
+    u.channel_count = GROUP_OUTPUTS;
     return u;
 }
 
 /* A vector of one channel's weights, rounded; low: what rounding left. */
 __device__ __forceinline__ uint4 load_weights(const char *weights, int channel, int offset,
-                                              bool inside, uint4 &low) {
+                                              bool inside) {
     if constexpr (!RAW_WEIGHTS)
         return inside ? *(const uint4 *)(weights + offset + channel * 16) : uint4();
     const char *at = weights + offset + channel * (ROW_PITCH * 4);
-    unsigned high[4], rest[4];
+    unsigned high[4];
     SG_UNROLL
     for (int i = 0; i < 4; i++) {
         const unsigned bits = inside ? *(const unsigned *)(at + i * (SPREAD * INNER_TAPS * 4)) : 0;
-        if constexpr (SPLIT)
-            tf32_split(bits, high[i], rest[i]);
-        else
-            high[i] = EVEN ? tf32_even(bits) : tf32_away(bits);
+        high[i] = tf32_away(bits);
     }
-    if constexpr (SPLIT)
-        low = make_uint4(rest[0], rest[1], rest[2], rest[3]);
     return make_uint4(high[0], high[1], high[2], high[3]);
 }
 
 /* All channels of the warp by eight of its pixels; half: which words of the vectors, for the order
  * of k is free as long as both operands agree. */
-__device__ __forceinline__ void mma_pixels(float (&sums)[TILES_C][4], int group,
+__device__ __forceinline__ void mma_pixels(float (&sums)[TILES_C][4],
                                            const uint4 (&channels)[TILES_C][2], const uint4 &pixels,
                                            int half) {
-    const int warp_c = (threadIdx.x >> 5) / WARPS_P;
     SG_UNROLL
     for (int c = 0; c < TILES_C; c++) {
-        if (BLOCK_GROUPS > 1 && (warp_c * TILES_C + c) / GROUP_TILES != group)
-            continue;
         const uint4 &upper = channels[c][0], &lower = channels[c][1];
         if (half == 0)
             mma_input(sums[c], upper.x, lower.x, upper.y, lower.y, pixels.x, pixels.y);
@@ -2556,59 +2113,45 @@ __device__ __forceinline__ void mma_pixels(float (&sums)[TILES_C][4], int group,
 
 /* One step: 4 vectors of k. */
 __device__ __forceinline__ void multiply(Sums &tile, const char *shared, const char *inputs,
-                                         const char *weights, int step, int group,
+                                         const char *weights, int step,
                                          const int (&pixels)[TILES_P]) {
     const int lane = threadIdx.x & 31, vector = step * 4 + (lane & 3);
     const int warp_c = (threadIdx.x >> 5) / WARPS_P;
     const int2 tap = tap_offsets(shared, vector);
-    const bool inside = STAGE_VECTORS % 4 == 0 || vector < STAGE_VECTORS;
-    uint4 high[TILES_C][2], low[TILES_C][2];
+    const bool inside = vector < STAGE_VECTORS;
+    uint4 high[TILES_C][2];
     SG_UNROLL
     for (int c = 0; c < TILES_C; c++) {
         const int tile = warp_c * TILES_C + c;
-        const int row = (BLOCK_GROUPS > 1 ? tile % GROUP_TILES : tile) * 16 + (lane >> 2);
-        if (BLOCK_GROUPS > 1 && tile / GROUP_TILES != group)
-            continue;
-        high[c][0] = load_weights(weights, row, tap.y, inside, low[c][0]);
-        high[c][1] = load_weights(weights, row + 8, tap.y, inside, low[c][1]);
+        const int row = tile * 16 + (lane >> 2);
+        high[c][0] = load_weights(weights, row, tap.y, inside);
+        high[c][1] = load_weights(weights, row + 8, tap.y, inside);
     }
     /* Products that depend on each other stand apart: two tiles of pixels at a time, unless there
      * are three products anyway, and one half of k after the other. */
-    constexpr int PAIR = SPLIT || TILES_P == 1 ? 1 : 2;
+    constexpr int PAIR = 2;
     SG_UNROLL
     for (int p = 0; p < TILES_P; p += PAIR) {
-        uint4 large[PAIR], small[PAIR];
+        uint4 large[PAIR];
         SG_UNROLL
         for (int i = 0; i < PAIR; i++) {
             const char *at = inputs + pixels[p + i] + tap.x;
             large[i] = inside ? *(const uint4 *)at : uint4();
-            if constexpr (SPLIT)
-                small[i] = inside ? *(const uint4 *)(at + INPUT_PLANE) : uint4();
         }
-        float sums[PAIR][TILES_C][4] = {};
         SG_UNROLL
         for (int half = 0; half < 2; half++) {
             SG_UNROLL
             for (int i = 0; i < PAIR; i++) {
-                if constexpr (SPLIT) {
-                    mma_pixels(tile.small[p + i], group, low, large[i], half);
-                    mma_pixels(sums[i], group, high, large[i], half);
-                    mma_pixels(tile.small[p + i], group, high, small[i], half);
-                } else {
-                    mma_pixels(tile.total[p + i], group, high, large[i], half);
-                }
+                mma_pixels(tile.total[p + i], high, large[i], half);
             }
         }
-        if constexpr (SPLIT)
-            tile.promote(p, sums);
     }
 }
 
 /* Multiplies one stage and meanwhile brings the next one in: weights and vectors of the input that
  * are asked for before one step's products are put in their places after the next step's. */
-__device__ __forceinline__ void run_stage(Sums &sums, char *shared, int buffer, int group,
-                                          const Source &next, const int (&pixels)[TILES_P],
-                                          const Arguments &a) {
+__device__ __forceinline__ void run_stage(Sums &sums, char *shared, int buffer, const Source &next,
+                                          const int (&pixels)[TILES_P], const Arguments &a) {
     char *inputs = shared, *weights = shared + 2 * INPUT_STAGE;
     const int input = buffer * INPUT_STAGE, weight = RESIDENT ? 0 : buffer * WEIGHT_STAGE;
     char *next_inputs = inputs + (INPUT_STAGE - input);
@@ -2625,33 +2168,23 @@ __device__ __forceinline__ void run_stage(Sums &sums, char *shared, int buffer, 
             if (RAW_WEIGHTS && !RESIDENT)
                 copy_weights(next, next_weights, step * STEP_COPIES, STEP_COPIES, a);
         }
-        multiply(sums, shared, inputs + input, weights + weight, step, group, pixels);
+        multiply(sums, shared, inputs + input, weights + weight, step, pixels);
         if (!next.live)
             continue;
-        if (DEFER) {
-            store_pieces(waiting, (step - 1) * STEP_PIECES, next_inputs, next_weights);
-            SG_UNROLL
-            for (int i = 0; i < PIECES; i++)
-                waiting[i] = pieces[i];
-        } else {
-            store_pieces(pieces, step * STEP_PIECES, next_inputs, next_weights);
-        }
+        store_pieces(pieces, step * STEP_PIECES, next_inputs, next_weights);
         _Pragma("unroll 1")
         for (int i = PIECES; i < STEP_PIECES; i += PIECES) {
             load_pieces(pieces, step * STEP_PIECES + i, next, shared, a);
             store_pieces(pieces, step * STEP_PIECES + i, next_inputs, next_weights);
         }
     }
-    if (DEFER && next.live)
-        store_pieces(waiting, (STEPS - 1) * STEP_PIECES, next_inputs, next_weights);
 }
 
 /* Makes a block's units, one after the other; while the last stage of one is multiplied, the first
  * of the next comes in. */
 __device__ __forceinline__ void make_units(char *shared, const Arguments &a) {
     const int count = (int)((a.units - blockIdx.x + gridDim.x - 1) / gridDim.x);
-    const int steps = (WALK_D ? (int)a.size_d : 1) * (WALK_H ? (int)a.size_h : 1) *
-                      (WALK_W ? (int)a.size_w : 1);
+    const int steps = 1;
     const int stages = steps * UNIT_STAGES;
     const auto tell = [&](int unit) {
         if (threadIdx.x == 0 && unit < count)
@@ -2680,9 +2213,8 @@ __device__ __forceinline__ void make_units(char *shared, const Arguments &a) {
     for (int unit = 0; unit < count; unit++) {
         Tail tail;
         tile.open(shared, unit);
-        if (!ONE_PART || unit == 0)
+        if (unit == 0)
             load_columns(tile, a);
-        tail.begin(tile);
         tell(unit + 3);
         _Pragma("unroll 1")
         for (int stage = 0; stage < stages; stage++, buffer ^= 1) {
@@ -2692,21 +2224,16 @@ __device__ __forceinline__ void make_units(char *shared, const Arguments &a) {
             next = after(next, stages);
             if (next.unit < count && next.stage % CHUNKS == 0)
                 fill_table(source_at(next, stages, shared, a), a);
-            run_stage(tile.sums, shared, buffer, part / (CHUNKS * OUTER_TAPS), source, pixels, a);
+            run_stage(tile.sums, shared, buffer, source, pixels, a);
             copy_async_wait();
             __syncthreads();
             if (part == UNIT_STAGES - 1) {
-                tile.sums.finish();
                 tile.at(stage / UNIT_STAGES, shared + buffer * INPUT_STAGE, a);
                 tail.step(tile, a);
                 tile.sums.clear(); /* here, so that nothing is kept of them over the tail */
-                if (WALKED && STORES)
-                    __syncthreads(); /* they use this stage's memory */
             }
         }
-        tail.end(tile, a);
-        if (STORES)
-            __syncthreads();
+        __syncthreads();
     }
 }
 

@@ -81,8 +81,8 @@ KERNELS = r"""
  * Precision: float32 operands as precise as a library's float32.
  * Work at the sizes above: 9.854e+09 flops; 4.882e+07 bytes at least, 0.01136 ms on an sm_90a.
  * First path (wgmma_packed): warpgroup products on patches of the input, its few channels and the
- *    taps packed side by side; turn 3, box_w 32, box_d 22, row_blocks 1, tiles 1, consumers 4,
- *    producers 4, lane_rows 2, stages 8, blocks 1.
+ *    taps packed side by side; turn 3, box_w 32, box_d 22, row_blocks 1, tiles 1, consumers 2,
+ *    producers 8, lane_rows 1, stages 8, blocks 1.
  * Any sizes, strides and addresses (mma): warp products on boxes of pixels; pixel_warps 8,
  *    channel_warps 1, pixel_tiles 2, channel_tiles 2, box_n 4, box_d 1, box_h 2, box_w 16, chunk
  *    1, inner 3, blocks 1.
@@ -178,22 +178,52 @@ struct Sum {
 constexpr int KERNEL_D = 3;
 constexpr int KERNEL_H = 3;
 constexpr int KERNEL_W = 3;
-constexpr int STRIDE_D = 1;
-constexpr int STRIDE_H = 1;
-constexpr int STRIDE_W = 1;
-constexpr int PADDING_D = 0;
-constexpr int PADDING_H = 0;
-constexpr int PADDING_W = 0;
-constexpr int DILATION_D = 1;
-constexpr int DILATION_H = 1;
-constexpr int DILATION_W = 1;
-constexpr int HAS_BIAS = 1;
 
 constexpr int TILE_WALKS = 1;
 
 constexpr int BLOCKS = 1;
 
 #define SG_UNROLL _Pragma("unroll")
+
+/* Elementary functions of one `real`, float or double: the names that the op table's `vector`
+ * column is written in (src/ir/ops.def), so that the column which serves the CPU's vectors serves
+ * the GPU's scalars too. v_min, v_max and v_round_to_* stand in common.cuh.
+ *
+ * Meaning at NaN, infinities, signed zero and subnormal numbers is that of PyTorch's operator of
+ * the name. CUDA's own functions are taken where they are as good as the table asks (their bounds
+ * stand in the CUDA C++ Programming Guide, "Mathematical Functions"): none of the fast ones is, and
+ * expf is not where more is built on it. */
+
+namespace ops {
+__device__ __forceinline__ float v_fma(float a, float b, float c) {
+    return fmaf(a, b, c);
+}
+__device__ __forceinline__ double v_fma(double a, double b, double c) {
+    return fma(a, b, c);
+}
+
+/* ---- exponentials -------------------------------------------------------------------------- */
+
+/* Shorter than the above, and as good as the table asks where nothing is built on it. */
+__device__ __forceinline__ float v_exp(float x) {
+    return expf(x);
+}
+__device__ __forceinline__ double v_exp(double x) {
+    return exp(x);
+}
+} // namespace ops
+
+namespace ops {
+__device__ __forceinline__ real sub(real a, real b) {
+    return v_fma(real(-1.0), b, a);
+}
+__device__ __forceinline__ real exp(real a) {
+    return v_exp(a);
+}
+__device__ __forceinline__ real div(real a, real b) {
+    return a / b;
+}
+} // namespace ops
 
 /* ---- wgmma_packed ------------------------------------------------------------------------------ */
 namespace wgmma_packed {
@@ -225,9 +255,8 @@ struct Arguments {
  * TURN - 1, .., 1, 0, TURN - 1, .., 2, of which TURN neighbours are what any turn of the sums
  * wants.
  *
- * PARTS = 2 (fp32): activations are hi + lo / 2048, weights top + rest, all of them halves, and a
- * sum has three products for each tap, hi * rest, lo * (top / 2048) and hi * top. K * TURN is at
- * most 256 then: no sum is longer.
+ * PARTS = 2 (fp32): stages and weights hold x = hi + lo / 2048, and there are two sums of products,
+ * hi * hi and hi * lo + lo * hi. K * TURN is at most 256 then: no sum is longer.
  *
  * A job is one box of one image, at BOX_D places along depth or, walked, at all of them. Constants
  * beyond those of the files taken in: TURN, PARTS, CONSUMERS (warpgroups), PRODUCERS (warps, a
@@ -348,10 +377,9 @@ template <int REGISTERS> __device__ __forceinline__ void setmaxnreg_dec() {
 /* ---- products ------------------------------------------------------------------------------ */
 
 /* leading, stride: bytes, multiples of 16, below 2^18. Adding bytes / 16 moves the first core. */
-__device__ __forceinline__ unsigned long long matrix_descriptor(unsigned address, int leading,
-                                                                int stride) {
+__device__ __forceinline__ unsigned long long matrix_descriptor(unsigned address, int leading) {
     const unsigned low = (address & 0x3FFFF) >> 4 | static_cast<unsigned>(leading) >> 4 << 16;
-    const unsigned high = static_cast<unsigned>(stride) >> 4;
+    const unsigned high = static_cast<unsigned>(0) >> 4;
     return static_cast<unsigned long long>(high) << 32 | low;
 }
 
@@ -370,13 +398,6 @@ template <int PENDING> __device__ __forceinline__ void wgmma_wait() {
 }
 
 /* ---- rounding ------------------------------------------------------------------------------ */
-
-/* To 11 significant bits, halves away from zero; NaN and infinity stay. */
-__device__ __forceinline__ float round_tf32_away(float x) {
-    unsigned bits;
-    asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(bits) : "f"(x));
-    return __uint_as_float(bits);
-}
 
 /* Two floats, of at most 11 significant bits or to be rounded to even, as two halves; low first. */
 __device__ __forceinline__ unsigned pack_halves(float low, float high) {
@@ -451,30 +472,25 @@ __device__ __forceinline__ float unscale(float weight_scale, float activation_sc
 constexpr int IN_CHANNELS = 3;
 constexpr int OUT_CHANNELS = 24;
 
-constexpr int ROUND_EVEN = 0;
 constexpr int PARTS = 2;
 constexpr int TURN = 3;
-constexpr int TAPS_D = 1;
-constexpr int SHARED_ROWS = 1;
 constexpr int K = 32;
-constexpr int M = 256;
-constexpr int BOX_H = 8;
+constexpr int M = 128;
+constexpr int BOX_H = 4;
 constexpr int BOX_W = 32;
 constexpr int ROW_BLOCKS = 1;
 constexpr int TILES = 1;
 constexpr int TILE_N = 24;
-constexpr int TILE_REAL = 24;
 
-constexpr int LANE_ROWS = 2;
+constexpr int LANE_ROWS = 1;
 constexpr int LOAD_ROWS = 2;
 constexpr int VECTOR = 4;
-constexpr int NEIGHBOURS = 1;
 constexpr int STAGES = 8;
-constexpr int CONSUMERS = 4;
-constexpr int PRODUCERS = 4;
+constexpr int CONSUMERS = 2;
+constexpr int PRODUCERS = 8;
 
-constexpr int CONSUMER_REGISTERS = 88;
-constexpr int PRODUCER_REGISTERS = 128;
+constexpr int CONSUMER_REGISTERS = 144;
+constexpr int PRODUCER_REGISTERS = 112;
 
 __device__ __forceinline__ void wgmma(float (&d)[36], unsigned long long a,
                                       unsigned long long b, int accumulate) {
@@ -630,38 +646,32 @@ struct Work {
  * (columns lie side by side), ROUND_EVEN. STAGES * UNITS is a multiple of PRODUCERS, so that what a
  * thread overwrites is its own. */
 
-constexpr int UNIT = 128 * LANE_ROWS; /* pixels of a warp at a time */
+constexpr int UNIT = 128; /* pixels of a warp at a time */
 constexpr int UNITS = M / UNIT;       /* of a stage */
-constexpr int SPAN = 3 * STRIDE_W + (KERNEL_W - 1) * DILATION_W + 1; /* columns under neighbours */
-constexpr int ROW_SPANS = IN_CHANNELS * TAPS_D;
+constexpr int SPAN = 3 + (KERNEL_W - 1) + 1; /* columns under neighbours */
+constexpr int ROW_SPANS = IN_CHANNELS;
 constexpr int ROW_TAPS = ROW_SPANS * KERNEL_W;
 constexpr int ROW_WORDS = (ROW_TAPS + 1) / 2;
 constexpr int WORDS = KERNEL_H * ROW_WORDS;
 constexpr int GROUPS = K / 8;
-constexpr int IN_ROWS = (LANE_ROWS - 1) * STRIDE_H + (KERNEL_H - 1) * DILATION_H + 1;
-constexpr int MAIN = SHARED_ROWS ? ROW_TAPS / 8 : 0; /* whole groups of a kernel's row */
-constexpr int REST = ROW_TAPS - MAIN * 8;
-constexpr int MAINS = KERNEL_H * MAIN; /* the first groups of k */
+constexpr int IN_ROWS = KERNEL_H - 1 + 1;
+constexpr int MAINS = KERNEL_H; /* the first groups of k */
 constexpr int MAIN_SLOTS = (BOX_H + KERNEL_H - 1) * BOX_W;
 
 /* Slots before a group of k. */
 __device__ constexpr int group_at(int group) {
     if (group < MAINS)
         return group / KERNEL_H * MAIN_SLOTS + group % KERNEL_H * BOX_W;
-    return MAIN * MAIN_SLOTS + (group - MAINS) * M;
+    return MAIN_SLOTS + (group - MAINS) * M;
 }
 /* The place in k of tap j of the kernel's row kh. */
 __device__ constexpr int place_in_k(int kh, int j) {
-    if (!SHARED_ROWS)
-        return kh * 2 * ROW_WORDS + j;
-    return j < MAIN * 8 ? (j / 8 * KERNEL_H + kh) * 8 + j % 8
-                        : MAINS * 8 + kh * REST + j - MAIN * 8;
+    return j < 8 ? (j / 8 * KERNEL_H + kh) * 8 + j % 8 : MAINS * 8 + kh + j - 8;
 }
 
 constexpr int PART_BYTES = group_at(GROUPS) * 16;
 constexpr int STAGE_BYTES = PARTS * PART_BYTES;
 constexpr float REST_SCALE = 2048.0f;
-constexpr bool PADDED = PADDING_D || PADDING_H || PADDING_W;
 
 /* Slots and pixels of a stage: eights of slots are eights of pixels, in an order that brings every
  * store of 16 bytes by eight lanes, which are 64 bytes apart, to all 32 banks. Its own inverse. */
@@ -669,23 +679,17 @@ __device__ __forceinline__ int packed_pixel(int slot) {
     return slot ^ (slot >> 3 & 3);
 }
 
-constexpr bool ROUND_AWAY = PARTS == 1 && !ROUND_EVEN;
-
 /* Activations go to halves in two instructions. Added to a float's bits, 6 << 23 multiplies by
  * CARRIER_SCALE, and 1 << 12 carries into the eleven bits that truncation then keeps: rounding half
  * away from zero. Zero becomes a number too small for a half, which is as good; where the exponent
  * overflows, the job is made ANEW: exactly, with the job's own scale. */
 template <bool ANEW> __device__ __forceinline__ float scale_operand(float x, float scale) {
     if (!ANEW)
-        return __uint_as_float(__float_as_uint(x) + (6U << 23) + (ROUND_AWAY ? 1U << 12 : 0U));
-    return ROUND_AWAY ? round_tf32_away(x * scale) : x * scale;
+        return __uint_as_float(__float_as_uint(x) + (6U << 23) + 0U);
+    return x * scale;
 }
 template <bool ANEW> __device__ __forceinline__ unsigned pack_operands(float low, float high) {
-    if (ANEW || !ROUND_AWAY)
-        return pack_halves(low, high);
-    unsigned pair;
-    asm("cvt.rz.f16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
-    return pair;
+    return pack_halves(low, high);
 }
 
 /* Splits x: a half's worth, which x becomes, and what that leaves. `finite`: x is known to be. */
@@ -700,7 +704,7 @@ __device__ __forceinline__ float split(float &x, bool finite) {
 __device__ constexpr bool span_uses(int i) {
     for (int p = 0; p < 4; p++)
         for (int kw = 0; kw < KERNEL_W; kw++)
-            if (p * STRIDE_W + kw * DILATION_W == i)
+            if (p + kw == i)
                 return true;
     return false;
 }
@@ -709,7 +713,7 @@ __device__ constexpr bool span_uses(int i) {
  * of four columns. */
 __device__ constexpr int span_width(int i) {
     for (int width = VECTOR; width > 1; width /= 2)
-        if ((i + width * PADDING_W - PADDING_W) % width == 0 && i + width <= SPAN)
+        if (i % width == 0 && i + width <= SPAN)
             return width;
     return 1;
 }
@@ -729,9 +733,8 @@ __device__ __forceinline__ void load_span(const float *from, int stride, bool in
             used = used || span_uses(e);
         if (!used)
             continue;
-        const bool in =
-            inside && ((!PADDED && i == 0) ||
-                       static_cast<unsigned>(column + i) < static_cast<unsigned>(width));
+        const bool in = inside &&
+            (i == 0 || static_cast<unsigned>(column + i) < static_cast<unsigned>(width));
         if (wide == 4) {
             float4 v = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
             if (in)
@@ -756,43 +759,35 @@ struct Patch {
 };
 
 /* The row of the kernel that meets the input's row `in` for the lane's row `out`; -1: none does. */
-__device__ constexpr int kernel_row(int in, int out) {
-    const int reach = in - out * STRIDE_H;
-    return reach >= 0 && reach % DILATION_H == 0 && reach / DILATION_H < KERNEL_H
-               ? reach / DILATION_H
-               : -1;
+__device__ constexpr int kernel_row(int in) {
+    const int reach = in;
+    return reach >= 0 && reach < KERNEL_H ? reach : -1;
 }
 __device__ constexpr bool row_used(int in) {
-    for (int out = 0; out < LANE_ROWS; out++)
-        if (kernel_row(in, out) >= 0)
-            return true;
+    if (kernel_row(in) >= 0)
+        return true;
     return false;
 }
 
 /* Without padding, rows outside are read from inside, and belong to pixels that are dropped. */
 __device__ __forceinline__ void load_row(const Arguments &a, const Patch &patch, int in,
                                          float (&value)[ROW_SPANS][SPAN]) {
-    const int y = PADDED ? patch.y + in : min(patch.y + in, static_cast<int>(a.in_h) - 1);
-    const int stride_w = NEIGHBOURS ? 1 : static_cast<int>(a.input_stride.w);
+    const int y = min(patch.y + in, static_cast<int>(a.in_h) - 1);
+    const int stride_w = 1;
     const int stride_c = static_cast<int>(a.input_stride.c);
-    const int stride_d = static_cast<int>(a.input_stride.d);
     const float *row = patch.plane + y * static_cast<int>(a.input_stride.h) + patch.x * stride_w;
 #pragma unroll
     for (int i = 0; i < ROW_SPANS; i++) {
-        const int c = i / TAPS_D, z = i % TAPS_D * DILATION_D;
-        const bool inside =
-            !PADDED ||
-            (patch.valid &&
-             (PADDING_D == 0 || static_cast<unsigned long long>(patch.z + z) < a.in_d) &&
-             static_cast<unsigned long long>(y) < a.in_h);
-        load_span(row + (c * stride_c + z * stride_d), stride_w, inside, patch.x,
+        const int c = i;
+        const bool inside = true;
+        load_span(row + c * stride_c, stride_w, inside, patch.x,
                   static_cast<int>(a.in_w), value[i]);
     }
 }
 
 /* One row of the input as words of k, for each of four neighbours. */
 struct RowWords {
-    unsigned high[ROW_WORDS][4], low[PARTS == 2 ? ROW_WORDS : 1][4];
+    unsigned high[ROW_WORDS][4], low[ROW_WORDS][4];
 
     template <bool ANEW>
     __device__ __forceinline__ void pack(float (&value)[ROW_SPANS][SPAN], float scale,
@@ -806,27 +801,25 @@ struct RowWords {
                     if (!ANEW)
                         largest = max_magnitude(largest, value[i][e]);
                     value[i][e] = scale_operand<ANEW>(value[i][e], scale);
-                    if (PARTS == 2)
-                        rest[i][e] = split(value[i][e], !ANEW) * REST_SCALE;
+                    rest[i][e] = split(value[i][e], !ANEW) * REST_SCALE;
                 }
 #pragma unroll
         for (int word = 0; word < ROW_WORDS; word++)
 #pragma unroll
             for (int p = 0; p < 4; p++) {
                 const int j = 2 * word, next = j + 1;
-                const int i = j / KERNEL_W, e = p * STRIDE_W + j % KERNEL_W * DILATION_W;
-                const int in = next / KERNEL_W, en = p * STRIDE_W + next % KERNEL_W * DILATION_W;
+                const int i = j / KERNEL_W, e = p + j % KERNEL_W;
+                const int in = next / KERNEL_W, en = p + next % KERNEL_W;
                 high[word][p] =
                     pack_operands<ANEW>(value[i][e], next < ROW_TAPS ? value[in][en] : 0.0f);
-                if (PARTS == 2)
-                    low[word][p] = pack_halves(rest[i][e], next < ROW_TAPS ? rest[in][en] : 0.0f);
+                low[word][p] = pack_halves(rest[i][e], next < ROW_TAPS ? rest[in][en] : 0.0f);
             }
     }
 };
 
 /* Stores the groups of k of the lane's row `out` that the kernel's row kh completes. stage: of the
  * row's first slot; rotation: what packed_pixel does to its four. */
-__device__ __forceinline__ void store_groups(unsigned char *stage, int rotation, int out, int kh,
+__device__ __forceinline__ void store_groups(unsigned char *stage, int rotation, int kh,
                                              const RowWords (&rows)[IN_ROWS]) {
     const int end = kh == KERNEL_H - 1 ? GROUPS : (kh + 1) * ROW_WORDS / 4;
 #pragma unroll
@@ -839,17 +832,14 @@ __device__ __forceinline__ void store_groups(unsigned char *stage, int rotation,
 #pragma unroll
             for (int i = 0; i < 4; i++) {
                 const int word = g * 4 + i;
-                const int in = out * STRIDE_H + word / ROW_WORDS * DILATION_H;
+                const int in = word / ROW_WORDS;
                 high[i] = word < WORDS ? rows[word < WORDS ? in : 0].high[word % ROW_WORDS][p] : 0;
-                low[i] = PARTS == 2 && word < WORDS
-                             ? rows[word < WORDS ? in : 0].low[word % ROW_WORDS][p]
-                             : 0;
+                low[i] = word < WORDS ? rows[word < WORDS ? in : 0].low[word % ROW_WORDS][p] : 0;
             }
             unsigned char *to = stage + (p ^ rotation) * 16 + g * M * 16;
             *reinterpret_cast<uint4 *>(to) = make_uint4(high[0], high[1], high[2], high[3]);
-            if (PARTS == 2)
-                *reinterpret_cast<uint4 *>(to + PART_BYTES) =
-                    make_uint4(low[0], low[1], low[2], low[3]);
+            *reinterpret_cast<uint4 *>(to + PART_BYTES) =
+                make_uint4(low[0], low[1], low[2], low[3]);
         }
     }
 }
@@ -858,18 +848,15 @@ __device__ __forceinline__ void store_groups(unsigned char *stage, int rotation,
 __device__ __forceinline__ void store_main(unsigned char *stage, int rotation,
                                            const RowWords &row) {
 #pragma unroll
-    for (int i = 0; i < MAIN; i++)
-#pragma unroll
-        for (int p = 0; p < 4; p++) {
-            unsigned char *to = stage + ((p ^ rotation) + i * MAIN_SLOTS) * 16;
-            *reinterpret_cast<uint4 *>(to) = make_uint4(row.high[i * 4][p], row.high[i * 4 + 1][p],
-                                                        row.high[i * 4 + 2][p],
-                                                        row.high[i * 4 + 3][p]);
-            if (PARTS == 2)
-                *reinterpret_cast<uint4 *>(to + PART_BYTES) =
-                    make_uint4(row.low[i * 4][p], row.low[i * 4 + 1][p], row.low[i * 4 + 2][p],
-                               row.low[i * 4 + 3][p]);
-        }
+    for (int p = 0; p < 4; p++) {
+        unsigned char *to = stage + (p ^ rotation) * 16;
+        *reinterpret_cast<uint4 *>(to) = make_uint4(row.high[0][p], row.high[1][p],
+                                                    row.high[2][p],
+                                                    row.high[3][p]);
+        *reinterpret_cast<uint4 *>(to + PART_BYTES) =
+            make_uint4(row.low[0][p], row.low[1][p], row.low[2][p],
+                       row.low[3][p]);
+    }
 }
 
 /* Two halves of k that are not in whole groups, of the lane's row `out`. */
@@ -878,29 +865,26 @@ __device__ __forceinline__ unsigned rest_word(const RowWords (&rows)[IN_ROWS], i
     unsigned halves[2] = {0, 0};
 #pragma unroll
     for (int i = 0; i < 2; i++)
-        if (e + i < KERNEL_H * REST) {
-            const int j = (e + i) % REST;
-            const RowWords &row = rows[out + (e + i) / REST];
-            const unsigned word = low ? row.low[MAIN * 4 + j / 2][p] : row.high[MAIN * 4 + j / 2][p];
-            halves[i] = j % 2 ? word >> 16 : word & 0xffff;
+        if (e + i < KERNEL_H) {
+            const RowWords &row = rows[out + (e + i)];
+            const int at = 4;
+            const unsigned word = low ? row.low[at][p] : row.high[at][p];
+            halves[i] = word & 0xffff;
         }
     return halves[0] | halves[1] << 16;
 }
 __device__ __forceinline__ void store_rest(unsigned char *stage, int rotation, int out,
                                            const RowWords (&rows)[IN_ROWS]) {
 #pragma unroll
-    for (int g = MAINS; g < GROUPS; g++)
+    for (int p = 0; p < 4; p++) {
+        unsigned char *to = stage + ((p ^ rotation) + group_at(3)) * 16;
 #pragma unroll
-        for (int p = 0; p < 4; p++) {
-            unsigned char *to = stage + ((p ^ rotation) + group_at(g)) * 16;
-#pragma unroll
-            for (int part = 0; part < PARTS; part++) {
-                const int e = (g - MAINS) * 8;
-                *reinterpret_cast<uint4 *>(to + part * PART_BYTES) = make_uint4(
-                    rest_word(rows, out, p, e, part), rest_word(rows, out, p, e + 2, part),
-                    rest_word(rows, out, p, e + 4, part), rest_word(rows, out, p, e + 6, part));
-            }
+        for (int part = 0; part < PARTS; part++) {
+            *reinterpret_cast<uint4 *>(to + part * PART_BYTES) = make_uint4(
+                rest_word(rows, out, p, 0, part), rest_word(rows, out, p, 2, part),
+                rest_word(rows, out, p, 4, part), rest_word(rows, out, p, 6, part));
         }
+    }
 }
 
 /* Packs one lane's pixels, and returns the largest magnitude met, or, where the job is made ANEW,
@@ -927,7 +911,7 @@ __device__ __forceinline__ float pack_patch(const Arguments &a, const Patch &pat
             if (in >= IN_ROWS || !row_used(in))
                 continue;
             rows[in].template pack<ANEW>(value[i], scale, largest);
-            if (SHARED_ROWS) {
+            {
                 const int slot = m + in * BOX_W;
                 if (in < LANE_ROWS || m / BOX_W + LANE_ROWS == BOX_H)
                     store_main(stage + slot * 16, slot >> 3 & 3, rows[in]);
@@ -936,12 +920,10 @@ __device__ __forceinline__ float pack_patch(const Arguments &a, const Patch &pat
                     store_rest(stage + (m + out * BOX_W) * 16, slot >> 3 & 3, out, rows);
                 continue;
             }
-#pragma unroll
-            for (int out = 0; out < LANE_ROWS; out++)
-                if (kernel_row(in, out) >= 0) {
-                    const int slot = m + out * BOX_W;
-                    store_groups(stage + slot * 16, slot >> 3 & 3, out, kernel_row(in, out), rows);
-                }
+            if (kernel_row(in) >= 0) {
+                const int slot = m;
+                store_groups(stage + slot * 16, slot >> 3 & 3, kernel_row(in), rows);
+            }
         }
     }
     return largest;
@@ -953,8 +935,7 @@ __device__ __forceinline__ float look_at_patch(const Arguments &a, const Patch &
 #pragma unroll 1
     for (int in = 0; in < IN_ROWS; in++) {
         bool used = false;
-        for (int out = 0; out < LANE_ROWS; out++)
-            used = used || kernel_row(in, out) >= 0;
+        used = used || kernel_row(in) >= 0;
         if (!used)
             continue;
         float value[ROW_SPANS][SPAN];
@@ -979,19 +960,15 @@ struct Producer {
                                            int &m) const {
         constexpr int QUADS = BOX_W / 4; /* of a row */
         const int quad = unit * 32 + thread_index() % 32; /* in units of LANE_ROWS rows */
-        m = quad / QUADS * LANE_ROWS * BOX_W + quad % QUADS * 4;
+        m = quad / QUADS * BOX_W + quad % QUADS * 4;
         int h = at.h + m / BOX_W, w = at.w + m % BOX_W;
         Patch patch;
         /* Rows below the output's last serve pixels above, where rows are shared. */
-        patch.valid = (SHARED_ROWS || h < a.out_h) && w < a.out_w;
-        if (!PADDED) {
-            if (!SHARED_ROWS)
-                h = min(h, static_cast<int>(a.out_h) - 1);
-            w = min(w, (static_cast<int>(a.out_w) - 1) / 4 * 4);
-        }
-        patch.z = (at.d + slice) * STRIDE_D - PADDING_D;
-        patch.y = h * STRIDE_H - PADDING_H;
-        patch.x = w * STRIDE_W - PADDING_W;
+        patch.valid = w < a.out_w;
+        w = min(w, (static_cast<int>(a.out_w) - 1) / 4 * 4);
+        patch.z = at.d + slice;
+        patch.y = h;
+        patch.x = w;
         patch.plane = a.input + at.n * a.input_stride.n + patch.z * a.input_stride.d;
         return patch;
     }
@@ -1001,10 +978,10 @@ struct Producer {
                                          float scale, unsigned *magnitude) {
         const int end = staged + at.slices();
 #pragma unroll 1
-        for (; next < end * UNITS; next += PRODUCERS) {
-            const int stage = next / UNITS, slot = stage % STAGES;
+        for (; next < end; next += PRODUCERS) {
+            const int stage = next, slot = stage % STAGES;
             int m;
-            const Patch from = patch(a, at, stage - staged, next % UNITS, m);
+            const Patch from = patch(a, at, stage - staged, 0, m);
             const float largest =
                 pack_patch<ANEW>(a, from, shared.stages + slot * STAGE_BYTES, m,
                                  shared.empty + 8 * slot, (stage / STAGES & 1) ^ 1, scale);
@@ -1026,9 +1003,9 @@ struct Producer {
         float largest = 0.0f;
         const int first = thread_index() / 32 - CONSUMERS * 4;
 #pragma unroll 1
-        for (int unit = first; unit < at.slices() * UNITS; unit += PRODUCERS) {
+        for (int unit = first; unit < at.slices(); unit += PRODUCERS) {
             int m;
-            const Patch from = patch(a, at, unit / UNITS, unit % UNITS, m);
+            const Patch from = patch(a, at, unit, 0, m);
             largest = fmaxf(largest, look_at_patch(a, from));
         }
         const unsigned most = __reduce_max_sync(~0U, __float_as_uint(largest));
@@ -1068,14 +1045,14 @@ struct Pixels {
     unsigned inside; /* bit p: whether the thread's pixel p lies in the output */
 
     __device__ __forceinline__ int pixel(int row) const {
-        return packed_pixel(first + (row % 16 / 8 * ROW_BLOCKS + row / 16) * 8 + row % 8);
+        return packed_pixel(first + (row % 16 / 8 + row / 16) * 8 + row % 8);
     }
     __device__ __forceinline__ void open(const Job &at, const Arguments &a) {
         job = at;
         inside = 0;
         first = static_cast<int>(opaque(first));
 #pragma unroll
-        for (int p = 0; p < 2 * ROW_BLOCKS; p++) {
+        for (int p = 0; p < 2; p++) {
             const int m = pixel(p * 8 + lane / 4);
             if (at.h + m / BOX_W < a.out_h && at.w + m % BOX_W < a.out_w)
                 inside |= 1U << p;
@@ -1096,11 +1073,11 @@ struct Pixels {
  * at each exchange, so that in the end every lane owns pixels of its own, none twice. */
 
 struct RowTile {
-    static constexpr int PIXELS = 2 * ROW_BLOCKS, CHANNELS = TILE_N / 4;
-    static constexpr int OWN = PIXELS >= 4 ? PIXELS / 4 : 1;
+    static constexpr int PIXELS = 2, CHANNELS = TILE_N / 4;
+    static constexpr int OWN = 1;
 
     real d[ROW_BLOCKS][TILE_N / 2]; /* as the instructions lay it out */
-    real running[TILE_WALKS ? TILE_WALKS : 1][TILE_WALKS ? PIXELS : 1][TILE_WALKS ? CHANNELS : 1];
+    real running[TILE_WALKS][PIXELS][CHANNELS];
     real group[PIXELS][2];    /* put: 8 channels on their way out */
     const float2 *scale_bias; /* [TILE_N], in shared memory */
     const real *operands;     /* [CHANNEL_OPERANDS][TILE_N], in shared memory */
@@ -1111,62 +1088,38 @@ struct RowTile {
 
     __device__ __forceinline__ int row(int p) const { return p * 8 + lane / 4; }
     __device__ __forceinline__ int column(int j) const { return j / 2 * 8 + lane % 4 * 2 + j % 2; }
-    __device__ __forceinline__ int own_pixel(int q) const {
-        if (PIXELS == 2)
-            return lane & 1;
-        return (lane & 1) * (PIXELS / 2) + (lane >> 1 & 1) * (PIXELS / 4) + q;
-    }
 
-    __device__ __forceinline__ real acc(int p, int j) const {
-        const float2 by = scale_bias[column(j)];
-        return d[p / 2][j / 2 * 4 + p % 2 * 2 + j % 2] * by.x + by.y;
-    }
-    __device__ __forceinline__ real &result(int p, int j) {
-        return d[p / 2][j / 2 * 4 + p % 2 * 2 + j % 2];
-    }
     __device__ __forceinline__ bool has(int j) const {
-        if (TILE_REAL % TILE_N == 0 && channel_end - channel_first == TILE_N)
+        if (channel_end - channel_first == TILE_N)
             return true;
         return channel(j) < channel_end;
     }
     __device__ __forceinline__ int channel(int j) const { return channel_first + column(j); }
     __device__ __forceinline__ bool valid(int p) const { return pixels.valid(row(p)); }
     __device__ __forceinline__ Place place(int p) const { return pixels.place(row(p)); }
-    __device__ __forceinline__ bool own_valid(int q) const {
-        return (PIXELS > 2 || lane % 4 < 2) && valid(own_pixel(q));
-    }
-    __device__ __forceinline__ Place own_place(int q) const { return place(own_pixel(q)); }
-    __device__ __forceinline__ real &walk(int k, int p, int j) { return running[k][p][j]; }
+    __device__ __forceinline__ real &walk(int p, int j) { return running[0][p][j]; }
 
     /* A quad's values, halved twice; with two pixels, halved once and combined once. */
     template <class Op>
     __device__ __forceinline__ void reduce(Op, const real (&in)[PIXELS], real (&out)[OWN]) {
         real half[PIXELS / 2];
         const bool upper = lane & 1;
-        SG_UNROLL
-        for (int i = 0; i < PIXELS / 2; i++) {
-            const real keep = upper ? in[PIXELS / 2 + i] : in[i];
-            const real give = upper ? in[i] : in[PIXELS / 2 + i];
-            half[i] = Op::combine(keep, __shfl_xor_sync(~0U, give, 1));
+        {
+            const real keep = upper ? in[PIXELS / 2] : in[0];
+            const real give = upper ? in[0] : in[PIXELS / 2];
+            half[0] = Op::combine(keep, __shfl_xor_sync(~0U, give, 1));
         }
-        const bool second = lane >> 1 & 1;
         SG_UNROLL
         for (int q = 0; q < OWN; q++) {
-            if (PIXELS == 2) {
-                out[q] = Op::combine(half[q], __shfl_xor_sync(~0U, half[q], 2));
-                continue;
-            }
-            const int other = PIXELS == 2 ? q : OWN + q;
-            const real keep = second ? half[other] : half[q];
-            const real give = second ? half[q] : half[other];
-            out[q] = Op::combine(keep, __shfl_xor_sync(~0U, give, 2));
+            out[q] = Op::combine(half[q], __shfl_xor_sync(~0U, half[q], 2));
+            continue;
         }
     }
     __device__ __forceinline__ void spread(const real (&in)[OWN], real (&out)[PIXELS]) const {
         SG_UNROLL
         for (int p = 0; p < PIXELS; p++) {
-            const int owner = PIXELS == 2 ? p : p / (PIXELS / 2) + p / (PIXELS / 4) % 2 * 2;
-            out[p] = __shfl_sync(~0U, in[PIXELS == 2 ? 0 : p % OWN], lane / 4 * 4 + owner);
+            const int owner = p;
+            out[p] = __shfl_sync(~0U, in[0], lane / 4 * 4 + owner);
         }
     }
 
@@ -1175,56 +1128,14 @@ struct RowTile {
      * until each has all 8 channels of its own pixels. Not where a lane of them may be absent. */
     template <int V, class T>
     __device__ __forceinline__ void put(T *to, Stride s, int p, int j, real value) {
-        if (PIXELS < 4 || !whole_group(j)) {
-            put_alone(to, s, p, j, value);
-            return;
-        }
-        group[p][j % 2] = value;
-        if (p == PIXELS - 1 && j % 2 == 1)
-            put_group(to, s, j / 2 * 8);
-    }
-    /* Whether all 8 channels around slot j are there; the same for all threads. */
-    __device__ __forceinline__ bool whole_group(int j) const {
-        return j / 2 * 8 + 8 <= TILE_REAL && channel_first + j / 2 * 8 + 8 <= channel_end;
+        put_alone(to, s, p, j, value);
+        return;
     }
     template <class T>
     __device__ __forceinline__ void put_alone(T *to, Stride s, int p, int j, real value) const {
         if (valid(p) && has(j))
             store(to + offset(place(p), s) + channel(j) * s.c, value);
     }
-    template <class T> __device__ __forceinline__ void put_group(T *to, Stride s, int first) {
-        constexpr int HALF = PIXELS / 2, QUARTER = PIXELS / 4;
-        real once[HALF][4]; /* [pixel][pair of channels, two of them] */
-        const bool upper = lane & 1;
-        SG_UNROLL
-        for (int i = 0; i < HALF; i++) {
-            SG_UNROLL
-            for (int e = 0; e < 2; e++) {
-                const real low = group[i][e], high = group[HALF + i][e];
-                const real other = __shfl_xor_sync(~0U, upper ? low : high, 1);
-                once[i][e] = upper ? other : low;
-                once[i][2 + e] = upper ? high : other;
-            }
-        }
-        const bool second = lane >> 1 & 1;
-        SG_UNROLL
-        for (int q = 0; q < QUARTER; q++) {
-            T *at = to;
-            const bool inside = own_valid(q);
-            if (inside)
-                at += offset(own_place(q), s) + (channel_first + first) * s.c;
-            SG_UNROLL
-            for (int e = 0; e < 4; e++) {
-                const real low = once[q][e], high = once[QUARTER + q][e];
-                const real other = __shfl_xor_sync(~0U, second ? low : high, 2);
-                if (inside) {
-                    store(at + e * s.c, second ? other : low);
-                    store(at + (4 + e) * s.c, second ? high : other);
-                }
-            }
-        }
-    }
-    template <int V, class T> __device__ __forceinline__ void flush(T *, Stride) {}
 
     static __device__ __forceinline__ long long offset(Place at, Stride s) {
         return at.n * s.n + at.d * s.d + at.h * s.h + at.w * s.w;
@@ -1239,62 +1150,11 @@ struct Tile : RowTile {
     __device__ __forceinline__ bool valid(int p) const { return pixels.inside >> p & 1; }
 };
 
-/* Elementary functions of one `real`, float or double: the names that the op table's `vector`
- * column is written in (src/ir/ops.def), so that the column which serves the CPU's vectors serves
- * the GPU's scalars too. v_min, v_max and v_round_to_* stand in common.cuh.
- *
- * Meaning at NaN, infinities, signed zero and subnormal numbers is that of PyTorch's operator of
- * the name. CUDA's own functions are taken where they are as good as the table asks (their bounds
- * stand in the CUDA C++ Programming Guide, "Mathematical Functions"): none of the fast ones is, and
- * expf is not where more is built on it. */
-
-namespace ops {
-__device__ __forceinline__ constexpr real K(double x) {
-    return real(x);
-}
-
-__device__ __forceinline__ float v_fma(float a, float b, float c) {
-    return fmaf(a, b, c);
-}
-__device__ __forceinline__ double v_fma(double a, double b, double c) {
-    return fma(a, b, c);
-}
-
-/* ---- exponentials -------------------------------------------------------------------------- */
-
-/* (value + rest) * scale: rest is what value rounded away; value is normal, and a power of two is
- * set apart so that a result that is subnormal is rounded once, when all is multiplied. */
-struct scaled {
-    float value, rest, scale;
-};
-
-/* Shorter than the above, and as good as the table asks where nothing is built on it. */
-__device__ __forceinline__ float v_exp(float x) {
-    return expf(x);
-}
-__device__ __forceinline__ double v_exp(double x) {
-    return exp(x);
-}
-} // namespace ops
 // ---- tail
-constexpr bool WALKS = true;
-constexpr int CHANNEL_OPERANDS = 0;
 
-__device__ real channel_operand(int k, int c, const Arguments &a) {
+__device__ real channel_operand() {
     return real(0);
 }
-
-namespace ops {
-__device__ __forceinline__ real sub(real a, real b) {
-    return v_fma(real(-1.0), b, a);
-}
-__device__ __forceinline__ real exp(real a) {
-    return v_exp(a);
-}
-__device__ __forceinline__ real div(real a, real b) {
-    return a / b;
-}
-} // namespace ops
 
 struct Tail {
     __device__ __forceinline__ void begin(Tile &tile) {
@@ -1302,9 +1162,9 @@ struct Tail {
         for (int j = 0; j < Tile::CHANNELS; j++)
             SG_UNROLL
             for (int p = 0; p < Tile::PIXELS; p++)
-                tile.walk(0, p, j) = Min::identity();
+                tile.walk(p, j) = Min::identity();
     }
-    __device__ __forceinline__ void step(Tile &tile, const Arguments &a) {
+    __device__ __forceinline__ void step(Tile &tile) {
         SG_UNROLL
         for (int j = 0; j < Tile::CHANNELS; j++) {
             if (!tile.has(j))
@@ -1313,7 +1173,7 @@ struct Tail {
             for (int p = 0; p < Tile::PIXELS; p++) {
                 const real v0 = tile.acc(p, j);
                 if (tile.valid(p))
-                    tile.walk(0, p, j) = Min::combine(tile.walk(0, p, j), v0);
+                    tile.walk(p, j) = Min::combine(tile.walk(p, j), v0);
             }
         }
     }
@@ -1328,7 +1188,7 @@ struct Tail {
                 continue;
             SG_UNROLL
             for (int p = 0; p < Tile::PIXELS; p++) {
-                const real v1 = tile.walk(0, p, j);
+                const real v1 = tile.walk(p, j);
                 r2[p] = Max::combine(r2[p], v1);
             }
         }
@@ -1346,7 +1206,7 @@ struct Tail {
                 continue;
             SG_UNROLL
             for (int p = 0; p < Tile::PIXELS; p++) {
-                const real v1 = tile.walk(0, p, j);
+                const real v1 = tile.walk(p, j);
                 const real v3 = ops::sub(v1, v2[p]);
                 const real v4 = ops::exp(v3);
                 r5[p] = Sum::combine(r5[p], v4);
@@ -1362,14 +1222,13 @@ struct Tail {
                 continue;
             SG_UNROLL
             for (int p = 0; p < Tile::PIXELS; p++) {
-                const real v1 = tile.walk(0, p, j);
+                const real v1 = tile.walk(p, j);
                 const real v3 = ops::sub(v1, v2[p]);
                 const real v4 = ops::exp(v3);
                 const real v6 = ops::div(v4, v5[p]);
                 tile.put<2>(a.store0, a.store0_stride, p, j, v6); // %softmax
             }
         }
-        tile.flush<2>(a.store0, a.store0_stride);
     }
 };
 // ---- end of tail
@@ -1378,7 +1237,6 @@ struct Tail {
 
 constexpr int WEIGHT_ROWS = (2 * TURN - 1) * TILE_N;
 constexpr int WEIGHT_BYTES = K / 8 * WEIGHT_ROWS * 16; /* of one part */
-constexpr int WEIGHT_PARTS = PARTS == 2 ? 3 : 1;
 constexpr int WEIGHTS = IN_CHANNELS * KERNEL_D * KERNEL_H * KERNEL_W; /* of a channel */
 
 __device__ __forceinline__ void store_half(unsigned char *rows, int k, int row, unsigned pair) {
@@ -1387,7 +1245,7 @@ __device__ __forceinline__ void store_half(unsigned char *rows, int k, int row, 
 }
 
 __device__ __forceinline__ float round_weight(float x) {
-    return ROUND_AWAY ? round_tf32_away(x) : x;
+    return x;
 }
 
 constexpr float HALF_MIN = 5.9604645e-8f; /* 2^-24, the least that halves hold */
@@ -1396,24 +1254,21 @@ constexpr float HALF_MIN = 5.9604645e-8f; /* 2^-24, the least that halves hold *
 __device__ __forceinline__ void store_weight(const Shared &shared, int o, int e, float scaled) {
     constexpr int PLANE_TAPS = KERNEL_H * KERNEL_W, TAPS = KERNEL_D * PLANE_TAPS;
     const int kd = e / PLANE_TAPS % KERNEL_D, kh = e / KERNEL_W % KERNEL_H;
-    const int span = TURN > 1 ? e / TAPS : e / TAPS * KERNEL_D + kd;
+    const int span = e / TAPS;
     const int k = place_in_k(kh, span * KERNEL_W + e % KERNEL_W);
-    const int turn = TURN > 1 ? (TURN - kd) % TURN : 0;
-    unsigned char *rows = shared.weights;
-    const float rest = PARTS == 2 ? split(scaled, false) : 0.0f;
-    const unsigned top = pack_halves(scaled, 0.0f);
-    /* Not zero unless the weight is, since infinity may meet it. */
-    const float third = fmaxf(fabsf(scaled) / REST_SCALE, scaled == 0.0f ? 0.0f : HALF_MIN);
+    const int turn = (TURN - kd) % TURN;
+    /* The first half of a weight is zero only where the weight is, for infinity may meet it. */
+    if (scaled != 0.0f && fabsf(scaled) < HALF_MIN)
+        scaled = copysignf(HALF_MIN, scaled);
+    const float rest = split(scaled, false) * REST_SCALE;
+    const unsigned high = pack_halves(scaled, 0.0f), low = pack_halves(rest, 0.0f);
 #pragma unroll
     for (int block = 0; block < 2 * TURN; block += TURN) {
         const int row = (turn + block) * TILE_N + o;
         if (row >= WEIGHT_ROWS)
             continue;
-        store_half(rows, k, row, top);
-        if (PARTS == 2) {
-            store_half(rows + WEIGHT_BYTES, k, row, pack_halves(rest, 0.0f));
-            store_half(rows + 2 * WEIGHT_BYTES, k, row, pack_halves(copysignf(third, scaled), 0.0f));
-        }
+        store_half(shared.weights, k, row, high);
+        store_half(shared.weights + WEIGHT_BYTES, k, row, low);
     }
 }
 
@@ -1434,10 +1289,10 @@ __device__ __forceinline__ void fetch_weights(const Arguments &a, const Shared &
                      : "memory");
     }
 #pragma unroll 1
-    for (int i = thread_index(); i < WEIGHT_PARTS * WEIGHT_BYTES / 16; i += THREADS)
+    for (int i = thread_index(); i < PARTS * WEIGHT_BYTES / 16; i += THREADS)
         reinterpret_cast<uint4 *>(shared.weights)[i] = make_uint4(0, 0, 0, 0);
     for (int o = thread_index(); o < TILE_N; o += THREADS) {
-        const bool biased = HAS_BIAS && o < OUT_CHANNELS;
+        const bool biased = o < OUT_CHANNELS;
         shared.scale_bias[o] =
             make_float2(0.0f, biased ? load(a.bias + o * a.bias_stride.c) : 0.0f);
     }
@@ -1454,11 +1309,10 @@ __device__ __forceinline__ void fetch_weights(const Arguments &a, const Shared &
 }
 
 /* Then, by the consumers: a warp packs channels of its own. */
-__device__ __forceinline__ void pack_weights(const Arguments &a, const Shared &shared) {
+__device__ __forceinline__ void pack_weights(const Shared &shared) {
     const int lane = thread_index() % 32;
-    for (int i = thread_index(); i < CHANNEL_OPERANDS * TILE_N; i += CONSUMER_THREADS)
-        shared.operands[i] =
-            i % TILE_N < OUT_CHANNELS ? channel_operand(i / TILE_N, i % TILE_N, a) : 0.0f;
+    for (int i = thread_index(); i < 0; i += CONSUMER_THREADS)
+        shared.operands[i] = i % TILE_N < OUT_CHANNELS ? channel_operand() : 0.0f;
     for (int o = thread_index() / 32; o < OUT_CHANNELS; o += CONSUMERS * 4) {
         float largest = 0.0f;
         for (int e = lane; e < WEIGHTS; e += 32) {
@@ -1488,53 +1342,52 @@ __device__ __forceinline__ void rescale(const Shared &shared, float activation_s
 
 /* ---- consumers ----------------------------------------------------------------------------- */
 
-/* Scale and bias of a thread's channels: in registers where they are few. */
-constexpr bool HELD = TILE_N <= 32;
-
 struct Scales {
     const float2 *shared;
-    float2 held[HELD ? TILE_N / 4 : 1];
+    float2 held[TILE_N / 4];
 
     __device__ __forceinline__ float2 at(const Tile &tile, int j) const {
-        return HELD ? held[j] : shared[tile.column(j)];
+        return held[j];
     }
     __device__ __forceinline__ void open(const Tile &tile, const float2 *scale_bias) {
         shared = scale_bias;
 #pragma unroll
-        for (int j = 0; HELD && j < TILE_N / 4; j++)
+        for (int j = 0; j < TILE_N / 4; j++)
             held[j] = scale_bias[tile.column(j)];
     }
 };
 
 /* Sums in the order of their instructions: blocks of TILE_N columns, one for each turn. */
 struct Sums {
-    float of[ROW_BLOCKS][TURN * TILE_N / 2];
+    float of[ROW_BLOCKS][PARTS][TURN * TILE_N / 2];
     float zero; /* not a constant to the compiler, which spends two instructions on constants */
 
     /* Keeps the compiler from moving what it does to sums past the products' fences. */
     __device__ __forceinline__ void pin() {
 #pragma unroll
-        for (int t = 0; t < ROW_BLOCKS; t++)
+        for (int part = 0; part < PARTS; part++)
 #pragma unroll
             for (int i = 0; i < TURN * TILE_N / 2; i++)
-                asm volatile("" : "+f"(of[t][i])::"memory");
+                asm volatile("" : "+f"(of[0][part][i])::"memory");
     }
     __device__ __forceinline__ void clear(int turn) {
 #pragma unroll
-        for (int t = 0; t < ROW_BLOCKS; t++)
+        for (int part = 0; part < PARTS; part++)
 #pragma unroll
             for (int i = 0; i < TILE_N / 2; i++)
-                asm volatile("mov.b32 %0, %1;" : "=f"(of[t][turn * TILE_N / 2 + i]) : "f"(zero));
+                asm volatile("mov.b32 %0, %1;"
+                             : "=f"(of[0][part][turn * TILE_N / 2 + i])
+                             : "f"(zero));
     }
     __device__ __forceinline__ void finish(Tile &tile, const Scales &scales, int turn) const {
 #pragma unroll
-        for (int t = 0; t < ROW_BLOCKS; t++)
-#pragma unroll
-            for (int i = 0; i < TILE_N / 2; i++) {
-                const int at = turn * TILE_N / 2 + i;
-                const float2 by = scales.at(tile, i / 4 * 2 + i % 2);
-                tile.d[t][i] = fmaf(of[t][at], by.x, by.y);
-            }
+        for (int i = 0; i < TILE_N / 2; i++) {
+            const int at = turn * TILE_N / 2 + i;
+            const float2 by = scales.at(tile, i / 4 * 2 + i % 2);
+            float sum = of[0][0][at];
+            sum = fmaf(of[0][PARTS - 1][at], 1.0f / REST_SCALE, sum);
+            tile.d[0][i] = fmaf(sum, by.x, by.y);
+        }
     }
 };
 
@@ -1546,31 +1399,24 @@ struct Ring {
 
     /* Cores of rows follow each other at once in B, and ROW_BLOCKS apart in a tile's pixels. */
     static __device__ __forceinline__ unsigned long long of_pixels(unsigned low) {
-        return static_cast<unsigned long long>(ROW_BLOCKS * 8) << 32 | low;
+        return static_cast<unsigned long long>(8) << 32 | low;
     }
     static __device__ __forceinline__ unsigned long long of_weights(unsigned low) {
         return 8ULL << 32 | low;
     }
     __device__ __forceinline__ void wait() const { mbarrier_wait(full + 8 * slot, parity); }
     /* Starts the products of the stage with tile t; turn: the slice's number modulo TURN. */
-    __device__ __forceinline__ void start(Sums &sums, int t, int turn) const {
-        const unsigned stage = pixels + slot * (STAGE_BYTES / 16) + t * ROW_BLOCKS * 64;
+    __device__ __forceinline__ void start(Sums &sums, int turn) const {
+        const unsigned stage = pixels + slot * (STAGE_BYTES / 16);
         const unsigned rows = weights + (TURN - turn) % TURN * TILE_N;
 #pragma unroll
         for (int k = 0; k < K / 16; k++) {
             const unsigned b = rows + k * 2 * WEIGHT_ROWS;
-#pragma unroll
-            for (int block = 0; block < ROW_BLOCKS; block++) {
-                const unsigned leading = group_at(2 * k + 1) - group_at(2 * k);
-                const unsigned x = stage + group_at(2 * k) + block * 8 + (leading << 16);
-                if (PARTS == 2) { /* small ones first */
-                    wgmma(sums.of[block], of_pixels(x), of_weights(b + WEIGHT_BYTES / 16),
-                          TURN > 1 || k > 0);
-                    wgmma(sums.of[block], of_pixels(x + PART_BYTES / 16),
-                          of_weights(b + 2 * WEIGHT_BYTES / 16), 1);
-                }
-                wgmma(sums.of[block], of_pixels(x), of_weights(b), PARTS == 2 || TURN > 1 || k > 0);
-            }
+            const unsigned leading = group_at(2 * k + 1) - group_at(2 * k);
+            const unsigned x = stage + group_at(2 * k) + (leading << 16);
+            wgmma(sums.of[0][0], of_pixels(x), of_weights(b), true);
+            wgmma(sums.of[0][PARTS - 1], of_pixels(x), of_weights(b + WEIGHT_BYTES / 16), true);
+            wgmma(sums.of[0][PARTS - 1], of_pixels(x + PART_BYTES / 16), of_weights(b), 1);
         }
         wgmma_commit();
     }
@@ -1586,27 +1432,24 @@ struct Ring {
  * its second. */
 __device__ __forceinline__ void consume(const Arguments &a, const Shared &shared) {
     const int consumer = __shfl_sync(~0U, thread_index() / WARPGROUP, 0);
-    const int first = consumer * TILES * ROW_BLOCKS * 64;
+    const int first = consumer * 64;
     Tile tile[TILES];
     Tail tail[TILES];
     Sums sums[TILES];
     Scales scales;
     Ring ring;
-#pragma unroll
-    for (int t = 0; t < TILES; t++) {
-        tile[t].scale_bias = shared.scale_bias;
-        tile[t].operands = shared.operands;
-        tile[t].channel_first = 0;
-        tile[t].channel_end = OUT_CHANNELS;
-        tile[t].lane = tile[t].pixels.lane = threadIdx.x % 32;
-        tile[t].pixels.first = first + (t * 4 + thread_index() % WARPGROUP / 32) * ROW_BLOCKS * 16;
-        sums[t].zero = __int_as_float(static_cast<int>(a.job_count >> 60));
-    }
+    tile[0].scale_bias = shared.scale_bias;
+    tile[0].operands = shared.operands;
+    tile[0].channel_first = 0;
+    tile[0].channel_end = OUT_CHANNELS;
+    tile[0].lane = tile[0].pixels.lane = threadIdx.x % 32;
+    tile[0].pixels.first = first + thread_index() % WARPGROUP / 32 * 16;
+    sums[0].zero = __int_as_float(static_cast<int>(a.job_count >> 60));
     scales.open(tile[0], shared.scale_bias);
-    ring.pixels = static_cast<unsigned>(
-        matrix_descriptor(shared_address(shared.stages) + first * 16, 0, 0));
-    ring.weights = static_cast<unsigned>(
-        matrix_descriptor(shared_address(shared.weights), WEIGHT_ROWS * 16, 0));
+    ring.pixels =
+        static_cast<unsigned>(matrix_descriptor(shared_address(shared.stages) + first * 16, 0));
+    ring.weights =
+        static_cast<unsigned>(matrix_descriptor(shared_address(shared.weights), WEIGHT_ROWS * 16));
     ring.full = opaque(shared.full);
     ring.empty = opaque(shared.empty);
     ring.lane = threadIdx.x % 32;
@@ -1621,14 +1464,10 @@ __device__ __forceinline__ void consume(const Arguments &a, const Shared &shared
             rescale(shared, work.anew() ? segment_scale(largest) : CARRIER_SCALE);
             scales.open(tile[0], shared.scale_bias);
         }
-#pragma unroll
-        for (int t = 0; t < TILES; t++) {
-            tile[t].pixels.open(at, a);
-            if (WALKS)
-                tail[t].begin(tile[t]);
-            for (int turn = 0; TURN > 1 && turn < TURN; turn++)
-                sums[t].clear(turn);
-        }
+            tile[0].pixels.open(at, a);
+                tail[0].begin(tile[0]);
+            for (int turn = 0; turn < TURN; turn++)
+                sums[0].clear(turn);
 #pragma unroll 1
         for (int first_slice = 0; first_slice < slices; first_slice += TURN) {
 #pragma unroll
@@ -1637,45 +1476,29 @@ __device__ __forceinline__ void consume(const Arguments &a, const Shared &shared
                 if (slice >= slices)
                     break;
                 ring.wait();
-#pragma unroll
-                for (int t = 0; t < TILES; t++)
-                    sums[t].pin();
+                    sums[0].pin();
                 wgmma_fence();
-#pragma unroll
-                for (int t = 0; t < TILES; t++)
-                    ring.start(sums[t], t, turn);
-#pragma unroll
-                for (int t = 0; t < TILES; t++) {
-                    if (t < TILES - 1) {
-                        wgmma_wait<1>();
-                    } else {
+                    ring.start(sums[0], turn);
                         wgmma_wait<0>();
                         ring.give_back();
-                    }
-                    sums[t].pin();
+                    sums[0].pin();
                     if (slice >= TURN - 1) {
-                        sums[t].finish(tile[t], scales, done);
-                        tile[t].pixels.job.d = at.d + slice - (TURN - 1);
-                        tail[t].step(tile[t], a);
+                        sums[0].finish(tile[0], scales, done);
+                        tile[0].pixels.job.d = at.d + slice - (TURN - 1);
+                        tail[0].step(tile[0]);
                     }
-                    if (TURN > 1)
-                        sums[t].clear(done);
-                }
+                        sums[0].clear(done);
             }
         }
-#pragma unroll
-        for (int t = 0; WALKS && t < TILES; t++) {
-            tile[t].pixels.job.d = at.d;
-            tail[t].end(tile[t], a);
-        }
+            tile[0].pixels.job.d = at.d;
+            tail[0].end(tile[0], a);
     } while (work.next(shared));
 }
 
 /* ---- the kernel ---------------------------------------------------------------------------- */
 
 /* Registers of a thread at the kernel's start. */
-constexpr int ENTRY_REGISTERS =
-    65536 / (BLOCKS * THREADS) / 8 * 8 < 248 ? 65536 / (BLOCKS * THREADS) / 8 * 8 : 248;
+constexpr int ENTRY_REGISTERS = 65536 / THREADS / 8 * 8;
 
 template <int REGISTERS> __device__ __forceinline__ void take_registers() {
     if constexpr (REGISTERS >= ENTRY_REGISTERS)
@@ -1690,11 +1513,11 @@ __global__ void __launch_bounds__(THREADS, BLOCKS)
     Shared shared;
     shared.stages = memory;
     shared.weights = shared.stages + STAGES * STAGE_BYTES;
-    shared.scale_bias = reinterpret_cast<float2 *>(shared.weights + WEIGHT_PARTS * WEIGHT_BYTES);
+    shared.scale_bias = reinterpret_cast<float2 *>(shared.weights + PARTS * WEIGHT_BYTES);
     shared.full = shared_address(shared.scale_bias + TILE_N);
     shared.empty = shared.full + STAGES * 8;
     shared.operands = reinterpret_cast<float *>(shared.scale_bias + TILE_N + 2 * STAGES);
-    shared.scale = shared.operands + CHANNEL_OPERANDS * TILE_N;
+    shared.scale = shared.operands;
     shared.magnitude = reinterpret_cast<unsigned *>(shared.scale + TILE_N);
     shared.failed = shared.magnitude + ROUND;
     shared.count = reinterpret_cast<int *>(shared.failed + ROUND / 32);
@@ -1711,7 +1534,7 @@ __global__ void __launch_bounds__(THREADS, BLOCKS)
         produce(a, shared);
     } else {
         take_registers<CONSUMER_REGISTERS>();
-        pack_weights(a, shared);
+        pack_weights(shared);
         consume(a, shared);
     }
 }
@@ -1793,25 +1616,11 @@ __device__ __forceinline__ void mma_half(float sums[4], unsigned a0, unsigned a1
                  : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
 }
 
-__device__ __forceinline__ void mma_bfloat(float sums[4], unsigned a0, unsigned a1, unsigned a2,
-                                           unsigned a3, unsigned b0, unsigned b1) {
-    asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
-                 "{%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
-                 : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
-                 : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
-}
-
 /* Bits of a float such that its upper 19, all that tf32 products look at, are the float rounded to
  * 11 significant bits, halves away from zero. NaN and infinities stay what they are. */
 __device__ __forceinline__ unsigned tf32_away(unsigned bits) {
     const float x = __uint_as_float(bits);
     return x == x ? bits + 0x1000u : bits;
-}
-
-/* The same, halves to even. */
-__device__ __forceinline__ unsigned tf32_even(unsigned bits) {
-    const float x = __uint_as_float(bits);
-    return x == x ? bits + 0xfffu + (bits >> 13 & 1u) : bits;
 }
 
 /* x = high + low up to 2^-24 of x. The low part of what is not finite is 0: a product with it may
@@ -1835,12 +1644,6 @@ __device__ __forceinline__ void copy_async_4(void *to, const void *from, int byt
                  "l"(from), "r"(bytes)
                  : "memory");
 }
-__device__ __forceinline__ void copy_async_16(void *to, const void *from, int bytes) {
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(
-                     (unsigned)__cvta_generic_to_shared(to)),
-                 "l"(from), "r"(bytes)
-                 : "memory");
-}
 /* This thread's copies have arrived. */
 __device__ __forceinline__ void copy_async_wait() {
     asm volatile("cp.async.wait_all;" ::: "memory");
@@ -1851,6 +1654,12 @@ constexpr int GROUPS = 1;
 constexpr int GROUP_CHANNELS = 3;
 constexpr int GROUP_OUTPUTS = 24;
 
+constexpr int STRIDE_D = 1;
+constexpr int STRIDE_H = 1;
+constexpr int STRIDE_W = 1;
+constexpr int DILATION_D = 1;
+constexpr int DILATION_H = 1;
+constexpr int DILATION_W = 1;
 constexpr int INNER_D = 3;
 constexpr int INNER_H = 3;
 constexpr int INNER_W = 3;
@@ -1859,27 +1668,11 @@ constexpr int BOX_D = 1;
 constexpr int BOX_H = 2;
 constexpr int BOX_W = 16;
 constexpr int WARPS_P = 8;
-constexpr int WARPS_C = 1;
 constexpr int TILES_P = 2;
 constexpr int TILES_C = 2;
 constexpr int CHUNK = 1;
 
 constexpr int PIECES_MAX = 4;
-constexpr int WEIGHT_COPY = 0;
-constexpr int WALK_D = 1;
-constexpr int WALK_H = 0;
-constexpr int WALK_W = 0;
-
-constexpr int TILE_OPERANDS = 0;
-constexpr int STORES = 1;
-constexpr int PARTS = 1;
-constexpr int ONE_PART = 1;
-constexpr int DEFER = 1;
-constexpr int SPLIT = 1;
-constexpr int EVEN = 0;
-constexpr int BFLOAT = 0;
-constexpr int WHOLE_CHANNELS = 1;
-constexpr int FULL_CHANNELS = 0;
 
 /* How a stage of the input and of the weights comes to shared memory, for any strides, padding,
  * kernel, dilation and channel count; docs in conv_mma.cuh.
@@ -1900,9 +1693,9 @@ constexpr int STEP_D = lattice_step(INNER_D, STRIDE_D, DILATION_D);
 constexpr int STEP_H = lattice_step(INNER_H, STRIDE_H, DILATION_H);
 constexpr int STEP_W = lattice_step(INNER_W, STRIDE_W, DILATION_W);
 /* Positions from one tap to the next; a single tap has no next. */
-constexpr int TAP_D = INNER_D == 1 ? 0 : DILATION_D / STEP_D;
-constexpr int TAP_H = INNER_H == 1 ? 0 : DILATION_H / STEP_H;
-constexpr int TAP_W = INNER_W == 1 ? 0 : DILATION_W / STEP_W;
+constexpr int TAP_D = DILATION_D / STEP_D;
+constexpr int TAP_H = DILATION_H / STEP_H;
+constexpr int TAP_W = DILATION_W / STEP_W;
 constexpr int EXTENT_D = lattice_extent(BOX_D, INNER_D, STRIDE_D, DILATION_D);
 constexpr int EXTENT_H = lattice_extent(BOX_H, INNER_H, STRIDE_H, DILATION_H);
 constexpr int EXTENT_W = lattice_extent(BOX_W, INNER_W, STRIDE_W, DILATION_W);
@@ -1910,40 +1703,37 @@ constexpr int POSITIONS = BOX_N * EXTENT_D * EXTENT_H * EXTENT_W;
 constexpr int INNER_TAPS = INNER_D * INNER_H * INNER_W;
 constexpr int OUTER_D = KERNEL_D / INNER_D, OUTER_H = KERNEL_H / INNER_H,
               OUTER_W = KERNEL_W / INNER_W;
-constexpr int OUTER_TAPS = OUTER_D * OUTER_H * OUTER_W;
 
-constexpr bool WALKED = WALK_D || WALK_H || WALK_W;
-constexpr int WARPS = WARPS_P * WARPS_C, THREADS = WARPS * 32;
-constexpr int PIXEL_SLOTS = WARPS_P * TILES_P * 8, CHANNEL_SLOTS = WARPS_C * TILES_C * 16;
+constexpr int WARPS = WARPS_P, THREADS = WARPS * 32;
+constexpr int CHANNEL_SLOTS = TILES_C * 16;
 /* Slots of one group, where a block has several; each group begins with a tile of 16. */
-constexpr int GROUP_TILES = WHOLE_CHANNELS && GROUPS > 1 ? (GROUP_OUTPUTS + 15) / 16
-                                                         : WARPS_C * TILES_C;
-constexpr int BLOCK_GROUPS = WHOLE_CHANNELS ? GROUPS : 1;
+constexpr int GROUP_TILES = TILES_C;
+constexpr int BLOCK_GROUPS = GROUPS;
 constexpr int COLUMNS = GROUP_TILES * 16; /* of the weights of a stage */
 
 constexpr int LANES = sizeof(input_t) == 4 ? 4 : 8; /* channels of a vector */
-constexpr int CHUNKS = (GROUP_CHANNELS + CHUNK * LANES - 1) / (CHUNK * LANES);
-constexpr int STAGE_VECTORS = INNER_TAPS * CHUNK;
+constexpr int CHUNKS = (GROUP_CHANNELS + LANES - 1) / LANES;
+constexpr int STAGE_VECTORS = INNER_TAPS;
 constexpr int STEPS = (STAGE_VECTORS + 3) / 4;
-constexpr int UNIT_STAGES = BLOCK_GROUPS * OUTER_TAPS * CHUNKS;
-constexpr bool RESIDENT = UNIT_STAGES == 1 && ONE_PART;
-constexpr int PLANES = SPLIT ? 2 : 1;
+constexpr int UNIT_STAGES = CHUNKS;
+constexpr bool RESIDENT = UNIT_STAGES == 1;
+constexpr int PLANES = 2;
 constexpr int UNIT_SLOTS = 8; /* units that are told of at a time: from one ago to three ahead */
 /* Four neighbouring vectors of two neighbouring rows or columns lie in different banks. */
 constexpr int INPUT_PITCH = (POSITIONS + 5) / 8 * 8 + 2, WEIGHT_PITCH = (COLUMNS + 5) / 8 * 8 + 2;
-constexpr int INPUT_PLANE = CHUNK * INPUT_PITCH * 16;
+constexpr int INPUT_PLANE = INPUT_PITCH * 16;
 /* Float weights stay as they are, rows of [channel][tap], and are rounded when they are used: so
  * they are copied past the registers. With a pitch of 4 times an odd number, words at distances of
  * an odd number of taps in neighbouring rows lie in different banks. Narrow weights become vectors
  * on the way, [vector][column]. */
 constexpr bool RAW_WEIGHTS = sizeof(input_t) == 4;
-constexpr int WEIGHT_ROW = CHUNK * LANES * INNER_TAPS; /* elements */
+constexpr int WEIGHT_ROW = LANES * INNER_TAPS; /* elements */
 constexpr int ROW_PITCH = ((WEIGHT_ROW + 3) / 4 | 1) * 4;
 /* Element i of vector v is channel v / SPREAD * SPREAD * LANES + v % SPREAD + i * SPREAD of the
  * stage: the four lanes of a row then read neighbouring channels of raw weights. */
-constexpr int SPREAD = RAW_WEIGHTS ? (CHUNK < 4 ? CHUNK : 4) : 1;
+constexpr int SPREAD = RAW_WEIGHTS ? CHUNK : 1;
 /* Of the tail's stores, in the place of an input stage: 8 channels of each warp's pixels. */
-constexpr int SCRATCH_PITCH = (TILES_P * 8 + 23) / 32 * 32 + 8;
+constexpr int SCRATCH_PITCH = 32 + 8;
 constexpr int SCRATCH = WARPS * 8 * SCRATCH_PITCH * 4;
 constexpr int INPUT_STAGE = PLANES * INPUT_PLANE > SCRATCH ? PLANES * INPUT_PLANE : SCRATCH;
 constexpr int WEIGHT_STAGE = RAW_WEIGHTS ? COLUMNS * ROW_PITCH * 4 : STEPS * 4 * WEIGHT_PITCH * 16;
@@ -1955,13 +1745,13 @@ constexpr int TABLES_AT = OFFSETS_AT + STEPS * 4 * 8;
 constexpr int UNITS_AT = TABLES_AT + 2 * POSITIONS * 8;
 constexpr int TILE_AT = UNITS_AT + UNIT_SLOTS * 48;
 
-constexpr int INPUT_PIECES = (CHUNK * POSITIONS + THREADS - 1) / THREADS;
+constexpr int INPUT_PIECES = (POSITIONS + THREADS - 1) / THREADS;
 constexpr int WEIGHT_PIECES = (STEPS * 4 * COLUMNS + THREADS - 1) / THREADS;
 constexpr int NEXT_PIECES = INPUT_PIECES + (RESIDENT || RAW_WEIGHTS ? 0 : WEIGHT_PIECES);
 constexpr int STEP_PIECES = (NEXT_PIECES + STEPS - 1) / STEPS;
 /* Raw weights: elements of a copy, copies of a row and of a thread. */
-constexpr int COPY_LENGTH = WEIGHT_COPY == 16 ? 4 : 1;
-constexpr int ROW_COPIES = (WEIGHT_ROW + COPY_LENGTH - 1) / COPY_LENGTH;
+constexpr int COPY_LENGTH = 1;
+constexpr int ROW_COPIES = WEIGHT_ROW + COPY_LENGTH - 1;
 constexpr int THREAD_COPIES = (ROW_COPIES * COLUMNS + THREADS - 1) / THREADS;
 constexpr int STEP_COPIES = (THREAD_COPIES + STEPS - 1) / STEPS;
 constexpr int PIECES = STEP_PIECES < PIECES_MAX ? STEP_PIECES : PIECES_MAX;
@@ -1970,8 +1760,6 @@ __device__ __forceinline__ void mma_input(float sums[4], unsigned a0, unsigned a
                                           unsigned a3, unsigned b0, unsigned b1) {
     if constexpr (sizeof(input_t) == 4)
         mma_tf32(sums, a0, a1, a2, a3, b0, b1);
-    else if constexpr (BFLOAT)
-        mma_bfloat(sums, a0, a1, a2, a3, b0, b1);
     else
         mma_half(sums, a0, a1, a2, a3, b0, b1);
 }
@@ -2001,17 +1789,8 @@ struct Piece {
 };
 
 /* A step of the walk, w the fastest; a block's box is one pixel thick along walked axes. */
-__device__ __forceinline__ Place walked(Place place, int step, const Arguments &a) {
-    if constexpr (WALK_W) {
-        place.w = step % (int)a.size_w;
-        step /= (int)a.size_w;
-    }
-    if constexpr (WALK_H) {
-        place.h = step % (int)a.size_h;
-        step /= (int)a.size_h;
-    }
-    if constexpr (WALK_D)
-        place.d = step;
+__device__ __forceinline__ Place walked(Place place, int step) {
+    place.d = step;
     return place;
 }
 
@@ -2038,24 +1817,20 @@ __device__ __forceinline__ Source source_at(Cursor at, int stages, char *shared,
     s.live = true;
     s.offsets = (const long long *)(shared + TABLES_AT) +
                 (at.unit * (stages / CHUNKS) + at.stage / CHUNKS & 1) * POSITIONS;
-    s.channel = part % CHUNKS * (CHUNK * LANES);
+    s.channel = part % CHUNKS * LANES;
     part /= CHUNKS;
-    const int tap_w = part % OUTER_W * INNER_W;
     part /= OUTER_W;
-    const int tap_h = part % OUTER_H * INNER_H;
     part /= OUTER_H;
-    const int tap_d = part % OUTER_D * INNER_D;
     part /= OUTER_D;
     s.column_count = unit.channel_count;
-    const Place place = walked(unit.first, step, a);
+    const Place place = walked(unit.first, step);
     s.n = place.n;
-    s.d = place.d * STRIDE_D - PADDING_D + tap_d * DILATION_D;
-    s.h = place.h * STRIDE_H - PADDING_H + tap_h * DILATION_H;
-    s.w = place.w * STRIDE_W - PADDING_W + tap_w * DILATION_W;
+    s.d = place.d;
+    s.h = place.h;
+    s.w = place.w;
     s.input = a.input + ((unit.group + part) * GROUP_CHANNELS + s.channel) * a.input_stride.c;
     s.weight = a.weight + (unit.channel + part * GROUP_OUTPUTS) * a.weight_stride.n +
-               s.channel * a.weight_stride.c + tap_d * a.weight_stride.d +
-               tap_h * a.weight_stride.h + tap_w * a.weight_stride.w;
+               s.channel * a.weight_stride.c;
     return s;
 }
 
@@ -2092,7 +1867,7 @@ __device__ __forceinline__ int vector_channel(int vector) {
     return vector / SPREAD * (SPREAD * LANES) + vector % SPREAD;
 }
 __device__ __forceinline__ bool has_channel(int channel) {
-    return GROUP_CHANNELS % (CHUNK * LANES) == 0 || channel < GROUP_CHANNELS;
+    return GROUP_CHANNELS % LANES == 0 || channel < GROUP_CHANNELS;
 }
 
 __device__ __forceinline__ void load_input(Piece &piece, int index, const Source &s,
@@ -2101,7 +1876,7 @@ __device__ __forceinline__ void load_input(Piece &piece, int index, const Source
     for (int i = 0; i < LANES; i++)
         piece.element[i] = 0;
     piece.place = -1;
-    if (index >= CHUNK * POSITIONS)
+    if (index >= POSITIONS)
         return;
     const int vector = index / POSITIONS, position = index - vector * POSITIONS;
     piece.place = (vector * INPUT_PITCH + position) * 16;
@@ -2128,13 +1903,13 @@ __device__ __forceinline__ void load_weight(Piece &piece, int index, const Sourc
     const int column = index / 4 % COLUMNS;
     const int vector = index / (4 * COLUMNS) * 4 + index % 4;
     piece.place = (vector * WEIGHT_PITCH + column) * 16;
-    if (column >= s.column_count || (STAGE_VECTORS % 4 != 0 && vector >= STAGE_VECTORS))
+    if (column >= s.column_count || vector >= STAGE_VECTORS)
         return;
     const input_t *at = s.weight + column * a.weight_stride.n +
                         ((const long long *)(shared + OFFSETS_AT))[vector];
     SG_UNROLL
     for (int i = 0; i < LANES; i++)
-        if (has_channel(s.channel + vector % CHUNK * LANES + i))
+        if (has_channel(s.channel + i))
             piece.element[i] = element_bits(at + i * a.weight_stride.c);
 }
 
@@ -2146,22 +1921,19 @@ __device__ __forceinline__ void copy_weights(const Source &s, char *weights, int
         const int i = n * THREADS + threadIdx.x;
         if (i >= ROW_COPIES * COLUMNS)
             return;
-        const int column = i / ROW_COPIES, element = (i - column * ROW_COPIES) * COPY_LENGTH;
+        const int column = i / ROW_COPIES, element = i - column * ROW_COPIES;
         const int channel = element / INNER_TAPS;
         const int left = (GROUP_CHANNELS - s.channel) * INNER_TAPS - element;
         const bool inside = column < s.column_count && left > 0;
         const input_t *from = s.weight + column * a.weight_stride.n + element;
-        if constexpr (WEIGHT_COPY == 0) { /* no rows in memory */
+        { /* no rows in memory */
             const int tap = element - channel * INNER_TAPS;
             from += channel * a.weight_stride.c - element + tap % INNER_W * a.weight_stride.w +
                     tap / INNER_W % INNER_H * a.weight_stride.h +
                     tap / (INNER_W * INNER_H) * a.weight_stride.d;
         }
         char *to = weights + (column * ROW_PITCH + element) * 4;
-        if constexpr (WEIGHT_COPY == 16)
-            copy_async_16(to, inside ? from : a.weight, inside ? min(left, 4) * 4 : 0);
-        else
-            copy_async_4(to, inside ? from : a.weight, inside ? 4 : 0);
+        copy_async_4(to, inside ? from : a.weight, inside ? 4 : 0);
     }
 }
 
@@ -2173,7 +1945,7 @@ __device__ __forceinline__ void store_vector(const Piece &piece, char *at) {
         *(uint4 *)(at + piece.place) =
             make_uint4(e[0] | e[1] << 16, e[2] | e[3] << 16, e[LANES - 4] | e[LANES - 3] << 16,
                        e[LANES - 2] | e[LANES - 1] << 16);
-    } else if constexpr (SPLIT) {
+    } else  {
         uint4 high, low;
         tf32_split(e[0], high.x, low.x);
         tf32_split(e[1], high.y, low.y);
@@ -2181,10 +1953,6 @@ __device__ __forceinline__ void store_vector(const Piece &piece, char *at) {
         tf32_split(e[3], high.w, low.w);
         *(uint4 *)(at + piece.place) = high;
         *(uint4 *)(at + INPUT_PLANE + piece.place) = low;
-    } else {
-        *(uint4 *)(at + piece.place) =
-            EVEN ? make_uint4(tf32_even(e[0]), tf32_even(e[1]), tf32_even(e[2]), tf32_even(e[3]))
-                 : make_uint4(tf32_away(e[0]), tf32_away(e[1]), tf32_away(e[2]), tf32_away(e[3]));
     }
 }
 
@@ -2237,16 +2005,15 @@ __device__ __forceinline__ void open_stages(char *shared, const Arguments &a) {
     int2 *taps = (int2 *)(shared + TAPS_AT);
     long long *offsets = (long long *)(shared + OFFSETS_AT);
     for (int vector = threadIdx.x; vector < STEPS * 4; vector += THREADS) {
-        const int tap = vector / CHUNK;
+        const int tap = vector;
         const int w = tap % INNER_W, h = tap / INNER_W % INNER_H, d = tap / (INNER_W * INNER_H);
         const int position = (d * TAP_D * EXTENT_H + h * TAP_H) * EXTENT_W + w * TAP_W;
-        const int row = vector_channel(vector % CHUNK) * INNER_TAPS + tap;
+        const int row = vector_channel(0) * INNER_TAPS + tap;
         taps[vector] = vector >= STAGE_VECTORS
                            ? make_int2(0, 0)
-                           : make_int2((vector % CHUNK * INPUT_PITCH + position) * 16,
+                           : make_int2(position * 16,
                                        RAW_WEIGHTS ? row * 4 : vector * WEIGHT_PITCH * 16);
-        offsets[vector] = d * a.weight_stride.d + h * a.weight_stride.h + w * a.weight_stride.w +
-                          vector % CHUNK * LANES * a.weight_stride.c;
+        offsets[vector] = d * a.weight_stride.d + h * a.weight_stride.h + w * a.weight_stride.w;
     }
 }
 
@@ -2262,12 +2029,12 @@ struct Slot {
 
 __device__ __forceinline__ Slot slot_at(int slot) {
     Slot s;
-    s.inside = slot < BOX_N * BOX_D * BOX_H * BOX_W;
+    s.inside = slot < BOX_N * BOX_H * BOX_W;
     slot = s.inside ? slot : 0;
     s.w = slot % BOX_W;
     s.h = slot / BOX_W % BOX_H;
-    s.d = slot / (BOX_W * BOX_H) % BOX_D;
-    s.n = slot / (BOX_W * BOX_H * BOX_D);
+    s.d = 0;
+    s.n = slot / (BOX_W * BOX_H);
     return s;
 }
 
@@ -2281,6 +2048,7 @@ __device__ __forceinline__ void pixel_offsets(int (&pixels)[TILES_P]) {
                       s.h * (STRIDE_H / STEP_H)) * EXTENT_W + s.w * (STRIDE_W / STEP_W)) * 16;
     }
 }
+
 /* The tile of warps that share pixels and channels out: warp (p, c) of WARPS_P x WARPS_C has
  * TILES_P x 8 pixels by TILES_C x 16 channels, as `mma.sync` leaves them with channels as rows: a
  * lane holds channels lane / 4 and + 8 of every 16, and pixels 2 * (lane % 4) and + 1 of every 8.
@@ -2311,7 +2079,7 @@ struct Sums {
     /* Low parts count only where the high ones are finite (mma.cuh). */
     __device__ __forceinline__ void finish() {
         SG_UNROLL
-        for (int i = 0; SPLIT && i < TILES_P * TILES_C * 4; i++) {
+        for (int i = 0; i < TILES_P * TILES_C * 4; i++) {
             float &sum = total[i / 4 / TILES_C][i / 4 % TILES_C][i % 4];
             const float low = small[i / 4 / TILES_C][i / 4 % TILES_C][i % 4];
             sum = fabsf(sum) < __int_as_float(0x7f800000) ? sum + low : sum;
@@ -2345,26 +2113,22 @@ struct Tile {
     char *scratch;              /* SCRATCH bytes of the block, for stores */
     int turn;                   /* of exchange */
     real outgoing[PIXELS][CHANNELS];
-    real walks[TILE_WALKS > 0 ? TILE_WALKS : 1][PIXELS][CHANNELS];
+    real walks[TILE_WALKS][PIXELS][CHANNELS];
 
     __device__ __forceinline__ void open(char *shared, int number) {
         unit = &unit_slot(shared, number);
         exchange = (float *)(shared + TILE_AT);
-        columns = exchange + (WARPS_C > 1 ? 2 * WARPS_C * PIXEL_SLOTS : 0);
-        if (!ONE_PART && number % 2 == 1) /* the tail of the one before may not be through */
-            columns += (TILE_OPERANDS + 1) * CHANNEL_SLOTS;
+        columns = exchange;
     }
 
     /* A step of the walk; stores may use this part of shared memory. */
     __device__ __forceinline__ void at(int step, char *free, const Arguments &a) {
-        first = walked(unit->first, step, a);
+        first = walked(unit->first, step);
         scratch = free;
     }
 
     /* ---- channels ---- */
     __device__ __forceinline__ bool slot_has(int s) const {
-        if (FULL_CHANNELS)
-            return true;
         return s / COLUMNS < BLOCK_GROUPS && s % COLUMNS < unit->channel_count;
     }
     __device__ __forceinline__ int slot_channel(int s) const {
@@ -2378,29 +2142,14 @@ struct Tile {
     __device__ __forceinline__ int channel(int j) const { return slot_channel(slot(j)); }
     __device__ __forceinline__ real acc(int p, int j) const {
         const float sum = sums.total[p / 2][j / 2][(j & 1) * 2 + (p & 1)];
-        return HAS_BIAS ? sum + columns[slot(j)] : sum;
+        return sum + columns[slot(j)];
     }
-    __device__ __forceinline__ real &result(int p, int j) {
-        return sums.total[p / 2][j / 2][(j & 1) * 2 + (p & 1)];
-    }
-    __device__ __forceinline__ real &walk(int k, int p, int j) { return walks[k][p][j]; }
+    __device__ __forceinline__ real &walk(int p, int j) { return walks[0][p][j]; }
 
     /* ---- pixels ---- */
     __device__ __forceinline__ int row(int p) const {
         const int warp_p = (threadIdx.x >> 5) % WARPS_P;
         return (warp_p * TILES_P + p / 2) * 8 + 2 * (threadIdx.x & 3) + (p & 1);
-    }
-    /* Own pixel q is full pixel own(q). */
-    __device__ __forceinline__ int own(int q) const {
-        int count = PIXELS;
-        SG_UNROLL
-        for (int bit = 16; bit >= 4; bit /= 2) {
-            if (count % 2 == 0) {
-                count /= 2;
-                q += threadIdx.x & bit ? count : 0;
-            }
-        }
-        return q;
     }
     /* Lanes, as bits, by which a pixel is owned. */
     static __device__ __forceinline__ int owner(int p) {
@@ -2415,14 +2164,13 @@ struct Tile {
         }
         return lanes;
     }
-    __device__ __forceinline__ int own_row(int q) const { return row(own(q)); }
     __device__ __forceinline__ Place row_place(int r) const {
         const Slot s = slot_at(r);
         return {first.n + s.n, first.d + s.d, first.h + s.h, first.w + s.w};
     }
     __device__ __forceinline__ bool row_valid(int r, const Place &place) const {
-        return r < BOX_N * BOX_D * BOX_H * BOX_W && place.n < unit->end.n &&
-               place.d < unit->end.d && place.h < unit->end.h && place.w < unit->end.w;
+        return r < BOX_N * BOX_H * BOX_W && place.n < unit->end.n && place.d < unit->end.d &&
+            place.h < unit->end.h && place.w < unit->end.w;
     }
     __device__ __forceinline__ Place place(int p) const { return row_place(row(p)); }
     __device__ __forceinline__ bool valid(int p) const { return row_valid(row(p), place(p)); }
@@ -2441,8 +2189,6 @@ struct Tile {
         SG_UNROLL
         for (int q = 0; q < OWN; q++)
             out[q] = kept[q];
-        if constexpr (WARPS_C > 1)
-            across_warps(Op(), out);
     }
     /* Lanes that differ in BIT combine COUNT values: each keeps a half while they are even, or
      * else both keep all; then the next bit. */
@@ -2462,24 +2208,6 @@ struct Tile {
         if constexpr (BIT > 4)
             exchange_lanes<Op, LEFT, BIT / 2>(kept);
     }
-    /* Buffers take turns: whoever writes one again has passed the barrier after it was read. */
-    template <class Op> __device__ __forceinline__ void across_warps(Op, real (&out)[OWN]) {
-        float *buffer = exchange + turn * (WARPS_C * PIXEL_SLOTS);
-        turn ^= 1;
-        const int warp_c = (threadIdx.x >> 5) / WARPS_P;
-        SG_UNROLL
-        for (int q = 0; q < OWN; q++)
-            buffer[warp_c * PIXEL_SLOTS + own_row(q)] = out[q];
-        __syncthreads();
-        SG_UNROLL
-        for (int q = 0; q < OWN; q++) {
-            real value = buffer[own_row(q)];
-            SG_UNROLL
-            for (int n = 1; n < WARPS_C; n++)
-                value = Op::combine(value, buffer[n * PIXEL_SLOTS + own_row(q)]);
-            out[q] = value;
-        }
-    }
     __device__ __forceinline__ void spread(const real (&in)[OWN], real (&out)[PIXELS]) {
         SG_UNROLL
         for (int p = 0; p < PIXELS; p++)
@@ -2488,23 +2216,22 @@ struct Tile {
 
     /* ---- memory ---- */
     template <int V, class T>
-    __device__ __forceinline__ void put(T *, const Stride &, int p, int j, real value) {
+    __device__ __forceinline__ void put(T *, int p, int j, real value) {
         outgoing[p][j] = value;
     }
     /* Eight channels of the warp's pixels at a time go through shared memory, so that neighbouring
      * lanes store neighbours. */
     template <int V, class T> __device__ __forceinline__ void flush(T *to, const Stride &stride) {
-        constexpr int ROWS = TILES_P * 8, LINE = ROWS < 32 ? ROWS : 32;
+        constexpr int ROWS = TILES_P * 8, LINE = ROWS;
         const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
         const int first_row = warp % WARPS_P * ROWS;
         float *stage = (float *)scratch + warp * (8 * SCRATCH_PITCH);
         long long offsets[ROWS / LINE];
         bool inside[ROWS / LINE];
-        SG_UNROLL
-        for (int k = 0; k < ROWS / LINE; k++) {
-            const Place at = row_place(first_row + k * LINE + lane % LINE);
-            inside[k] = row_valid(first_row + k * LINE + lane % LINE, at);
-            offsets[k] = offset(at, stride);
+        {
+            const Place at = row_place(first_row + lane % LINE);
+            inside[0] = row_valid(first_row + lane % LINE, at);
+            offsets[0] = offset(at, stride);
         }
         SG_UNROLL
         for (int j = 0; j < CHANNELS; j++) {
@@ -2521,11 +2248,8 @@ struct Tile {
                 _Pragma("unroll 2")
                 for (int c = lane / LINE; c < 8; c += 32 / LINE) {
                     T *at = to + slot_channel(first_slot + c) * stride.c;
-                    SG_UNROLL
-                    for (int k = 0; k < ROWS / LINE; k++)
-                        if (inside[k] && slot_has(first_slot + c))
-                            store(at + offsets[k],
-                                  stage[c * SCRATCH_PITCH + k * LINE + lane % LINE]);
+                    if (inside[0] && slot_has(first_slot + c))
+                        store(at + offsets[0], stage[c * SCRATCH_PITCH + lane % LINE]);
                 }
             }
             __syncwarp();
@@ -2545,59 +2269,13 @@ struct Tile {
     }
 };
 
-/* Elementary functions of one `real`, float or double: the names that the op table's `vector`
- * column is written in (src/ir/ops.def), so that the column which serves the CPU's vectors serves
- * the GPU's scalars too. v_min, v_max and v_round_to_* stand in common.cuh.
- *
- * Meaning at NaN, infinities, signed zero and subnormal numbers is that of PyTorch's operator of
- * the name. CUDA's own functions are taken where they are as good as the table asks (their bounds
- * stand in the CUDA C++ Programming Guide, "Mathematical Functions"): none of the fast ones is, and
- * expf is not where more is built on it. */
-
-namespace ops {
-__device__ __forceinline__ float v_fma(float a, float b, float c) {
-    return fmaf(a, b, c);
-}
-__device__ __forceinline__ double v_fma(double a, double b, double c) {
-    return fma(a, b, c);
-}
-
-/* ---- exponentials -------------------------------------------------------------------------- */
-
-/* Shorter than the above, and as good as the table asks where nothing is built on it. */
-__device__ __forceinline__ float v_exp(float x) {
-    return expf(x);
-}
-__device__ __forceinline__ double v_exp(double x) {
-    return exp(x);
-}
-} // namespace ops
-// ---- tail
-constexpr int CHANNEL_OPERANDS = 0;
-
-__device__ real channel_operand(int k, int c, const Arguments &a) {
-    return real(0);
-}
-
-namespace ops {
-__device__ __forceinline__ real sub(real a, real b) {
-    return v_fma(real(-1.0), b, a);
-}
-__device__ __forceinline__ real exp(real a) {
-    return v_exp(a);
-}
-__device__ __forceinline__ real div(real a, real b) {
-    return a / b;
-}
-} // namespace ops
-
 struct Tail {
     __device__ __forceinline__ void begin(Tile &tile) {
         SG_UNROLL
         for (int j = 0; j < Tile::CHANNELS; j++)
             SG_UNROLL
             for (int p = 0; p < Tile::PIXELS; p++)
-                tile.walk(0, p, j) = Min::identity();
+                tile.walk(p, j) = Min::identity();
     }
     __device__ __forceinline__ void step(Tile &tile, const Arguments &a) {
         SG_UNROLL
@@ -2608,7 +2286,7 @@ struct Tail {
             for (int p = 0; p < Tile::PIXELS; p++) {
                 const real v0 = tile.acc(p, j);
                 if (tile.valid(p))
-                    tile.walk(0, p, j) = Min::combine(tile.walk(0, p, j), v0);
+                    tile.walk(p, j) = Min::combine(tile.walk(p, j), v0);
             }
         }
     }
@@ -2623,7 +2301,7 @@ struct Tail {
                 continue;
             SG_UNROLL
             for (int p = 0; p < Tile::PIXELS; p++) {
-                const real v1 = tile.walk(0, p, j);
+                const real v1 = tile.walk(p, j);
                 r2[p] = Max::combine(r2[p], v1);
             }
         }
@@ -2641,7 +2319,7 @@ struct Tail {
                 continue;
             SG_UNROLL
             for (int p = 0; p < Tile::PIXELS; p++) {
-                const real v1 = tile.walk(0, p, j);
+                const real v1 = tile.walk(p, j);
                 const real v3 = ops::sub(v1, v2[p]);
                 const real v4 = ops::exp(v3);
                 r5[p] = Sum::combine(r5[p], v4);
@@ -2657,11 +2335,11 @@ struct Tail {
                 continue;
             SG_UNROLL
             for (int p = 0; p < Tile::PIXELS; p++) {
-                const real v1 = tile.walk(0, p, j);
+                const real v1 = tile.walk(p, j);
                 const real v3 = ops::sub(v1, v2[p]);
                 const real v4 = ops::exp(v3);
                 const real v6 = ops::div(v4, v5[p]);
-                tile.put<1>(a.store0, a.store0_stride, p, j, v6); // %softmax
+                tile.put<1>(a.store0, p, j, v6); // %softmax
             }
         }
         tile.flush<1>(a.store0, a.store0_stride);
@@ -2674,10 +2352,7 @@ __device__ __forceinline__ void load_columns(const Tile &tile, const Arguments &
     for (int s = threadIdx.x; s < CHANNEL_SLOTS; s += THREADS) {
         const bool inside = tile.slot_has(s);
         const int c = inside ? tile.slot_channel(s) : 0;
-        if constexpr (HAS_BIAS)
-            tile.columns[s] = inside ? load(a.bias + c * a.bias_stride.c) : real(0);
-        for (int k = 0; k < CHANNEL_OPERANDS; k++)
-            tile.columns[(k + 1) * CHANNEL_SLOTS + s] = inside ? channel_operand(k, c, a) : real(0);
+        tile.columns[s] = inside ? load(a.bias + c * a.bias_stride.c) : real(0);
     }
 }
 
@@ -2689,16 +2364,14 @@ __device__ __forceinline__ Unit unit_at(long long unit, const Arguments &a) {
     rest /= (int)a.tiles_w;
     u.first.h = rest % (int)a.tiles_h * BOX_H;
     rest /= (int)a.tiles_h;
-    u.first.d = rest % (int)a.tiles_d * BOX_D;
+    u.first.d = rest % (int)a.tiles_d;
     rest /= (int)a.tiles_d;
-    const int part = rest % PARTS;
-    u.first.n = rest / PARTS * BOX_N;
+    u.first.n = rest * BOX_N;
     u.end = Place{(int)a.size_n, (int)a.size_d, (int)a.size_h, (int)a.size_w};
-    constexpr int GROUP_PARTS = WHOLE_CHANNELS ? 1 : PARTS / GROUPS;
-    const int first = part % GROUP_PARTS * CHANNEL_SLOTS;
-    u.group = part / GROUP_PARTS;
-    u.channel = u.group * GROUP_OUTPUTS + first;
-    u.channel_count = GROUP_OUTPUTS - first;
+    constexpr int GROUP_PARTS = 1;
+    u.group = 0;
+    u.channel = u.group * GROUP_OUTPUTS;
+    u.channel_count = GROUP_OUTPUTS;
     return u;
 }
 
@@ -2712,26 +2385,19 @@ __device__ __forceinline__ uint4 load_weights(const char *weights, int channel, 
     SG_UNROLL
     for (int i = 0; i < 4; i++) {
         const unsigned bits = inside ? *(const unsigned *)(at + i * (SPREAD * INNER_TAPS * 4)) : 0;
-        if constexpr (SPLIT)
-            tf32_split(bits, high[i], rest[i]);
-        else
-            high[i] = EVEN ? tf32_even(bits) : tf32_away(bits);
+        tf32_split(bits, high[i], rest[i]);
     }
-    if constexpr (SPLIT)
-        low = make_uint4(rest[0], rest[1], rest[2], rest[3]);
+    low = make_uint4(rest[0], rest[1], rest[2], rest[3]);
     return make_uint4(high[0], high[1], high[2], high[3]);
 }
 
 /* All channels of the warp by eight of its pixels; half: which words of the vectors, for the order
  * of k is free as long as both operands agree. */
-__device__ __forceinline__ void mma_pixels(float (&sums)[TILES_C][4], int group,
+__device__ __forceinline__ void mma_pixels(float (&sums)[TILES_C][4],
                                            const uint4 (&channels)[TILES_C][2], const uint4 &pixels,
                                            int half) {
-    const int warp_c = (threadIdx.x >> 5) / WARPS_P;
     SG_UNROLL
     for (int c = 0; c < TILES_C; c++) {
-        if (BLOCK_GROUPS > 1 && (warp_c * TILES_C + c) / GROUP_TILES != group)
-            continue;
         const uint4 &upper = channels[c][0], &lower = channels[c][1];
         if (half == 0)
             mma_input(sums[c], upper.x, lower.x, upper.y, lower.y, pixels.x, pixels.y);
@@ -2742,59 +2408,44 @@ __device__ __forceinline__ void mma_pixels(float (&sums)[TILES_C][4], int group,
 
 /* One step: 4 vectors of k. */
 __device__ __forceinline__ void multiply(Sums &tile, const char *shared, const char *inputs,
-                                         const char *weights, int step, int group,
+                                         const char *weights, int step,
                                          const int (&pixels)[TILES_P]) {
     const int lane = threadIdx.x & 31, vector = step * 4 + (lane & 3);
     const int warp_c = (threadIdx.x >> 5) / WARPS_P;
     const int2 tap = tap_offsets(shared, vector);
-    const bool inside = STAGE_VECTORS % 4 == 0 || vector < STAGE_VECTORS;
+    const bool inside = vector < STAGE_VECTORS;
     uint4 high[TILES_C][2], low[TILES_C][2];
     SG_UNROLL
     for (int c = 0; c < TILES_C; c++) {
         const int tile = warp_c * TILES_C + c;
-        const int row = (BLOCK_GROUPS > 1 ? tile % GROUP_TILES : tile) * 16 + (lane >> 2);
-        if (BLOCK_GROUPS > 1 && tile / GROUP_TILES != group)
-            continue;
+        const int row = tile * 16 + (lane >> 2);
         high[c][0] = load_weights(weights, row, tap.y, inside, low[c][0]);
         high[c][1] = load_weights(weights, row + 8, tap.y, inside, low[c][1]);
     }
     /* Products that depend on each other stand apart: two tiles of pixels at a time, unless there
      * are three products anyway, and one half of k after the other. */
-    constexpr int PAIR = SPLIT || TILES_P == 1 ? 1 : 2;
+    constexpr int PAIR = 1;
     SG_UNROLL
     for (int p = 0; p < TILES_P; p += PAIR) {
         uint4 large[PAIR], small[PAIR];
-        SG_UNROLL
-        for (int i = 0; i < PAIR; i++) {
-            const char *at = inputs + pixels[p + i] + tap.x;
-            large[i] = inside ? *(const uint4 *)at : uint4();
-            if constexpr (SPLIT)
-                small[i] = inside ? *(const uint4 *)(at + INPUT_PLANE) : uint4();
-        }
+        const char *at = inputs + pixels[p] + tap.x;
+        large[0] = inside ? *(const uint4 *)at : uint4();
+        small[0] = inside ? *(const uint4 *)(at + INPUT_PLANE) : uint4();
         float sums[PAIR][TILES_C][4] = {};
         SG_UNROLL
         for (int half = 0; half < 2; half++) {
-            SG_UNROLL
-            for (int i = 0; i < PAIR; i++) {
-                if constexpr (SPLIT) {
-                    mma_pixels(tile.small[p + i], group, low, large[i], half);
-                    mma_pixels(sums[i], group, high, large[i], half);
-                    mma_pixels(tile.small[p + i], group, high, small[i], half);
-                } else {
-                    mma_pixels(tile.total[p + i], group, high, large[i], half);
-                }
-            }
+            mma_pixels(tile.small[p], low, large[0], half);
+            mma_pixels(sums[0], high, large[0], half);
+            mma_pixels(tile.small[p], high, small[0], half);
         }
-        if constexpr (SPLIT)
-            tile.promote(p, sums);
+        tile.promote(p, sums);
     }
 }
 
 /* Multiplies one stage and meanwhile brings the next one in: weights and vectors of the input that
  * are asked for before one step's products are put in their places after the next step's. */
-__device__ __forceinline__ void run_stage(Sums &sums, char *shared, int buffer, int group,
-                                          const Source &next, const int (&pixels)[TILES_P],
-                                          const Arguments &a) {
+__device__ __forceinline__ void run_stage(Sums &sums, char *shared, int buffer, const Source &next,
+                                          const int (&pixels)[TILES_P], const Arguments &a) {
     char *inputs = shared, *weights = shared + 2 * INPUT_STAGE;
     const int input = buffer * INPUT_STAGE, weight = RESIDENT ? 0 : buffer * WEIGHT_STAGE;
     char *next_inputs = inputs + (INPUT_STAGE - input);
@@ -2811,24 +2462,20 @@ __device__ __forceinline__ void run_stage(Sums &sums, char *shared, int buffer, 
             if (RAW_WEIGHTS && !RESIDENT)
                 copy_weights(next, next_weights, step * STEP_COPIES, STEP_COPIES, a);
         }
-        multiply(sums, shared, inputs + input, weights + weight, step, group, pixels);
+        multiply(sums, shared, inputs + input, weights + weight, step, pixels);
         if (!next.live)
             continue;
-        if (DEFER) {
-            store_pieces(waiting, (step - 1) * STEP_PIECES, next_inputs, next_weights);
-            SG_UNROLL
-            for (int i = 0; i < PIECES; i++)
-                waiting[i] = pieces[i];
-        } else {
-            store_pieces(pieces, step * STEP_PIECES, next_inputs, next_weights);
-        }
+        store_pieces(waiting, (step - 1) * STEP_PIECES, next_inputs, next_weights);
+        SG_UNROLL
+        for (int i = 0; i < PIECES; i++)
+            waiting[i] = pieces[i];
         _Pragma("unroll 1")
         for (int i = PIECES; i < STEP_PIECES; i += PIECES) {
             load_pieces(pieces, step * STEP_PIECES + i, next, shared, a);
             store_pieces(pieces, step * STEP_PIECES + i, next_inputs, next_weights);
         }
     }
-    if (DEFER && next.live)
+    if (next.live)
         store_pieces(waiting, (STEPS - 1) * STEP_PIECES, next_inputs, next_weights);
 }
 
@@ -2836,8 +2483,7 @@ __device__ __forceinline__ void run_stage(Sums &sums, char *shared, int buffer, 
  * of the next comes in. */
 __device__ __forceinline__ void make_units(char *shared, const Arguments &a) {
     const int count = (int)((a.units - blockIdx.x + gridDim.x - 1) / gridDim.x);
-    const int steps = (WALK_D ? (int)a.size_d : 1) * (WALK_H ? (int)a.size_h : 1) *
-                      (WALK_W ? (int)a.size_w : 1);
+    const int steps = (int)a.size_d;
     const int stages = steps * UNIT_STAGES;
     const auto tell = [&](int unit) {
         if (threadIdx.x == 0 && unit < count)
@@ -2866,7 +2512,7 @@ __device__ __forceinline__ void make_units(char *shared, const Arguments &a) {
     for (int unit = 0; unit < count; unit++) {
         Tail tail;
         tile.open(shared, unit);
-        if (!ONE_PART || unit == 0)
+        if (unit == 0)
             load_columns(tile, a);
         tail.begin(tile);
         tell(unit + 3);
@@ -2878,7 +2524,7 @@ __device__ __forceinline__ void make_units(char *shared, const Arguments &a) {
             next = after(next, stages);
             if (next.unit < count && next.stage % CHUNKS == 0)
                 fill_table(source_at(next, stages, shared, a), a);
-            run_stage(tile.sums, shared, buffer, part / (CHUNKS * OUTER_TAPS), source, pixels, a);
+            run_stage(tile.sums, shared, buffer, source, pixels, a);
             copy_async_wait();
             __syncthreads();
             if (part == UNIT_STAGES - 1) {
@@ -2886,13 +2532,11 @@ __device__ __forceinline__ void make_units(char *shared, const Arguments &a) {
                 tile.at(stage / UNIT_STAGES, shared + buffer * INPUT_STAGE, a);
                 tail.step(tile, a);
                 tile.sums.clear(); /* here, so that nothing is kept of them over the tail */
-                if (WALKED && STORES)
-                    __syncthreads(); /* they use this stage's memory */
+                __syncthreads(); /* they use this stage's memory */
             }
         }
         tail.end(tile, a);
-        if (STORES)
-            __syncthreads();
+        __syncthreads();
     }
 }
 
@@ -2975,7 +2619,7 @@ static int fill(const Call &t, const Sizes &s, wgmma_packed::Arguments &a, long 
     a.bias = static_cast<const float *>(t.conv_bias.data);
     a.bias_stride = {0, t.conv_bias.stride[0], 0, 0, 0};
     a.out_d = s.d; a.in_d = s.in_d; a.out_h = s.h; a.in_h = s.in_h; a.out_w = s.w; a.in_w = s.in_w;
-    a.box_d = a.out_d; a.jobs_d = pieces(a.out_d, a.box_d); a.jobs_h = pieces(a.out_h, 8);
+    a.box_d = a.out_d; a.jobs_d = pieces(a.out_d, a.box_d); a.jobs_h = pieces(a.out_h, 4);
     a.jobs_w = pieces(a.out_w, 32); a.job_count = s.n * a.jobs_d * a.jobs_h * a.jobs_w;
     a.store0 = static_cast<float *>(t.softmax.data);
     a.store0_stride = {t.softmax.stride[0], t.softmax.stride[1], 0, t.softmax.stride[2],
@@ -3031,7 +2675,7 @@ static int find_device(long long &processors, bool &first) {
     if (facts == 0) {
         if (int status = cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device))
             return status;
-        const bool is_first = prepare(wgmma_packed::segue_conv_wgmma_packed, 640, 179756);
+        const bool is_first = prepare(wgmma_packed::segue_conv_wgmma_packed, 512, 106536);
         const bool any = prepare(mma::segue_mma, 256, 85088);
         if (!is_first && !any)
             return cudaErrorNoKernelImageForDevice;
@@ -3060,7 +2704,7 @@ static int run_first(const Call &t, const Sizes &s, cudaStream_t stream) {
     long long blocks0;
     if (int status = fill(t, s, a0, blocks0))
         return status;
-    return launch(wgmma_packed::segue_conv_wgmma_packed, a0, blocks0, 640, 179756, stream);
+    return launch(wgmma_packed::segue_conv_wgmma_packed, a0, blocks0, 512, 106536, stream);
 }
 
 static int run_any(const Call &t, const Sizes &s, cudaStream_t stream) {
