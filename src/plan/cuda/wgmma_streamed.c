@@ -26,9 +26,10 @@ static const double START = 5e-6;         /* seconds of the least run */
 static const double WEIGHTS_LEAST = 1e-6; /* packing, which the start hides most of, */
 static const double WEIGHTS_RATE = 2e12;  /* and bytes of weights a second, read and written */
 static const double L2_RATE = 6.9e12;     /* bytes a second out of the second-level cache */
-/* Bytes of input a second that stagers bring in: element by element, as if all were floats, with
- * few registers and with more; and in vectors. */
-static const double STAGE_RATE_WIDE = 2.9e12, STAGE_RATE = 3.3e12, STAGE_RATE_VECTOR = 4.2e12;
+/* Bytes of input a second that stagers bring in: floats one by one, with few registers and with
+ * more; narrow elements one by one; and in vectors. */
+static const double STAGE_RATE_WIDE = 2.9e12, STAGE_RATE = 3.3e12, STAGE_RATE_NARROW = 2.6e12;
+static const double STAGE_RATE_VECTOR = 4.2e12;
 static const double STRIDED = 1.5;       /* of what is used, comes in where columns are skipped */
 static const double PRODUCT_RATE = 0.97; /* of the tensor cores, with everything at hand */
 static const double STEP_CLOCKS = 30;    /* between the blocks of one tap and the next */
@@ -322,6 +323,8 @@ static double stage_rate(const sg_problem *problem, const sg_cuda_target *target
     sg_streamed_read(problem, target, plan, layout, &reading);
     if (reading.vector > 1)
         return STAGE_RATE_VECTOR / (double)sg_dtype_size(problem->convolution.input.dtype);
+    if (!sg_streamed_carries(problem))
+        return STAGE_RATE_NARROW / 2;
     return (sg_streamed_wide(problem, target, plan, layout) ? STAGE_RATE_WIDE : STAGE_RATE) / 4;
 }
 
