@@ -29,8 +29,8 @@ struct bfloat_t {
 struct bool_t {
     float value;
 };
-template <int COST, int COUNT, class Function>
-inline void apply(real (&value)[COUNT], Function function) {
+template<int COST, int COUNT, class Function> inline void apply(real (&value)[COUNT],
+                                                                Function function) {
     for (real &x : value)
         x = function(x);
 }

@@ -25,12 +25,13 @@
     X(QUESTION, "?")                                                                               \
     X(ASSIGN, "=")                                                                                 \
     X(LESS, "<")                                                                                   \
-    X(GREATER, ">") X(LESS_EQUAL, "<=") X(GREATER_EQUAL, ">=") X(EQUAL, "==") X(UNEQUAL, "!=") X(  \
-        AND, "&&") X(OR, "||") X(BIT_AND, "&") X(BIT_OR, "|") X(BIT_XOR, "^") X(SHIFT_LEFT, "<<")  \
-        X(SHIFT_RIGHT, ">>") X(PLUS, "+") X(MINUS, "-") X(TIMES, "*") X(DIVIDE, "/") X(            \
-            REMAINDER, "%") X(NOT, "!") X(BIT_NOT, "~") X(INCREMENT, "++") X(DECREMENT, "--")      \
-            X(DOT, ".") X(ARROW, "->") X(SCOPE, "::") X(ADD_ASSIGN, "+=") X(                       \
-                SUBTRACT_ASSIGN, "-=") X(MULTIPLY_ASSIGN, "*=")                                    \
+    X(GREATER, ">")                                                                                \
+    X(LESS_EQUAL, "<=") X(GREATER_EQUAL, ">=") X(EQUAL, "==") X(UNEQUAL, "!=") X(AND, "&&") X(     \
+        OR, "||") X(BIT_AND, "&") X(BIT_OR, "|") X(BIT_XOR, "^") X(SHIFT_LEFT,                     \
+                                                                   "<<") X(SHIFT_RIGHT, ">>")      \
+        X(PLUS, "+") X(MINUS, "-") X(TIMES, "*") X(DIVIDE, "/") X(REMAINDER, "%") X(NOT, "!") X(   \
+            BIT_NOT, "~") X(INCREMENT, "++") X(DECREMENT, "--") X(DOT, ".") X(ARROW, "->")         \
+            X(SCOPE, "::") X(ADD_ASSIGN, "+=") X(SUBTRACT_ASSIGN, "-=") X(MULTIPLY_ASSIGN, "*=")   \
                 X(DIVIDE_ASSIGN, "/=") X(REMAINDER_ASSIGN, "%=") X(AND_ASSIGN, "&=") X(            \
                     OR_ASSIGN, "|=") X(XOR_ASSIGN,                                                 \
                                        "^=") X(LEFT_ASSIGN, "<<=")                                 \
