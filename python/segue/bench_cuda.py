@@ -56,6 +56,7 @@ WARM_CALLS = 3
 def run(args: argparse.Namespace) -> int:
     """The command: measures every model, prints tables, writes the report."""
     report.writable(args.json)
+    os.environ.setdefault("CUDA_CACHE_DISABLE", "1")  # NVRTC would remember what it built before
     wanted = names_of(args.subjects)
     if args.report:
         from . import pictures  # noqa: PLC0415  (matplotlib is wanted for reports alone)
