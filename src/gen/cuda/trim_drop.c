@@ -234,8 +234,8 @@ typedef struct call {
 static int find_calls(dropping *d, int name, int parameters, call *calls) {
     sg_trim_unit *unit = d->unit;
     int count = 0, spelling = unit->tokens[name].spelling;
-    for (int i = 1; i < unit->token_count; i++) {
-        if (!is(d, i, spelling) || i == name)
+    for (int i = unit->first[spelling]; i >= 0; i = unit->tokens[i].next) {
+        if (i == name)
             continue;
         int open = i + 1;
         if (is(d, open, SG_TRIM_LESS))

@@ -248,8 +248,8 @@ static void mark_overloads(reach *r) {
 /* The struct that a variable or a member of that name is; all structs where there is none. */
 static void mark_listed(reach *r, int name) {
     bool any = false;
-    for (int i = 1; i < r->unit->token_count; i++) {
-        if (is(r, i, name) && sg_trim_is_word(r->unit, i - 1)) {
+    for (int i = name < 0 ? -1 : r->unit->first[name]; i >= 0; i = r->unit->tokens[i].next) {
+        if (sg_trim_is_word(r->unit, i - 1)) {
             r->listed[r->unit->tokens[i - 1].spelling] = true;
             any = true;
         }
@@ -350,16 +350,15 @@ static bool is_hidden(const reach *r, const item *a) {
                        is(r, r->items[b->parent].first + 3, base->name);
         hidden |= derived;
     }
-    for (int i = 0; i < r->unit->token_count && hidden; i++) {
-        bool object = is(r, i, base->name) && i != base->first + 1 &&
-                      !is(r, i + 1, SG_TRIM_SCOPE) && !is(r, i - 1, SG_TRIM_COLON);
-        bool direct = is(r, i, a->name) && is(r, i - 1, SG_TRIM_SCOPE);
-        bool own = is(r, i, a->name) && i > base->open && i < base->behind && i != a->open - 1 &&
-                   !is(r, i - 1, SG_TRIM_DOT);
-        bool declares = false;
+    const sg_trim_token *tokens = r->unit->tokens;
+    for (int i = r->unit->first[base->name]; i >= 0 && hidden; i = tokens[i].next)
+        if (i != base->first + 1 && !is(r, i + 1, SG_TRIM_SCOPE) && !is(r, i - 1, SG_TRIM_COLON))
+            return false; /* an object that is nothing but the base */
+    for (int i = r->unit->first[a->name]; i >= 0 && hidden; i = tokens[i].next) {
+        bool own = i > base->open && i < base->behind && !is(r, i - 1, SG_TRIM_DOT);
         for (int k = 0; k < r->count && own; k++)
-            declares |= r->items[k].open == i + 1 && r->items[k].kind == ITEM_FUNCTION;
-        if (object || direct || (own && !declares))
+            own = r->items[k].open != i + 1 || r->items[k].kind != ITEM_FUNCTION;
+        if (own || is(r, i - 1, SG_TRIM_SCOPE))
             return false;
     }
     return hidden;

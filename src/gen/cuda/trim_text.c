@@ -4,8 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/text.h"
-
 static const struct {
     const char *text;
 } known[] = {
@@ -18,7 +16,7 @@ static const struct {
 
 /* Twice the room, with what was there. */
 static void *grown(sg_arena *arena, const void *old, int count, int *capacity, size_t size) {
-    int larger = *capacity ? *capacity * 2 : 1024;
+    int larger = *capacity ? *capacity * 2 : 4096;
     void *room = sg_arena_alloc(arena, size * (size_t)larger);
     if (room) {
         if (count)
@@ -52,9 +50,15 @@ static bool widen_spellings(sg_trim_unit *unit) {
     capacity = unit->spelling_capacity;
     int *lengths = grown(unit->arena, unit->spelling_lengths, unit->spelling_count, &capacity,
                          sizeof *lengths);
+    capacity = unit->spelling_capacity;
+    int *first = grown(unit->arena, unit->first, unit->spelling_count, &capacity, sizeof *first);
+    capacity = unit->spelling_capacity;
+    int *last = grown(unit->arena, unit->last, unit->spelling_count, &capacity, sizeof *last);
     int *slots = SG_ARENA_NEW(unit->arena, int, capacity * 2);
-    if (!texts || !lengths || !slots)
+    if (!texts || !lengths || !first || !last || !slots)
         return false;
+    unit->first = first;
+    unit->last = last;
     unit->spellings = texts;
     unit->spelling_lengths = lengths;
     unit->slots = slots;
@@ -74,6 +78,7 @@ static int spell(sg_trim_unit *unit, const char *text, int length) {
         return unit->slots[slot] - 1;
     unit->spellings[unit->spelling_count] = text;
     unit->spelling_lengths[unit->spelling_count] = length;
+    unit->first[unit->spelling_count] = unit->last[unit->spelling_count] = -1;
     unit->slots[slot] = ++unit->spelling_count;
     return unit->spelling_count - 1;
 }
@@ -105,14 +110,31 @@ static int skip_space(const char *text, int at) {
     }
 }
 
+/* Length of an operator or bracket, the longest that fits; 0: it is none. */
 static int mark_length(const char *text) {
-    static const char *const long_marks[] = {
-        "<<=", ">>=", "->", "++", "--", "<<", ">>", "<=", ">=", "==", "!=",
-        "&&",  "||",  "+=", "-=", "*=", "/=", "%=", "&=", "|=", "^=", "::"};
-    for (size_t i = 0; i < sizeof long_marks / sizeof *long_marks; i++)
-        if (strncmp(text, long_marks[i], strlen(long_marks[i])) == 0)
-            return (int)strlen(long_marks[i]);
-    return strchr("()[]{};,:?=<>&|^+-*/%!~.", *text) ? 1 : 0;
+    bool twice = text[1] == *text, assigns = text[1] == '=';
+    switch (*text) {
+    case '<':
+    case '>':
+        return twice && text[2] == '=' ? 3 : twice || assigns ? 2 : 1;
+    case '-':
+        return twice || assigns || text[1] == '>' ? 2 : 1;
+    case '+':
+    case '=':
+    case '&':
+    case '|':
+        return twice || assigns ? 2 : 1;
+    case '!':
+    case '*':
+    case '/':
+    case '%':
+    case '^':
+        return assigns ? 2 : 1;
+    case ':':
+        return twice ? 2 : 1;
+    default:
+        return *text && strchr("()[]{};,?~.", *text) ? 1 : 0;
+    }
 }
 
 /* Kind and length of the token at `at`; length 0 where there is none. */
@@ -156,9 +178,17 @@ static bool add_token(sg_trim_unit *unit, sg_trim_kind kind, int start, int end)
             return false;
     }
     int spelling = spell(unit, unit->text + start, end - start);
-    unit->tokens[unit->token_count++] =
-        (sg_trim_token){.kind = kind, .start = start, .end = end, .spelling = spelling, .pair = -1};
-    return spelling >= 0;
+    int number = unit->token_count++;
+    unit->tokens[number] = (sg_trim_token){
+        .kind = kind, .start = start, .end = end, .spelling = spelling, .pair = -1, .next = -1};
+    if (spelling < 0)
+        return false;
+    if (unit->last[spelling] >= 0)
+        unit->tokens[unit->last[spelling]].next = number;
+    else
+        unit->first[spelling] = number;
+    unit->last[spelling] = number;
+    return true;
 }
 
 /* Finds the pairs of brackets. */
@@ -330,8 +360,8 @@ int *sg_trim_blocks(const sg_trim_unit *unit) {
 }
 
 bool sg_trim_mentions(const sg_trim_unit *unit, int first, int behind, int spelling) {
-    for (int i = first; i < behind; i++)
-        if (sg_trim_is(unit, i, spelling) && !sg_trim_is(unit, i - 1, SG_TRIM_DOT) &&
+    for (int i = unit->first[spelling]; i >= 0 && i < behind; i = unit->tokens[i].next)
+        if (i >= first && !sg_trim_is(unit, i - 1, SG_TRIM_DOT) &&
             !sg_trim_is(unit, i - 1, SG_TRIM_ARROW))
             return true;
     return false;
@@ -425,9 +455,20 @@ static void take_line(const char *text, int from, sg_trim_edit *edit) {
     }
 }
 
+/* Adds to the text at *to. */
+static void put(char **to, const char *text, size_t length) {
+    memcpy(*to, text, length);
+    *to += length;
+}
+
 const char *sg_trim_apply(sg_trim_unit *unit) {
-    sg_text out = {0};
+    size_t length = (size_t)unit->length;
+    for (int i = 0; i < unit->edit_count; i++)
+        length += strlen(unit->edits[i].text);
+    char *text = sg_arena_alloc(unit->arena, length + 1), *to = text;
     int at = 0;
+    if (!text)
+        return NULL;
     if (unit->edit_count)
         qsort(unit->edits, (size_t)unit->edit_count, sizeof *unit->edits, by_start);
     for (int i = 0; i < unit->edit_count; i++) {
@@ -436,11 +477,11 @@ const char *sg_trim_apply(sg_trim_unit *unit) {
             continue; /* inside what went already */
         if (!*edit.text)
             take_line(unit->text, at, &edit);
-        sg_text_add(&out, "%.*s%s", edit.start - at, unit->text + at, edit.text);
+        put(&to, unit->text + at, (size_t)(edit.start - at));
+        put(&to, edit.text, strlen(edit.text));
         at = edit.end;
     }
-    sg_text_add(&out, "%s", unit->text + at);
-    const char *text = out.failed ? NULL : sg_arena_text(unit->arena, out.data, out.length);
-    sg_text_release(&out);
+    put(&to, unit->text + at, (size_t)(unit->length - at));
+    *to = 0;
     return text;
 }

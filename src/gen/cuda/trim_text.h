@@ -26,12 +26,13 @@
     X(ASSIGN, "=")                                                                                 \
     X(LESS, "<")                                                                                   \
     X(GREATER, ">")                                                                                \
-    X(LESS_EQUAL, "<=") X(GREATER_EQUAL, ">=") X(EQUAL, "==") X(UNEQUAL, "!=") X(AND, "&&") X(     \
-        OR, "||") X(BIT_AND, "&") X(BIT_OR, "|") X(BIT_XOR, "^") X(SHIFT_LEFT,                     \
-                                                                   "<<") X(SHIFT_RIGHT, ">>")      \
-        X(PLUS, "+") X(MINUS, "-") X(TIMES, "*") X(DIVIDE, "/") X(REMAINDER, "%") X(NOT, "!") X(   \
-            BIT_NOT, "~") X(INCREMENT, "++") X(DECREMENT, "--") X(DOT, ".") X(ARROW, "->")         \
-            X(SCOPE, "::") X(ADD_ASSIGN, "+=") X(SUBTRACT_ASSIGN, "-=") X(MULTIPLY_ASSIGN, "*=")   \
+    X(LESS_EQUAL, "<=")                                                                            \
+    X(GREATER_EQUAL, ">=")                                                                         \
+    X(EQUAL, "==") X(UNEQUAL, "!=") X(AND, "&&") X(OR, "||") X(BIT_AND, "&") X(BIT_OR, "|")        \
+        X(BIT_XOR, "^") X(SHIFT_LEFT, "<<") X(SHIFT_RIGHT, ">>") X(PLUS, "+") X(MINUS, "-") X(     \
+            TIMES, "*") X(DIVIDE, "/") X(REMAINDER, "%") X(NOT, "!") X(BIT_NOT, "~")               \
+            X(INCREMENT, "++") X(DECREMENT, "--") X(DOT, ".") X(ARROW, "->") X(SCOPE, "::") X(     \
+                ADD_ASSIGN, "+=") X(SUBTRACT_ASSIGN, "-=") X(MULTIPLY_ASSIGN, "*=")                \
                 X(DIVIDE_ASSIGN, "/=") X(REMAINDER_ASSIGN, "%=") X(AND_ASSIGN, "&=") X(            \
                     OR_ASSIGN, "|=") X(XOR_ASSIGN,                                                 \
                                        "^=") X(LEFT_ASSIGN, "<<=")                                 \
@@ -142,6 +143,7 @@ typedef struct sg_trim_token {
     int start, end; /* bytes of the text */
     int spelling;   /* the same number for the same text */
     int pair;       /* of ( ) [ ] { }: the token that closes or opens it, else -1 */
+    int next;       /* the next of this spelling, -1: none */
 } sg_trim_token;
 
 typedef struct sg_trim_edit {
@@ -160,6 +162,7 @@ typedef struct sg_trim_unit {
     int *slots; /* hash table: spelling + 1, by text; 0: none */
     const char **spellings;
     int *spelling_lengths;
+    int *first, *last; /* tokens of a spelling, -1: none */
     int slot_count, spelling_capacity;
     sg_trim_edit *edits;
     int edit_count, edit_capacity;
