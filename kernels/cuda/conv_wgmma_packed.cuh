@@ -70,7 +70,6 @@ struct Shared {
     unsigned *failed;     /* [ROUND / 32]: bits of the round's jobs to be made anew */
     int *count;           /* of the block's jobs */
     int *round_end;       /* number of the first job of the next round */
-    unsigned *infinite;   /* whether a weight is infinite or NaN */
     float *raw;           /* [OUT_CHANNELS][WEIGHTS], as they are */
     unsigned full, empty; /* addresses of [STAGES] barriers each */
 };
@@ -117,7 +116,7 @@ struct Work {
         bool fails = false;
         if (thread_index() < ROUND && n < end) {
             const float largest = __uint_as_float(shared.magnitude[thread_index()]);
-            fails = carrier_fails(largest * CARRIER_SCALE) || (PARTS == 2 && *shared.infinite);
+            fails = carrier_fails(largest * CARRIER_SCALE);
         }
         const unsigned failed = __ballot_sync(~0U, fails);
         if (thread_index() < ROUND && thread_index() % 32 == 0)
@@ -197,14 +196,20 @@ __device__ __forceinline__ float round_weight(float x) {
     return ROUND_AWAY ? round_tf32_away(x) : x;
 }
 
+constexpr float HALF_MIN = 5.9604645e-8f; /* 2^-24, the least that halves hold */
+
 /* Weight e of channel o, scaled: into the one or two rows of B that hold its slice. */
 __device__ __forceinline__ void store_weight(const Shared &shared, int o, int e, float scaled) {
     constexpr int PLANE_TAPS = KERNEL_H * KERNEL_W, TAPS = KERNEL_D * PLANE_TAPS;
     const int kd = e / PLANE_TAPS % KERNEL_D, kh = e / KERNEL_W % KERNEL_H;
     const int span = TURN > 1 ? e / TAPS : e / TAPS * KERNEL_D + kd;
-    const int k = kh * 2 * ROW_WORDS + span * KERNEL_W + e % KERNEL_W;
+    const int k = place_in_k(kh, span * KERNEL_W + e % KERNEL_W);
     const int turn = TURN > 1 ? (TURN - kd) % TURN : 0;
-    const unsigned high = pack_halves(scaled, 0.0f);
+    /* The first half of a weight is zero only where the weight is, for infinity may meet it. */
+    if (PARTS == 2 && scaled != 0.0f && fabsf(scaled) < HALF_MIN)
+        scaled = copysignf(HALF_MIN, scaled);
+    const float rest = PARTS == 2 ? split(scaled, false) * REST_SCALE : 0.0f;
+    const unsigned high = pack_halves(scaled, 0.0f), low = pack_halves(rest, 0.0f);
 #pragma unroll
     for (int block = 0; block < 2 * TURN; block += TURN) {
         const int row = (turn + block) * TILE_N + o;
@@ -212,7 +217,7 @@ __device__ __forceinline__ void store_weight(const Shared &shared, int o, int e,
             continue;
         store_half(shared.weights, k, row, high);
         if (PARTS == 2)
-            store_half(shared.weights + WEIGHT_BYTES, k, row, pack_halves(rest_of(scaled, true), 0.0f));
+            store_half(shared.weights + WEIGHT_BYTES, k, row, low);
     }
 }
 
@@ -248,7 +253,6 @@ __device__ __forceinline__ void fetch_weights(const Arguments &a, const Shared &
                           1;
         *shared.count = count;
         *shared.round_end = min(count, ROUND);
-        *shared.infinite = 0;
     }
     asm volatile("cp.async.wait_all;" ::: "memory");
 }
@@ -261,14 +265,10 @@ __device__ __forceinline__ void pack_weights(const Arguments &a, const Shared &s
             i % TILE_N < OUT_CHANNELS ? channel_operand(i / TILE_N, i % TILE_N, a) : 0.0f;
     for (int o = thread_index() / 32; o < OUT_CHANNELS; o += CONSUMERS * 4) {
         float largest = 0.0f;
-        bool infinite = false;
         for (int e = lane; e < WEIGHTS; e += 32) {
             const float x = round_weight(shared.raw[o * WEIGHTS + e]);
-            infinite = infinite || !(fabsf(x) <= FLOAT_MAX);
             largest = finite_magnitude(largest, x);
         }
-        if (PARTS == 2 && infinite)
-            atomicOr(shared.infinite, 1U);
         largest = __uint_as_float(__reduce_max_sync(~0U, __float_as_uint(largest)));
         const float scale = weight_scale(largest);
         if (lane == 0) {
@@ -336,17 +336,6 @@ struct Sums {
                                  : "=f"(of[t][part][turn * TILE_N / 2 + i])
                                  : "f"(zero));
     }
-    /* Where high parts' sums are not finite, low parts say nothing, and may be NaN. */
-    __device__ __forceinline__ void drop_rests(int turn) {
-#pragma unroll
-        for (int t = 0; t < ROW_BLOCKS; t++)
-#pragma unroll
-            for (int i = 0; i < TILE_N / 2; i++) {
-                const int at = turn * TILE_N / 2 + i;
-                if (!(fabsf(of[t][0][at]) <= FLOAT_MAX))
-                    of[t][PARTS - 1][at] = 0.0f;
-            }
-    }
     __device__ __forceinline__ void finish(Tile &tile, const Scales &scales, int turn) const {
 #pragma unroll
         for (int t = 0; t < ROW_BLOCKS; t++)
@@ -385,7 +374,8 @@ struct Ring {
             const unsigned b = rows + k * 2 * WEIGHT_ROWS;
 #pragma unroll
             for (int block = 0; block < ROW_BLOCKS; block++) {
-                const unsigned x = stage + k * 2 * M + block * 8;
+                const unsigned leading = group_at(2 * k + 1) - group_at(2 * k);
+                const unsigned x = stage + group_at(2 * k) + block * 8 + (leading << 16);
                 wgmma(sums.of[block][0], of_pixels(x), of_weights(b), TURN > 1 || k > 0);
                 if (PARTS == 2) {
                     wgmma(sums.of[block][PARTS - 1], of_pixels(x),
@@ -428,7 +418,7 @@ __device__ __forceinline__ void consume(const Arguments &a, const Shared &shared
     }
     scales.open(tile[0], shared.scale_bias);
     ring.pixels = static_cast<unsigned>(
-        matrix_descriptor(shared_address(shared.stages) + first * 16, M * 16, 0));
+        matrix_descriptor(shared_address(shared.stages) + first * 16, 0, 0));
     ring.weights = static_cast<unsigned>(
         matrix_descriptor(shared_address(shared.weights), WEIGHT_ROWS * 16, 0));
     ring.full = opaque(shared.full);
@@ -478,8 +468,6 @@ __device__ __forceinline__ void consume(const Arguments &a, const Shared &shared
                     }
                     sums[t].pin();
                     if (slice >= TURN - 1) {
-                        if (PARTS == 2 && work.anew())
-                            sums[t].drop_rests(done);
                         sums[t].finish(tile[t], scales, done);
                         tile[t].pixels.job.d = at.d + slice - (TURN - 1);
                         tail[t].step(tile[t], a);
@@ -525,8 +513,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
     shared.failed = shared.magnitude + ROUND;
     shared.count = reinterpret_cast<int *>(shared.failed + ROUND / 32);
     shared.round_end = shared.count + 1;
-    shared.infinite = shared.failed + ROUND / 32 + 2;
-    shared.raw = reinterpret_cast<float *>(shared.infinite + 1);
+    shared.raw = reinterpret_cast<float *>(shared.round_end + 1);
     if (thread_index() < STAGES) {
         mbarrier_init(shared.full + 8 * thread_index(), UNITS);
         mbarrier_init(shared.empty + 8 * thread_index(), CONSUMERS * 4);

@@ -1,18 +1,27 @@
 /* Producers of packed slices: patches of the input become rows of A.
  *
- * A stage holds the patches of M output pixels at one place along depth, in halves:
+ * A stage holds the patches of M output pixels at one place along depth, in halves, groups of eight
+ * of them:
  *     [PARTS][K / 8][M slots][8]
  * k goes by the kernel's rows: the taps of a row, [channel][kd][kw], are pairs of halves, ROW_WORDS
  * of them, the last padded with a zero; zeros from WORDS pairs on. Kernel, stride, dilation and
  * padding end here: a stage has no halo. Pixel m of the box lies at row m / BOX_W, column
  * m % BOX_W.
  *
+ * With SHARED_ROWS (stride and dilation 1 along height, BOX_W a multiple of 32) a row of the input
+ * is stored once for all rows of the kernel. Of a kernel row's taps the first MAIN * 8 are whole
+ * groups, kept for every row of the input under the box; row kh of the kernel is the same group
+ * kh * BOX_W slots further on. The REST taps of all kernel rows together fill groups of M slots:
+ *     [PARTS]([MAIN][BOX_H + KERNEL_H - 1][BOX_W][8], [K / 8 - KERNEL_H * MAIN][M][8])
+ * k goes by the whole groups, [MAIN][KERNEL_H], and then by the rest, [KERNEL_H][REST].
+ *
  * A lane packs four neighbours in each of LANE_ROWS rows, one row of the input after the other:
  * what it made of one serves every output row that the kernel reaches from there. Constants:
  * IN_CHANNELS, KERNEL_*, STRIDE_*, PADDING_*, DILATION_* (D, H, W), TAPS_D (the kernel's slices in
  * k: KERNEL_D or 1), K, M, BOX_W, BOX_H, LANE_ROWS, LOAD_ROWS (rows of the input read at once),
  * PARTS, STAGES, PRODUCERS, VECTOR (elements that may be read at once: 4, 2 or 1), NEIGHBOURS
- * (columns lie side by side), ROUND_EVEN. */
+ * (columns lie side by side), ROUND_EVEN. STAGES * UNITS is a multiple of PRODUCERS, so that what a
+ * thread overwrites is its own. */
 
 constexpr int UNIT = 128 * LANE_ROWS; /* pixels of a warp at a time */
 constexpr int UNITS = M / UNIT;       /* of a stage */
@@ -23,7 +32,26 @@ constexpr int ROW_WORDS = (ROW_TAPS + 1) / 2;
 constexpr int WORDS = KERNEL_H * ROW_WORDS;
 constexpr int GROUPS = K / 8;
 constexpr int IN_ROWS = (LANE_ROWS - 1) * STRIDE_H + (KERNEL_H - 1) * DILATION_H + 1;
-constexpr int PART_BYTES = GROUPS * M * 16;
+constexpr int MAIN = SHARED_ROWS ? ROW_TAPS / 8 : 0; /* whole groups of a kernel's row */
+constexpr int REST = ROW_TAPS - MAIN * 8;
+constexpr int MAINS = KERNEL_H * MAIN; /* the first groups of k */
+constexpr int MAIN_SLOTS = (BOX_H + KERNEL_H - 1) * BOX_W;
+
+/* Slots before a group of k. */
+__device__ constexpr int group_at(int group) {
+    if (group < MAINS)
+        return group / KERNEL_H * MAIN_SLOTS + group % KERNEL_H * BOX_W;
+    return MAIN * MAIN_SLOTS + (group - MAINS) * M;
+}
+/* The place in k of tap j of the kernel's row kh. */
+__device__ constexpr int place_in_k(int kh, int j) {
+    if (!SHARED_ROWS)
+        return kh * 2 * ROW_WORDS + j;
+    return j < MAIN * 8 ? (j / 8 * KERNEL_H + kh) * 8 + j % 8
+                        : MAINS * 8 + kh * REST + j - MAIN * 8;
+}
+
+constexpr int PART_BYTES = group_at(GROUPS) * 16;
 constexpr int STAGE_BYTES = PARTS * PART_BYTES;
 constexpr float REST_SCALE = 2048.0f;
 constexpr bool PADDED = PADDING_D || PADDING_H || PADDING_W;
@@ -53,10 +81,12 @@ template <bool ANEW> __device__ __forceinline__ unsigned pack_operands(float low
     return pair;
 }
 
-/* What a half leaves of a float, times REST_SCALE; `finite`: nothing of infinity and NaN. */
-__device__ __forceinline__ float rest_of(float x, bool finite) {
-    const float rest = (x - widen(half_t{round_half(x)})) * REST_SCALE;
-    return !finite || fabsf(x) <= FLOAT_MAX ? rest : 0.0f;
+/* Splits x: a half's worth, which x becomes, and what that leaves. `finite`: x is known to be. */
+__device__ __forceinline__ float split(float &x, bool finite) {
+    const float whole = x;
+    if (!finite)
+        x = finite_part(x);
+    return whole - widen(half_t{round_half(x)});
 }
 
 /* Whether one of four neighbours uses column i of their span. */
@@ -170,7 +200,7 @@ struct RowWords {
                         largest = max_magnitude(largest, value[i][e]);
                     value[i][e] = scale_operand<ANEW>(value[i][e], scale);
                     if (PARTS == 2)
-                        rest[i][e] = rest_of(value[i][e], ANEW);
+                        rest[i][e] = split(value[i][e], !ANEW) * REST_SCALE;
                 }
 #pragma unroll
         for (int word = 0; word < ROW_WORDS; word++)
@@ -217,6 +247,56 @@ __device__ __forceinline__ void store_groups(unsigned char *stage, int rotation,
     }
 }
 
+/* With SHARED_ROWS: the whole groups of one row of the input. */
+__device__ __forceinline__ void store_main(unsigned char *stage, int rotation,
+                                           const RowWords &row) {
+#pragma unroll
+    for (int i = 0; i < MAIN; i++)
+#pragma unroll
+        for (int p = 0; p < 4; p++) {
+            unsigned char *to = stage + ((p ^ rotation) + i * MAIN_SLOTS) * 16;
+            *reinterpret_cast<uint4 *>(to) = make_uint4(row.high[i * 4][p], row.high[i * 4 + 1][p],
+                                                        row.high[i * 4 + 2][p],
+                                                        row.high[i * 4 + 3][p]);
+            if (PARTS == 2)
+                *reinterpret_cast<uint4 *>(to + PART_BYTES) =
+                    make_uint4(row.low[i * 4][p], row.low[i * 4 + 1][p], row.low[i * 4 + 2][p],
+                               row.low[i * 4 + 3][p]);
+        }
+}
+
+/* Two halves of k that are not in whole groups, of the lane's row `out`. */
+__device__ __forceinline__ unsigned rest_word(const RowWords (&rows)[IN_ROWS], int out, int p,
+                                              int e, bool low) {
+    unsigned halves[2] = {0, 0};
+#pragma unroll
+    for (int i = 0; i < 2; i++)
+        if (e + i < KERNEL_H * REST) {
+            const int j = (e + i) % REST;
+            const RowWords &row = rows[out + (e + i) / REST];
+            const int at = MAIN * 4 + j / 2;
+            const unsigned word = low ? row.low[at][p] : row.high[at][p];
+            halves[i] = j % 2 ? word >> 16 : word & 0xffff;
+        }
+    return halves[0] | halves[1] << 16;
+}
+__device__ __forceinline__ void store_rest(unsigned char *stage, int rotation, int out,
+                                           const RowWords (&rows)[IN_ROWS]) {
+#pragma unroll
+    for (int g = MAINS; g < GROUPS; g++)
+#pragma unroll
+        for (int p = 0; p < 4; p++) {
+            unsigned char *to = stage + ((p ^ rotation) + group_at(g)) * 16;
+#pragma unroll
+            for (int part = 0; part < PARTS; part++) {
+                const int e = (g - MAINS) * 8;
+                *reinterpret_cast<uint4 *>(to + part * PART_BYTES) = make_uint4(
+                    rest_word(rows, out, p, e, part), rest_word(rows, out, p, e + 2, part),
+                    rest_word(rows, out, p, e + 4, part), rest_word(rows, out, p, e + 6, part));
+            }
+        }
+}
+
 /* Packs one lane's pixels, and returns the largest magnitude met, or, where the job is made ANEW,
  * with `scale`, zero. m: its first; empty, parity: what says that the stage is free. */
 template <bool ANEW>
@@ -241,6 +321,15 @@ __device__ __forceinline__ float pack_patch(const Arguments &a, const Patch &pat
             if (in >= IN_ROWS || !row_used(in))
                 continue;
             rows[in].template pack<ANEW>(value[i], scale, largest);
+            if (SHARED_ROWS) {
+                const int slot = m + in * BOX_W;
+                if (in < LANE_ROWS || m / BOX_W + LANE_ROWS == BOX_H)
+                    store_main(stage + slot * 16, slot >> 3 & 3, rows[in]);
+                const int out = in - (KERNEL_H - 1);
+                if (out >= 0)
+                    store_rest(stage + (m + out * BOX_W) * 16, slot >> 3 & 3, out, rows);
+                continue;
+            }
 #pragma unroll
             for (int out = 0; out < LANE_ROWS; out++)
                 if (kernel_row(in, out) >= 0) {
@@ -287,9 +376,11 @@ struct Producer {
         m = quad / QUADS * LANE_ROWS * BOX_W + quad % QUADS * 4;
         int h = at.h + m / BOX_W, w = at.w + m % BOX_W;
         Patch patch;
-        patch.valid = h < a.out_h && w < a.out_w;
+        /* Rows below the output's last serve pixels above, where rows are shared. */
+        patch.valid = (SHARED_ROWS || h < a.out_h) && w < a.out_w;
         if (!PADDED) {
-            h = min(h, static_cast<int>(a.out_h) - 1);
+            if (!SHARED_ROWS)
+                h = min(h, static_cast<int>(a.out_h) - 1);
             w = min(w, (static_cast<int>(a.out_w) - 1) / 4 * 4);
         }
         patch.z = (at.d + slice) * STRIDE_D - PADDING_D;

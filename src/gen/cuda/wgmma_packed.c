@@ -29,6 +29,7 @@ static void write_constants(const sg_problem *problem, const sg_cuda_target *tar
         {"PARTS", packed->parts},
         {"TURN", packed->turn},
         {"TAPS_D", packed->taps_d},
+        {"SHARED_ROWS", packed->shared_rows},
         {"K", packed->k},
         {"M", packed->pixels},
         {"BOX_H", packed->box_h},

@@ -20,11 +20,14 @@ enum {
     CONSUMER_OTHERS = 22,
     CONSUMER_UNHELD = 10,
     CONSUMER_SPLIT = 8,
-    PRODUCER_OTHERS = 28,
+    PRODUCER_OTHERS = 22,
     PRODUCER_PADDED = 12,
     PRODUCER_STRIDED = 24,
     PRODUCER_SPLIT = 20,
-    PRODUCER_VALUES = 54
+    PRODUCER_ROW = 16, /* for a second row of a lane */
+    PRODUCER_MOST = 216,
+    PRODUCER_VALUES = 54,
+    PRODUCER_VALUES_SPLIT = 36
 };
 /* Instructions: of a consumer's warp for a slice, beside those of every sum; of a producer's warp
  * for a unit, and for every value. These and the cycles below were fitted to runs on an H200. */
@@ -58,6 +61,24 @@ static bool reads_at_once(const sg_problem *problem, const sg_cuda_target *targe
     return true;
 }
 
+/* k and how a stage holds it: with rows of the input shared by the kernel's rows where that takes
+ * no more products. */
+static void measure_k(const sg_convolution *convolution, sg_wgmma_packed *packed) {
+    int64_t rows = convolution->kernel[1], taps = packed->row_spans * convolution->kernel[2];
+    int64_t main = taps / 8; /* whole groups of a kernel's row */
+    int64_t groups = round_up(main * rows + pieces(taps % 8 * rows, 8), 2);
+    packed->k = round_up(2 * packed->row_words * rows, 16);
+    packed->stage_slots = packed->k / 8 * packed->pixels;
+    packed->shared_rows = main > 0 && convolution->stride[1] == 1 &&
+                          convolution->dilation[1] == 1 && packed->box_w % 32 == 0 &&
+                          groups * 8 <= packed->k;
+    if (!packed->shared_rows)
+        return;
+    packed->k = groups * 8;
+    packed->stage_slots =
+        main * (packed->box_h + rows - 1) * packed->box_w + (groups - main * rows) * packed->pixels;
+}
+
 static void measure_stage(const sg_problem *problem, const sg_cuda_target *target,
                           sg_wgmma_packed *packed) {
     const sg_convolution *convolution = &problem->convolution;
@@ -68,15 +89,17 @@ static void measure_stage(const sg_problem *problem, const sg_cuda_target *targe
     packed->row_words = pieces(packed->row_spans * kernel[2], 2);
     packed->weights =
         problem->size[SG_ROLE_C] * convolution->in_channels * kernel[0] * kernel[1] * kernel[2];
-    packed->k = round_up(2 * packed->row_words * kernel[1], 16);
     packed->tile_n = round_up(problem->size[SG_ROLE_C], 8);
     packed->pixels = 64 * packed->row_blocks * packed->tiles * packed->consumers;
+    packed->box_h = packed->pixels / packed->box_w;
+    measure_k(convolution, packed);
     packed->units = packed->pixels / (UNIT * packed->lane_rows);
     packed->span = 3 * convolution->stride[2] + (kernel[2] - 1) * convolution->dilation[2] + 1;
     packed->load_rows = (packed->lane_rows - 1) * convolution->stride[1] +
                         (kernel[1] - 1) * convolution->dilation[1] + 1;
     while (packed->load_rows > 1 &&
-           packed->load_rows * packed->row_spans * packed->span > PRODUCER_VALUES)
+           packed->load_rows * packed->row_spans * packed->span >
+               (packed->parts == 2 ? PRODUCER_VALUES_SPLIT : PRODUCER_VALUES))
         packed->load_rows--;
     packed->vector = 4;
     while (packed->vector > 1 && !reads_at_once(problem, target, packed->vector))
@@ -91,30 +114,33 @@ static bool measure_registers(const sg_problem *problem, const sg_cuda_target *t
                      (packed->tile_n <= 32 ? packed->tile_n / 2 : CONSUMER_UNHELD) +
                      (packed->row_blocks > 1 ? 10 : 6) * packed->row_blocks * packed->tiles +
                      (packed->parts == 2 ? CONSUMER_SPLIT : 0) + CONSUMER_OTHERS;
-    int64_t values = packed->load_rows * packed->row_spans * packed->span +
-                     4 * packed->row_words * packed->lane_rows;
+    const int64_t *kernel = problem->convolution.kernel;
+    int64_t rest = packed->row_spans * kernel[2] % 8; /* of a row, where rows are shared */
+    int64_t words = packed->shared_rows ? packed->row_words + pieces(rest, 2) * (kernel[1] - 1)
+                                        : packed->row_words * packed->lane_rows;
+    int64_t values = packed->load_rows * packed->row_spans * packed->span + 4 * words;
     int64_t entry = target->gpu.registers / (packed->blocks * packed->threads) / 8 * 8;
     entry = entry > 248 ? 248 : entry;
     const int64_t *padding = problem->convolution.padding;
-    int64_t producer = values + PRODUCER_OTHERS + (packed->parts == 2 ? PRODUCER_SPLIT : 0) +
+    int64_t producer = values + PRODUCER_OTHERS + (packed->lane_rows - 1) * PRODUCER_ROW +
+                       (packed->parts == 2 ? PRODUCER_SPLIT : 0) +
                        (padding[0] || padding[1] || padding[2] ? PRODUCER_PADDED : 0) +
                        (packed->vector == 1 ? PRODUCER_STRIDED : 0);
     producer = round_up(producer, 8);
-    if (producer > 240)
+    if (producer > PRODUCER_MOST)
         return false;
-    int64_t rest = entry * packed->threads - producer * packed->producers * 32;
-    packed->consumer_registers = rest < 0 ? 0 : rest / (packed->consumers * 128) / 8 * 8;
+    int64_t left = entry * packed->threads - producer * packed->producers * 32;
+    packed->consumer_registers = left < 0 ? 0 : left / (packed->consumers * 128) / 8 * 8;
     if (packed->consumer_registers > 240)
         packed->consumer_registers = 240;
-    rest = entry * packed->threads - packed->consumer_registers * packed->consumers * 128;
-    packed->producer_registers = rest / (packed->producers * 32) / 8 * 8;
+    left = entry * packed->threads - packed->consumer_registers * packed->consumers * 128;
+    packed->producer_registers = left / (packed->producers * 32) / 8 * 8;
     if (packed->producer_registers > 240)
         packed->producer_registers = 240;
     return wanted <= packed->consumer_registers;
 }
 
 static void measure_jobs(const sg_problem *problem, sg_wgmma_packed *packed) {
-    packed->box_h = packed->pixels / packed->box_w;
     packed->jobs_d = pieces(problem->size[SG_ROLE_D], packed->box_d);
     packed->jobs_h = pieces(problem->size[SG_ROLE_H], packed->box_h);
     packed->jobs_w = pieces(problem->size[SG_ROLE_W], packed->box_w);
@@ -122,10 +148,10 @@ static void measure_jobs(const sg_problem *problem, sg_wgmma_packed *packed) {
 }
 
 static int64_t shared_bytes(const sg_wgmma_packed *packed) {
-    int64_t stage = packed->parts * packed->k / 8 * packed->pixels * 16;
+    int64_t stage = packed->parts * packed->stage_slots * 16;
     int64_t weights = packed->parts * packed->k / 8 * (2 * packed->turn - 1) * packed->tile_n * 16;
     return packed->stages * (stage + 16) + weights + packed->tile_n * 12 +
-           packed->tail.channel_loads * packed->tile_n * 4 + 4 * (ROUND + ROUND / 32 + 3) +
+           packed->tail.channel_loads * packed->tile_n * 4 + 4 * (ROUND + ROUND / 32 + 2) +
            packed->weights * 4;
 }
 
@@ -152,13 +178,14 @@ bool sg_wgmma_packed_measure(const sg_problem *problem, const sg_cuda_target *ta
         packed->tiles < 1 || packed->tiles > 2 || packed->consumers < 1 || packed->consumers > 4 ||
         packed->producers < 4 || (packed->lane_rows != 1 && packed->lane_rows != 2) ||
         packed->producers > 12 || packed->producers % 4 != 0 || packed->stages < 1 ||
-        packed->stages > 32 || packed->blocks < 1 || packed->blocks > 4 || packed->box_d < 1)
+        packed->stages > 32 || packed->blocks < 1 || packed->blocks > 4 || packed->box_d < 1 ||
+        packed->box_w < 4)
         return false;
     sg_cuda_get_tail_facts(problem, &packed->tail);
     measure_stage(problem, target, packed);
-    if (packed->pixels % (UNIT * packed->lane_rows) != 0 || packed->box_w < 4 ||
-        packed->box_w % 4 != 0 || packed->pixels % (packed->box_w * packed->lane_rows) != 0 ||
-        UNIT % packed->box_w != 0 || packed->stages * packed->units % packed->producers != 0)
+    if (packed->pixels % (UNIT * packed->lane_rows) != 0 || packed->box_w % 4 != 0 ||
+        packed->pixels % (packed->box_w * packed->lane_rows) != 0 || UNIT % packed->box_w != 0 ||
+        packed->stages * packed->units % packed->producers != 0)
         return false;
     if (packed->k > K_MAX || packed->turn * packed->tile_n > COLUMNS_MAX ||
         (packed->parts == 2 && packed->k * packed->turn > K_MAX))

@@ -23,6 +23,8 @@ typedef struct sg_wgmma_packed {
     int64_t parts;                /* halves that an operand is split into */
     int64_t taps_d;               /* kernel slices in k */
     int64_t row_spans, row_words; /* of a row of the kernel: runs of taps, and pairs of taps */
+    bool shared_rows;             /* whether a row of the input serves all rows of the kernel */
+    int64_t stage_slots;          /* of 16 bytes, of a part of a stage */
     int64_t k;                    /* products of a stage's pixel, a multiple of 16 */
     int64_t weights;              /* of all channels */
     int64_t tile_n;               /* channels, rounded up to 8 */
