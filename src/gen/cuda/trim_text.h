@@ -12,115 +12,29 @@
 
 /* Spellings that passes look for; their numbers in sg_trim_token.spelling. Any other spelling has a
  * number of its own from SG_TRIM_OTHER on. */
-#define SG_TRIM_SPELLINGS(X)                                                                       \
-    X(OPEN, "(")                                                                                   \
-    X(CLOSE, ")")                                                                                  \
-    X(OPEN_INDEX, "[")                                                                             \
-    X(CLOSE_INDEX, "]")                                                                            \
-    X(OPEN_BLOCK, "{")                                                                             \
-    X(CLOSE_BLOCK, "}")                                                                            \
-    X(SEMICOLON, ";")                                                                              \
-    X(COMMA, ",")                                                                                  \
-    X(COLON, ":")                                                                                  \
-    X(QUESTION, "?")                                                                               \
-    X(ASSIGN, "=")                                                                                 \
-    X(LESS, "<")                                                                                   \
-    X(GREATER, ">")                                                                                \
-    X(LESS_EQUAL, "<=")                                                                            \
-    X(GREATER_EQUAL, ">=")                                                                         \
-    X(EQUAL, "==") X(UNEQUAL, "!=") X(AND, "&&") X(OR, "||") X(BIT_AND, "&") X(BIT_OR, "|")        \
-        X(BIT_XOR, "^") X(SHIFT_LEFT, "<<") X(SHIFT_RIGHT, ">>") X(PLUS, "+") X(MINUS, "-") X(     \
-            TIMES, "*") X(DIVIDE, "/") X(REMAINDER, "%") X(NOT, "!") X(BIT_NOT, "~")               \
-            X(INCREMENT, "++") X(DECREMENT, "--") X(DOT, ".") X(ARROW, "->") X(SCOPE, "::") X(     \
-                ADD_ASSIGN, "+=") X(SUBTRACT_ASSIGN, "-=") X(MULTIPLY_ASSIGN, "*=")                \
-                X(DIVIDE_ASSIGN, "/=") X(REMAINDER_ASSIGN, "%=") X(AND_ASSIGN, "&=") X(            \
-                    OR_ASSIGN, "|=") X(XOR_ASSIGN,                                                 \
-                                       "^=") X(LEFT_ASSIGN, "<<=")                                 \
-                    X(RIGHT_ASSIGN, ">>=") X(IF, "if") X(ELSE, "else") X(FOR, "for") X(            \
-                        WHILE,                                                                     \
-                        "while") X(DO,                                                             \
-                                   "do") X(SWITCH,                                                 \
-                                           "switch") X(CASE, "case")                               \
-                        X(DEFAULT, "default") X(GOTO, "goto") X(RETURN, "return") X(               \
-                            CONTINUE,                                                              \
-                            "continue") X(BREAK, "break") X(STRUCT, "struct")                      \
-                            X(NAMESPACE, "namespace") X(TEMPLATE, "template") X(                   \
-                                TYPENAME,                                                          \
-                                "typename") X(CLASS, "class") X(USING, "using")                    \
-                                X(CONSTEXPR, "constexpr") X(                                       \
-                                    CONST,                                                         \
-                                    "const") X(STATIC,                                             \
-                                               "static") X(EXTERN,                                 \
-                                                           "extern") X(OPERATOR, "operator")       \
-                                    X(SIZEOF,                                                      \
-                                      "sizeof") X(TRUE, "true")                                    \
-                                        X(FALSE, "false") X(AUTO, "auto") X(VOID, "void") X(       \
-                                            BOOL,                                                  \
-                                            "bool") X(CHAR, "char")                                \
-                                            X(SHORT, "short") X(                                   \
-                                                INT,                                               \
-                                                "int") X(LONG,                                     \
-                                                         "long") X(UNSIGNED,                       \
-                                                                   "unsigned") X(SIGNED, "signed") \
-                                                X(FLOAT, "float") X(DOUBLE, "double") X(           \
-                                                    REAL,                                          \
-                                                    "real") X(ASM, "asm") X(VOLATILE, "volatile")  \
-                                                    X(GLOBAL, "__global__")                        \
-                                                        X(DEVICE,                                  \
-                                                          "__"                                     \
-                                                          "device_"                                \
-                                                          "_") X(INLINE,                           \
-                                                                 "__forceinline__") X(SHARED, "_"  \
-                                                                                              "_"  \
-                                                                                              "s"  \
-                                                                                              "h"  \
-                                                                                              "a"  \
-                                                                                              "r"  \
-                                                                                              "e"  \
-                                                                                              "d"  \
-                                                                                              "_"  \
-                                                                                              "_") \
-                                                            X(LAUNCH_BOUNDS,                       \
-                                                              "__launch_"                          \
-                                                              "bounds__") X(ALIGN, "__align__")    \
-                                                                X(ALIGNAS, "alignas") X(           \
-                                                                    RESTRICT,                      \
-                                                                    "__restrict_"                  \
-                                                                    "_") X(PRAGMA, "_Pragma")      \
-                                                                    X(UNROLL,                      \
-                                                                      "SG_"                        \
-                                                                      "UNROL"                      \
-                                                                      "L") X(STATIC_CAST, "stati"  \
-                                                                                          "c_"     \
-                                                                                          "cast")  \
-                                                                        X(REINTERPRET_CAST,        \
-                                                                          "re"                     \
-                                                                          "in"                     \
-                                                                          "te"                     \
-                                                                          "rp"                     \
-                                                                          "re"                     \
-                                                                          "t_"                     \
-                                                                          "ca"                     \
-                                                                          "s"                      \
-                                                                          "t") X(CONST_CAST, "co"  \
-                                                                                             "ns"  \
-                                                                                             "t_"  \
-                                                                                             "ca"  \
-                                                                                             "s"   \
-                                                                                             "t")  \
-                                                                            X(HALF_T, "h"          \
-                                                                                      "a"          \
-                                                                                      "l"          \
-                                                                                      "f"          \
-                                                                                      "_"          \
-                                                                                      "t")         \
-                                                                                X(BFLOAT_T,        \
-                                                                                  "bfloat"         \
-                                                                                  "_t")            \
-                                                                                    X(BOOL_T, "bo" \
-                                                                                              "ol" \
-                                                                                              "_"  \
-                                                                                              "t")
+/* clang-format off */
+#define SG_TRIM_SPELLINGS(X) \
+    X(OPEN, "(") X(CLOSE, ")") X(OPEN_INDEX, "[") X(CLOSE_INDEX, "]") X(OPEN_BLOCK, "{") \
+    X(CLOSE_BLOCK, "}") X(SEMICOLON, ";") X(COMMA, ",") X(COLON, ":") X(QUESTION, "?") \
+    X(ASSIGN, "=") X(LESS, "<") X(GREATER, ">") X(LESS_EQUAL, "<=") X(GREATER_EQUAL, ">=") \
+    X(EQUAL, "==") X(UNEQUAL, "!=") X(AND, "&&") X(OR, "||") X(BIT_AND, "&") X(BIT_OR, "|") \
+    X(BIT_XOR, "^") X(SHIFT_LEFT, "<<") X(SHIFT_RIGHT, ">>") X(PLUS, "+") X(MINUS, "-") \
+    X(TIMES, "*") X(DIVIDE, "/") X(REMAINDER, "%") X(NOT, "!") X(BIT_NOT, "~") X(INCREMENT, "++") \
+    X(DECREMENT, "--") X(DOT, ".") X(ARROW, "->") X(SCOPE, "::") X(ADD_ASSIGN, "+=") \
+    X(SUBTRACT_ASSIGN, "-=") X(MULTIPLY_ASSIGN, "*=") X(DIVIDE_ASSIGN, "/=") \
+    X(REMAINDER_ASSIGN, "%=") X(AND_ASSIGN, "&=") X(OR_ASSIGN, "|=") X(XOR_ASSIGN, "^=") \
+    X(LEFT_ASSIGN, "<<=") X(RIGHT_ASSIGN, ">>=") X(IF, "if") X(ELSE, "else") X(FOR, "for") \
+    X(WHILE, "while") X(DO, "do") X(SWITCH, "switch") X(CASE, "case") X(DEFAULT, "default") \
+    X(GOTO, "goto") X(RETURN, "return") X(CONTINUE, "continue") X(BREAK, "break") \
+    X(STRUCT, "struct") X(NAMESPACE, "namespace") X(TEMPLATE, "template") X(TYPENAME, "typename") \
+    X(CLASS, "class") X(USING, "using") X(CONSTEXPR, "constexpr") X(CONST, "const") \
+    X(STATIC, "static") X(EXTERN, "extern") X(OPERATOR, "operator") X(SIZEOF, "sizeof") \
+    X(TRUE, "true") X(FALSE, "false") X(AUTO, "auto") X(VOID, "void") X(BOOL, "bool") \
+    X(CHAR, "char") X(SHORT, "short") X(INT, "int") X(LONG, "long") X(UNSIGNED, "unsigned") \
+    X(SIGNED, "signed") X(FLOAT, "float") X(DOUBLE, "double") X(REAL, "real") X(ASM, "asm") \
+    X(VOLATILE, "volatile") X(GLOBAL, "__global__") X(INLINE, "__forceinline__") \
+    X(ALIGN, "__align__") X(ALIGNAS, "alignas") X(PRAGMA, "_Pragma")
+/* clang-format on */
 
 enum {
 #define SG_TRIM_NUMBER(name, text) SG_TRIM_##name,
