@@ -32,8 +32,11 @@
     X(TRUE, "true") X(FALSE, "false") X(AUTO, "auto") X(VOID, "void") X(BOOL, "bool") \
     X(CHAR, "char") X(SHORT, "short") X(INT, "int") X(LONG, "long") X(UNSIGNED, "unsigned") \
     X(SIGNED, "signed") X(FLOAT, "float") X(DOUBLE, "double") X(REAL, "real") X(ASM, "asm") \
-    X(VOLATILE, "volatile") X(GLOBAL, "__global__") X(INLINE, "__forceinline__") \
-    X(ALIGN, "__align__") X(ALIGNAS, "alignas") X(PRAGMA, "_Pragma")
+    X(VOLATILE, "volatile") X(GLOBAL, "__global__") X(DEVICE, "__device__") \
+    X(INLINE, "__forceinline__") X(SHARED, "__shared__") X(LAUNCH_BOUNDS, "__launch_bounds__") \
+    X(ALIGN, "__align__") X(ALIGNAS, "alignas") X(RESTRICT, "__restrict__") X(PRAGMA, "_Pragma") \
+    X(UNROLL, "SG_UNROLL") X(STATIC_CAST, "static_cast") X(REINTERPRET_CAST, "reinterpret_cast") \
+    X(CONST_CAST, "const_cast") X(HALF_T, "half_t") X(BFLOAT_T, "bfloat_t") X(BOOL_T, "bool_t")
 /* clang-format on */
 
 enum {
