@@ -410,6 +410,26 @@ def convolved(template: Template, x: Tensor, weight: Tensor, bias: Tensor | None
     return function(x, weight, bias, t.stride, t.padding, t.dilation, t.groups)
 
 
+CARRIED = ("wgmma_ring", "wgmma_packed", "wgmma_streamed")  # operands are carried in halves
+
+
+def excess(case: Case, strategy: str, actual: Tensor, x: Tensor, weight: Tensor) -> float:
+    """The largest error, as a multiple of docs/numerics.md's bound; where results are finite.
+
+    The case: a convolution without bias, negated.
+    """
+    a, b = (rounded(t, case.template.precision).double() for t in (x, weight))
+    wanted = -convolved(case.template, a, b, None)
+    a, b = (t.nan_to_num(0.0, 0.0, 0.0).abs() for t in (a, b))
+    summed = convolved(case.template, a, b, None)
+    allowed = 1e-5 * summed + 1e-40
+    if strategy in CARRIED:  # a segment of the work lies in one image
+        largest = a.amax((1, 2, 3), keepdim=True).expand_as(a)
+        allowed += 2.0**-18 * convolved(case.template, largest, b, None)
+    where = wanted.isfinite() & (summed < 1e38)
+    return ((actual - wanted).abs() / allowed)[where].nan_to_num(math.inf).max().item()
+
+
 def truth(case: Case, inputs: list[Tensor]) -> list[Tensor]:
     """Results in float64, of operands rounded as the class has it."""
     t = case.template

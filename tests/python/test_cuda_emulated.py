@@ -14,14 +14,14 @@ from torch import Tensor
 
 import gpu_cases
 
-CARRIED = ("wgmma_ring", "wgmma_packed", "wgmma_streamed")  # operands are carried in halves
-STRATEGIES = (*CARRIED, "mma")
+STRATEGIES = (*gpu_cases.CARRIED, "mma")
 TEMPLATES = 10
 VARIANTS = 2
 FLOPS_MAX = 8e6
 MAGNITUDES = {
     "huge": [1e30],
     "tiny": [1e-30],
+    "subnormal": [1e-40],
     "huge and tiny": [1e30, 1.0, 1e-30],
     "over the half's range": [2000.0, 1.0],
 }
@@ -48,7 +48,7 @@ def test_random_regions(strategy: str, emulator: Emulator, pytestconfig: pytest.
                 continue
             inputs = gpu_cases.values(case, torch.device("cpu"), generator)
             scales = [1.0, 2.0**40 if variant else 2.0**-40]
-            scaled = strategy in CARRIED and case.template.dtype == "f32"
+            scaled = strategy in gpu_cases.CARRIED and case.template.dtype == "f32"
             for scale in scales[: 1 + scaled]:
                 whole = inputs[0].untyped_storage().nbytes() // inputs[0].itemsize
                 inputs[0].as_strided((whole,), (1,), 0).mul_(scale)
@@ -79,26 +79,6 @@ def run(emulator: Emulator, case: gpu_cases.Case, strategy: str, inputs: list[Te
     return results[0].double()
 
 
-def finite(x: Tensor) -> Tensor:
-    """The same with zeros in place of NaN and infinities."""
-    return x.nan_to_num(0.0, 0.0, 0.0)
-
-
-def excess(case: gpu_cases.Case, strategy: str, actual: Tensor, x: Tensor, weight: Tensor) -> float:
-    """The largest error, as a multiple of docs/numerics.md's bound; where results are finite."""
-    precision = case.template.precision
-    a, b = (gpu_cases.rounded(t, precision).double() for t in (x, weight))
-    wanted = -gpu_cases.convolved(case.template, a, b, None)
-    a, b = finite(a).abs(), finite(b).abs()
-    summed = gpu_cases.convolved(case.template, a, b, None)
-    allowed = 1e-5 * summed + 1e-37
-    if strategy in CARRIED:  # a segment of the work lies in one image
-        largest = a.amax((1, 2, 3), keepdim=True).expand_as(a)
-        allowed += 2.0**-18 * gpu_cases.convolved(case.template, largest, b, None)
-    where = wanted.isfinite() & (summed < 1e38)
-    return ((actual - wanted).abs() / allowed)[where].nan_to_num(math.inf).max().item()
-
-
 @pytest.mark.parametrize("precision", ["tf32", "fp32"])
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_magnitudes(strategy: str, precision: str, emulator: Emulator) -> None:
@@ -110,7 +90,7 @@ def test_magnitudes(strategy: str, precision: str, emulator: Emulator) -> None:
         patches = torch.randint(len(scales), (2, 1, 3, 5), generator=generator)
         x *= torch.tensor(scales)[patches.repeat_interleave(4, 2).repeat_interleave(5, 3)]
         actual = run(emulator, case, strategy, [x, weight])
-        worst = excess(case, strategy, actual, x, weight)
+        worst = gpu_cases.excess(case, strategy, actual, x, weight)
         assert worst <= 1.0, f"{kind}: {worst:.3g} times what is allowed"
 
 
@@ -145,7 +125,7 @@ def test_segments_side_by_side(strategy: str, precision: str, emulator: Emulator
     weight[15, 1, 1, 1] = math.inf
     weight[12, 2, 0, 1] = math.nan
     actual = run(emulator, case, strategy, [x, weight])
-    worst = excess(case, strategy, actual, x, weight)
+    worst = gpu_cases.excess(case, strategy, actual, x, weight)
     assert worst <= 1.0, f"{worst:.3g} times what is allowed"
     wanted = -gpu_cases.convolved(case.template, x.double(), weight.double(), None)
     lost = ~wanted.isfinite()
