@@ -55,10 +55,11 @@ static void assume_convolution(const sg_problem *problem, bool narrow,
         const char *reach =
             sg_cuda_formula(arena, "%lld * %s", (long long)convolution->in_channels,
                             sg_cuda_stride(problem, input, false, SG_ROLE_C, arena));
-        for (int i = 0; i < SG_SPATIAL_MAX; i++)
-            reach = sg_cuda_formula(arena, "%s + %lld * %s", reach,
-                                    (long long)(convolution->kernel[i] * convolution->dilation[i]),
+        for (int i = 0; i < SG_SPATIAL_MAX; i++) {
+            long long extent = convolution->kernel[i] * convolution->dilation[i];
+            reach = sg_cuda_formula(arena, "%s + %lld * %s", reach, extent,
                                     sg_cuda_stride(problem, input, false, SG_ROLE_D + i, arena));
+        }
         sg_cuda_assume(arguments, "offsets inside an image take 32 bits", "%s < 2147483648", reach);
     }
     if (weights_in_order(problem)) {

@@ -43,6 +43,7 @@ static const double WEIGHT_COPY = 6, INPUT_COPY = 12, SHARED_COPY = 26, GROUPED_
 static const double WINDOW_COPY = 8, WINDOW_READ = 1.5, WINDOW_WAITS = 2;
 /* Where threads take channels: one read of the input, with its address and its test. */
 static const double CHANNELS_READ = 9;
+static const double COPY_LATENCY = 100;    /* of each number of the input that a thread copies */
 static const double STAGE_LATENCY = 1000;  /* cycles that a stage takes however little is in it */
 static const double WINDOW_LATENCY = 1500; /* and a slice of a window, which nothing else hides */
 static const double BLOCK_LATENCY = 2500;  /* and a block: its start, first loads and last stores */
@@ -233,6 +234,25 @@ static double stages_of(const sg_problem *problem, const sg_cuda_direct_plan *pl
     }
 }
 
+/* Numbers of the input that a thread copies in a stage of a product. */
+static double input_copies(const sg_cuda_direct_plan *plan) {
+    const sg_cuda_block *block = &plan->block;
+    return ceil((double)(plan->stage * plan->groups * block->lanes * block->pixels) /
+                (double)sg_cuda_block_threads(block));
+}
+
+/* Cycles that a stage takes however few instructions are in it. */
+static double latency_of(const sg_cuda_direct_plan *plan) {
+    switch (plan->way) {
+    case SG_DIRECT_PRODUCT:
+        return STAGE_LATENCY + COPY_LATENCY * input_copies(plan);
+    case SG_DIRECT_WINDOW:
+        return WINDOW_LATENCY;
+    default:
+        return STAGE_LATENCY;
+    }
+}
+
 /* Instructions of a thread in a stage, a product counting as what its type takes. */
 static double instructions(const sg_problem *problem, const sg_cuda_target *target,
                            const sg_cuda_direct_plan *plan) {
@@ -264,14 +284,12 @@ static double instructions(const sg_problem *problem, const sg_cuda_target *targ
     double bunches = channels / (double)block->bunch;
     double reads = bunches + pixels / (double)block->run * (plan->groups > 1 ? bunches : 1);
     double weights = ceil((double)(plan->stage * sg_cuda_block_channels(block)) / threads);
-    double input =
-        ceil((double)(plan->stage * plan->groups * block->lanes * block->pixels) / threads);
     int64_t tile = block->lanes * block->pixels, all = sg_cuda_block_threads(block);
     bool own = all % tile == 0 || (tile % all == 0 && tile / all <= 4);
     return (double)plan->stage * (channels * pixels * fma + 2 * reads) + weights * WEIGHT_COPY +
-           input * (plan->groups > 1 ? GROUPED_COPY
-                    : own            ? INPUT_COPY
-                                     : SHARED_COPY) +
+           input_copies(plan) * (plan->groups > 1 ? GROUPED_COPY
+                                 : own            ? INPUT_COPY
+                                                  : SHARED_COPY) +
            STAGE_LOOP;
 }
 
@@ -291,7 +309,7 @@ static double cost(const sg_problem *problem, const sg_cuda_target *target,
     room = fmax(1, floor(room));
 
     double stages = stages_of(problem, &read);
-    double latency = read.way == SG_DIRECT_WINDOW ? WINDOW_LATENCY : STAGE_LATENCY;
+    double latency = latency_of(&read);
     double steps = (double)sg_cuda_walk_length(problem);
     steps = block->shared_walk ? ceil(steps / (double)block->lanes) : steps;
     double issue = threads / 32 / 4; /* cycles of an instruction of all its warps */

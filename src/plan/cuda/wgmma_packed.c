@@ -201,6 +201,9 @@ bool sg_wgmma_packed_measure(const sg_problem *problem, const sg_cuda_target *ta
 
 /* ---- cost ---------------------------------------------------------------------------------- */
 
+/* Cycles from a job's last slice to the next one's first, fitted to 2-D shapes. */
+static const double BETWEEN_JOBS = 1000;
+
 /* Cycles of one product of 64 pixels x 16: its sums, or its operands from shared memory (measured,
  * docs/performance.md). */
 static double product_cycles(int64_t columns) {
@@ -244,7 +247,7 @@ static double cost(const sg_problem *problem, const sg_cuda_target *target,
     slice = fmax(slice, (900 + 4 * producer) * units / (double)packed.producers);
     double depths =
         (double)(packed.box_d < problem->size[SG_ROLE_D] ? packed.box_d : problem->size[SG_ROLE_D]);
-    double job = slice * (depths + (double)packed.turn - 1) + 300;
+    double job = slice * (depths + (double)packed.turn - 1) + BETWEEN_JOBS;
     if (walk)
         job += sums * END_SUM;
     double rounds = ceil((double)packed.jobs / ((double)gpu->multiprocessors * blocks));
