@@ -80,16 +80,20 @@ def _make_plan(
     plan = Plan(capture, lowered)
     try:
         whole = len(steps) == 1 and not steps[0][0] and steps[0][3] == output_names
-        maker = _Maker(plan, by_name, options, aligned, left)
-        made = [maker.make(step) for step in steps]
         outputs = [by_name[name] for name in output_names]
+        read = {by_name[name] for step in steps for name in step[2] if name in by_name}
+        layouts = _result_layouts(capture, outputs, read)
+        maker = _Maker(plan, by_name, options, aligned, left, layouts)
+        made = [maker.make(step) for step in steps]
     except KeyError as error:
         raise NotCapturedError(f"the partition names an unknown value {error}") from None
     plan.steps = [report for _, report in made]
     if not any(report.program for report in plan.steps):
         return plan
-    if whole and steps[0][4] is not None:
-        _bind_whole(plan, [by_name[name] for name in steps[0][2]], outputs)
+    lying = [layouts.get(v, capture.values[v].layout) for v in outputs]
+    expected = [capture.values[v].layout for v in capture.outputs]
+    if whole and steps[0][4] is not None and lying == expected:
+        _bind_whole(plan, [by_name[name] for name in steps[0][2]], expected)
         return plan
     read = _read_by_all(capture)
     for value, tensor in capture.held.items():
@@ -98,6 +102,20 @@ def _make_plan(
     runner = Runner(capture, [step for step, _ in made], outputs)
     plan.runner = runner
     return plan
+
+
+def _result_layouts(capture: Capture, outputs: list[int], read: set[int]) -> dict[int, Layout]:
+    """Layouts that values are made with as they stand for results that lie otherwise.
+
+    Simplifying removes copies such as contiguous(), and outputs then holds the value copied. What
+    nothing else wants, nor reads, is made with the copy's layout at once.
+    """
+    found = {}
+    for value, made in zip(capture.outputs, outputs, strict=True):
+        alone = made not in read and made not in capture.outputs and outputs.count(made) == 1
+        if alone and capture.values[value].layout != capture.values[made].layout:
+            found[made] = capture.values[value].layout
+    return found
 
 
 def _read_by_all(capture: Capture) -> set[int]:
@@ -124,7 +142,7 @@ def _hold(plan: Plan, value: int, tensor: Tensor) -> int:
     return -len(plan.tensors)
 
 
-def _bind_whole(plan: Plan, inputs: list[int], outputs: list[int]) -> None:
+def _bind_whole(plan: Plan, inputs: list[int], outputs: list[Layout]) -> None:
     """The whole capture is one region: the program runs without Python in between."""
     capture = plan.capture
     for value in inputs:
@@ -136,7 +154,7 @@ def _bind_whole(plan: Plan, inputs: list[int], outputs: list[int]) -> None:
         tensor = held if held is not None else fixed
         assert tensor is not None
         plan.binding.append(_hold(plan, value, tensor))
-    plan.outputs = [_allocation(capture.values[v].layout) for v in outputs]
+    plan.outputs = [_allocation(layout) for layout in outputs]
     plan.program = plan.steps[0].program
 
 
@@ -223,13 +241,16 @@ class RegionStep:
         outputs: list[int],
         otherwise: HostStep,
         target: Target,
+        layouts: dict[int, Layout],
     ) -> None:
         self._program = program
         self._device = target.device
         self._alignment = target.alignment
         self._workspace = workspace_of(program, target.device) if target.device >= 0 else None
         self._inputs = [(v, capture.values[v].layout) for v in inputs]
-        self._outputs = [(v, *_allocation(capture.values[v].layout)[:2]) for v in outputs]
+        self._outputs = [
+            (v, *_allocation(layouts.get(v, capture.values[v].layout))[:2]) for v in outputs
+        ]
         self._otherwise = otherwise
 
     def reads(self) -> set[int]:
@@ -276,6 +297,7 @@ class Runner:
         self._held = [v for v in capture.held if v in read]
         self._fixed = {i: v.fixed for i, v in enumerate(capture.values) if v.fixed is not None}
         self._outputs = outputs
+        self._layouts = [capture.values[v].layout for v in capture.outputs]
         self._rebuild = capture.rebuild
         kept = set(outputs)
         self._steps: list[tuple[Step, list[int]]] = []
@@ -295,7 +317,10 @@ class Runner:
             step.run(values)
             for value in last:
                 values.pop(value, None)
-        made = [values[v] for v in self._outputs]
+        made = [
+            _lying_as(values[v], layout)
+            for v, layout in zip(self._outputs, self._layouts, strict=True)
+        ]
         return made[0] if self._rebuild is None else self._rebuild(made)
 
 
@@ -309,7 +334,9 @@ class _Maker:
         options: Options,
         aligned: bool,
         left: dict[int, str],
+        layouts: dict[int, Layout],
     ) -> None:
+        self._layouts = layouts
         self._plan = plan
         self._capture = plan.capture
         self._by_name = by_name
@@ -337,14 +364,14 @@ class _Maker:
         program = programs.get(
             region,
             [core_layout(capture.values[v].layout) for v in inputs],
-            [core_layout(capture.values[v].layout) for v in outputs],
+            [core_layout(self._layouts.get(v, capture.values[v].layout)) for v in outputs],
             self._options,
             target,
         )
         if isinstance(program, str):
             library = anchor if program.startswith(_LIBRARY) else None
             return host, StepReport(names, None, program, target.precision, library)
-        made = RegionStep(capture, program, inputs, outputs, host, target)
+        made = RegionStep(capture, program, inputs, outputs, host, target, self._layouts)
         return made, StepReport(names, program, reason, target.precision)
 
     def _target(self, layouts: list[Layout], anchor: Node | None) -> Target:

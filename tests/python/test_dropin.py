@@ -560,3 +560,35 @@ def test_explain(model: Model) -> None:
     mixed = segue.explain(Mixed(), torch.randn(8, 3, 128, 128))
     assert "aten.max_pool2d_with_indices.default" in mixed
     assert "no operator of Segue's table" in mixed
+
+
+# ---- results that are copied so as to lie otherwise ----------------------------------------------
+
+
+class Copies(nn.Module):
+    """Copies that change nothing but strides, of values that are wanted by themselves or not."""
+
+    def __init__(self, also: bool) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 5, 3)
+        self.also = also
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        y = torch.tanh(self.conv(x) * 2)
+        turned = y.transpose(1, 2).contiguous()
+        if not self.also:
+            return (turned,)
+        last = y.contiguous(memory_format=torch.channels_last)
+        return y, turned, last, y[:, :, ::2, ::2].contiguous(), x.transpose(2, 3).contiguous()
+
+
+@pytest.mark.parametrize("also", [False, True])
+def test_copied_results(also: bool) -> None:
+    module, x = Copies(also), torch.rand(2, 3, 12, 10)
+    dropin = dropins.forced(module)
+    with torch.no_grad():
+        for _ in range(2):
+            for result, wanted in zip(dropin(x), module(x), strict=True):
+                torch.testing.assert_close(result, wanted)
+                assert result.stride() == wanted.stride()
+    dropins.assert_fused(dropin)
