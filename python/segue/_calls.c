@@ -225,21 +225,25 @@ static PyObject *all_tensors(const entry *candidate, const call *now) {
     return tensors;
 }
 
-/* Whether PyTorch's check says that all tensors are laid out as when the entry fitted before. */
-static int check_holds(const entry *candidate, const call *now) {
-    PyObject *tensors = all_tensors(candidate, now);
-    PyObject *answer = tensors ? PyObject_Call(candidate->check, tensors, NULL) : NULL;
+/* Whether PyTorch's check says that all tensors are laid out as when the entry fitted before. Any
+ * call into Python may let another thread run, which may replace the check. */
+static int check_holds(const entry *candidate, call *now) {
+    PyObject *check = Py_XNewRef(candidate->check);
+    int asks_gradient = candidate->asks_gradient;
+    PyObject *tensors = check ? all_tensors(candidate, now) : NULL;
+    PyObject *answer = tensors ? PyObject_Call(check, tensors, NULL) : NULL;
     int holds = answer == Py_True;
     for (Py_ssize_t i = 0; holds && candidate->device >= 0 && i < PyTuple_Size(tensors); i++)
         holds = !candidate->aligned ||
                 (uintptr_t)sgpy_address_of(PyTuple_GetItem(tensors, i)) % ALIGNMENT == 0;
     Py_XDECREF(answer);
     Py_XDECREF(tensors);
+    Py_XDECREF(check);
+    now->asks_gradient = asks_gradient;
     return PyErr_Clear(), holds;
 }
 
-static int fits_quickly(const calls *self, const entry *candidate, PyObject *kwargs,
-                        const call *now) {
+static int fits_quickly(const calls *self, const entry *candidate, PyObject *kwargs, call *now) {
     return candidate->check && (candidate->device < 0 || candidate->aligned) &&
            arguments_fit(candidate, now, 0) && names_fit(candidate, kwargs) &&
            sgpy_guard_holds(candidate->fields[GUARD]) && check_holds(candidate, now) &&
@@ -251,74 +255,6 @@ static int fits(const calls *self, const entry *candidate, PyObject *kwargs, con
     return arguments_fit(candidate, now, 1) && names_fit(candidate, kwargs) &&
            sgpy_guard_holds(candidate->fields[GUARD]) && tensors_fit(self, candidate, &aligned) &&
            place_fits(self, candidate, aligned);
-}
-
-/* A new reference to entry i, moved to the front. */
-static entry *take(calls *self, Py_ssize_t i) {
-    PyObject *found = Py_NewRef(PyList_GetItem(self->entries, i));
-    if (i > 0 && PySequence_DelItem(self->entries, i) == 0)
-        PyList_Insert(self->entries, 0, found);
-    PyErr_Clear();
-    return (entry *)found;
-}
-
-static int asks_gradient(const entry *chosen, const call *now);
-
-/* Gives an entry that fits a call the check by which it fits later ones, where PyTorch has it. A
- * check that keeps refusing what fits (one tensor passed twice, modes that alternate) is given up.
- */
-static void prepare_check(const calls *self, entry *chosen, const call *now) {
-    enum { TRIES_MAX = 16 };
-    Py_CLEAR(chosen->check);
-    int asks = asks_gradient(chosen, now);
-    int tries = asks >= 0 && self->make_check != Py_None && chosen->checks_made < TRIES_MAX;
-    PyObject *tensors = tries ? all_tensors(chosen, now) : NULL;
-    PyObject *made = tensors ? PyObject_CallFunctionObjArgs(self->make_check, tensors, NULL) : NULL;
-    Py_XDECREF(tensors);
-    if (made && made != Py_None)
-        chosen->check = Py_NewRef(made);
-    Py_XDECREF(made);
-    chosen->checks_made += tries;
-    chosen->asks_gradient = asks;
-    PyErr_Clear();
-}
-
-/* A new reference to the entry that fits; NULL without an exception when none, or when an argument
- * is not for us: then *foreign is set. */
-static entry *find(calls *self, PyObject *kwargs, call *now, int *foreign) {
-    for (Py_ssize_t i = 0; i < PyList_Size(self->entries); i++) {
-        PyErr_Clear();
-        if (fits_quickly(self, (entry *)PyList_GetItem(self->entries, i), kwargs, now)) {
-            entry *found = take(self, i);
-            now->asks_gradient = found->asks_gradient;
-            return found;
-        }
-    }
-    *foreign = !read_layouts(now);
-    for (Py_ssize_t i = 0; !*foreign && i < PyList_Size(self->entries); i++) {
-        if (!fits(self, (entry *)PyList_GetItem(self->entries, i), kwargs, now))
-            continue;
-        entry *found = take(self, i);
-        prepare_check(self, found, now);
-        now->asks_gradient = found->asks_gradient;
-        forget_layouts(now);
-        return found;
-    }
-    forget_layouts(now);
-    return NULL;
-}
-
-/* ---- the call ------------------------------------------------------------------------------ */
-
-/* Modes in which a call means more than its result: tracing, transforms, autocast. */
-static int in_a_mode(const calls *self) {
-    Py_ssize_t count = PyTuple_Size(self->predicates);
-    for (Py_ssize_t i = 0; i < count; i++) {
-        int now = sgpy_is_true_now(PyTuple_GetItem(self->predicates, i));
-        if (now)
-            return now;
-    }
-    return 0;
 }
 
 /* Whether a tensor of the call requires a gradient. */
@@ -333,6 +269,86 @@ static int asks_gradient(const entry *chosen, const call *now) {
         int asks = is_attribute(PyTuple_GetItem(tensors, i), text_requires_grad, Py_True);
         if (asks)
             return asks;
+    }
+    return 0;
+}
+
+/* Moves an entry to the front, if it is still there. */
+static void prefer(calls *self, PyObject *found) {
+    Py_ssize_t count = PyList_Size(self->entries);
+    for (Py_ssize_t i = 1; i < count; i++) {
+        if (PyList_GetItem(self->entries, i) != found)
+            continue;
+        if (PySequence_DelItem(self->entries, i) == 0)
+            PyList_Insert(self->entries, 0, found);
+        break;
+    }
+    PyErr_Clear();
+}
+
+/* Gives an entry that fits a call the check by which it fits later ones, where PyTorch has it. A
+ * check that keeps refusing what fits (one tensor passed twice, modes that alternate) is given up.
+ */
+static void prepare_check(const calls *self, entry *chosen, call *now) {
+    enum { TRIES_MAX = 16 };
+    int asks = asks_gradient(chosen, now);
+    now->asks_gradient = asks;
+    if (asks < 0 || self->make_check == Py_None || chosen->checks_made >= TRIES_MAX) {
+        PyErr_Clear();
+        return;
+    }
+    PyObject *tensors = all_tensors(chosen, now);
+    PyObject *made = tensors ? PyObject_CallFunctionObjArgs(self->make_check, tensors, NULL) : NULL;
+    Py_XDECREF(tensors);
+    PyObject *before = chosen->check;
+    chosen->check = made && made != Py_None ? Py_NewRef(made) : NULL;
+    chosen->asks_gradient = asks;
+    chosen->checks_made++;
+    Py_XDECREF(before);
+    Py_XDECREF(made);
+    PyErr_Clear();
+}
+
+/* A new reference to the entry that fits; NULL without an exception when none, or when an argument
+ * is not for us: then *foreign is set. Other threads may change the list between two looks at it.
+ */
+static entry *find(calls *self, PyObject *kwargs, call *now, int *foreign) {
+    for (int quickly = 1; quickly >= 0; quickly--) {
+        *foreign = !quickly && !read_layouts(now);
+        for (Py_ssize_t i = 0; !*foreign && i < PyList_Size(self->entries); i++) {
+            PyObject *held = Py_NewRef(PyList_GetItem(self->entries, i));
+            entry *candidate = (entry *)held;
+            if (quickly ? fits_quickly(self, candidate, kwargs, now)
+                        : fits(self, candidate, kwargs, now)) {
+                if (i > 0)
+                    prefer(self, held);
+                if (!quickly)
+                    prepare_check(self, candidate, now);
+                forget_layouts(now);
+                return candidate;
+            }
+            Py_DECREF(held);
+            PyErr_Clear();
+        }
+    }
+    forget_layouts(now);
+    return NULL;
+}
+
+/* ---- the call ------------------------------------------------------------------------------ */
+
+/* Modes in which a call means more than its result: tracing, transforms, autocast. Of a pair of
+ * predicates both must hold. */
+static int in_a_mode(const calls *self) {
+    Py_ssize_t count = PyTuple_Size(self->predicates);
+    for (Py_ssize_t i = 0; i < count; i++) {
+        PyObject *predicate = PyTuple_GetItem(self->predicates, i);
+        int pair = PyTuple_Check(predicate);
+        int now = sgpy_is_true_now(pair ? PyTuple_GetItem(predicate, 0) : predicate);
+        if (pair && now > 0)
+            now = sgpy_is_true_now(PyTuple_GetItem(predicate, 1));
+        if (now)
+            return now;
     }
     return 0;
 }

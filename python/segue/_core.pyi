@@ -123,7 +123,7 @@ class Calls:
         owner: object,
         tensor_type: type,
         parameter_type: type,
-        predicates: tuple[Callable[[], Any], ...],
+        predicates: tuple[Callable[[], Any] | tuple[Callable[[], Any], Callable[[], Any]], ...],
         is_grad_enabled: Callable[[], bool],
         get_num_threads: Callable[[], int],
         empty_strided: Callable[..., Any],

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 from torch.utils import _pytree as pytree
+from torch.utils._device import DeviceContext
 
 from . import _core, cuda, precision
 from .capture import capture
@@ -73,17 +74,27 @@ def _make_check(tensors: tuple[Tensor, ...]) -> Callable[..., bool] | None:
 
 
 def _predicates() -> tuple[Any, ...]:
-    """Functions that are true while calls must not be short-cut: modes, transforms, tracing."""
+    """Functions that are true while calls must not be short-cut: modes, transforms, tracing.
+
+    A pair: both must be, the first being the quicker.
+    """
     functorch = torch._C._functorch
     autocast = getattr(torch._C, "_is_any_autocast_enabled", _autocast_enabled)
     return (
         autocast,
         torch._C._len_torch_dispatch_stack,
-        torch._C._len_torch_function_stack,
+        (torch._C._len_torch_function_stack, _watched),
         functorch.peek_interpreter_stack,
         torch._C._get_tracing_state,
         lambda: forward_ad._current_level >= 0,
     )
+
+
+def _watched() -> bool:
+    """Whether a mode sees functions of torch other than to choose a default device."""
+    at = getattr(torch._C, "_get_function_stack_at", None)
+    count: int = torch._C._len_torch_function_stack()
+    return at is None or any(type(at(i)) is not DeviceContext for i in range(count))
 
 
 class Unprepared:
