@@ -166,6 +166,11 @@ def _trace(
         named = dict(zip(kwargs, flat[len(args) :], strict=True))
         out = forward(module, *flat[: len(args)], **named)
     tracer.finish()
+    return captured(tracer, arguments, out, state)
+
+
+def captured(tracer: Tracer, arguments: dict[int, int], out: Any, state: ModuleState) -> Capture:
+    """What a finished tracer saw that the result `out` needs. arguments: of values, by place."""
     leaves, spec = pytree.tree_flatten(out)
     outputs = _outputs(tracer, leaves)
     nodes = _needed(tracer.nodes, outputs)

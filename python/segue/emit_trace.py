@@ -26,7 +26,7 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._sympy.printers import PythonPrinter
 
-from .capture import Capture, _needed, _outputs, _rebuilder, _restored
+from .capture import Capture, _restored, captured
 from .state import ModuleState
 from .trace import Event, Layout, NoData, NotCapturedError, Ref, StandIn, Tracer, place_of, plain
 
@@ -162,23 +162,7 @@ def _capture(state: ModuleState, forward: Forward, arguments: dict[str, Any]) ->
     with torch.no_grad(), _restored(state), tracer, NoData(), calls:
         out = forward(given)
     tracer.finish()
-    leaves, spec = pytree.tree_flatten(out)
-    outputs = _outputs(tracer, leaves)
-    nodes = _needed(tracer.nodes, outputs)
-    read = {v for node in nodes for v in node.operands()}
-    found = Capture(
-        tracer.values,
-        nodes,
-        positions,
-        {v: tensor for v, tensor in tracer.held.items() if v in read},
-        tracer.names,
-        list(dict.fromkeys(outputs)),
-        _rebuilder(leaves, outputs, spec),
-        spec,
-        outputs,
-        state.guard,
-    )
-    return found, calls.made
+    return captured(tracer, positions, out, state), calls.made
 
 
 # ---- the run at symbolic sizes -----------------------------------------------------------------

@@ -186,16 +186,6 @@ static void add_divisor(sg_cuda_arguments *arguments, const char *name, int64_t 
     sg_cuda_add_number(arguments, full, sg_cuda_reciprocal(value), "reciprocal(a.%s)", name);
 }
 
-/* How far ahead the taps of a part reach along an axis. */
-static int furthest(const sg_streamed_layout *layout, const sg_streamed_part *part, int axis) {
-    int ahead = 0;
-    for (int t = 0; t < part->tap_count; t++) {
-        int this = layout->taps[part->first_tap + t].ahead[axis];
-        ahead = this > ahead ? this : ahead;
-    }
-    return ahead;
-}
-
 /* That a pitch has `room` beyond the axis, where that is less than the taps reach: padding at the
  * end of one and at the start of the next, as sg_streamed_measure found it (streamed.c). */
 static void assume_pitch(const lowering *lowering, int axis, int64_t room,
@@ -206,7 +196,7 @@ static void assume_pitch(const lowering *lowering, int axis, int64_t room,
     bool shares = false;
     for (int i = 0; i < layout->part_count; i++) {
         const sg_streamed_part *part = &layout->parts[i];
-        int ahead = furthest(layout, part, axis);
+        int ahead = sg_streamed_furthest(layout, part, axis);
         if (ahead <= room)
             continue;
         shift = !shares || part->shift[axis] < shift ? part->shift[axis] : shift;

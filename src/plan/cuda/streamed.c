@@ -78,7 +78,7 @@ static void settle_parts(const sg_convolution *convolution, sg_streamed_layout *
     }
 }
 
-static int furthest(const sg_streamed_layout *layout, const sg_streamed_part *part, int axis) {
+int sg_streamed_furthest(const sg_streamed_layout *layout, const sg_streamed_part *part, int axis) {
     int ahead = 0;
     for (int t = 0; t < part->tap_count; t++) {
         int this = layout->taps[part->first_tap + t].ahead[axis];
@@ -94,7 +94,7 @@ static bool shares_padding(const sg_convolution *convolution, const sg_streamed_
     int64_t stride = convolution->stride[axis];
     for (int i = 0; i < layout->part_count; i++) {
         const sg_streamed_part *part = &layout->parts[i];
-        int64_t last = size - 1 + furthest(layout, part, axis);
+        int64_t last = size - 1 + sg_streamed_furthest(layout, part, axis);
         if (last < pitch)
             continue;
         if (last >= 2 * pitch || pitch * stride + part->shift[axis] < convolution->in_size[axis] ||
@@ -108,7 +108,7 @@ static int64_t pitch_of(const sg_convolution *convolution, const sg_streamed_lay
                         int axis, int64_t size, bool whole) {
     int64_t full = size;
     for (int i = 0; i < layout->part_count; i++)
-        full = larger(full, size + furthest(layout, &layout->parts[i], axis));
+        full = larger(full, size + sg_streamed_furthest(layout, &layout->parts[i], axis));
     for (int64_t pitch = larger(size, 1); whole && pitch < full; pitch++) {
         if (shares_padding(convolution, layout, axis, size, pitch))
             return pitch;

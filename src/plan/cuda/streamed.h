@@ -93,6 +93,9 @@ int64_t sg_streamed_sums(const sg_cuda_plan *plan);
 bool sg_streamed_wide(const sg_problem *problem, const sg_cuda_target *target,
                       const sg_cuda_plan *plan, const sg_streamed_layout *layout);
 
+/* How far ahead the taps of a part reach along an axis. */
+int sg_streamed_furthest(const sg_streamed_layout *layout, const sg_streamed_part *part, int axis);
+
 /* Bytes of one box, of one block of weights, and of the block's dynamic shared memory. */
 int64_t sg_streamed_box_bytes(const sg_problem *problem, const sg_cuda_target *target,
                               const sg_cuda_plan *plan);
