@@ -31,7 +31,9 @@ enum { SUM = 128 };
 /* Numbers that a thread may copy in a stage: each waits in a register. */
 static const double COPIES_MOST = 33;
 /* Registers of a thread beside its sums, fragments and what it is copying. */
-static const double OTHER_REGISTERS = 52, WALK_REGISTERS = 20;
+static const double OTHER_REGISTERS = 52, WALK_REGISTERS = 28, SHARED_WALK_REGISTERS = 24;
+/* And where the tail has functions of that many instructions: values on their way through them. */
+static const double COSTLY_WORK = 24, COSTLY_REGISTERS = 16;
 /* Registers of a number on its way to shared memory, its address and its test included. */
 static const double COPY_REGISTERS = 2;
 /* Instructions: to copy one number of the weights and of the input to shared memory, to go around
@@ -137,7 +139,11 @@ static double registers_of(const sg_problem *problem, const sg_cuda_direct_plan 
         double copied = (double)plan->stage * staged / threads;
         values += (double)(block->channels + block->pixels) + copied * COPY_REGISTERS;
     }
-    return OTHER_REGISTERS + (problem->walk ? WALK_REGISTERS : 0) + values * words;
+    if (facts->work >= COSTLY_WORK)
+        values += COSTLY_REGISTERS;
+    if (problem->walk)
+        values += WALK_REGISTERS + (block->shared_walk ? SHARED_WALK_REGISTERS : 0);
+    return OTHER_REGISTERS + values * words;
 }
 
 /* Registers that a thread may have: each of a multiprocessor's four schedulers has a quarter of
