@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 from rich.progress import Progress
@@ -56,7 +57,6 @@ WARM_CALLS = 3
 def run(args: argparse.Namespace) -> int:
     """The command: measures every model, prints tables, writes the report."""
     report.writable(args.json)
-    os.environ.setdefault("CUDA_CACHE_DISABLE", "1")  # NVRTC would remember what it built before
     wanted = names_of(args.subjects)
     if args.report:
         from . import pictures  # noqa: PLC0415  (matplotlib is wanted for reports alone)
@@ -274,17 +274,11 @@ def build_times(fused: nn.Module) -> Record:
 
 @contextmanager
 def _empty_cache() -> Iterator[None]:
-    """A new cache folder for a while."""
-    before = os.environ.get("SEGUE_CACHE_DIR")
+    """A new cache folder for a while, and none of CUDA's own, which NVRTC may look into."""
     with tempfile.TemporaryDirectory(prefix="segue-bench-") as folder:
-        os.environ["SEGUE_CACHE_DIR"] = folder
-        try:
+        caches = {"SEGUE_CACHE_DIR": folder, "CUDA_CACHE_DISABLE": "1"}
+        with mock.patch.dict(os.environ, caches):
             yield
-        finally:
-            if before is None:
-                del os.environ["SEGUE_CACHE_DIR"]
-            else:
-                os.environ["SEGUE_CACHE_DIR"] = before
 
 
 # ---- what people see -----------------------------------------------------------------------------
