@@ -51,7 +51,7 @@ class Figures:
         if "emitted" in subjects:
             words.append(f"{subjects['emitted']['ms']:.3f} ms, this file")
         if "segue" in subjects:
-            words.append(f"{subjects['segue']['ms']:.3f} ms, these kernels by segue.optimize")
+            words.append(f"{subjects['segue']['ms']:.3f} ms, segue.optimize")
         words.append(f"{subjects['eager']['ms']:.2f} ms, PyTorch")
         compiled = [
             subjects[n]["ms"] for n in subjects if n == "compile" or n.startswith("max_autotune")
