@@ -42,7 +42,7 @@ def forward(module: nn.Module, inputs: Sequence[Any]) -> Any:
     """A call with gradients. A replacement without them may say so; it may not lose them."""
     try:
         return module(*inputs)
-    except (RuntimeError, NotImplementedError) as error:
+    except RuntimeError as error:
         if "gradient" not in str(error).lower():
             raise
         raise InapplicableError(f"no gradients, which a sentence says: {describe(error)}") from None
