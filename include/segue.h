@@ -146,8 +146,9 @@ typedef struct sg_compile_options {
     /* GPUs: where a program shall run and how. The fields below mean nothing without gpu. */
     const char *gpu; /* "sm_90a", ...: an architecture; "0", "1", ...: a device of this machine;
                         NULL: the CPU */
-    const char *precision; /* of float32 anchors: "fp32", "tf32" (halves away from zero) or
-                              "tf32_even"; NULL: "fp32" */
+    const char *precision; /* of float32 anchors: "fp32", "tf32" (halves away from zero),
+                              "tf32_even", or "plain_tf32" (as "tf32", no operand carried in
+                              halves); NULL: "fp32" */
     int alignment;         /* bytes that the first element of every tensor is aligned to; 0: 16 */
     const char *strategy; /* the strategy to take, for tests and comparisons; NULL: the planner's */
 } sg_compile_options;

@@ -44,7 +44,7 @@ static const struct argp_option options[] = {
     {"sizes", 'n', "N=4,H=32", 0, "values of the symbolic sizes", 0},
     {"isa", 'i', "ISA", 0, "generic, avx2 or avx512; the best there is if left out", 0},
     {"gpu", 'g', "ARCHITECTURE", 0, "sm_90a, ..., for dump --stage cuda, explain and emit", 0},
-    {"precision", 'p', "CLASS", 0, "with --gpu: fp32, tf32 or tf32_even", 0},
+    {"precision", 'p', "CLASS", 0, "with --gpu: fp32, tf32, tf32_even or plain_tf32", 0},
     {"strategy", 'y', "NAME", 0, "with --gpu: the strategy to take", 0},
     {"name", 'N', "NAME", 0, "of emit's function (segue)", 0},
     {"part", 'P', "PART", 0, "of emit's text: unit (all in one), header, source or cmake", 0},

@@ -11,6 +11,7 @@ from ._core import NotApplicable, SegueError, share_threads
 from ._core import version as __version__
 from .dropin import optimize
 from .explain import Explanation, explain
+from .precision import use_precision
 from .prepare import SegueWarning
 
 share_threads()
@@ -23,4 +24,5 @@ __all__ = [
     "__version__",
     "explain",
     "optimize",
+    "use_precision",
 ]

@@ -190,24 +190,11 @@ static int tensors_fit(const calls *self, const entry *candidate, int *aligned) 
     return 1;
 }
 
-static int switches_fit(const calls *self, PyObject *expected) {
-    Py_ssize_t count = PyTuple_Size(self->switches);
-    int fit = PyTuple_Size(expected) == count;
-    for (Py_ssize_t i = 0; fit && i < count; i++) {
-        PyObject *how = PyTuple_GetItem(self->switches, i);
-        PyObject *value = PyObject_Call(PyTuple_GetItem(how, 0), PyTuple_GetItem(how, 1), NULL);
-        fit = value && PyObject_RichCompareBool(value, PyTuple_GetItem(expected, i), Py_EQ) == 1;
-        Py_XDECREF(value);
-    }
-    PyErr_Clear();
-    return fit;
-}
-
 /* Whether what an entry for a GPU depends on beside layouts is as it was. */
 static int place_fits(const calls *self, const entry *candidate, int aligned) {
     return candidate->device < 0 ||
            (candidate->aligned == aligned &&
-            (!candidate->switches || switches_fit(self, candidate->switches)));
+            (!candidate->switches || sgpy_switches_fit(self, candidate->switches)));
 }
 
 /* A tuple of all tensors of a call, arguments first. */
@@ -245,16 +232,16 @@ static int check_holds(const entry *candidate, call *now) {
 
 static int fits_quickly(const calls *self, const entry *candidate, PyObject *kwargs, call *now) {
     return candidate->check && (candidate->device < 0 || candidate->aligned) &&
-           arguments_fit(candidate, now, 0) && names_fit(candidate, kwargs) &&
-           sgpy_guard_holds(candidate->fields[GUARD]) && check_holds(candidate, now) &&
-           place_fits(self, candidate, 1);
+           sgpy_setting_fits(candidate, now->setting) && arguments_fit(candidate, now, 0) &&
+           names_fit(candidate, kwargs) && sgpy_guard_holds(candidate->fields[GUARD]) &&
+           check_holds(candidate, now) && place_fits(self, candidate, 1);
 }
 
 static int fits(const calls *self, const entry *candidate, PyObject *kwargs, const call *now) {
     int aligned = now->aligned;
-    return arguments_fit(candidate, now, 1) && names_fit(candidate, kwargs) &&
-           sgpy_guard_holds(candidate->fields[GUARD]) && tensors_fit(self, candidate, &aligned) &&
-           place_fits(self, candidate, aligned);
+    return sgpy_setting_fits(candidate, now->setting) && arguments_fit(candidate, now, 1) &&
+           names_fit(candidate, kwargs) && sgpy_guard_holds(candidate->fields[GUARD]) &&
+           tensors_fit(self, candidate, &aligned) && place_fits(self, candidate, aligned);
 }
 
 /* Whether a tensor of the call requires a gradient. */
@@ -337,22 +324,6 @@ static entry *find(calls *self, PyObject *kwargs, call *now, int *foreign) {
 
 /* ---- the call ------------------------------------------------------------------------------ */
 
-/* Modes in which a call means more than its result: tracing, transforms, autocast. Of a pair of
- * predicates both must hold. */
-static int in_a_mode(const calls *self) {
-    Py_ssize_t count = PyTuple_Size(self->predicates);
-    for (Py_ssize_t i = 0; i < count; i++) {
-        PyObject *predicate = PyTuple_GetItem(self->predicates, i);
-        int pair = PyTuple_Check(predicate);
-        int now = sgpy_is_true_now(pair ? PyTuple_GetItem(predicate, 0) : predicate);
-        if (pair && now > 0)
-            now = sgpy_is_true_now(PyTuple_GetItem(predicate, 1));
-        if (now)
-            return now;
-    }
-    return 0;
-}
-
 static PyObject *run_entry(const calls *self, const entry *chosen, const call *now) {
     if (chosen->fields[PROGRAM] != Py_None)
         return sgpy_run_program(self, chosen, now);
@@ -368,34 +339,43 @@ static PyObject *run_entry(const calls *self, const entry *chosen, const call *n
     return result;
 }
 
-static PyObject *call_with(calls *self, PyObject *module, PyObject *args, PyObject *kwargs,
-                           int gradients) {
-    int busy = in_a_mode(self);
-    if (busy < 0)
-        return NULL;
-    if (module != self->owner)
-        return Py_NewRef(miss);
-    call now;
+/* The result of a call that was gathered and has its setting; NULL with an exception set. */
+static PyObject *answer(calls *self, PyObject *module, PyObject *args, PyObject *kwargs, call *now,
+                        int gradients) {
     int foreign = 0;
-    if (busy || !gather(self, args, kwargs, &now))
-        return Py_NewRef(original);
-    entry *chosen = find(self, kwargs, &now, &foreign);
+    entry *chosen = find(self, kwargs, now, &foreign);
     PyObject *result;
     if (!chosen) {
         result = Py_NewRef(foreign ? original : miss);
     } else if (chosen->fields[PROGRAM] == Py_None && chosen->fields[RUNNER] == Py_None) {
         result = Py_NewRef(original);
     } else {
-        int needs = gradients && now.asks_gradient ? sgpy_is_true_now(self->is_grad_enabled) : 0;
+        int needs = gradients && now->asks_gradient ? sgpy_is_true_now(self->is_grad_enabled) : 0;
         if (needs < 0)
             result = NULL;
         else if (needs)
             result = PyObject_CallFunctionObjArgs(chosen->fields[GRADIENT], chosen, module, args,
                                                   kwargs, NULL);
         else
-            result = run_entry(self, chosen, &now);
+            result = run_entry(self, chosen, now);
     }
     Py_XDECREF(chosen);
+    return result;
+}
+
+static PyObject *call_with(calls *self, PyObject *module, PyObject *args, PyObject *kwargs,
+                           int gradients) {
+    int busy = sgpy_in_a_mode(self);
+    if (busy < 0)
+        return NULL;
+    if (module != self->owner)
+        return Py_NewRef(miss);
+    call now;
+    if (busy || !gather(self, args, kwargs, &now))
+        return Py_NewRef(original);
+    now.setting = sgpy_setting_now(self);
+    PyObject *result = now.setting ? answer(self, module, args, kwargs, &now, gradients) : NULL;
+    Py_XDECREF(now.setting);
     return result;
 }
 
@@ -417,7 +397,7 @@ static PyObject *calls_run_values(PyObject *object, PyObject *args) {
 
 static PyObject *calls_busy(PyObject *object, PyObject *unused) {
     (void)unused;
-    int busy = in_a_mode((calls *)object);
+    int busy = sgpy_in_a_mode((calls *)object);
     return busy < 0 ? NULL : PyBool_FromLong(busy);
 }
 
@@ -435,6 +415,11 @@ static PyObject *calls_add(PyObject *object, PyObject *added) {
     Py_RETURN_NONE;
 }
 
+static PyObject *calls_setting(PyObject *object, PyObject *unused) {
+    (void)unused;
+    return sgpy_setting_now((calls *)object);
+}
+
 static PyObject *calls_entries(PyObject *object, void *unused) {
     (void)unused;
     calls *self = (calls *)object;
@@ -442,19 +427,30 @@ static PyObject *calls_entries(PyObject *object, void *unused) {
 }
 
 static PyObject *calls_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
-    static char *names[] = {"owner",           "tensor_type",     "parameter_type", "predicates",
-                            "is_grad_enabled", "get_num_threads", "empty_strided",  "gpu",
-                            "switches",        "make_check",      "capacity",       NULL};
+    static char *names[] = {"owner",
+                            "tensor_type",
+                            "parameter_type",
+                            "predicates",
+                            "is_grad_enabled",
+                            "get_num_threads",
+                            "empty_strided",
+                            "gpu",
+                            "switches",
+                            "settings",
+                            "make_check",
+                            "capacity",
+                            NULL};
     PyObject *owner, *tensor, *parameter, *predicates, *grad, *threads, *empty, *gpu, *switches,
-        *make_check;
+        *settings, *make_check;
     Py_ssize_t capacity;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OOOO!OOOO!O!On:Calls", names, &owner, &tensor,
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OOOO!OOOO!O!O!On:Calls", names, &owner, &tensor,
                                      &parameter, &PyTuple_Type, &predicates, &grad, &threads,
                                      &empty, &PyTuple_Type, &gpu, &PyTuple_Type, &switches,
-                                     &make_check, &capacity))
+                                     &PyTuple_Type, &settings, &make_check, &capacity))
         return NULL;
-    if (PyTuple_Size(gpu) != GPU_FUNCTIONS) {
-        PyErr_Format(sgpy_error, "%d functions for GPUs are needed", GPU_FUNCTIONS);
+    if (PyTuple_Size(gpu) != GPU_FUNCTIONS || PyTuple_Size(settings) > SETTINGS_MAX) {
+        PyErr_Format(sgpy_error, "%d functions for GPUs are needed, and at most %d settings",
+                     GPU_FUNCTIONS, SETTINGS_MAX);
         return NULL;
     }
     calls *self = (calls *)((allocfunc)PyType_GetSlot(type, Py_tp_alloc))(type, 0);
@@ -470,6 +466,7 @@ static PyObject *calls_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     for (int i = 0; i < GPU_FUNCTIONS; i++)
         self->gpu[i] = Py_NewRef(PyTuple_GetItem(gpu, i));
     self->switches = Py_NewRef(switches);
+    self->settings = Py_NewRef(settings);
     self->make_check = Py_NewRef(make_check);
     self->capacity = capacity;
     self->entries = PyList_New(0);
@@ -506,6 +503,7 @@ static void calls_dealloc(PyObject *object) {
     for (int i = 0; i < GPU_FUNCTIONS; i++)
         Py_CLEAR(self->gpu[i]);
     Py_CLEAR(self->switches);
+    Py_CLEAR(self->settings);
     Py_CLEAR(self->make_check);
     ((freefunc)PyType_GetSlot(type, Py_tp_free))(object);
     Py_DECREF(type);
@@ -517,6 +515,8 @@ static PyMethodDef calls_methods[] = {
     {"run", calls_run, METH_VARARGS,
      "run(module, args, kwargs): the result of a call, or MISS, or ORIGINAL."},
     {"run_values", calls_run_values, METH_VARARGS, "The same where gradients are not asked for."},
+    {"setting", calls_setting, METH_NOARGS,
+     "What the thread has set: a tuple with an item for each of settings, or None."},
     {"busy", calls_busy, METH_NOARGS, "Whether a mode is on in which the original must run."},
     {"add", calls_add, METH_O, "Puts an entry in front; the one used least recently goes."},
     {NULL, NULL, 0, NULL},
@@ -528,9 +528,10 @@ static PyGetSetDef calls_getters[] = {
 };
 
 static PyType_Slot calls_slots[] = {
-    {Py_tp_doc, "Calls(owner, tensor_type, parameter_type, predicates, is_grad_enabled, "
-                "get_num_threads, empty_strided, gpu, switches, make_check, capacity): the "
-                "prepared calls of one drop-in."},
+    {Py_tp_doc,
+     "Calls(owner, tensor_type, parameter_type, predicates, is_grad_enabled, "
+     "get_num_threads, empty_strided, gpu, switches, settings, make_check, capacity): the "
+     "prepared calls of one drop-in."},
     {Py_tp_new, calls_new},
     {Py_tp_dealloc, calls_dealloc},
     {Py_tp_traverse, calls_traverse},

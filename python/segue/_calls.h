@@ -1,16 +1,18 @@
-/* What choosing an entry (_calls.c) and running it (_run.c) share. */
+/* What choosing an entry (_calls.c, _around.c) and running it (_run.c) share. */
 #ifndef SEGUE_PYTHON_CALLS_H
 #define SEGUE_PYTHON_CALLS_H
 
 #include "_entry.h"
 
 enum { ALIGNMENT = 16 }; /* bytes, of what PyTorch allocates on a GPU at least */
+enum { SETTINGS_MAX = 4 };
 
 typedef struct call {
     PyObject *values[ARGUMENTS_MAX];  /* borrowed from args and kwargs */
     int tensor[ARGUMENTS_MAX];        /* whether it is one */
     PyObject *layouts[ARGUMENTS_MAX]; /* owned, of tensors, once they are read */
     int count;
+    PyObject *setting; /* borrowed: what the thread has set, see sgpy_setting_now */
     int aligned;       /* whether all first elements on GPUs are at multiples of ALIGNMENT */
     int asks_gradient; /* whether a tensor of the call requires a gradient, once that is known */
 } call;
@@ -29,6 +31,9 @@ typedef struct calls {
         *owner; /* borrowed: the module whose dictionary holds this object; compared only */
     PyObject *tensor_type, *parameter_type, *predicates, *is_grad_enabled, *get_num_threads,
         *empty_strided;
+    PyObject *settings; /* tuple of (quick, tell): functions that say what the thread has set, as
+                           autocast does; tell is asked where quick is None or says something true,
+                           and answers None for what is usual */
     PyObject *gpu[GPU_FUNCTIONS]; /* None where this PyTorch lacks it */
     PyObject *switches;           /* tuple of (function, arguments) */
     PyObject *make_check; /* from a tuple of tensors, a function that tells of as many tensors
@@ -37,6 +42,15 @@ typedef struct calls {
     PyObject *entries;    /* list, most recently used first */
     Py_ssize_t capacity;
 } calls;
+
+/* Whether a mode is on in which the original must run; -1 with an exception set. */
+int sgpy_in_a_mode(const calls *self);
+/* A new reference to what the thread has set: a tuple with an item for each of settings, or None
+ * where all is as usual. NULL with an exception set. */
+PyObject *sgpy_setting_now(const calls *self);
+int sgpy_setting_fits(const entry *candidate, PyObject *setting);
+/* Whether PyTorch's switches have the values expected. */
+int sgpy_switches_fit(const calls *self, PyObject *expected);
 
 /* A tensor's data_ptr(); NULL with an exception set, or where it is NULL. */
 void *sgpy_address_of(PyObject *tensor);

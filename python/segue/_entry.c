@@ -5,7 +5,7 @@ PyTypeObject *sgpy_entry_type;
 
 static const char *const field_names[FIELDS + 1] = {
     "names",   "arguments", "guard",  "tensors",  "layouts", "binding", "program",
-    "outputs", "rebuild",   "runner", "gradient", "place",   NULL,
+    "outputs", "rebuild",   "runner", "gradient", "place",   "setting", NULL,
 };
 
 static int read_place(entry *self) {
@@ -74,11 +74,11 @@ static int entry_check(entry *self) {
 
 static PyObject *entry_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
     PyObject *fields[FIELDS];
-    fields[PLACE] = Py_None;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OOOOOOOOOOO|O:Entry", (char **)field_names,
+    fields[PLACE] = fields[SETTING] = Py_None;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OOOOOOOOOOO|OO:Entry", (char **)field_names,
                                      &fields[0], &fields[1], &fields[2], &fields[3], &fields[4],
                                      &fields[5], &fields[6], &fields[7], &fields[8], &fields[9],
-                                     &fields[10], &fields[11]))
+                                     &fields[10], &fields[11], &fields[12]))
         return NULL;
     entry *self = (entry *)((allocfunc)PyType_GetSlot(type, Py_tp_alloc))(type, 0);
     if (!self)
@@ -126,13 +126,14 @@ static PyGetSetDef entry_getters[] = {
     {"arguments", entry_field, NULL, NULL, (void *)ARGUMENTS},
     {"names", entry_field, NULL, NULL, (void *)NAMES},
     {"place", entry_field, NULL, NULL, (void *)PLACE},
+    {"setting", entry_field, NULL, NULL, (void *)SETTING},
     {NULL, NULL, NULL, NULL, NULL},
 };
 
 static PyType_Slot entry_slots[] = {
     {Py_tp_doc,
      "Entry(names, arguments, guard, tensors, layouts, binding, program, outputs, rebuild, "
-     "runner, gradient, place=None): what was prepared for one signature."},
+     "runner, gradient, place=None, setting=None): what was prepared for one signature."},
     {Py_tp_new, entry_new},
     {Py_tp_dealloc, entry_dealloc},
     {Py_tp_traverse, entry_traverse},

@@ -20,6 +20,7 @@ enum {
     RUNNER,    /* called with (arguments, tensors) instead of a program; None: the original runs */
     GRADIENT,  /* called with (module, args, kwargs) when a result may need a gradient */
     PLACE,     /* None for the CPU; else (device, aligned, switches, workspace), see below */
+    SETTING,   /* what the call must be made under, as Calls' setting() tells it; None: nothing */
     FIELDS
 };
 

@@ -28,6 +28,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from . import autocast
 from ._core import Guard
 from .layouts import key_of, memory
 from .state import ModuleState
@@ -79,13 +80,13 @@ def capture(
     if hook:
         raise NotCapturedError(f"a hook is registered on {hook}")
     remembered = _Remembered()
-    with contextlib.suppress(Exception), torch.no_grad():
+    with contextlib.suppress(Exception), torch.no_grad(), autocast.uncached():
         known = _trace(state, remembered, forward, module, args, kwargs)
         if not remembered.unknown:
             return known, None
     tensors = [x for x in (*args, *kwargs.values()) if isinstance(x, Tensor)]
     recorder = Recorder([*tensors, *state.objects()])
-    with torch.no_grad():
+    with torch.no_grad(), autocast.uncached():
         with _restored(state), recorder:
             real = forward(module, *args, **kwargs)
         try:

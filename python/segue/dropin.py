@@ -19,12 +19,11 @@ import torch
 from torch import nn
 
 from . import _core
-from .precision import CLASSES, MATCH
+from . import precision as classes
 from .prepare import DropIn, Runtime, SegueWarning, Unprepared, base_of
 from .programs import Options
 from .state import RUNTIME
 
-PRECISIONS = (MATCH, *CLASSES)
 FALLBACKS = ("warn", "error", "silent")
 
 
@@ -43,16 +42,17 @@ def optimize(
     PyTorch: fallback="warn" says so once by a SegueWarning when that is all of it, "silent" does
     not, "error" raises NotApplicable. precision="match": the numbers are as good as PyTorch's own;
     on GPUs, where float32 convolutions may take operands of 11 bits, in the class that PyTorch uses
-    for the convolution at hand, rounding included. "fp32", "tf32" (halves rounded away from zero)
-    and "tf32_even" name a class instead; on the CPU all is float32 anyhow.
+    for the convolution at hand, rounding included. "fp32", "tf32" (halves rounded away from zero),
+    "tf32_even" and "plain_tf32" (as tf32, but no operand is carried in halves) name a class
+    instead, and so does segue.use_precision for the calls inside it; on the CPU all is float32.
+    torch.autocast is followed: under it the numbers are those of its dtype.
     tune=True measures the candidate plans of every program it prepares, which takes a second or so,
     and remembers the best in the cache folder for later processes.
 
     The drop-in shares parameters, buffers and submodules with module, which stays as it is.
     TypeError when module is no nn.Module, ValueError for an unknown precision or fallback.
     """
-    if precision not in PRECISIONS:
-        raise ValueError(f"precision {precision!r} is unknown; accepted: {', '.join(PRECISIONS)}")
+    classes.accepted(precision)
     if fallback not in FALLBACKS:
         raise ValueError(f"fallback {fallback!r} is unknown; accepted: {', '.join(FALLBACKS)}")
     made = make_dropin(module, Options(tune=tune, precision=precision), fallback)

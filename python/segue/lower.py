@@ -109,6 +109,12 @@ class _Writer:
         return Lowered("\n".join(lines), self.names, self.inputs, self.operands)
 
     def _name(self, value: int, wanted: str) -> str:
+        name = self._free(wanted)
+        self.names[value] = name
+        return name
+
+    def _free(self, wanted: str) -> str:
+        """A name that is not taken, and is now."""
         name = _word(wanted)
         if name in self._taken:
             number = 1
@@ -116,7 +122,6 @@ class _Writer:
                 number += 1
             name = f"{name}_{number}"
         self._taken.add(name)
-        self.names[value] = name
         return name
 
     def _type(self, value: int) -> str:
@@ -188,8 +193,11 @@ class _Writer:
         given: dict[str, str] = {}
         operands: list[Any] = []
         lists: list[Any] = []
+        converted = _converted(row, node)
         for argument, value in bind(node):
             spec = attributes.get(argument.name)
+            if converted and argument.name in ("dtype", "half_to_float"):
+                continue
             if argument.name in rule.requirements:
                 _require(value, rule.requirements[argument.name])
             elif spec is not None:
@@ -207,9 +215,15 @@ class _Writer:
             if len(lists) != 1 or len(missing) != 1:
                 raise _Unmatched
             given[missing[0]["name"]] = self._attribute(missing[0], value)
-        return self._spelled(row, operands, given)
+        return self._spelled(row, operands, given, converted)
 
-    def _spelled(self, row: dict[str, Any], operands: list[Any], given: dict[str, str]) -> str:
+    def _spelled(
+        self,
+        row: dict[str, Any],
+        operands: list[Any],
+        given: dict[str, str],
+        converted: torch.dtype | None,
+    ) -> str:
         while operands and operands[-1] is None:
             operands.pop()
         # All operands are judged before one of them makes an input of the graph.
@@ -220,7 +234,9 @@ class _Writer:
             raise _Unmatched
         words = []
         for x in operands:
-            if x is None:
+            if converted and isinstance(x, Ref):
+                words.append(self._cast(x.index, converted))
+            elif x is None:
                 words.append("none")
             elif isinstance(x, Ref):
                 weak = self._weak(x.index)
@@ -231,6 +247,15 @@ class _Writer:
                 raise _Unmatched
         attributes = ", ".join(f"{k}={v}" for k, v in given.items())
         return f"{row['name']} {', '.join(words)}" + (f" {{{attributes}}}" if attributes else "")
+
+    def _cast(self, value: int, dtype: torch.dtype) -> str:
+        """A value in another dtype, as an operand."""
+        source = self._operand(value)
+        name = self._free(f"{source[1:]}_{DTYPES[dtype]}")
+        shape = ", ".join(map(str, self.capture.values[value].shape))
+        kind = DTYPES[dtype]
+        self.lines.append(f"  %{name} = cast {source} {{dtype={kind}}} : {kind}[{shape}]")
+        return f"%{name}"
 
     def _weak(self, value: int) -> str | None:
         """An integer constant of rank 0 promotes like a Python number among floating tensors."""
@@ -308,6 +333,19 @@ def bind(node: Node) -> list[tuple[Any, Any]]:
             value = _default(argument)
         bound.append((argument, list(value) if isinstance(value, tuple) else value))
     return bound
+
+
+def _converted(row: dict[str, Any], node: Node) -> torch.dtype | None:
+    """The dtype that an operator of one operand converts it to as it begins; None: it does not.
+
+    So do reductions that are told a dtype, and a softmax of halves that is to give floats.
+    """
+    given = {argument.name: value for argument, value in bind(node)}
+    if given.get("half_to_float") is True:
+        return torch.float32
+    dtype = given.get("dtype")
+    known = row["arity"] == 1 and row["name"] != "cast" and dtype in DTYPES
+    return dtype if known else None
 
 
 def _default(argument: Any) -> Any:

@@ -19,7 +19,8 @@ import contextlib
 import hashlib
 import json
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,9 +29,11 @@ from torch import Tensor
 
 from . import cache
 
-FP32, TF32, TF32_EVEN = "fp32", "tf32", "tf32_even"
-CLASSES = (FP32, TF32, TF32_EVEN)
+FP32, TF32, TF32_EVEN, PLAIN_TF32 = "fp32", "tf32", "tf32_even", "plain_tf32"
+ANSWERS = (FP32, TF32, TF32_EVEN)
+CLASSES = (*ANSWERS, PLAIN_TF32)
 MATCH = "match"
+PRECISIONS = (MATCH, *CLASSES)
 ENTRIES_MAX = 4096
 
 _HALFWAY = (1 + 2.0**-11, 1 + 3 * 2.0**-11)
@@ -86,8 +89,41 @@ def switches() -> tuple[Any, ...]:
 
 
 def _tf32_allowed(now: Sequence[Any]) -> bool:
-    # Without cuDNN, matrix products do the work.
-    return any(x is True or x == "tf32" for x in (now[4:5] if now[0] else now[4:6]))
+    # Convolutions that are not cuDNN's are matrix products, which have a switch of their own.
+    return any(x is True or x == "tf32" for x in now[4:6])
+
+
+# ---- what a caller names -----------------------------------------------------------------------
+
+_named: ContextVar[str | None] = ContextVar("segue.precision", default=None)
+named = _named.get  # read at every call of a drop-in
+
+
+@contextlib.contextmanager
+def use_precision(name: str) -> Iterator[None]:
+    """Float32 convolutions of drop-ins that are called inside, on GPUs, are of this class.
+
+    One of "fp32", "tf32", "tf32_even", "plain_tf32" and "match", as for segue.optimize, over what
+    was said there. Holds for the thread, or asynchronous task, that entered. ValueError for others.
+    """
+    accepted(name)
+    token = _named.set(name)
+    try:
+        yield
+    finally:
+        _named.reset(token)
+
+
+def rounding_of(name: str) -> str:
+    """The answer of PyTorch's that a class is the same as, but for how products are made."""
+    return TF32 if name == PLAIN_TF32 else name
+
+
+def accepted(name: str) -> str:
+    """The name itself; ValueError where it is no class and not "match"."""
+    if name not in PRECISIONS:
+        raise ValueError(f"precision {name!r} is unknown; accepted: {', '.join(PRECISIONS)}")
+    return name
 
 
 # ---- asking the library ------------------------------------------------------------------------
@@ -239,7 +275,7 @@ class _Answers:
         with contextlib.suppress(OSError, ValueError):
             read = json.loads(cache.precisions_file().read_text(encoding="utf-8"))
             if isinstance(read, dict):
-                fit = {k: v for k, v in read.items() if v in CLASSES}
+                fit = {k: v for k, v in read.items() if v in ANSWERS}
                 self._lasting = {**fit, **self._lasting}
                 self._known = {**fit, **self._known}
 

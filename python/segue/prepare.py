@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 import time
 import warnings
@@ -16,7 +17,7 @@ from torch.autograd import forward_ad
 from torch.utils import _pytree as pytree
 from torch.utils._device import DeviceContext
 
-from . import _core, cuda, precision
+from . import _core, autocast, cuda, precision
 from .capture import capture
 from .gradients import Recompute
 from .programs import Options
@@ -51,10 +52,6 @@ def _original(module: nn.Module) -> Any:
     return base_of(module).forward  # type: ignore[attr-defined]
 
 
-def _autocast_enabled() -> bool:
-    return torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda")
-
-
 def _make_check(tensors: tuple[Tensor, ...]) -> Callable[..., bool] | None:
     """PyTorch's own check, made for Dynamo, that as many tensors are laid out as these are.
 
@@ -79,9 +76,7 @@ def _predicates() -> tuple[Any, ...]:
     A pair: both must be, the first being the quicker.
     """
     functorch = torch._C._functorch
-    autocast = getattr(torch._C, "_is_any_autocast_enabled", _autocast_enabled)
     return (
-        autocast,
         torch._C._len_torch_dispatch_stack,
         (torch._C._len_torch_function_stack, _watched),
         functorch.peek_interpreter_stack,
@@ -95,6 +90,10 @@ def _watched() -> bool:
     at = getattr(torch._C, "_get_function_stack_at", None)
     count: int = torch._C._len_torch_function_stack()
     return at is None or any(type(at(i)) is not DeviceContext for i in range(count))
+
+
+# What a thread may set for the calls it makes: an entry fits those under the same alone.
+SETTINGS = ((autocast.enabled, autocast.setting), (None, precision.named))
 
 
 class Unprepared:
@@ -130,6 +129,7 @@ class Runtime:
             torch.empty_strided,
             cuda.FUNCTIONS,
             precision.SWITCHES,
+            SETTINGS,
             _make_check,
             ENTRIES_MAX,
         )
@@ -174,7 +174,7 @@ class Runtime:
         """Prepares for arguments that no call has brought yet."""
         with self._lock, torch.no_grad():
             if self.calls.busy():
-                self.reason = "a tracing, autocast or transform mode is on"
+                self.reason = "a tracing or transform mode is on"
             elif self.calls.run(module, args, kwargs) is _core.MISS:
                 self._prepare(module, args, kwargs)
                 return
@@ -193,7 +193,8 @@ class Runtime:
             found, real = capture(_original(module), module, args, kwargs)
             result = _core.ORIGINAL if real is None else real
             arguments_aligned = cuda.aligned(x for x in flat if isinstance(x, Tensor))
-            plan = make_plan(found, type(module).__name__, self.options, arguments_aligned)
+            options = _named(self.options, precision.named())
+            plan = make_plan(found, type(module).__name__, options, arguments_aligned)
             guard = found.guard
             self.last = plan
             self.reason = "" if plan.runs else _reasons(plan)
@@ -211,7 +212,8 @@ class Runtime:
             (True, layout_of(x)) if isinstance(x, Tensor) else (False, x) for x in flat
         )
         place = None if plan is None else _place(plan, flat)
-        self.calls.add(_entry(names, arguments, guard, plan, self.gradient, place))
+        setting = self.calls.setting()
+        self.calls.add(_entry(names, arguments, guard, plan, self.gradient, place, setting))
         self._captures += 1
         self._spent += time.monotonic() - began
         if self.reason and not refused:
@@ -289,6 +291,7 @@ class Runtime:
     ) -> Any:
         own, held = tensors
         spec: Any = None
+        setting = autocast.setting()
 
         def first() -> list[Tensor]:
             nonlocal spec
@@ -308,7 +311,8 @@ class Runtime:
             values = iter(given)
             new = [next(values) if isinstance(x, Tensor) else x for x in args]
             named = {k: next(values) if isinstance(x, Tensor) else x for k, x in kwargs.items()}
-            result = _original(module)(module, *new, **named)
+            with autocast.restored(setting):
+                result = _original(module)(module, *new, **named)
             return [x for x in pytree.tree_leaves(result) if isinstance(x, Tensor)]
 
         live = [False] * len(own) + [True] * len(held)
@@ -324,9 +328,11 @@ def _entry(
     plan: Plan | None,
     gradient: Any,
     place: Place,
+    setting: Any,
 ) -> _core.Entry:
     if plan is None or not plan.runs:
-        return _core.Entry(names, arguments, guard, (), (), (), None, (), None, None, None, place)
+        none = (), (), (), None, (), None, None, None
+        return _core.Entry(names, arguments, guard, *none, place, setting)
     return _core.Entry(
         names,
         arguments,
@@ -340,7 +346,13 @@ def _entry(
         plan.runner,
         gradient,
         place,
+        setting,
     )
+
+
+def _named(options: Options, name: str | None) -> Options:
+    """Options with the class that the caller's segue.use_precision names, if it does."""
+    return options if name is None else dataclasses.replace(options, precision=name)
 
 
 def _place(plan: Plan, arguments: list[Any]) -> Place:

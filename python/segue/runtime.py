@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from . import _core, cuda, precision
+from . import _core, autocast, cuda, precision
 from .capture import Capture
 from .lower import DTYPES, Lowered, bind, lower
 from .programs import Options, Target, core_layout, programs
@@ -299,6 +300,8 @@ class Runner:
         self._outputs = outputs
         self._layouts = [capture.values[v].layout for v in capture.outputs]
         self._rebuild = capture.rebuild
+        # What was captured under autocast holds its casts, and is not to be cast again.
+        self._around = autocast.disabled if autocast.setting() else contextlib.nullcontext
         kept = set(outputs)
         self._steps: list[tuple[Step, list[int]]] = []
         for step in reversed(steps):
@@ -313,10 +316,11 @@ class Runner:
         for value, i in self._arguments:
             values[value] = arguments[i]
         values.update(zip(self._held, tensors, strict=True))
-        for step, last in self._steps:
-            step.run(values)
-            for value in last:
-                values.pop(value, None)
+        with self._around():
+            for step, last in self._steps:
+                step.run(values)
+                for value in last:
+                    values.pop(value, None)
         made = [
             _lying_as(values[v], layout)
             for v, layout in zip(self._outputs, self._layouts, strict=True)
@@ -360,12 +364,12 @@ class _Maker:
         if len({layout[3] for layout in layouts}) > 1:
             return host, StepReport(names, None, "its tensors lie on several devices")
         anchor = next((n for n in nodes if n.target is torch.ops.aten.convolution.default), None)
-        target = self._target(layouts, anchor)
+        target, forced = self._target(layouts, anchor)
         program = programs.get(
             region,
             [core_layout(capture.values[v].layout) for v in inputs],
             [core_layout(self._layouts.get(v, capture.values[v].layout)) for v in outputs],
-            self._options,
+            replace(self._options, always=True) if forced else self._options,
             target,
         )
         if isinstance(program, str):
@@ -374,17 +378,21 @@ class _Maker:
         made = RegionStep(capture, program, inputs, outputs, host, target, self._layouts)
         return made, StepReport(names, program, reason, target.precision)
 
-    def _target(self, layouts: list[Layout], anchor: Node | None) -> Target:
+    def _target(self, layouts: list[Layout], anchor: Node | None) -> tuple[Target, bool]:
+        """What to compile for, and whether Segue must run the region whatever is faster."""
         device = layouts[0][3]
         if device < 0:
-            return Target()
+            return Target(), False
         self._plan.device = device
         alignment = cuda.ALIGNMENT if self._aligned else min(x[2].itemsize for x in layouts)
-        of_anchor = self._precision(anchor, device) if anchor else None
-        return Target(device, of_anchor, alignment)
+        of_anchor, forced = self._precision(anchor, device) if anchor else (None, False)
+        return Target(device, of_anchor, alignment), forced
 
-    def _precision(self, anchor: Node, device: int) -> str | None:
-        """The class of a convolution; None where its dtype leaves no choice."""
+    def _precision(self, anchor: Node, device: int) -> tuple[str | None, bool]:
+        """The class of a convolution, None where its dtype leaves no choice.
+
+        And whether PyTorch would compute it in another class than the caller has named.
+        """
         given = {argument.name: value for argument, value in bind(anchor)}
         layouts = [
             self._capture.values[given[name].index].layout if given[name] is not None else None
@@ -394,23 +402,26 @@ class _Maker:
         assert x is not None
         assert weight is not None
         if x[2] != torch.float32:
-            return None
-        if self._options.precision != precision.MATCH:
-            return self._options.precision
+            return None, False
         self._plan.switches = precision.switches()
         if given["transposed"]:
-            return precision.FP32
-        convolution = precision.Convolution(
-            (tuple(x[0]), x[1]),
-            (tuple(weight[0]), weight[1]),
-            bias is not None,
-            tuple(given["stride"]),
-            tuple(given["padding"]),
-            tuple(given["dilation"]),
-            given["groups"],
-            self._aligned,
-        )
-        return precision.class_of(convolution, device)
+            found = precision.FP32
+        else:
+            convolution = precision.Convolution(
+                (tuple(x[0]), x[1]),
+                (tuple(weight[0]), weight[1]),
+                bias is not None,
+                tuple(given["stride"]),
+                tuple(given["padding"]),
+                tuple(given["dilation"]),
+                given["groups"],
+                self._aligned,
+            )
+            found = precision.class_of(convolution, device)
+        named = self._options.precision
+        if named == precision.MATCH:
+            return found, False
+        return named, found != precision.rounding_of(named)
 
     def _host_step(self, tag: int, input_names: tuple[str, ...]) -> tuple[Step, StepReport]:
         if tag < 0:  # takes one result of several, which are there already

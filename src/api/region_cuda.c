@@ -9,6 +9,7 @@ static const char *const precision_names[SG_PRECISION_COUNT] = {
     [SG_PRECISION_FP32] = "fp32",
     [SG_PRECISION_TF32] = "tf32",
     [SG_PRECISION_TF32_EVEN] = "tf32_even",
+    [SG_PRECISION_PLAIN_TF32] = "plain_tf32",
 };
 
 /* ---- target -------------------------------------------------------------------------------- */
@@ -38,9 +39,10 @@ sg_status sg_cuda_target_create(sg_context *context, const sg_compile_options *o
             target->precision = (sg_precision)i;
     }
     if (target->precision == SG_PRECISION_COUNT)
-        return sg_fail(context, SG_INVALID,
-                       "precision \"%s\" is unknown; there are fp32, tf32 and tf32_even",
-                       precision);
+        return sg_fail(
+            context, SG_INVALID,
+            "precision \"%s\" is unknown; there are fp32, tf32, tf32_even and plain_tf32",
+            precision);
     int alignment = options->alignment;
     if (alignment < 0 || (alignment & (alignment - 1)) != 0)
         return sg_fail(context, SG_INVALID, "alignment %d is not a power of two", alignment);

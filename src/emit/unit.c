@@ -16,6 +16,8 @@ static const char *const precisions[SG_PRECISION_COUNT] = {
         "operands rounded to the 11 bits of tf32, halves away from zero, float32 sums",
     [SG_PRECISION_TF32_EVEN] =
         "operands rounded to the 11 bits of tf32, halves to even, float32 sums",
+    [SG_PRECISION_PLAIN_TF32] =
+        "operands rounded to the 11 bits of tf32, halves away from zero, float32 sums",
 };
 
 /* What a strategy is, in words. */

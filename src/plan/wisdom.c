@@ -71,7 +71,8 @@ static char *make_key(const sg_problem *problem, const sg_target *target) {
 static const char GPU_KEY[] = "gpu ";
 
 static char *make_gpu_key(const sg_problem *problem, const sg_cuda_target *target) {
-    static const char *const precisions[SG_PRECISION_COUNT] = {"fp32", "tf32", "tf32_even"};
+    static const char *const precisions[SG_PRECISION_COUNT] = {"fp32", "tf32", "tf32_even",
+                                                               "plain_tf32"};
     sg_text text = {0};
     sg_text_add(&text, "%s%s %s/%d", GPU_KEY, target->gpu.name, precisions[target->precision],
                 target->alignment);

@@ -298,13 +298,6 @@ def test_global_hooks(model: Model, x: Tensor) -> None:
     assert model.conv in seen
 
 
-def test_autocast(model: Model, x: Tensor) -> None:
-    dropin = dropins.forced(model)
-    agree(dropin, model, x)
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        assert torch.equal(dropin(x), model(x))
-
-
 def test_default_device(model: Model, x: Tensor) -> None:
     with torch.device("cpu"):
         agree(dropins.forced(model), model, x)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from segue import precision
+from segue import _core, precision
 from segue.precision import FP32, TF32, TF32_EVEN, Convolution
 
 
@@ -148,3 +148,87 @@ def test_halfway_numbers_are_halfway() -> None:
     for value in precision._HALFWAY:
         (bits,) = struct.unpack("<i", struct.pack("<f", value))
         assert bits & 0x1FFF == 0x1000
+
+
+# ---- plain_tf32 --------------------------------------------------------------------------------
+
+
+def plan_of(name: str, dtype: str = "f32") -> str:
+    """How a convolution that every family takes is planned for a GPU with warpgroup products."""
+    sizes = [(8, 64, 66, 66), (64, 64, 3, 3)]
+    text = f"""graph g {{
+  %x = input : {dtype}{list(sizes[0])}
+  %w = input : {dtype}{list(sizes[1])}
+  %y = convolution %x, %w {{stride=[1, 1], padding=[0, 0], dilation=[1, 1]}}
+  %z = tanh %y
+  output %z
+}}"""
+    inputs = [(dtype, *contiguous(*each)) for each in sizes]
+    made = _core.Program(_core.Graph(text), inputs, gpu="sm_90a", precision=name, always=True)
+    return made.explain()
+
+
+def test_plain_tf32_carries_nothing_in_halves() -> None:
+    assert "strategy wgmma" in plan_of("tf32")
+    plain = plan_of("plain_tf32")
+    assert "strategy wgmma" not in plain
+    assert "anchor in plain_tf32" in plain
+    assert "strategy wgmma" in plan_of("plain_tf32", "f16")  # its operands are halves themselves
+
+
+def test_any_switch_that_allows_tf32_makes_it_worth_asking() -> None:
+    switches = list(precision.switches())
+    for conv, matmul, allowed in (
+        ("ieee", "ieee", False), ("none", "none", False), ("tf32", "ieee", True),
+        ("ieee", "tf32", True), (True, False, True), (False, False, False),
+    ):  # fmt: skip
+        switches[4:6] = [conv, matmul]
+        assert precision._tf32_allowed(switches) == allowed
+
+
+SETTERS: dict[str, tuple[Any, Any]] = {
+    "backends.fp32_precision": ("tf32", "ieee"),
+    "backends.cudnn.fp32_precision": ("tf32", "ieee"),
+    "backends.cudnn.conv.fp32_precision": ("ieee", "tf32"),
+    "backends.cuda.matmul.fp32_precision": ("tf32", "ieee"),
+    "backends.cudnn.allow_tf32": (False, True),
+    "backends.cuda.matmul.allow_tf32": (True, False),
+}
+
+
+@pytest.fixture
+def fresh_switches() -> Iterator[None]:
+    """Nothing said of convolutions, so that they follow what is; afterwards PyTorch's defaults."""
+    torch.backends.cudnn.allow_tf32 = False
+    yield
+    if hasattr(torch.backends, "fp32_precision"):
+        torch.backends.fp32_precision = "none"
+        torch.backends.cudnn.fp32_precision = "none"
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = True
+
+
+@pytest.mark.parametrize("name", SETTERS)
+def test_every_spelling_of_a_switch_is_seen(name: str, fresh_switches: None) -> None:
+    *path, last = name.split(".")
+    holder: Any = torch
+    for part in path:
+        holder = getattr(holder, part, None)
+    if holder is None or not hasattr(holder, last):
+        pytest.skip("this PyTorch has no such switch")
+    seen = []
+    for value in SETTERS[name]:
+        setattr(holder, last, value)
+        seen.append(precision.switches())
+    assert seen[0] != seen[1]
+
+
+def test_matmul_precision_is_seen(fresh_switches: None) -> None:
+    before = torch.get_float32_matmul_precision()
+    try:
+        torch.set_float32_matmul_precision("highest")
+        strict = precision.switches()
+        torch.set_float32_matmul_precision("high")
+        assert precision.switches() != strict
+    finally:
+        torch.set_float32_matmul_precision(before)

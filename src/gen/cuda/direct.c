@@ -41,9 +41,10 @@ static bool weights_in_order(const sg_problem *problem) {
 static int64_t tf32_rounding(const sg_problem *problem, const sg_cuda_target *target) {
     if (problem->convolution.input.dtype != SG_F32)
         return 0;
-    return target->precision == SG_PRECISION_TF32        ? 1
-           : target->precision == SG_PRECISION_TF32_EVEN ? 2
-                                                         : 0;
+    return target->precision == SG_PRECISION_TF32         ? 1
+           : target->precision == SG_PRECISION_PLAIN_TF32 ? 1
+           : target->precision == SG_PRECISION_TF32_EVEN  ? 2
+                                                          : 0;
 }
 
 static void assume_convolution(const sg_problem *problem, bool narrow,

@@ -20,6 +20,19 @@ static bool considered(const sg_cuda_strategy *strategy, const char *only) {
     return !only || strcmp(strategy->name, only) == 0;
 }
 
+/* Whether the strategy can run the problem, in the class that is asked for. */
+static bool applicable(const sg_cuda_strategy *strategy, const sg_problem *problem,
+                       const sg_cuda_target *target, char *reason) {
+    bool carries = strategy == &sg_cuda_wgmma_ring || strategy == &sg_cuda_wgmma_packed ||
+                   strategy == &sg_cuda_wgmma_streamed;
+    if (carries && target->precision == SG_PRECISION_PLAIN_TF32 && problem->has_convolution &&
+        problem->convolution.input.dtype == SG_F32) {
+        strcpy(reason, "it carries float32 operands in halves, which class plain_tf32 excludes");
+        return false;
+    }
+    return strategy->applicable(problem, target, reason);
+}
+
 /* Expected seconds of a plan: the strategy's own, which knows its contraction, and what the costly
  * functions of the tail take to issue, which is the same for all. */
 static double price(const sg_cuda_strategy *strategy, const sg_problem *problem,
@@ -49,7 +62,7 @@ static int list_one(const sg_cuda_strategy *strategy, const sg_problem *problem,
                     const sg_cuda_target *target, sg_cuda_choice *choices) {
     char reason[SG_REASON_MAX];
     sg_cuda_plan plans[SG_CUDA_CANDIDATES_MAX];
-    if (!strategy->applicable(problem, target, reason))
+    if (!applicable(strategy, problem, target, reason))
         return 0;
     int count = strategy->candidates(problem, target, plans);
     for (int i = 0; i < count; i++)
@@ -102,7 +115,7 @@ void sg_cuda_choose_plan(const sg_problem *problem, const sg_cuda_target *target
     for (int i = 0; registry[i]; i++) {
         sg_cuda_plan plans[SG_CUDA_CANDIDATES_MAX];
         if (!considered(registry[i], only) ||
-            !registry[i]->applicable(problem, target, choice->reason))
+            !applicable(registry[i], problem, target, choice->reason))
             continue;
         if (remembered(registry[i], problem, target, choice))
             return;

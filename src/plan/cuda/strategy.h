@@ -10,9 +10,11 @@
 /* How the anchor's float32 operands are taken. Other dtypes are taken as they are, and summed in
  * float32, or float64 for float64. */
 typedef enum sg_precision {
-    SG_PRECISION_FP32,      /* error against float64 no larger than a library's float32 */
-    SG_PRECISION_TF32,      /* operands rounded to 11 bits, halves away from zero; float32 sums */
-    SG_PRECISION_TF32_EVEN, /* the same, halves to even */
+    SG_PRECISION_FP32,       /* error against float64 no larger than a library's float32 */
+    SG_PRECISION_TF32,       /* operands rounded to 11 bits, halves away from zero; float32 sums */
+    SG_PRECISION_TF32_EVEN,  /* the same, halves to even */
+    SG_PRECISION_PLAIN_TF32, /* as TF32, but by strategies alone that multiply float32 operands as
+                                they are rounded, and do not carry them in halves */
     SG_PRECISION_COUNT
 } sg_precision;
 
