@@ -117,7 +117,7 @@ def survey(count: int, seed: int, rounds: int) -> list[dict[str, Any]]:
     return rows
 
 
-NAMES = ("wgmma_", "mma", "direct", "stream")
+NAMES = ("wgmma_", "mma", "implicit_gemm", "direct", "stream")
 
 
 def main() -> None:

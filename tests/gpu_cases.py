@@ -21,7 +21,15 @@ from torch import Tensor
 from segue import _core
 from segue.lower import overload_of, rules
 
-FAMILIES = ("wgmma_ring", "wgmma_packed", "wgmma_streamed", "mma", "direct", "stream")
+FAMILIES = (
+    "wgmma_ring",
+    "wgmma_packed",
+    "wgmma_streamed",
+    "mma",
+    "implicit_gemm",
+    "direct",
+    "stream",
+)
 DTYPES = {
     "f16": torch.float16,
     "bf16": torch.bfloat16,
@@ -44,7 +52,7 @@ FLOPS_MAX = 4e8
 
 def marked_families() -> list[Any]:
     """The families as parameters of tests, with the architecture that each needs."""
-    needs = {"mma": 80, "direct": 80, "stream": 80}
+    needs = {"mma": 80, "implicit_gemm": 80, "direct": 80, "stream": 80}
     return [pytest.param(x, marks=pytest.mark.sm(needs.get(x, 90)), id=x) for x in FAMILIES]
 
 
@@ -130,6 +138,7 @@ def draw_template(family: str, number: int) -> Template:
         "direct": ["f32", "f64", "f16", "bf16"],
         "stream": ["f32", "f32", "f16", "bf16", "f64"],
         "mma": ["f32", "f32", "f16", "bf16"],
+        "implicit_gemm": ["f32", "f32", "f16", "bf16"],
         "wgmma_streamed": ["f32", "f32", "f16", "bf16"],
     }.get(family, ["f32"]))  # fmt: skip
     precision = draw.choice(["tf32", "tf32_even", "fp32"])

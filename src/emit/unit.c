@@ -31,6 +31,7 @@ static const struct {
     {"wgmma_streamed", "warpgroup products on boxes of input and blocks of weights that stream "
                        "through shared memory"},
     {"mma", "warp products on boxes of pixels"},
+    {"implicit_gemm", "warp products of gathered pixels by channels"},
     {"direct", "plain arithmetic on tiles of pixels and channels in registers"},
     {"stream", "one pass over memory, without a contraction"},
 };

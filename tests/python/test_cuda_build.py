@@ -62,6 +62,9 @@ FAMILIES = [
     Family("mma", "sm_90a", "tf32", PRODUCTS, 6),
     Family("mma", "sm_80", "tf32", PRODUCTS, 6),
     Family("mma", "sm_80", "fp32", PRODUCTS, 4),
+    Family("implicit_gemm", "sm_90a", "tf32", PRODUCTS, 6),
+    Family("implicit_gemm", "sm_80", "tf32", PRODUCTS, 6),
+    Family("implicit_gemm", "sm_80", "fp32", PRODUCTS, 6),
     Family("direct", "sm_90a", "fp32", ANCHORS, len(ANCHORS)),
     Family("direct", "sm_80", "fp32", ANCHORS, len(ANCHORS)),
     Family("stream", "sm_90a", "fp32", STREAMS, len(STREAMS)),
@@ -70,7 +73,7 @@ FAMILIES = [
 
 
 # The instruction that a kernel lives from.
-MATRIX = {"segue_conv_wgmma": "HGMMA", "segue_mma": "HMMA"}
+MATRIX = {"segue_conv_wgmma": "HGMMA", "segue_mma": "HMMA", "segue_implicit_gemm": "HMMA"}
 
 
 @dataclass(frozen=True)

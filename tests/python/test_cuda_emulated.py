@@ -14,7 +14,7 @@ from torch import Tensor
 
 import gpu_cases
 
-STRATEGIES = (*gpu_cases.CARRIED, "mma")
+STRATEGIES = (*gpu_cases.CARRIED, "mma", "implicit_gemm")
 TEMPLATES = 10
 VARIANTS = 2
 FLOPS_MAX = 8e6

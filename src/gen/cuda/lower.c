@@ -11,6 +11,7 @@ static const sg_cuda_family families[] = {{"wgmma_ring", sg_cuda_lower_wgmma_rin
                                           {"wgmma_packed", sg_cuda_lower_wgmma_packed},
                                           {"wgmma_streamed", sg_cuda_lower_wgmma_streamed},
                                           {"mma", sg_cuda_lower_mma},
+                                          {"implicit_gemm", sg_cuda_lower_implicit_gemm},
                                           {"direct", sg_cuda_lower_direct},
                                           {"stream", sg_cuda_lower_stream},
                                           {NULL, NULL}};

@@ -8,13 +8,9 @@
 #include "plan/wisdom.h"
 
 /* In the order of preference among equals: faster families first, the net last. */
-static const sg_cuda_strategy *const registry[] = {&sg_cuda_wgmma_ring,
-                                                   &sg_cuda_wgmma_packed,
-                                                   &sg_cuda_wgmma_streamed,
-                                                   &sg_cuda_mma,
-                                                   &sg_cuda_direct,
-                                                   &sg_cuda_stream,
-                                                   NULL};
+static const sg_cuda_strategy *const registry[] = {
+    &sg_cuda_wgmma_ring,    &sg_cuda_wgmma_packed, &sg_cuda_wgmma_streamed, &sg_cuda_mma,
+    &sg_cuda_implicit_gemm, &sg_cuda_direct,       &sg_cuda_stream,         NULL};
 
 static bool considered(const sg_cuda_strategy *strategy, const char *only) {
     return !only || strcmp(strategy->name, only) == 0;

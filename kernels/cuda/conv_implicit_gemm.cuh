@@ -1,0 +1,276 @@
+/* Convolution by `mma.sync` with its tail, the plain way: an implicit product of gathered pixels (M)
+ * by channels (N), for any shape, stride, padding, dilation, groups and strides, from sm_80 on.
+ *
+ * A block makes BLOCK_PIXELS output pixels, counted through all images, by up to TILE_N channels of
+ * one group. k runs over [input channel][tap], SLICE at a time: while one slice is multiplied out of
+ * shared memory, the next is on its way to registers. Four neighbouring k of a pixel, or of a
+ * channel, are one vector of 16 bytes there. Lane l multiplies vector l % 4: its first two words in
+ * one product and its last two in the next, for the order of k is free.
+ *
+ * Class fp32 splits operands into high and low parts and sums three products. The tensor cores round
+ * each addition toward zero, so the sums of a slice go to the other cores. */
+//@ include common.cuh
+//@ include mma.cuh
+
+//@ constants
+
+struct Arguments {
+//@ arguments
+};
+
+constexpr int THREADS = WARPS * 32, BLOCK_PIXELS = WARPS * ROW_BLOCKS * 16;
+constexpr int TAPS = KERNEL_D * KERNEL_H * KERNEL_W, K = GROUP_INPUTS * TAPS;
+constexpr int SLICE = 16, SLICES = (K + SLICE - 1) / SLICE;
+constexpr bool PADDED = PADDING_D + PADDING_H + PADDING_W > 0;
+
+/* A warp's pixels: where they lie was found when they were gathered. */
+struct Pixels {
+    const Place *places; /* in shared memory; n < 0: there is none */
+
+    __device__ __forceinline__ bool valid(int row) const { return places[row].n >= 0; }
+    __device__ __forceinline__ Place place(int row) const { return places[row]; }
+};
+
+//@ include row_tile.cuh
+
+using Tile = RowTile;
+
+//@ tail
+
+/* One k: elements from a pixel's first input, and from a channel's first weight. */
+struct Tap {
+    long long input, weight;
+    Place from_first; /* of the input */
+    bool present;     /* false beyond the last */
+};
+
+/* Rows of vectors end two further: vectors that a warp reads at once lie in different banks. */
+struct Shared {
+    uint4 pixels[2][SLICE / 4][BLOCK_PIXELS + 2], channels[2][SLICE / 4][TILE_N + 2];
+    Tap taps[2][SLICE];
+    Place places[BLOCK_PIXELS];
+    float2 scale_bias[TILE_N];
+    real operands[CHANNEL_OPERANDS ? CHANNEL_OPERANDS : 1][TILE_N];
+};
+
+/* What a thread brings of a slice: vectors of its pixel, and of neighbouring channels. */
+constexpr int SHARERS = THREADS / BLOCK_PIXELS; /* threads that have the same pixel */
+constexpr int PIXEL_VECTORS = SLICE / 4 / SHARERS;
+constexpr int CHANNEL_VECTORS = (SLICE / 4 * TILE_N + THREADS - 1) / THREADS;
+
+struct Fetched {
+    real pixel[PIXEL_VECTORS][4], channel[CHANNEL_VECTORS][4];
+};
+
+/* Where a thread gathers. */
+struct Source {
+    Place first; /* of its pixel's inputs; may lie outside the image */
+    const input_t *input, *weight;
+    int channels; /* of the block */
+};
+
+/* ---- places -------------------------------------------------------------------------------- */
+
+__device__ __forceinline__ int next_index(long long &number, long long size) {
+    const long long rest = number / size;
+    const int index = static_cast<int>(number - rest * size);
+    number = rest;
+    return index;
+}
+
+/* Pixel `number` of those that are kept, at step `walked` of those that are not. */
+__device__ __forceinline__ Place place_at(long long number, long long walked, const Arguments &a) {
+    Place at;
+    at.w = next_index(WALK_W ? walked : number, a.size_w);
+    at.h = HAS_H ? next_index(WALK_H ? walked : number, a.size_h) : 0;
+    at.d = HAS_D ? next_index(WALK_D ? walked : number, a.size_d) : 0;
+    at.n = static_cast<int>(number);
+    return at;
+}
+
+__device__ __forceinline__ Tap tap_at(int k, const Arguments &a) {
+    const int c = k / TAPS, w = k % KERNEL_W;
+    const int h = k / KERNEL_W % KERNEL_H, d = k / (KERNEL_W * KERNEL_H) % KERNEL_D;
+    const Place at = {0, d * DILATION_D, h * DILATION_H, w * DILATION_W};
+    Tap tap;
+    tap.input = c * a.input_stride.c + Tile::offset(at, a.input_stride);
+    tap.weight = c * a.weight_stride.c + Tile::offset({0, d, h, w}, a.weight_stride);
+    if (PADDED)
+        tap.from_first = at;
+    if (K % SLICE != 0)
+        tap.present = k < K;
+    return tap;
+}
+
+__device__ __forceinline__ bool in_image(const Place &first, const Tap &tap, const Arguments &a) {
+    return static_cast<unsigned>(first.d + tap.from_first.d) < static_cast<unsigned>(a.in_d) &&
+           static_cast<unsigned>(first.h + tap.from_first.h) < static_cast<unsigned>(a.in_h) &&
+           static_cast<unsigned>(first.w + tap.from_first.w) < static_cast<unsigned>(a.in_w);
+}
+
+/* ---- a slice ------------------------------------------------------------------------------- */
+
+/* Padding, absent channels, and k beyond the last come as zeros. */
+__device__ __forceinline__ void fetch(const Source &from, const Tap (&taps)[SLICE], Fetched &to,
+                                      const Arguments &a) {
+    SG_UNROLL
+    for (int i = 0; i < PIXEL_VECTORS * 4; i++) {
+        const Tap &tap = taps[SHARERS > 1 ? threadIdx.x / BLOCK_PIXELS * 4 * PIXEL_VECTORS + i : i];
+        to.pixel[i / 4][i % 4] =
+            (K % SLICE == 0 || tap.present) && (!PADDED || in_image(from.first, tap, a))
+                ? load(from.input + tap.input)
+                : real(0);
+    }
+    SG_UNROLL
+    for (int i = 0; i < CHANNEL_VECTORS * 4; i++) {
+        const int channel = (i / 4 * THREADS + threadIdx.x) / 4;
+        const Tap &tap = taps[threadIdx.x % 4 * 4 + i % 4];
+        to.channel[i / 4][i % 4] =
+            channel < from.channels && (K % SLICE == 0 || tap.present)
+                ? load(from.weight + channel * a.weight_stride.n + tap.weight)
+                : real(0);
+    }
+}
+
+__device__ __forceinline__ unsigned word_of(real x) {
+    const unsigned bits = __float_as_uint(x);
+    return SPLIT ? bits : EVEN ? tf32_even(bits) : tf32_away(bits);
+}
+__device__ __forceinline__ uint4 vector_of(const real (&x)[4]) {
+    return make_uint4(word_of(x[0]), word_of(x[1]), word_of(x[2]), word_of(x[3]));
+}
+
+__device__ __forceinline__ void store_slice(const Fetched &from, Shared &shared, int buffer) {
+    SG_UNROLL
+    for (int v = 0; v < PIXEL_VECTORS; v++)
+        shared.pixels[buffer][SHARERS > 1 ? threadIdx.x / BLOCK_PIXELS * PIXEL_VECTORS + v : v]
+                     [threadIdx.x % BLOCK_PIXELS] = vector_of(from.pixel[v]);
+    SG_UNROLL
+    for (int v = 0; v < CHANNEL_VECTORS; v++) {
+        const int channel = (v * THREADS + threadIdx.x) / 4;
+        if (TILE_N * 4 % THREADS == 0 || channel < TILE_N)
+            shared.channels[buffer][threadIdx.x % 4][channel] = vector_of(from.channel[v]);
+    }
+}
+
+/* Both products of vectors of k: rows `upper` and `lower` of pixels by a column of channels. */
+__device__ __forceinline__ void multiply_vectors(float *sums, const uint4 &upper,
+                                                 const uint4 &lower, const uint4 &by) {
+    mma_tf32(sums, upper.x, lower.x, upper.y, lower.y, by.x, by.y);
+    mma_tf32(sums, upper.z, lower.z, upper.w, lower.w, by.z, by.w);
+}
+
+__device__ __forceinline__ void split(const uint4 &x, uint4 &high, uint4 &low) {
+    tf32_split(x.x, high.x, low.x);
+    tf32_split(x.y, high.y, low.y);
+    tf32_split(x.z, high.z, low.z);
+    tf32_split(x.w, high.w, low.w);
+}
+
+__device__ __forceinline__ void multiply(Tile &tile, const Shared &shared, int buffer) {
+    const uint4 *pixels = shared.pixels[buffer][tile.lane % 4] + tile.lane / 4 +
+                          threadIdx.x / 32 * ROW_BLOCKS * 16;
+    const uint4 *channels = shared.channels[buffer][tile.lane % 4] + tile.lane / 4;
+    uint4 rows[2 * ROW_BLOCKS], low_rows[2 * ROW_BLOCKS];
+    SG_UNROLL
+    for (int i = 0; i < 2 * ROW_BLOCKS; i++) {
+        rows[i] = pixels[i * 8];
+        if (SPLIT)
+            split(rows[i], rows[i], low_rows[i]);
+    }
+    SG_UNROLL
+    for (int n = 0; n < TILE_N / 8; n++) {
+        uint4 by = channels[n * 8];
+        if (!SPLIT) {
+            SG_UNROLL
+            for (int b = 0; b < ROW_BLOCKS; b++)
+                multiply_vectors(&tile.d[b][n * 4], rows[2 * b], rows[2 * b + 1], by);
+        } else {
+            uint4 low_by;
+            split(by, by, low_by);
+            SG_UNROLL
+            for (int b = 0; b < ROW_BLOCKS; b++) {
+                float large[4] = {}, small[4] = {};
+                multiply_vectors(small, low_rows[2 * b], low_rows[2 * b + 1], by);
+                multiply_vectors(small, rows[2 * b], rows[2 * b + 1], low_by);
+                multiply_vectors(large, rows[2 * b], rows[2 * b + 1], by);
+                SG_UNROLL
+                for (int i = 0; i < 4; i++) {
+                    /* Low parts count only where the high ones are finite (mma.cuh). */
+                    const bool finite = -infinity() < large[i] && large[i] < infinity();
+                    tile.d[b][n * 4 + i] += finite ? large[i] + small[i] : large[i];
+                }
+            }
+        }
+    }
+}
+
+/* ---- the kernel ---------------------------------------------------------------------------- */
+
+/* All products of the block's pixels at one step of the walk. */
+__device__ __forceinline__ void contract(Tile &tile, Shared &shared, int group, int walked,
+                                         const Arguments &a) {
+    const int mine = threadIdx.x % BLOCK_PIXELS;
+    const long long number = static_cast<long long>(blockIdx.x / PARTS) * BLOCK_PIXELS + mine;
+    Place place = place_at(min(number, a.pixels - 1), walked, a);
+    Source from;
+    from.first = {place.n, place.d * STRIDE_D - PADDING_D, place.h * STRIDE_H - PADDING_H,
+                  place.w * STRIDE_W - PADDING_W};
+    from.input = a.input + group * GROUP_INPUTS * a.input_stride.c +
+                 Tile::offset(from.first, a.input_stride);
+    from.weight = a.weight + tile.channel_first * a.weight_stride.n;
+    from.channels = tile.channel_end - tile.channel_first;
+    place.n = number < a.pixels ? place.n : -1;
+    __syncthreads(); /* the step before is done with shared memory */
+    shared.places[mine] = place;
+    if (threadIdx.x < SLICE)
+        shared.taps[0][threadIdx.x] = tap_at(threadIdx.x, a);
+    __syncthreads();
+    Fetched fetched;
+    fetch(from, shared.taps[0], fetched, a);
+    SG_UNROLL
+    for (int i = 0; i < ROW_BLOCKS * TILE_N / 2; i++)
+        tile.d[i / (TILE_N / 2)][i % (TILE_N / 2)] = 0;
+#pragma unroll 1
+    for (int slice = 0; slice < SLICES; slice++) {
+        const int buffer = slice % 2;
+        store_slice(fetched, shared, buffer);
+        if (threadIdx.x < SLICE)
+            shared.taps[buffer ^ 1][threadIdx.x] = tap_at((slice + 1) * SLICE + threadIdx.x, a);
+        __syncthreads();
+        if (slice + 1 < SLICES)
+            fetch(from, shared.taps[buffer ^ 1], fetched, a);
+        multiply(tile, shared, buffer);
+    }
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
+    segue_implicit_gemm(const __grid_constant__ Arguments a) {
+    extern __shared__ uint4 memory[];
+    Shared &shared = *reinterpret_cast<Shared *>(memory);
+    const int part = blockIdx.x % PARTS, group = part / GROUP_PARTS;
+    Tile tile;
+    tile.lane = threadIdx.x % 32;
+    tile.pixels.places = shared.places + threadIdx.x / 32 * ROW_BLOCKS * 16;
+    tile.scale_bias = shared.scale_bias;
+    tile.operands = shared.operands[0];
+    tile.channel_first = group * GROUP_OUTPUTS + part % GROUP_PARTS * TILE_N;
+    tile.channel_end = min(tile.channel_first + TILE_REAL, (group + 1) * GROUP_OUTPUTS);
+    for (int slot = threadIdx.x; slot < TILE_N; slot += THREADS) {
+        const int channel = tile.channel_first + slot;
+        const bool present = channel < tile.channel_end;
+        shared.scale_bias[slot] = make_float2(
+            1.0f, HAS_BIAS && present ? load(a.bias + channel * a.bias_stride.c) : real(0));
+        for (int k = 0; k < CHANNEL_OPERANDS; k++)
+            shared.operands[k][slot] = present ? channel_operand(k, channel, a) : real(0);
+    }
+    Tail tail;
+    tail.begin(tile);
+    const int steps = WALKS ? static_cast<int>(a.walk_count) : 1;
+#pragma unroll 1
+    for (int step = 0; step < steps; step++) {
+        contract(tile, shared, group, step, a);
+        tail.step(tile, a);
+    }
+    tail.end(tile, a);
+}
