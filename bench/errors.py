@@ -58,7 +58,7 @@ ON_CPU = {
 ON_GPU = {
     "fp32 (TF32 off)": ON_CPU["fp32"],
     "TF32 allowed": Class(torch.float32, tf32=True),
-    "TF32 allowed, plain_tf32 named": Class(torch.float32, tf32=True, precision="plain_tf32"),
+    "plain_tf32 named": Class(torch.float32, tf32=True, precision="plain_tf32"),
     "fp16": ON_CPU["fp16"],
     "bf16": ON_CPU["bf16"],
 }
