@@ -357,8 +357,8 @@ def run(args: argparse.Namespace) -> int:
         from . import bench_cuda  # noqa: PLC0415  (which imports this module)
 
         return bench_cuda.run(args)
-    if args.report or args.subjects:
-        raise UserError("--report and --subjects go with --device cuda.")
+    if args.report or args.subjects or args.classes:
+        raise UserError("--report, --subjects and --classes go with --device cuda.")
     report.writable(args.json)
     files = [load_with_inputs(path) for path in args.models]
     if args.threads:

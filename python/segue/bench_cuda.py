@@ -1,8 +1,9 @@
 """`segue bench --device cuda`: PyTorch in all its modes and Segue, on one GPU.
 
 One process runs all of them on the same inputs, without gradients, in interleaved rounds
-(gpu_clock.py). Correctness is judged as on the CPU. `--report` writes the figures as JSON, two
-pictures, and a page that holds them.
+(gpu_clock.py), then, for each class of numbers, eager and Segue in it alone (bench_classes.py).
+Correctness is judged as on the CPU. `--report` writes the figures as JSON, two pictures, and a page
+that holds them.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from torch import nn
 
 import segue
 
-from . import accuracy, bench, gpu_clock, machine, measure, report
+from . import accuracy, bench, bench_classes, gpu_clock, machine, measure, report
 from .bench import Options, Record, Step
 from .modelfile import ModelFile, UserError, batch_of, describe, load_with_inputs, on_device
 from .prepare import DropIn
@@ -37,7 +38,6 @@ from .timing import Run, Spread, ratios
 TITLES = {
     "eager": "eager",
     "channels_last": "eager, channels last",
-    "strict": "eager, TF32 off",
     "compile": "torch.compile",
     "max_autotune_no_graphs": "torch.compile, max-autotune-no-cudagraphs",
     "max_autotune": "torch.compile, max-autotune",
@@ -58,6 +58,7 @@ def run(args: argparse.Namespace) -> int:
     """The command: measures every model, prints tables, writes the report."""
     report.writable(args.json)
     wanted = names_of(args.subjects)
+    classes = bench_classes.names_of(args.classes, args.subjects)
     if args.report:
         from . import pictures  # noqa: PLC0415  (matplotlib is wanted for reports alone)
 
@@ -66,16 +67,20 @@ def run(args: argparse.Namespace) -> int:
     files = [on_device(load_with_inputs(path), "cuda") for path in args.models]
     options = Options(args.batch, args.seconds, args.repeat, "cuda", tune=args.tune)
     with report.progress_bar() as bar:
-        records = measure_all(files, options, wanted, bar)
+        records = measure_all(files, options, wanted, classes, bar)
     if args.json:
         report.write_json(args.json, records)
     if args.report:
         pictures.write(Path(args.report), records, TITLES)
     console = report.console()
     console.print(time_table(records))
+    by_class = bench_classes.table(records)
+    if by_class:
+        console.print(by_class)
     console.print(detail_table(records))
     bench.explain(console, records, legend())
-    return 0 if all(r["correct"] for r in records) else 1
+    judged = [*records, *(x for r in records for x in r["classes"].values())]
+    return 0 if all(r["correct"] for r in judged) else 1
 
 
 def names_of(given: str | None) -> list[str]:
@@ -88,7 +93,11 @@ def names_of(given: str | None) -> list[str]:
 
 
 def measure_all(
-    files: list[ModelFile], options: Options, wanted: list[str], bar: Progress
+    files: list[ModelFile],
+    options: Options,
+    wanted: list[str],
+    classes: list[str],
+    bar: Progress,
 ) -> list[Record]:
     """One record a model."""
     task = bar.add_task("", total=float(len(files)))
@@ -98,7 +107,7 @@ def measure_all(
         def step(what: str, done: float, index: int = index, name: str = file.name) -> None:
             bar.update(task, completed=index + done, description=f"{name}: {what}")
 
-        record = measure_model(file, options, wanted, step)
+        record = measure_model(file, options, wanted, classes, step)
         least = best.floor_seconds(record["precision"], record["flops"], record["bytes"]) * 1e3
         record |= {"floor_ms": least, "ceilings": asdict(best)}
         record["floor_fraction"] = least / record["subjects"]["segue"]["ms"]
@@ -107,7 +116,9 @@ def measure_all(
     return records
 
 
-def measure_model(file: ModelFile, options: Options, wanted: list[str], step: Step) -> Record:
+def measure_model(
+    file: ModelFile, options: Options, wanted: list[str], classes: list[str], step: Step
+) -> Record:
     """One model's record, as --json writes it, but for the floor."""
     step("building", 0.0)
     notes: list[str] = []
@@ -149,6 +160,15 @@ def measure_model(file: ModelFile, options: Options, wanted: list[str], step: St
         record["subjects"] = {
             name: figures(name, function, rounds) for name, function in functions.items()
         }
+        del functions
+        record["classes"] = {}
+        for index, name in enumerate(classes):
+            step(bench_classes.TITLES[name], 0.95 + 0.05 * index / len(classes))
+            torch.cuda.empty_cache()
+            of_class, said = bench_classes.measure_class(name, file.name, module, inputs, options)
+            notes += said
+            if of_class:
+                record["classes"][name] = of_class
     record["notes"] = notes
     torch.compiler.reset()
     return record
@@ -193,9 +213,7 @@ def prepare(name: str, module: nn.Module, fused: nn.Module, inputs: list[Any]) -
         told = segue.optimize(copy.deepcopy(module), *inputs, precision="tf32")
         return lambda: told(*inputs)
     if name == "channels_last":
-        return _channels_last(module, inputs)
-    if name == "strict":
-        return lambda: _strictly(lambda: module(*inputs))
+        return bench_classes.channels_last(module, inputs)
     if name == "eager":
         return lambda: module(*inputs)
     compiled = torch.compile(copy.deepcopy(module), mode=COMPILED[name])
@@ -209,32 +227,6 @@ def prepare(name: str, module: nn.Module, fused: nn.Module, inputs: list[Any]) -
         return compiled(*inputs)
 
     return replay
-
-
-def _channels_last(module: nn.Module, inputs: list[Any]) -> Run:
-    """Module and inputs with channels next to one another."""
-    formats = {4: torch.channels_last, 5: torch.channels_last_3d}
-
-    def turned(x: Any) -> Any:
-        known = isinstance(x, torch.Tensor) and x.dim() in formats
-        return x.contiguous(memory_format=formats[x.dim()]) if known else x
-
-    made = copy.deepcopy(module)
-    for parameter in made.parameters():
-        parameter.data = turned(parameter.data)
-    given = [turned(x) for x in inputs]
-    return lambda: made(*given)
-
-
-def _strictly(function: Run) -> object:
-    """With float32 convolutions in float32."""
-    with torch.backends.cudnn.flags(
-        enabled=True,
-        benchmark=torch.backends.cudnn.benchmark,
-        deterministic=torch.backends.cudnn.deterministic,
-        allow_tf32=False,
-    ):
-        return function()
 
 
 def describe_run(file: ModelFile, module: nn.Module, fused: nn.Module, inputs: list[Any]) -> Record:
@@ -326,7 +318,8 @@ def legend() -> list[str]:
     text = """
     Times: median milliseconds of a call between two events on the GPU, its cache flushed before, in
     interleaved rounds; in brackets the median of the ratios within a round. Class tf32: Segue told
-    to take it where PyTorch takes plain float32.
+    to take it where PyTorch takes plain float32. By class: both in that class, eager in either
+    memory format; the mean is over the models.
 
     Correct: shape, dtype and strides are eager's, values agree with eager's at 1e-4, and the
     relative error (norm-wise, against float64) is at most 1.1 times eager's or one rounding.

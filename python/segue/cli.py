@@ -70,6 +70,12 @@ def parser() -> argparse.ArgumentParser:
         metavar="A,B,...",
         help="on GPUs: what to time beside eager and segue (default: all)",
     )
+    bench.add_argument(
+        "--classes",
+        metavar="A,B,...",
+        help="on GPUs: classes of numbers to time eager and Segue in as well: fp32 (TF32 off), "
+        "fp16, bf16, none (default: all; none with --subjects)",
+    )
     bench.add_argument("--threads", type=_count, help="threads for PyTorch and Segue")
     bench.add_argument(
         "--quick", action="store_true", help="leave out what needs new processes: memory, start-up"

@@ -11,7 +11,7 @@ import importlib.util
 from pathlib import Path
 from typing import Any
 
-from . import report
+from . import bench_classes, report
 from .modelfile import UserError
 
 Record = dict[str, Any]
@@ -125,6 +125,7 @@ def html_page(records: list[Record], titles: dict[str, str], images: list[Path])
         f"<p>{html.escape(about)}</p>",
         "<h2>Milliseconds a call, and how many times faster Segue is</h2>",
         _times(records, titles),
+        *_by_class(records),
         "<h2>Numbers, memory, host</h2>",
         _details(records),
     ]
@@ -150,6 +151,16 @@ def _times(records: list[Record], titles: dict[str, str]) -> str:
         rows.append(_row([label, *cells], kind=name))
     rows.append(_row(["floor", *(report.number(r["floor_ms"]) for r in records)]))
     return f"<table>{''.join(rows)}</table>"
+
+
+def _by_class(records: list[Record]) -> list[str]:
+    """The table of classes, where there is one."""
+    rows = bench_classes.rows(records)
+    if not rows:
+        return []
+    heads = _row(["", *(r["model"] for r in records), "geometric mean"], "th")
+    lines = "".join(_row(cells) for cells in rows)
+    return ["<h2>By class of numbers</h2>", f"<table>{heads}{lines}</table>"]
 
 
 def _details(records: list[Record]) -> str:

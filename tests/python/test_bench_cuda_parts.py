@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from segue import bench_cuda, machine, pictures, report
+from segue import bench_classes, bench_cuda, machine, pictures, report
 from segue.gpu_clock import Ceilings
 from segue.modelfile import UserError
 
@@ -45,6 +45,20 @@ def record(name: str) -> dict[str, Any]:
         "versions": machine.versions(),
         "notes": ["<a note>"],
         "subjects": {"eager": subject(9.0), "compile": subject(3.0), "segue": subject(1.0)},
+        "classes": {"fp16": of_class(8.0, 4.0), "fp32": of_class(6.0, 12.0)},
+    }
+
+
+def of_class(eager: float, last: float) -> dict[str, Any]:
+    return {
+        "correct": True,
+        "rel_err_fp64": 1e-7,
+        "rel_err_fp64_eager": 2e-7,
+        "subjects": {
+            "eager": subject(eager),
+            "channels_last": subject(last),
+            "segue": subject(1.0),
+        },
     }
 
 
@@ -63,7 +77,35 @@ def test_tables() -> None:
     text = said.get()
     assert "9 (9.00x)" in text
     assert "tf32" in text
+    assert "over the better eager" not in text
     assert "max-autotune" not in text  # which nothing was measured of
+
+
+def test_names_of_classes() -> None:
+    assert bench_classes.names_of(None, None) == list(bench_classes.TITLES)
+    assert bench_classes.names_of(None, "compile") == []
+    assert bench_classes.names_of("bf16,fp32", "compile") == ["fp32", "bf16"]
+    assert bench_classes.names_of("none", None) == []
+    with pytest.raises(UserError, match="'half' is none of fp32, fp16, bf16, none"):
+        bench_classes.names_of("half", None)
+
+
+def test_rows_by_class() -> None:
+    one, two = record("one"), record("two")
+    two["classes"]["fp16"] = of_class(2.0, 9.0)
+    del two["classes"]["fp32"]
+    found = {row[0]: row[1:] for row in bench_classes.rows([one, two])}
+    assert found["fp16: eager"] == ["8 (8.00x)", "2 (2.00x)", "4.00x"]
+    assert found["fp32, TF32 off: eager, channels last"] == ["12 (12.00x)", "-", "12.00x"]
+    better = [row for row in bench_classes.rows([one, two]) if row[0] == "over the better eager"]
+    assert better == [
+        ["over the better eager", "6.00x", "-", "6.00x"],
+        ["over the better eager", "4.00x", "2.00x", "2.83x"],
+    ]
+    one["classes"]["fp16"]["correct"] = False
+    assert ["over the better eager", "4.00x, WRONG", "2.00x", "2.83x"] in bench_classes.rows(
+        [one, two]
+    )
 
 
 def test_floor() -> None:
