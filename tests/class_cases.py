@@ -34,7 +34,7 @@ class Class:
 
 _WIDE = (1.0, 1e30, 1e-30, 1e5, 1e-6, 1e-40, 0.0)
 CLASSES = {
-    "fp32": Class("f32", "fp32", 3e-6, 2.0**-24, _WIDE, 2.0**-29),
+    "fp32": Class("f32", "fp32", 3e-6, 2.0**-24, _WIDE, 2.0**-28),
     "tf32": Class("f32", "tf32", 1e-5, 2.0**-24, _WIDE, 2.0**-18),
     "tf32_even": Class("f32", "tf32_even", 1e-5, 2.0**-24, _WIDE, 2.0**-18),
     "plain_tf32": Class("f32", "plain_tf32", 1e-5, 2.0**-24, _WIDE),

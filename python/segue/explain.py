@@ -9,14 +9,19 @@ from torch import nn
 from .dropin import make_dropin
 from .prepare import DropIn, Runtime
 from .programs import Options
-from .runtime import Plan
+from .runtime import Plan, StepReport
 from .state import RUNTIME
 
 _CLASSES = {
     "fp32": "fp32",
     "tf32": "tf32 (operands rounded to 11 bits, halves away from zero; float32 sums)",
     "tf32_even": "tf32_even (operands rounded to 11 bits, halves to even; float32 sums)",
+    "plain_tf32": "plain_tf32 (as tf32, with the range of float32 for every operand)",
 }
+# Families of kernels that carry float32 operands as halves, and what that costs an element at most
+# of the largest beside it (docs/numerics.md).
+_CARRIES = "strategy wgmma_"
+_LOST = {"fp32": "2^-28", "tf32": "2^-18", "tf32_even": "2^-18"}
 
 
 class Explanation(str):
@@ -67,6 +72,7 @@ def _explanation(plan: Plan | None, reason: str) -> Explanation:
                 lines += [f"    {line}" for line in step.program.explain().rstrip().split("\n")]
             if step.precision:
                 lines.append(f"    Precision: {_CLASSES[step.precision]}")
+                lines += _range(step)
             if step.reason:
                 kind = "The region ends here because" if step.program else "Because"
                 lines.append(f"    {kind}: {step.reason}")
@@ -87,3 +93,16 @@ def _explanation(plan: Plan | None, reason: str) -> Explanation:
         text, kernels, flops, moved, reason,
     )  # fmt: skip
     return made
+
+
+def _range(step: StepReport) -> list[str]:
+    """What becomes of numbers that are small beside others, where that is not a float32's way."""
+    if step.program is None or _CARRIES not in step.program.explain():
+        return []
+    lost = _LOST.get(step.precision or "")
+    if lost is None:
+        return []
+    instead = "" if step.precision == "fp32" else "; class plain_tf32 keeps them"
+    return [
+        f"    Range: beside a number X of the same image, {lost} X and less may be lost{instead}"
+    ]
