@@ -138,6 +138,7 @@ def draw_template(family: str, number: int) -> Template:
         "direct": ["f32", "f64", "f16", "bf16"],
         "stream": ["f32", "f32", "f16", "bf16", "f64"],
         "mma": ["f32", "f32", "f16", "bf16"],
+        "wgmma_ring": ["f32", "f32", "f16", "bf16"],
         "implicit_gemm": ["f32", "f32", "f16", "bf16"],
         "wgmma_streamed": ["f32", "f32", "f16", "bf16"],
     }.get(family, ["f32"]))  # fmt: skip

@@ -1,18 +1,19 @@
 /* Convolution by wgmma with the weights resident and the input in a ring: the kernel.
  *
  * A block works for one tile of channels. It packs that tile's weights into shared memory, as
- * [tap][channel group of 8][TILE_N][8 halves], 16 bytes between taps, each output channel scaled by
- * a power of two, and keeps them. Producer warpgroups stage slices of the input, each read once,
- * into a ring; consumer warpgroups multiply and run the tail. A row along z is ROW_TILES tiles;
- * consumers take tiles in turn, and turns in issuing their products: left to themselves they would
- * share the tensor cores, finish together, and run their tails together while the tensor cores
- * idle. So the tail of one runs behind the products of the others.
+ * [tap][channel group of 8][TILE_N][8 halves], 16 bytes between taps, and keeps them. Producer
+ * warpgroups stage slices of the input, each read once, into a ring; consumer warpgroups multiply
+ * and run the tail. A row along z is ROW_TILES tiles; consumers take tiles in turn, and turns in
+ * issuing their products: left to themselves they would share the tensor cores, finish together,
+ * and run their tails together while the tensor cores idle. So the tail of one runs behind the
+ * products of the others.
  *
  * The work is numbered by rows of boxes, z fastest; a block has a range of them, and neighbours
  * along z flow through the ring as one segment. A walk along z is one unit of work, and a row then
  * has as many tiles as there are consumers.
  *
- * Behind the last slice of a segment the ring carries a verdict: whether halves held what was
+ * Floats are carried as halves (GUARDED), weights scaled by a power of two for each output channel.
+ * Behind the last slice of a segment the ring then carries a verdict: whether halves held what was
  * staged. If they did not, the same segment follows again, staged the slow way at a scale of its
  * own, and what consumers make of it takes the place of what they stored before.
  *
@@ -33,7 +34,7 @@ struct Arguments {
 /* Of a tap's weights, 8 halves each: one more than there are, so that a warp that packs the taps of
  * a channel does not store them all to the same banks. */
 constexpr int TAP_ROWS = STAGE_GROUPS * TILE_N + 1;
-//@ include stage_channels.cuh
+//@ staging
 //@ include ring_pixels.cuh
 //@ orientation
 //@ tail
@@ -140,24 +141,25 @@ constexpr bool HOLDS = HELD <= 20; /* a lane's share of PACK channels stays in r
 constexpr int PACK = 2; /* channels that a warp packs at once; for four there are no registers */
 
 /* Weight i, in the order [input channel][tap], of an output channel that begins at `from`. */
-__device__ __forceinline__ float read_weight(const Arguments &a, const float *from, int i) {
+__device__ __forceinline__ float read_weight(const Arguments &a, const element *from, int i) {
     if (i >= IN_CHANNELS * TAPS)
         return 0.0f;
     if (WEIGHTS_IN_ORDER)
-        return __ldg(from + i);
+        return read_only(from + i);
     const int c = i / TAPS, tap = i % TAPS;
     const int z = tap / (KERNEL_Y * KERNEL_X), y = tap / KERNEL_X % KERNEL_Y, x = tap % KERNEL_X;
     const long long zy =
         RING_DEPTH ? z * a.weight_stride.d + y * a.weight_stride.h : z * a.weight_stride.h;
-    return __ldg(from + c * a.weight_stride.c + zy + x * a.weight_stride.w);
+    return read_only(from + c * a.weight_stride.c + zy + x * a.weight_stride.w);
 }
 
-__device__ __forceinline__ void store_weight(const Shared &shared, int slot, int i, float scaled) {
-    const unsigned short half = round_half(ROUND_AWAY ? round_tf32_away(scaled) : scaled);
+__device__ __forceinline__ void store_weight(const Shared &shared, int slot, int i, float weight,
+                                             float scale) {
     const int c = i / TAPS, tap = i % TAPS;
     if (i < WEIGHTS)
         reinterpret_cast<unsigned short *>(
-            shared.weights)[(tap * TAP_ROWS + c / 8 * TILE_N + slot) * 8 + c % 8] = half;
+            shared.weights)[(tap * TAP_ROWS + c / 8 * TILE_N + slot) * 8 + c % 8] =
+            staged_weight(weight, scale);
 }
 
 /* What a channel's sums are multiplied by and its bias, and the tail's operands. */
@@ -166,7 +168,7 @@ __device__ __forceinline__ void fill_tables(const Arguments &a, const Shared &sh
     const int lane = threadIdx.x % 32;
     if (lane == 0) {
         const float bias = HAS_BIAS && present ? load(a.bias + channel * a.bias_stride.c) : 0.0f;
-        shared.scale_bias[slot] = make_float2(unscale(scale, CARRIER_SCALE), bias);
+        shared.scale_bias[slot] = make_float2(GUARDED ? unscale(scale, CARRIER_SCALE) : 1.0f, bias);
         shared.weight_scale[slot] = scale;
     }
     for (int k = lane; k < CHANNEL_OPERANDS; k += 32)
@@ -185,12 +187,12 @@ __device__ __forceinline__ void pack_weights(const Arguments &a, const Shared &s
         for (int e = 0; e < PACK; e++) {
             const int channel = part.first + slot + e;
             const bool present = channel < part.end;
-            const float *from = a.weight + (present ? channel : part.first) * a.weight_stride.n;
+            const element *from = a.weight + (present ? channel : part.first) * a.weight_stride.n;
             if (HOLDS) {
 #pragma unroll
                 for (int k = 0; k < HELD; k++)
                     held[e][HOLDS ? k : 0] = present ? read_weight(a, from, k * 32 + lane) : 0.0f;
-            } else {
+            } else if (GUARDED) {
 #pragma unroll 4
                 for (int i = lane; i < WEIGHTS; i += 32)
                     largest[e] =
@@ -201,23 +203,26 @@ __device__ __forceinline__ void pack_weights(const Arguments &a, const Shared &s
         for (int e = 0; e < PACK; e++) {
             const int channel = part.first + slot + e;
             const bool present = channel < part.end;
-            const float *from = a.weight + (present ? channel : part.first) * a.weight_stride.n;
-            if (HOLDS) {
+            const element *from = a.weight + (present ? channel : part.first) * a.weight_stride.n;
+            if (GUARDED && HOLDS) {
 #pragma unroll
                 for (int k = 0; k < HELD; k++)
                     largest[e] = finite_magnitude(largest[e], held[e][HOLDS ? k : 0]);
             }
-            const unsigned bits = __reduce_max_sync(~0U, __float_as_uint(largest[e]));
-            const float scale = weight_scale(__uint_as_float(bits));
+            float scale = 1.0f;
+            if (GUARDED) {
+                const unsigned bits = __reduce_max_sync(~0U, __float_as_uint(largest[e]));
+                scale = weight_scale(__uint_as_float(bits));
+            }
             if (HOLDS) {
 #pragma unroll
                 for (int k = 0; k < HELD; k++)
-                    store_weight(shared, slot + e, k * 32 + lane, held[e][HOLDS ? k : 0] * scale);
+                    store_weight(shared, slot + e, k * 32 + lane, held[e][HOLDS ? k : 0], scale);
             } else {
 #pragma unroll 4
                 for (int i = lane; i < WEIGHTS; i += 32)
                     store_weight(shared, slot + e, i,
-                                 present ? read_weight(a, from, i) * scale : 0.0f);
+                                 present ? read_weight(a, from, i) : 0.0f, scale);
             }
             fill_tables(a, shared, slot + e, channel, present, scale);
         }
@@ -227,31 +232,6 @@ __device__ __forceinline__ void pack_weights(const Arguments &a, const Shared &s
 }
 
 /* ---- producers ----------------------------------------------------------------------------- */
-
-/* The largest magnitude that any producer warp found. turn: alternates from call to call. */
-__device__ __forceinline__ float agree(const Shared &shared, float largest, int &turn) {
-    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    const unsigned bits = __reduce_max_sync(~0U, __float_as_uint(largest));
-    unsigned *magnitude = shared.magnitude + turn * PRODUCER_WARPS;
-    turn ^= 1;
-    if (lane == 0)
-        magnitude[warp] = bits;
-    barrier_sync(STAGED, PRODUCERS * WARPGROUP);
-    return __uint_as_float(__reduce_max_sync(~0U, lane < PRODUCER_WARPS ? magnitude[lane] : 0U));
-}
-
-/* Sends a verdict through the ring, as slice `number`. One warp stands for all that stage. */
-__device__ __forceinline__ void send_verdict(const Shared &shared, int number, float scale) {
-    const int lane = threadIdx.x % 32, slot = number % STAGES;
-    if (threadIdx.x >= 32)
-        return;
-    mbarrier_wait(shared.empty + 8 * slot, number / STAGES & 1 ^ 1);
-    if (lane == 0)
-        shared.verdict[slot] = scale;
-    __syncwarp();
-    if (lane < SLICE_WARPS)
-        mbarrier_arrive(shared.full + 8 * slot);
-}
 
 /* A warp's items in order, over the slices that it takes part in. */
 struct Turn {
@@ -267,9 +247,9 @@ struct Turn {
 /* Where the slices of a segment come from; open_slice completes it. */
 struct Slices {
     Source from;
-    const float *image; /* channel 0 of the group, slice 0 */
-    long long stride;   /* from slice to slice */
-    int z;              /* of the segment's first slice; may lie outside */
+    const element *image; /* channel 0 of the group, slice 0 */
+    long long stride;     /* from slice to slice */
+    int z;                /* of the segment's first slice; may lie outside */
 
     __device__ __forceinline__ void open_slice(const Arguments &a, int slice) {
         from.inside = static_cast<unsigned>(z + slice) < static_cast<unsigned>(a.in_z);
@@ -292,48 +272,7 @@ __device__ __forceinline__ Slices open_slices(const Arguments &a, const Segment 
     return of;
 }
 
-/* Stages a segment anew, at its own scale, as slices `staged` and on; scale 0: stages nothing, only
- * looks for the largest finite magnitude, which it returns. */
-__device__ __forceinline__ float stage_again(const Arguments &a, const Shared &shared, Slices &of,
-                                             int slices, int staged, float scale) {
-    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    float largest = 0.0f;
-    if (warp >= SLICES_AT_ONCE * SLICE_WARPS)
-        return largest;
-#pragma unroll 1
-    for (int slice = warp / SLICE_WARPS; slice < slices; slice += SLICES_AT_ONCE) {
-        const int number = staged + slice, slot = number % STAGES, first = warp % SLICE_WARPS;
-        of.open_slice(a, slice);
-        int i = first;
-#pragma unroll 1
-        do { /* at least once: a warp without items waits as well */
-            float value[SCALED_AT_ONCE][8];
-#pragma unroll
-            for (int k = 0; k < SCALED_AT_ONCE; k++)
-                fetch_scaled(of.from, i + k * SLICE_WARPS, lane, value[k]);
-            if (scale != 0.0f && i == first)
-                mbarrier_wait(shared.empty + 8 * slot, number / STAGES & 1 ^ 1);
-#pragma unroll
-            for (int k = 0; k < SCALED_AT_ONCE; k++) {
-                if (scale != 0.0f)
-                    store_scaled(shared.ring + slot * STAGE_BYTES, i + k * SLICE_WARPS, lane,
-                                 value[k], scale);
-                else
-#pragma unroll
-                    for (int c = 0; c < 8; c++)
-                        largest = finite_magnitude(largest, value[k][c]);
-            }
-            i += SLICE_WARPS * SCALED_AT_ONCE;
-        } while (i < SCALED_ITEMS);
-        if (scale != 0.0f) {
-            fence_proxy_async();
-            __syncwarp();
-            if (lane == 0)
-                mbarrier_arrive(shared.full + 8 * slot);
-        }
-    }
-    return largest;
-}
+//@ include ring_guard.cuh
 
 __device__ __forceinline__ void produce(const Arguments &a, const Shared &shared) {
     const Part part = block_part(a);
@@ -346,7 +285,7 @@ __device__ __forceinline__ void produce(const Arguments &a, const Shared &shared
         Slices of = open_slices(a, s, part.group);
         auto fetch = [&](Turn at, Fetched &to) {
             of.open_slice(a, at.slice);
-            fetch_item(of.from, at.item / CHUNKS, at.item % CHUNKS, lane, to);
+            fetch_item(of.from, at.item, lane, to);
         };
         /* Stores one item, and fetches the next: before, where there are registers for two. */
         Turn at = {warp / SLICE_WARPS, warp % SLICE_WARPS};
@@ -363,8 +302,7 @@ __device__ __forceinline__ void produce(const Arguments &a, const Shared &shared
                 }
                 mbarrier_wait(shared.empty + 8 * slot, number / STAGES & 1 ^ 1);
             }
-            store_item(shared.ring + slot * STAGE_BYTES, at.item / CHUNKS, at.item % CHUNKS, lane,
-                       current, largest);
+            store_item(shared.ring + slot * STAGE_BYTES, at.item, lane, current, largest);
             if (next.slice != at.slice) {
                 fence_proxy_async();
                 __syncwarp();
@@ -385,23 +323,8 @@ __device__ __forceinline__ void produce(const Arguments &a, const Shared &shared
                 ;
         }
         staged += slices;
-        largest = agree(shared, largest, turn);
-        const bool fails = carrier_fails(largest * CARRIER_SCALE);
-        bool looks = fails && !(largest <= FLOAT_MAX);
-        if (!fails)
-            send_verdict(shared, staged++, 0.0f);
-        /* Once, or twice where the scale is not known yet. */
-#pragma unroll 1
-        for (bool again = fails; again; again = looks, looks = false) {
-            const float scale = looks ? 0.0f : segment_scale(largest);
-            if (!looks)
-                send_verdict(shared, staged++, scale);
-            largest = stage_again(a, shared, of, slices, staged, scale);
-            if (looks)
-                largest = agree(shared, largest, turn);
-            else
-                staged += slices;
-        }
+        if (GUARDED)
+            staged = judge(a, shared, of, slices, staged, largest, turn);
         unit = behind(s, unit);
     }
 }
@@ -567,12 +490,14 @@ __device__ __forceinline__ void consume(const Arguments &a, const Shared &shared
             tile.pixels.box.z = s.z;
             tail.end(tile, a);
         }
-        const float scale = anew ? 0.0f : receive_verdict(ring, shared, slices, signals);
-        if (anew || scale != 0.0f) {
-            rescale(shared, scale != 0.0f ? scale : CARRIER_SCALE);
-            forget_scales(tile);
+        if (GUARDED) {
+            const float scale = anew ? 0.0f : receive_verdict(ring, shared, slices, signals);
+            if (anew || scale != 0.0f) {
+                rescale(shared, scale != 0.0f ? scale : CARRIER_SCALE);
+                forget_scales(tile);
+            }
+            anew = scale != 0.0f;
         }
-        anew = scale != 0.0f;
         unit = anew ? unit : behind(s, unit);
     }
 }

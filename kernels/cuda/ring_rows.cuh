@@ -40,7 +40,10 @@ __device__ __forceinline__ void store_vector(float *to, float x, float y, float 
                  : "memory");
 }
 
+//@ include narrow_lines.cuh
+
 struct Tile : RowTile {
+    NarrowLines narrow;
     real *lines;                              /* [8][LINE], of this warp */
     float pending[LINE_VECTORS][LINE_VECTOR]; /* read back, to be stored */
     int pending_first;                        /* its first channel; -1: none */
@@ -115,6 +118,42 @@ struct Tile : RowTile {
             read_back(j / 2 * 8);
         }
     }
+    template <class T>
+    __device__ __forceinline__ void put_narrow(T *to, Stride s, int p, int j, real value) {
+        if (!NARROW_LINES || (!ALL_WHOLE && !whole_group(j))) {
+            RowTile::put<1>(to, s, p, j, value);
+            return;
+        }
+        if (p == 0 && j == 0) {
+            const int pixel = pixels.warp * WARP_PIXELS + lane % LINE_LANES * LINE_VECTOR;
+            narrow.inside = pixels.box.valid(pixel);
+            narrow.line = &to->bits + offset(pixels.box.place(pixel), s) +
+                          lane / LINE_LANES * LINE_VECTORS * s.c;
+        }
+        narrow.put(to, p, j, value, lane);
+        if (p == PIXELS - 1 && j % 2 == 1) {
+            narrow.store_pending(s);
+            narrow.read_back(channel_first + j / 2 * 8, lane);
+        }
+    }
+    template <int V>
+    __device__ __forceinline__ void put(half_t *to, Stride s, int p, int j, real value) {
+        put_narrow(to, s, p, j, value);
+    }
+    template <int V>
+    __device__ __forceinline__ void put(bfloat_t *to, Stride s, int p, int j, real value) {
+        put_narrow(to, s, p, j, value);
+    }
+    __device__ __forceinline__ void flush_narrow(Stride s) {
+        if (!NARROW_LINES)
+            return;
+        narrow.store_pending(s);
+        narrow.pending_first = -1;
+    }
+    template <int V> __device__ __forceinline__ void flush(half_t *, Stride s) { flush_narrow(s); }
+    template <int V> __device__ __forceinline__ void flush(bfloat_t *, Stride s) {
+        flush_narrow(s);
+    }
     template <int V, class T> __device__ __forceinline__ void flush(T *, Stride) {}
     template <int V> __device__ __forceinline__ void flush(float *, Stride s) {
         if (OUT_VECTOR)
@@ -170,6 +209,10 @@ __device__ __forceinline__ void open_tile(Tile &tile, float *lines, int consumer
     tile.pixels.warp = threadIdx.x % WARPGROUP / 32;
     tile.lines = lines + consumer * CONSUMER_FLOATS + tile.pixels.warp * 8 * LINE;
     tile.pending_first = -1;
+    if (NARROW_LINES) {
+        tile.narrow.lines = reinterpret_cast<unsigned char *>(tile.lines);
+        tile.narrow.pending_first = -1;
+    }
     tile.ahead = -1;
     tile.now = -1;
 }

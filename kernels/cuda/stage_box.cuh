@@ -14,6 +14,8 @@
  * Floats are carried as halves (GUARDED), of one scale in each `segment`, which is what a tile has
  * of one strip of one image. Narrow elements are carried as they are. */
 
+//@ include load_if.cuh
+
 /* Two activations, scaled and rounded to 11 bits, as halves. */
 __device__ __forceinline__ unsigned carry(float low, float high) {
     if (ROUND_EVEN || PRODUCTS == 3)
@@ -124,62 +126,6 @@ __device__ __forceinline__ int item_position(int k) {
 }
 __device__ __forceinline__ int item_cell(int k) {
     return READ == 8 ? threadIdx.x % ITEM_CELLS : k % ITEM_CELLS;
-}
-
-/* An element, or zero. In one piece: left to itself the compiler makes every address anew, behind
- * the condition. */
-__device__ __forceinline__ float load_if(bool present, const float *from) {
-    float value;
-    asm volatile("{\n\t.reg .pred present;\n\t"
-                 "setp.ne.b32 present, %2, 0;\n\t"
-                 "mov.f32 %0, 0f00000000;\n\t"
-                 "@present ld.global.nc.f32 %0, [%1];\n\t}"
-                 : "=f"(value)
-                 : "l"(from), "r"(static_cast<int>(present)));
-    return value;
-}
-__device__ __forceinline__ float4 load_four_if(bool present, const float *from) {
-    float4 value;
-    asm volatile("{\n\t.reg .pred present;\n\t"
-                 "setp.ne.b32 present, %5, 0;\n\t"
-                 "mov.f32 %0, 0f00000000;\n\tmov.f32 %1, 0f00000000;\n\t"
-                 "mov.f32 %2, 0f00000000;\n\tmov.f32 %3, 0f00000000;\n\t"
-                 "@present ld.global.nc.v4.f32 {%0, %1, %2, %3}, [%4];\n\t}"
-                 : "=f"(value.x), "=f"(value.y), "=f"(value.z), "=f"(value.w)
-                 : "l"(from), "r"(static_cast<int>(present)));
-    return value;
-}
-
-template <class T> __device__ __forceinline__ T load_if(bool present, const T *from) {
-    T value;
-    asm volatile("{\n\t.reg .pred present;\n\t"
-                 "setp.ne.b32 present, %2, 0;\n\t"
-                 "mov.b16 %0, 0;\n\t"
-                 "@present ld.global.nc.b16 %0, [%1];\n\t}"
-                 : "=h"(value.bits)
-                 : "l"(from), "r"(static_cast<int>(present)));
-    return value;
-}
-__device__ __forceinline__ uint2 load_8_bytes_if(bool present, const void *from) {
-    uint2 value;
-    asm volatile("{\n\t.reg .pred present;\n\t"
-                 "setp.ne.b32 present, %3, 0;\n\t"
-                 "mov.b32 %0, 0;\n\tmov.b32 %1, 0;\n\t"
-                 "@present ld.global.nc.v2.b32 {%0, %1}, [%2];\n\t}"
-                 : "=r"(value.x), "=r"(value.y)
-                 : "l"(from), "r"(static_cast<int>(present)));
-    return value;
-}
-__device__ __forceinline__ uint4 load_16_bytes_if(bool present, const void *from) {
-    uint4 value;
-    asm volatile("{\n\t.reg .pred present;\n\t"
-                 "setp.ne.b32 present, %5, 0;\n\t"
-                 "mov.b32 %0, 0;\n\tmov.b32 %1, 0;\n\t"
-                 "mov.b32 %2, 0;\n\tmov.b32 %3, 0;\n\t"
-                 "@present ld.global.nc.v4.b32 {%0, %1, %2, %3}, [%4];\n\t}"
-                 : "=r"(value.x), "=r"(value.y), "=r"(value.z), "=r"(value.w)
-                 : "l"(from), "r"(static_cast<int>(present)));
-    return value;
 }
 
 /* Two narrow elements out of a word, low first. */

@@ -128,6 +128,13 @@ __device__ __forceinline__ unsigned pack_halves(float low, float high) {
     return pair;
 }
 
+/* The same as bfloats, rounded to even. */
+__device__ __forceinline__ unsigned pack_bfloats(float low, float high) {
+    unsigned pair;
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
+    return pair;
+}
+
 /* CARRIER_SCALE times two floats, rounded to 11 bits, halves away from zero, as halves: half a unit
  * of the eleventh bit and six exponents are added to each at once, as integers, and what is then
  * too much is cut off. Below 2^-14 (scaled) what is cut off is less than 2^-24. Infinity and NaN

@@ -54,6 +54,7 @@ BODIES = {
     "mbarrier_wait": "emu_mb_wait(barrier, parity);",
     "mbarrier_test": "return emu_mb_test(barrier, parity);",
     "load_if": "if (present) return __ldg(from); return {};",
+    "load_4_bytes_if": "if (present) return __ldg((const unsigned *)from); return {};",
     "load_8_bytes_if": "if (present) return __ldg((const uint2 *)from); return {};",
     "load_16_bytes_if": "if (present) return __ldg((const uint4 *)from); return {};",
     "load_four_if": "if (!present) return make_float4(0, 0, 0, 0); "
@@ -63,6 +64,9 @@ BODIES = {
     "round_tf32_away": "return emu_rna(x);",
     "round_half": "return emu_to_half(x);",
     "pack_halves": "return emu_pair(emu_to_half(low), emu_to_half(high));",
+    "pack_bfloats": "return emu_pair(emu_to_bfloat(low), emu_to_bfloat(high));",
+    "store_four_matrices": "emu_store_matrices(row, {a, b, c, d});",
+    "store_two_matrices": "emu_store_matrices(row, {a, b});",
     "pack_halves_away": "const unsigned add = (6u << 23) + 0x1000u; return emu_pair("
     "emu_to_half_rz(__uint_as_float(__float_as_uint(low) + add)), "
     "emu_to_half_rz(__uint_as_float(__float_as_uint(high) + add)));",

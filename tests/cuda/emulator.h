@@ -133,6 +133,13 @@ static inline float __double2float_rz(double x) {
         f = nextafterf(f, 0);
     return f;
 }
+static inline unsigned __byte_perm(unsigned low, unsigned high, unsigned selector) {
+    const uint64_t bytes = (uint64_t)high << 32 | low;
+    unsigned made = 0;
+    for (int i = 0; i < 4; i++)
+        made |= (unsigned)(bytes >> (selector >> 4 * i & 7) * 8 & 255) << 8 * i;
+    return made;
+}
 static inline int __popc(unsigned x) {
     return __builtin_popcount(x);
 }
@@ -487,6 +494,22 @@ template<int N, bool BFLOAT, class D> static void emu_wgmma(D &d, const unsigned
         }
     emu_warp();
     emu_sum<N, BFLOAT>(d, rows, bd, accumulate);
+}
+/* stmatrix, transposed: lane l has rows l / 4 of columns 2 (l % 4), + 1 of each matrix, whose
+ * columns lie where lanes 8 m and on say. */
+static void emu_store_matrices(unsigned row, std::initializer_list<unsigned> matrices) {
+    int m = 0, lane = threadIdx.x % 32;
+    for (unsigned values : matrices) {
+        for (int e = 0; e < 2; e++) {
+            unsigned to = emu_from(row, m * 8 + lane % 4 * 2 + e);
+            unsigned short element = (unsigned short)(values >> 16 * e);
+            if (to % 16) {
+                emu_fail("a row of a matrix is off its alignment");
+            }
+            memcpy(emu_at(to) + lane / 4 * 2, &element, 2);
+        }
+        m++;
+    }
 }
 template<int KIND> static void emu_mma(float *c, unsigned a0, unsigned a1, unsigned a2, unsigned a3,
                                        unsigned b0, unsigned b1) {

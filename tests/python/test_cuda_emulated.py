@@ -130,3 +130,47 @@ def test_segments_side_by_side(strategy: str, precision: str, emulator: Emulator
     wanted = -gpu_cases.convolved(case.template, x.double(), weight.double(), None)
     lost = ~wanted.isfinite()
     assert lost.any() and not actual[lost].isfinite().any()
+
+
+# Sizes of the input, layout, kernel, padding: vectors of 8, 4, 2 and 1 neighbours, columns beyond
+# whole chunks, rows in slices, channels side by side.
+HALVES: list[tuple[tuple[int, ...], str, int, int]] = [
+    ((2, 16, 5, 32), "contiguous", 1, 0),
+    ((1, 24, 6, 28), "contiguous", 3, 1),
+    ((1, 16, 4, 134), "contiguous", 3, 0),
+    ((2, 20, 5, 29), "contiguous", 3, 1),
+    ((2, 16, 6, 22), "last", 3, 1),
+    ((1, 64, 4, 30), "last", 3, 0),
+    ((1, 16, 3, 6, 13), "contiguous", 3, 1),
+    ((1, 32, 3, 5, 14), "last", 3, 1),
+]
+
+
+@pytest.mark.parametrize("dtype", ["f16", "bf16"])
+@pytest.mark.parametrize("shape, layout, kernel, padding", HALVES)
+def test_ring_takes_halves_as_they_are(
+    shape: tuple[int, ...], layout: str, kernel: int, padding: int, dtype: str, emulator: Emulator
+) -> None:
+    """No operand is rounded, subnormal ones neither; results are, once; NaN and infinity stay."""
+    rank = len(shape) - 2
+    template = gpu_cases.Template(
+        dtype, "fp32", shape[1], 24, rank, (kernel,) * rank, (1,) * rank, (padding,) * rank,
+        (1,) * rank, tail=(gpu_cases.Step("unary", "neg"),),
+    )  # fmt: skip
+    case = gpu_cases.make_case(template, shape[0], shape[2:])
+    if layout == "last":
+        case.inputs[0] = (dtype, shape, gpu_cases.channels_last(shape))
+    x, weight = gpu_cases.values(case, torch.device("cpu"), torch.Generator().manual_seed(5))
+    x[0, 1] *= torch.finfo(x.dtype).smallest_normal
+    x[-1, 0, ..., 1, 7] = math.nan
+    x[-1, 3, ..., -1, -3] = math.inf
+    actual = run(emulator, case, "wgmma_ring", [x, weight])
+    wide = [t.double() for t in (x, weight)]
+    wanted = -gpu_cases.convolved(template, *wide, None)
+    assert torch.equal(actual.isnan(), wanted.isnan())
+    assert torch.equal(actual.isinf(), wanted.isinf())
+    summed = gpu_cases.convolved(template, *(t.nan_to_num(0, 0, 0).abs() for t in wide), None)
+    unit = torch.finfo(x.dtype).eps / 2
+    allowed = 1.01 * unit * wanted.abs() + 1e-6 * summed + torch.finfo(x.dtype).smallest_normal
+    where = wanted.isfinite()
+    assert ((actual - wanted).abs() <= allowed)[where].all()

@@ -9,7 +9,8 @@
 /* Products written out one after the other, at the most; the rest is left to loops. */
 enum { UNROLLED_MAX = 160 };
 
-static void write_stage(const sg_wgmma_ring *ring, sg_text *text) {
+static void write_stage(const sg_problem *problem, const sg_wgmma_ring *ring, sg_text *text) {
+    sg_text_add(text, "using element = %s;\n", sg_cuda_type(problem->convolution.input.dtype));
     const sg_cuda_constant constants[] = {
         {"IN_CHANNELS", ring->in_group},
         {"STAGE_GROUPS", ring->stage_groups},
@@ -23,6 +24,7 @@ static void write_stage(const sg_wgmma_ring *ring, sg_text *text) {
         {"PHASE_PIXELS", ring->phase_pixels},
         {"PLANE", ring->plane},
         {"VECTOR", ring->vector},
+        {"GUARDED", !ring->narrow},
     };
     sg_cuda_write_constants(constants, sizeof constants / sizeof *constants, text);
 }
@@ -82,6 +84,7 @@ static void write_tile(const sg_problem *problem, const sg_cuda_target *target,
         {"RING_DEPTH", ring->depth},
         {"ROW_TILES", ring->row_tiles},
         {"OUT_VECTOR", ring->out_vector},
+        {"NARROW_LINES", ring->out_vector > 0 && ring->narrow_outputs},
         {"CONSUMERS", ring->consumers},
         {"PRODUCERS", ring->producers},
         {"STAGES", ring->stages},
@@ -90,7 +93,7 @@ static void write_tile(const sg_problem *problem, const sg_cuda_target *target,
         {"WEIGHTS_IN_ORDER", weights_in_order(problem)},
         {"PREFETCH", ring->prefetch},
         {"HAS_BIAS", problem->convolution.bias.index >= 0},
-        {"ROUND_AWAY", target->precision == SG_PRECISION_TF32},
+        {"ROUND_AWAY", !ring->narrow && target->precision == SG_PRECISION_TF32},
     };
     sg_cuda_write_constants(constants, sizeof constants / sizeof *constants, text);
 }
@@ -114,8 +117,9 @@ static void assume(const sg_problem *problem, const sg_wgmma_ring *ring,
     const int64_t sizes[] = {kernel[2], kernel[1], kernel[0], ring->in_group};
     if (weights_in_order(problem))
         sg_cuda_assume_dense(arguments, &convolution->weight, roles, sizes, 4);
-    if (ring->vector == 8) /* two loads of 16 bytes */
-        sg_cuda_assume_vectors(arguments, &convolution->input, false, SG_ROLE_C, 4, NULL);
+    if (ring->vector == 8) /* loads of 16 bytes */
+        sg_cuda_assume_vectors(arguments, &convolution->input, false, SG_ROLE_C,
+                               ring->narrow ? 8 : 4, NULL);
     else
         sg_cuda_assume_vectors(arguments, &convolution->input, false, SG_ROLE_W, ring->vector,
                                sg_cuda_in_size(problem, 2));
@@ -123,7 +127,7 @@ static void assume(const sg_problem *problem, const sg_wgmma_ring *ring,
         sg_cuda_assume(arguments, "a row is one box", "a.boxes_x <= 1");
     for (int i = 0; i < problem->output_count && ring->out_vector > 0; i++) {
         const sg_operand *output = &problem->outputs[i];
-        if (!(output->domain >> SG_ROLE_C & 1U) || output->dtype != SG_F32)
+        if (!sg_wgmma_ring_lines(output))
             continue;
         sg_cuda_assume(arguments, "pixels of the output lie side by side", "%s == 1",
                        sg_cuda_stride(problem, output, true, SG_ROLE_W, arguments->arena));
@@ -166,12 +170,13 @@ static sg_status compose(const sg_problem *problem, const sg_cuda_target *target
                          const char **source) {
     sg_text constants = {0}, tail = {0}, instructions = {0};
     int width = (int)(ring->columns ? ring->pixels : ring->tile_slots);
-    write_stage(ring, &constants);
+    sg_dtype operands = ring->narrow ? problem->convolution.input.dtype : SG_F16;
+    write_stage(problem, ring, &constants);
     write_filter(ring, &constants);
     write_tile(problem, target, ring, &constants);
-    sg_cuda_write_wgmma(&instructions, width, false, SG_F16);
+    sg_cuda_write_wgmma(&instructions, width, false, operands);
     if (ring->columns)
-        sg_cuda_write_wgmma(&instructions, width, true, SG_F16);
+        sg_cuda_write_wgmma(&instructions, width, true, operands);
     add_arguments(problem, ring, arguments);
     assume(problem, ring, arguments);
     sg_status status = sg_cuda_write_tail(problem, target, arena, arguments, &tail);
@@ -184,6 +189,8 @@ static sg_status compose(const sg_problem *problem, const sg_cuda_target *target
             {"constants", constants.data},
             {"arguments", arguments->declaration.data},
             {"instructions", instructions.data},
+            {"staging",
+             ring->narrow ? "//@ include stage_halves.cuh\n" : "//@ include stage_channels.cuh\n"},
             {"orientation",
              ring->columns ? "//@ include ring_columns.cuh\n" : "//@ include ring_rows.cuh\n"},
             {"tail", tail.data},

@@ -35,7 +35,8 @@ enum {
     TWICE_EXTRA = 16,         /* and more where a tail goes over its sums twice */
     SUMS_COLUMNS_EXTRA = 32,  /* the same with channels as rows, and half of a tile's pixels */
     PREFETCH_REGISTERS = 136, /* of a producer that fetches an item while it stores another */
-    PRODUCER_REGISTERS = 80   /* that no way of reading does without */
+    PRODUCER_REGISTERS = 80,  /* that no way of reading does without */
+    NARROW_FEWER = 48         /* fewer than the first where two elements share a register */
 };
 
 /* ---- geometry ------------------------------------------------------------------------------ */
@@ -70,8 +71,13 @@ static int axis_of(const sg_wgmma_ring *ring, int axis) {
     return axis == SG_RING_Z ? 1 : -1;
 }
 
+static bool is_narrow(sg_dtype dtype) {
+    return dtype == SG_F16 || dtype == SG_BF16;
+}
+
 static void set_axes(const sg_problem *problem, sg_wgmma_ring *ring) {
     const sg_convolution *convolution = &problem->convolution;
+    ring->narrow = is_narrow(convolution->input.dtype);
     ring->taps = 1;
     for (int i = 0; i < SG_RING_AXES; i++) {
         int axis = axis_of(ring, i);
@@ -105,7 +111,7 @@ static int64_t choose_vector(const sg_problem *problem, const sg_cuda_target *ta
     if (target->alignment < 16)
         return 1;
     if (input->stride[SG_ROLE_C] == 1 && ring->in_group % 8 == 0 &&
-        divides(input, all & ~(1U << SG_ROLE_C), 4))
+        divides(input, all & ~(1U << SG_ROLE_C), ring->narrow ? 8 : 4))
         return 8;
     if (input->stride[SG_ROLE_W] != 1)
         return 1;
@@ -138,6 +144,10 @@ static void measure_stage(sg_wgmma_ring *ring) {
     ring->pitch = ceil_div(ring->stage_width, sx);
     ring->phase_pixels = ceil_div(ring->stage_rows, sy) * ring->pitch;
     ring->plane = sx * sy * ring->phase_pixels;
+    /* Lanes that store a pixel's groups of channels beside each other meet no bank twice. */
+    int64_t apart = ring->narrow && ring->vector == 8 ? most(1, 8 / ring->stage_groups) : 0;
+    while (apart > 0 && ring->plane % (2 * apart) != apart)
+        ring->plane++;
 }
 
 /* Registers: a block's threads get the same number at entry, a cap; then producers give up some of
@@ -168,7 +178,8 @@ static bool share_registers(const sg_cuda_target *target, sg_wgmma_ring *ring) {
     ring->consumer_registers =
         least((warpgroups * cap - ring->producers * left) / ring->consumers / 8 * 8, REGISTERS_MAX);
     ring->producer_registers = left;
-    ring->prefetch = left >= PREFETCH_REGISTERS;
+    bool shares = ring->narrow && ring->vector > 1;
+    ring->prefetch = left >= PREFETCH_REGISTERS - (shares ? NARROW_FEWER : 0);
     return want <= REGISTERS_MAX && left >= PRODUCER_REGISTERS;
 }
 
@@ -183,16 +194,22 @@ static void measure_shared(sg_wgmma_ring *ring) {
                    ring->stages * (2 * 8 + 4);
 }
 
+bool sg_wgmma_ring_lines(const sg_operand *output) {
+    return (output->domain >> SG_ROLE_C & 1U) &&
+           (output->dtype == SG_F32 || is_narrow(output->dtype));
+}
+
 /* Outputs with channels whose pixels lie side by side leave in vectors. */
 static int64_t choose_out_vector(const sg_problem *problem, const sg_cuda_target *target,
                                  const sg_wgmma_ring *ring) {
     if (ring->columns || ring->box_y > 1 || ring->tail.tile_stores == 0)
         return 0;
     const unsigned others = ((1U << SG_ROLE_COUNT) - 1) & ~(1U << SG_ROLE_W);
-    int64_t vector = target->alignment >= 16 ? 4 : 1;
+    int64_t most_neighbours = ring->narrow_outputs ? least(8, ring->pixels / 16) : 4;
+    int64_t vector = target->alignment >= 16 ? most_neighbours : 1;
     for (int i = 0; i < problem->output_count; i++) {
         const sg_operand *output = &problem->outputs[i];
-        if (!(output->domain >> SG_ROLE_C & 1U) || output->dtype != SG_F32)
+        if (!sg_wgmma_ring_lines(output))
             continue;
         if (output->stride[SG_ROLE_W] != 1)
             return 0;
@@ -219,6 +236,18 @@ static void measure_grid(const sg_problem *problem, const sg_cuda_target *target
     ring->grid = ring->units == 0 ? 0 : ring->tiles * least(parts, ring->units);
 }
 
+/* Lines are of floats or of narrow elements; with outputs of both, of floats. */
+static bool has_narrow_lines(const sg_problem *problem) {
+    bool narrow = false, wide = false;
+    for (int i = 0; i < problem->output_count; i++) {
+        if (!sg_wgmma_ring_lines(&problem->outputs[i]))
+            continue;
+        wide |= problem->outputs[i].dtype == SG_F32;
+        narrow |= problem->outputs[i].dtype != SG_F32;
+    }
+    return narrow && !wide;
+}
+
 bool sg_wgmma_ring_measure(const sg_problem *problem, const sg_cuda_target *target,
                            const sg_cuda_plan *plan, sg_wgmma_ring *ring) {
     read_plan(plan, ring);
@@ -228,6 +257,7 @@ bool sg_wgmma_ring_measure(const sg_problem *problem, const sg_cuda_target *targ
         return false;
     set_axes(problem, ring);
     sg_cuda_get_tail_facts(problem, &ring->tail);
+    ring->narrow_outputs = has_narrow_lines(problem);
     if (ring->channels > ring->out_group)
         return false;
     ring->group_tiles = ceil_div(ring->out_group, ring->channels);
@@ -278,10 +308,12 @@ static bool applicable(const sg_problem *problem, const sg_cuda_target *target, 
         return refuse(reason, "the GPU has no warpgroup products");
     if (!problem->has_convolution)
         return refuse(reason, "the region has no convolution");
-    if (problem->compute != SG_F32 || convolution->input.dtype != SG_F32 ||
-        convolution->weight.dtype != SG_F32)
-        return refuse(reason, "the operands of the convolution are not float32");
-    if (target->precision == SG_PRECISION_FP32)
+    sg_dtype dtype = convolution->input.dtype;
+    if (problem->compute != SG_F32 || convolution->weight.dtype != dtype ||
+        (dtype != SG_F32 && !is_narrow(dtype)))
+        return refuse(reason, "the operands of the convolution are not both float32, float16 or "
+                              "bfloat16");
+    if (dtype == SG_F32 && target->precision == SG_PRECISION_FP32)
         return refuse(reason, "halves carry eleven bits of an operand, and fp32 asks for more");
     if (!walks_only(problem, 0) && !walks_only(problem, 1))
         return refuse(reason, "a ring rolls along one axis, and the region walks along another");

@@ -22,6 +22,8 @@ typedef struct sg_wgmma_ring {
     int64_t producers; /* warpgroups */
     int64_t filter;    /* the weights lie in registers */
 
+    bool narrow;         /* operands are halves or bfloats, which products take as they are */
+    bool narrow_outputs; /* those with channels are */
     sg_cuda_tail_facts tail;
     int64_t in_group, out_group;        /* channels of a group */
     int64_t groups, group_tiles, tiles; /* tiles of channels: of a group, and in all */
@@ -46,5 +48,8 @@ typedef struct sg_wgmma_ring {
 /* False where the plan does not suit problem or target; the geometry is then incomplete. */
 bool sg_wgmma_ring_measure(const sg_problem *problem, const sg_cuda_target *target,
                            const sg_cuda_plan *plan, sg_wgmma_ring *ring);
+
+/* Whether an output has channels and a type that consumers turn around in lines (out_vector). */
+bool sg_wgmma_ring_lines(const sg_operand *output);
 
 #endif
