@@ -112,7 +112,7 @@ struct Work {
     }
     /* Whether some job failed; thread i of the block judges job i of the round. */
     static __device__ __forceinline__ bool judge(const Shared &shared, int n, int end) {
-        __syncthreads();
+        barrier_meet(0, THREADS);
         bool fails = false;
         if (thread_index() < ROUND && n < end) {
             const float largest = __uint_as_float(shared.magnitude[thread_index()]);
@@ -121,19 +121,24 @@ struct Work {
         const unsigned failed = __ballot_sync(~0U, fails);
         if (thread_index() < ROUND && thread_index() % 32 == 0)
             shared.failed[thread_index() / 32] = failed;
-        return __syncthreads_or(fails);
+        barrier_meet(0, THREADS);
+        unsigned some = 0;
+#pragma unroll
+        for (int i = 0; i < ROUND / 32; i++)
+            some |= shared.failed[i];
+        return some != 0;
     }
     __device__ __forceinline__ bool open_round(const Shared &shared, int first) {
         const int count = *shared.count;
         if (first == count)
             return false;
         place = first;
-        __syncthreads();
+        barrier_meet(0, THREADS);
         if (thread_index() < ROUND)
             shared.magnitude[thread_index()] = 0;
         if (thread_index() == 0)
             *shared.round_end = min(count, first + ROUND);
-        __syncthreads();
+        barrier_meet(0, THREADS);
         return true;
     }
 };

@@ -112,7 +112,7 @@ __device__ __forceinline__ Wanted wanted_of(const Job &job, int chunk, int part,
 
 /* All threads of the block. */
 __device__ __forceinline__ void meet() {
-    barrier_sync(0, THREADS);
+    barrier_meet(0, THREADS);
 }
 
 /* A block's jobs, in the order in which all of its warps go through them: those of a round, then

@@ -62,6 +62,12 @@ __device__ __forceinline__ void barrier_arrive(int number, int threads) {
     asm volatile("bar.arrive %0, %1;" ::"r"(number), "r"(threads) : "memory");
 }
 
+/* barrier_sync for warps that come to it from different places in the program: bar.sync wants one
+ * place for all of a block. */
+__device__ __forceinline__ void barrier_meet(int number, int threads) {
+    asm volatile("barrier.sync %0, %1;" ::"r"(number), "r"(threads) : "memory");
+}
+
 /* Makes this thread's writes to shared memory visible to products and bulk copies; then a barrier
  * must follow. */
 __device__ __forceinline__ void fence_proxy_async() {

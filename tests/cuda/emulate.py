@@ -40,6 +40,7 @@ BODIES = {
     "unforeseen": "return x;",
     "barrier_or": "return emu_bar_or(number, WARPGROUP, mine);",
     "barrier_sync": "emu_bar_sync(number, threads);",
+    "barrier_meet": "emu_bar_sync(number, threads);",
     "barrier_arrive": "emu_bar_in(number, threads);",
     "mma_tf32": "emu_mma<0>(sums, a0, a1, a2, a3, b0, b1);",
     "mma_half": "emu_mma<1>(sums, a0, a1, a2, a3, b0, b1);",
