@@ -137,7 +137,7 @@ def draw_template(family: str, number: int) -> Template:
     dtype = draw.choice({
         "direct": ["f32", "f64", "f16", "bf16"],
         "stream": ["f32", "f32", "f16", "bf16", "f64"],
-        "mma": ["f32", "f32", "f16", "bf16"],
+        "mma": ["f32", "f32", "f16", "bf16", "f64"],
         "wgmma_ring": ["f32", "f32", "f16", "bf16"],
         "implicit_gemm": ["f32", "f32", "f16", "bf16"],
         "wgmma_streamed": ["f32", "f32", "f16", "bf16"],
@@ -394,7 +394,8 @@ def values(case: Case, device: torch.device, generator: torch.Generator) -> list
         )
         view = memory.as_strided(sizes, strides, case.offset)
         own = [min(n, 1) if s == 0 else n for n, s in zip(sizes, strides, strict=True)]
-        drawn = torch.randn(own, generator=generator, device=device, dtype=torch.float32)
+        wide = torch.float64 if dtype == "f64" else torch.float32
+        drawn = torch.randn(own, generator=generator, device=device, dtype=wide)
         if index == 1 and case.template.kernel:
             drawn /= math.sqrt(max(1, math.prod(sizes[1:])))
         target = memory.as_strided(own, strides, case.offset)

@@ -3,8 +3,8 @@
  * A block makes tiles: boxes of output pixels by CHANNEL_SLOTS channels, unit after unit. The
  * products run over stages. A stage holds, in shared memory, CHUNK vectors of input channels (16
  * bytes each) of every input pixel that the box needs for the stage's taps, as [vector][position],
- * and the weights of those taps and channels: floats as they lie in memory, [channel][input
- * channel][tap], narrow ones as [tap][vector][channel]. One copy of the input serves all taps of
+ * and the weights of those taps and channels: floats and doubles as they lie in memory,
+ * [channel][input channel][tap], narrow ones as [tap][vector][channel]. One copy of the input serves all taps of
  * the stage: a tap is an offset. Taps that are not inside a stage (outer taps) are stages of their
  * own, so with all taps outer this is a gathering implicit product.
  *
@@ -71,7 +71,12 @@ __device__ __forceinline__ uint4 load_weights(const char *weights, int channel, 
                                               bool inside, uint4 &low) {
     if constexpr (!RAW_WEIGHTS)
         return inside ? *(const uint4 *)(weights + offset + channel * 16) : uint4();
-    const char *at = weights + offset + channel * (ROW_PITCH * 4);
+    const char *at = weights + offset + channel * (ROW_PITCH * ELEMENT);
+    if constexpr (DOUBLE) {
+        const uint2 first = inside ? *(const uint2 *)at : uint2();
+        const uint2 second = inside ? *(const uint2 *)(at + SPREAD * INNER_TAPS * 8) : uint2();
+        return make_uint4(first.x, first.y, second.x, second.y);
+    }
     unsigned high[4], rest[4];
     SG_UNROLL
     for (int i = 0; i < 4; i++) {
@@ -86,9 +91,8 @@ __device__ __forceinline__ uint4 load_weights(const char *weights, int channel, 
     return make_uint4(high[0], high[1], high[2], high[3]);
 }
 
-/* All channels of the warp by eight of its pixels; half: which words of the vectors, for the order
- * of k is free as long as both operands agree. */
-__device__ __forceinline__ void mma_pixels(float (&sums)[TILES_C][4], int group,
+/* All channels of the warp by eight of its pixels; half: as in mma_vectors. */
+__device__ __forceinline__ void mma_pixels(real (&sums)[TILES_C][4], int group,
                                            const uint4 (&channels)[TILES_C][2], const uint4 &pixels,
                                            int half) {
     const int warp_c = (threadIdx.x >> 5) / WARPS_P;
@@ -96,11 +100,7 @@ __device__ __forceinline__ void mma_pixels(float (&sums)[TILES_C][4], int group,
     for (int c = 0; c < TILES_C; c++) {
         if (BLOCK_GROUPS > 1 && (warp_c * TILES_C + c) / GROUP_TILES != group)
             continue;
-        const uint4 &upper = channels[c][0], &lower = channels[c][1];
-        if (half == 0)
-            mma_input(sums[c], upper.x, lower.x, upper.y, lower.y, pixels.x, pixels.y);
-        else
-            mma_input(sums[c], upper.z, lower.z, upper.w, lower.w, pixels.z, pixels.w);
+        mma_vectors(sums[c], channels[c][0], channels[c][1], pixels, half);
     }
 }
 
@@ -135,9 +135,9 @@ __device__ __forceinline__ void multiply(Sums &tile, const char *shared, const c
             if constexpr (SPLIT)
                 small[i] = inside ? *(const uint4 *)(at + INPUT_PLANE) : uint4();
         }
-        float sums[PAIR][TILES_C][4] = {};
+        real sums[PAIR][TILES_C][4] = {};
         SG_UNROLL
-        for (int half = 0; half < 2; half++) {
+        for (int half = 0; half < HALVES; half++) {
             SG_UNROLL
             for (int i = 0; i < PAIR; i++) {
                 if constexpr (SPLIT) {

@@ -38,7 +38,9 @@ constexpr int GROUP_TILES = WHOLE_CHANNELS && GROUPS > 1 ? (GROUP_OUTPUTS + 15) 
 constexpr int BLOCK_GROUPS = WHOLE_CHANNELS ? GROUPS : 1;
 constexpr int COLUMNS = GROUP_TILES * 16; /* of the weights of a stage */
 
-constexpr int LANES = sizeof(input_t) == 4 ? 4 : 8; /* channels of a vector */
+constexpr int ELEMENT = sizeof(input_t), LANES = 16 / ELEMENT; /* channels of a vector */
+constexpr bool DOUBLE = ELEMENT == 8;
+constexpr int WORDS = DOUBLE ? 2 * LANES : LANES; /* of a vector on its way */
 constexpr int CHUNKS = (GROUP_CHANNELS + CHUNK * LANES - 1) / (CHUNK * LANES);
 constexpr int STAGE_VECTORS = INNER_TAPS * CHUNK;
 constexpr int STEPS = (STAGE_VECTORS + 3) / 4;
@@ -49,11 +51,11 @@ constexpr int UNIT_SLOTS = 8; /* units that are told of at a time: from one ago 
 /* Four neighbouring vectors of two neighbouring rows or columns lie in different banks. */
 constexpr int INPUT_PITCH = (POSITIONS + 5) / 8 * 8 + 2, WEIGHT_PITCH = (COLUMNS + 5) / 8 * 8 + 2;
 constexpr int INPUT_PLANE = CHUNK * INPUT_PITCH * 16;
-/* Float weights stay as they are, rows of [channel][tap], and are rounded when they are used: so
- * they are copied past the registers. With a pitch of 4 times an odd number, words at distances of
- * an odd number of taps in neighbouring rows lie in different banks. Narrow weights become vectors
+/* Weights of floats and doubles stay as they are, rows of [channel][tap], and are rounded when they
+ * are used: so they are copied past the registers. With a pitch of 4 times an odd number, elements
+ * at distances of an odd number of taps in neighbouring rows lie in different banks. Narrow weights become vectors
  * on the way, [vector][column]. */
-constexpr bool RAW_WEIGHTS = sizeof(input_t) == 4;
+constexpr bool RAW_WEIGHTS = ELEMENT >= 4;
 constexpr int WEIGHT_ROW = CHUNK * LANES * INNER_TAPS; /* elements */
 constexpr int ROW_PITCH = ((WEIGHT_ROW + 3) / 4 | 1) * 4;
 /* Element i of vector v is channel v / SPREAD * SPREAD * LANES + v % SPREAD + i * SPREAD of the
@@ -61,10 +63,10 @@ constexpr int ROW_PITCH = ((WEIGHT_ROW + 3) / 4 | 1) * 4;
 constexpr int SPREAD = RAW_WEIGHTS ? (CHUNK < 4 ? CHUNK : 4) : 1;
 /* Of the tail's stores, in the place of an input stage: 8 channels of each warp's pixels. */
 constexpr int SCRATCH_PITCH = (TILES_P * 8 + 23) / 32 * 32 + 8;
-constexpr int SCRATCH = WARPS * 8 * SCRATCH_PITCH * 4;
+constexpr int SCRATCH = WARPS * 8 * SCRATCH_PITCH * (int)sizeof(real);
 constexpr int INPUT_STAGE = PLANES * INPUT_PLANE > SCRATCH ? PLANES * INPUT_PLANE : SCRATCH;
 constexpr int WEIGHT_STAGE =
-    RAW_WEIGHTS ? COLUMNS * ROW_PITCH * 4 : STEPS * 4 * WEIGHT_PITCH * 16;
+    RAW_WEIGHTS ? COLUMNS * ROW_PITCH * ELEMENT : STEPS * 4 * WEIGHT_PITCH * 16;
 /* Offsets of positions in the input are kept in two tables, by turns: stages of one epoch, which
  * differ in their channels alone, share one. */
 constexpr int TAPS_AT = 2 * INPUT_STAGE + (RESIDENT ? 1 : 2) * WEIGHT_STAGE;
@@ -78,20 +80,46 @@ constexpr int WEIGHT_PIECES = (STEPS * 4 * COLUMNS + THREADS - 1) / THREADS;
 constexpr int NEXT_PIECES = INPUT_PIECES + (RESIDENT || RAW_WEIGHTS ? 0 : WEIGHT_PIECES);
 constexpr int STEP_PIECES = (NEXT_PIECES + STEPS - 1) / STEPS;
 /* Raw weights: elements of a copy, copies of a row and of a thread. */
-constexpr int COPY_LENGTH = WEIGHT_COPY == 16 ? 4 : 1;
+constexpr int COPY_LENGTH = WEIGHT_COPY == 16 ? LANES : 1;
 constexpr int ROW_COPIES = (WEIGHT_ROW + COPY_LENGTH - 1) / COPY_LENGTH;
 constexpr int THREAD_COPIES = (ROW_COPIES * COLUMNS + THREADS - 1) / THREADS;
 constexpr int STEP_COPIES = (THREAD_COPIES + STEPS - 1) / STEPS;
 constexpr int PIECES = STEP_PIECES < PIECES_MAX ? STEP_PIECES : PIECES_MAX;
 
-__device__ __forceinline__ void mma_input(float sums[4], unsigned a0, unsigned a1, unsigned a2,
+/* Half of a vector's words of each operand: rows of two tiles of eight, columns. */
+__device__ __forceinline__ void mma_words(float sums[4], unsigned a0, unsigned a1, unsigned a2,
                                           unsigned a3, unsigned b0, unsigned b1) {
-    if constexpr (sizeof(input_t) == 4)
+    if constexpr (ELEMENT == 4)
         mma_tf32(sums, a0, a1, a2, a3, b0, b1);
     else if constexpr (BFLOAT)
         mma_bfloat(sums, a0, a1, a2, a3, b0, b1);
     else
         mma_half(sums, a0, a1, a2, a3, b0, b1);
+}
+
+/* The order of k is free as long as both operands agree, so vectors are multiplied as they lie.
+ * half: of the words, doubles but for all of them at once. */
+constexpr int HALVES = DOUBLE ? 1 : 2;
+__device__ __forceinline__ void mma_vectors(float sums[4], const uint4 &upper, const uint4 &lower,
+                                            const uint4 &columns, int half) {
+    if (half == 0)
+        mma_words(sums, upper.x, lower.x, upper.y, lower.y, columns.x, columns.y);
+    else
+        mma_words(sums, upper.z, lower.z, upper.w, lower.w, columns.z, columns.w);
+}
+__device__ __forceinline__ void mma_vectors(double sums[4], const uint4 &upper, const uint4 &lower,
+                                            const uint4 &columns, int) {
+    const uint2 a[4] = {make_uint2(upper.x, upper.y), make_uint2(lower.x, lower.y),
+                        make_uint2(upper.z, upper.w), make_uint2(lower.z, lower.w)};
+    const uint2 b[2] = {make_uint2(columns.x, columns.y), make_uint2(columns.z, columns.w)};
+    if constexpr (LARGE_DOUBLES) {
+        mma_double(sums, a[0], a[1], a[2], a[3], b[0], b[1]);
+    } else {
+        mma_double_4(sums[0], sums[1], a[0], b[0]);
+        mma_double_4(sums[2], sums[3], a[1], b[0]);
+        mma_double_4(sums[0], sums[1], a[2], b[1]);
+        mma_double_4(sums[2], sums[3], a[3], b[1]);
+    }
 }
 
 /* What a block makes at a time. */
@@ -112,9 +140,10 @@ struct Source {
     const long long *offsets; /* [POSITIONS], element offsets, -1: padding */
 };
 
-/* One vector on its way: raw elements, and where it goes; place < 0: nowhere. */
+/* One vector on its way: raw elements, doubles as two words each, and where it goes; place < 0:
+ * nowhere. */
 struct Piece {
-    unsigned element[LANES];
+    unsigned element[WORDS];
     int place;
 };
 
@@ -198,11 +227,24 @@ __device__ __forceinline__ void fill_table(const Source &s, const Arguments &a) 
         ((long long *)s.offsets)[i] = position_offset(i, s, a);
 }
 
-__device__ __forceinline__ unsigned element_bits(const input_t *at) {
-    if constexpr (sizeof(input_t) == 4)
-        return __float_as_uint(*(const float *)at);
-    else
-        return *(const unsigned short *)at;
+__device__ __forceinline__ void clear_piece(Piece &piece) {
+    SG_UNROLL
+    for (int i = 0; i < WORDS; i++)
+        piece.element[i] = 0;
+    piece.place = -1;
+}
+
+/* Element i of a vector. */
+__device__ __forceinline__ void load_bits(Piece &piece, int i, const input_t *at) {
+    if constexpr (DOUBLE) {
+        const uint2 bits = *(const uint2 *)at;
+        piece.element[2 * i] = bits.x;
+        piece.element[2 * i + 1] = bits.y;
+    } else if constexpr (ELEMENT == 4) {
+        piece.element[i] = *(const unsigned *)at;
+    } else {
+        piece.element[i] = *(const unsigned short *)at;
+    }
 }
 
 /* Channel of the stage that a vector begins with, and whether the group has one. */
@@ -215,10 +257,7 @@ __device__ __forceinline__ bool has_channel(int channel) {
 
 __device__ __forceinline__ void load_input(Piece &piece, int index, const Source &s,
                                            const Arguments &a) {
-    SG_UNROLL
-    for (int i = 0; i < LANES; i++)
-        piece.element[i] = 0;
-    piece.place = -1;
+    clear_piece(piece);
     if (index >= CHUNK * POSITIONS)
         return;
     const int vector = index / POSITIONS, position = index - vector * POSITIONS;
@@ -231,16 +270,13 @@ __device__ __forceinline__ void load_input(Piece &piece, int index, const Source
     SG_UNROLL
     for (int i = 0; i < LANES; i++)
         if (has_channel(s.channel + channel + i * SPREAD))
-            piece.element[i] = element_bits(at + i * (SPREAD * a.input_stride.c));
+            load_bits(piece, i, at + i * (SPREAD * a.input_stride.c));
 }
 
 /* Groups of four lanes take neighbouring vectors of one column. */
 __device__ __forceinline__ void load_weight(Piece &piece, int index, const Source &s,
                                             const char *shared, const Arguments &a) {
-    SG_UNROLL
-    for (int i = 0; i < LANES; i++)
-        piece.element[i] = 0;
-    piece.place = -1;
+    clear_piece(piece);
     if (index >= STEPS * 4 * COLUMNS)
         return;
     const int column = index / 4 % COLUMNS;
@@ -253,7 +289,7 @@ __device__ __forceinline__ void load_weight(Piece &piece, int index, const Sourc
     SG_UNROLL
     for (int i = 0; i < LANES; i++)
         if (has_channel(s.channel + vector % CHUNK * LANES + i))
-            piece.element[i] = element_bits(at + i * a.weight_stride.c);
+            load_bits(piece, i, at + i * a.weight_stride.c);
 }
 
 /* Sends raw weights of a stage on their way: copies first .. first + count - 1 of each thread. */
@@ -275,9 +311,11 @@ __device__ __forceinline__ void copy_weights(const Source &s, char *weights, int
                     tap / INNER_W % INNER_H * a.weight_stride.h +
                     tap / (INNER_W * INNER_H) * a.weight_stride.d;
         }
-        char *to = weights + (column * ROW_PITCH + element) * 4;
+        char *to = weights + (column * ROW_PITCH + element) * ELEMENT;
         if constexpr (WEIGHT_COPY == 16)
-            copy_async_16(to, inside ? from : a.weight, inside ? min(left, 4) * 4 : 0);
+            copy_async_16(to, inside ? from : a.weight, inside ? min(left, LANES) * ELEMENT : 0);
+        else if constexpr (DOUBLE)
+            copy_async_8(to, inside ? from : a.weight, inside ? 8 : 0);
         else
             copy_async_4(to, inside ? from : a.weight, inside ? 4 : 0);
     }
@@ -287,7 +325,9 @@ __device__ __forceinline__ void store_vector(const Piece &piece, char *at) {
     if (piece.place < 0)
         return;
     const unsigned *e = piece.element;
-    if constexpr (sizeof(input_t) == 2) {
+    if constexpr (DOUBLE) {
+        *(uint4 *)(at + piece.place) = make_uint4(e[0], e[1], e[2], e[3]);
+    } else if constexpr (ELEMENT == 2) {
         *(uint4 *)(at + piece.place) =
             make_uint4(e[0] | e[1] << 16, e[2] | e[3] << 16, e[LANES - 4] | e[LANES - 3] << 16,
                        e[LANES - 2] | e[LANES - 1] << 16);
@@ -362,7 +402,7 @@ __device__ __forceinline__ void open_stages(char *shared, const Arguments &a) {
         taps[vector] = vector >= STAGE_VECTORS
                            ? make_int2(0, 0)
                            : make_int2((vector % CHUNK * INPUT_PITCH + position) * 16,
-                                       RAW_WEIGHTS ? row * 4 : vector * WEIGHT_PITCH * 16);
+                                       RAW_WEIGHTS ? row * ELEMENT : vector * WEIGHT_PITCH * 16);
         offsets[vector] = d * a.weight_stride.d + h * a.weight_stride.h + w * a.weight_stride.w +
                           vector % CHUNK * LANES * a.weight_stride.c;
     }

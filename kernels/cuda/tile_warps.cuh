@@ -7,8 +7,8 @@
 
 /* Sums of the products; class fp32 keeps those of low parts apart. */
 struct Sums {
-    float total[TILES_P][TILES_C][4];
-    float small[TILES_P][TILES_C][4];
+    real total[TILES_P][TILES_C][4];
+    real small[TILES_P][TILES_C][4];
 
     __device__ __forceinline__ void clear() {
         SG_UNROLL
@@ -19,7 +19,7 @@ struct Sums {
     }
     /* Adds what one step gave pixels p and on. */
     template <int COUNT>
-    __device__ __forceinline__ void promote(int p, const float (&sums)[COUNT][TILES_C][4]) {
+    __device__ __forceinline__ void promote(int p, const real (&sums)[COUNT][TILES_C][4]) {
         SG_UNROLL
         for (int i = 0; i < COUNT * TILES_C * 4; i++)
             total[p + i / 4 / TILES_C][i / 4 % TILES_C][i % 4] +=
@@ -29,9 +29,9 @@ struct Sums {
     __device__ __forceinline__ void finish() {
         SG_UNROLL
         for (int i = 0; SPLIT && i < TILES_P * TILES_C * 4; i++) {
-            float &sum = total[i / 4 / TILES_C][i / 4 % TILES_C][i % 4];
-            const float low = small[i / 4 / TILES_C][i / 4 % TILES_C][i % 4];
-            sum = fabsf(sum) < __int_as_float(0x7f800000) ? sum + low : sum;
+            real &sum = total[i / 4 / TILES_C][i / 4 % TILES_C][i % 4];
+            const real low = small[i / 4 / TILES_C][i / 4 % TILES_C][i % 4];
+            sum = -infinity() < sum && sum < infinity() ? sum + low : sum;
         }
     }
 };
@@ -50,6 +50,13 @@ __device__ __forceinline__ int unforeseen(int x) {
     return x;
 }
 
+__device__ __forceinline__ void store_pair(float *to, float first, float second) {
+    *(float2 *)to = make_float2(first, second);
+}
+__device__ __forceinline__ void store_pair(double *to, double first, double second) {
+    *(double2 *)to = make_double2(first, second);
+}
+
 struct Tile {
     static constexpr int PIXELS = 2 * TILES_P, CHANNELS = 2 * TILES_C;
     static constexpr int OWN = owned_pixels(PIXELS);
@@ -57,8 +64,8 @@ struct Tile {
     Sums sums;
     const Unit *unit;           /* in shared memory */
     Place first;                /* of the box */
-    float *columns;             /* bias, then the per-channel operands: [operand][slot] */
-    float *exchange;            /* [2][WARPS_C][PIXEL_SLOTS] */
+    real *columns;              /* bias, then the per-channel operands: [operand][slot] */
+    real *exchange;             /* [2][WARPS_C][PIXEL_SLOTS] */
     char *scratch;              /* SCRATCH bytes of the block, for stores */
     int turn;                   /* of exchange */
     real outgoing[PIXELS][CHANNELS];
@@ -66,7 +73,7 @@ struct Tile {
 
     __device__ __forceinline__ void open(char *shared, int number) {
         unit = &unit_slot(shared, number);
-        exchange = (float *)(shared + TILE_AT);
+        exchange = (real *)(shared + TILE_AT);
         columns = exchange + (WARPS_C > 1 ? 2 * WARPS_C * PIXEL_SLOTS : 0);
         if (!ONE_PART && number % 2 == 1) /* the tail of the one before may not be through */
             columns += (TILE_OPERANDS + 1) * CHANNEL_SLOTS;
@@ -94,7 +101,7 @@ struct Tile {
     __device__ __forceinline__ bool has(int j) const { return slot_has(slot(j)); }
     __device__ __forceinline__ int channel(int j) const { return slot_channel(slot(j)); }
     __device__ __forceinline__ real acc(int p, int j) const {
-        const float sum = sums.total[p / 2][j / 2][(j & 1) * 2 + (p & 1)];
+        const real sum = sums.total[p / 2][j / 2][(j & 1) * 2 + (p & 1)];
         return HAS_BIAS ? sum + columns[slot(j)] : sum;
     }
     __device__ __forceinline__ real &result(int p, int j) {
@@ -202,7 +209,7 @@ struct Tile {
     }
     /* Buffers take turns: whoever writes one again has passed the barrier after it was read. */
     template <class Op> __device__ __forceinline__ void across_warps(Op, real (&out)[OWN]) {
-        float *buffer = exchange + turn * (WARPS_C * PIXEL_SLOTS);
+        real *buffer = exchange + turn * (WARPS_C * PIXEL_SLOTS);
         turn ^= 1;
         const int warp_c = (threadIdx.x >> 5) / WARPS_P;
         SG_UNROLL
@@ -265,7 +272,7 @@ struct Tile {
         constexpr int ROWS = TILES_P * 8, LINE = ROWS < 32 ? ROWS : 32;
         const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
         const int first_row = warp % WARPS_P * ROWS;
-        float *stage = (float *)scratch + warp * (8 * SCRATCH_PITCH);
+        real *stage = (real *)scratch + warp * (8 * SCRATCH_PITCH);
         long long offsets[ROWS / LINE];
         bool inside[ROWS / LINE];
         SG_UNROLL
@@ -278,8 +285,8 @@ struct Tile {
         for (int j = 0; j < CHANNELS; j++) {
             SG_UNROLL
             for (int p = 0; p < PIXELS; p += 2)
-                *(float2 *)(stage + (lane >> 2) * SCRATCH_PITCH + p * 4 + 2 * (lane & 3)) =
-                    make_float2(outgoing[p][j], outgoing[p + 1][j]);
+                store_pair(stage + (lane >> 2) * SCRATCH_PITCH + p * 4 + 2 * (lane & 3),
+                           outgoing[p][j], outgoing[p + 1][j]);
             __syncwarp();
             const int first_slot =
                 unforeseen((warp / WARPS_P * TILES_C + j / 2) * 16 + (j & 1) * 8);
@@ -301,7 +308,7 @@ struct Tile {
     }
     /* Where channels are neighbours in memory: eight lanes store eight. */
     template <class T>
-    __device__ __forceinline__ void store_channels(T *to, const Stride &stride, const float *stage,
+    __device__ __forceinline__ void store_channels(T *to, const Stride &stride, const real *stage,
                                                    int first_slot, int first_row) {
         const int c = threadIdx.x & 7, s = first_slot + c;
         _Pragma("unroll 1")

@@ -5,11 +5,13 @@
 
 /* What a data sheet's peak comes down to. Measured on an H200 (4.8e12 B/s, 989e12, 495e12 and
  * 67e12 flops on its data sheet): a large copy, large matrix products of the library, and a loop of
- * fused multiply-adds. The other cards are taken to fall short of theirs by the same parts. */
+ * fused multiply-adds, of doubles on the tensor cores one of `mma`. The other cards are taken to
+ * fall short of theirs by the same parts. */
 #define COPY(peak) ((peak) * 0.895)
 #define HALF(peak) ((peak) * 0.80)
 #define TF32(peak) ((peak) * 0.83)
 #define FP32(peak) ((peak) * 0.76)
+#define FP64(peak) ((peak) * 0.98)
 
 /* Seconds from the end of one small kernel to the start of the next on the same stream. */
 static const double LAUNCH = 2e-6;
@@ -25,19 +27,19 @@ typedef struct sg_gpu_row {
 
 static const sg_gpu_row table[] = {
     {{"", "sm_80", 8, 0, false, 108, 163 << 10, 164 << 10, 65536, 40 << 20, COPY(2.04e12),
-      HALF(312e12), TF32(156e12), FP32(19.5e12), FP32(9.7e12), LAUNCH},
+      HALF(312e12), TF32(156e12), FP32(19.5e12), FP32(9.7e12), FP64(19.5e12), LAUNCH},
      1410e3},
     {{"", "sm_86", 8, 6, false, 84, 99 << 10, 100 << 10, 65536, 6 << 20, COPY(0.768e12),
-      HALF(154.8e12), TF32(77.4e12), FP32(38.7e12), FP32(0.605e12), LAUNCH},
+      HALF(154.8e12), TF32(77.4e12), FP32(38.7e12), FP32(0.605e12), FP32(0.605e12), LAUNCH},
      1800e3},
     {{"", "sm_89", 8, 9, false, 142, 99 << 10, 100 << 10, 65536, 96 << 20, COPY(0.864e12),
-      HALF(362e12), TF32(183e12), FP32(91.6e12), FP32(1.43e12), LAUNCH},
+      HALF(362e12), TF32(183e12), FP32(91.6e12), FP32(1.43e12), FP32(1.43e12), LAUNCH},
      2520e3},
     {{"", "sm_90", 9, 0, false, 132, 227 << 10, 228 << 10, 65536, 50 << 20, COPY(3.35e12),
-      HALF(989e12), TF32(495e12), FP32(67e12), FP32(34e12), LAUNCH},
+      HALF(989e12), TF32(495e12), FP32(67e12), FP32(34e12), FP64(67e12), LAUNCH},
      1980e3},
     {{"", "sm_90a", 9, 0, true, 132, 227 << 10, 228 << 10, 65536, 60 << 20, COPY(4.8e12),
-      HALF(989e12), TF32(495e12), FP32(67e12), FP32(34e12), LAUNCH},
+      HALF(989e12), TF32(495e12), FP32(67e12), FP32(34e12), FP64(67e12), LAUNCH},
      1980e3},
 };
 enum { ROWS = sizeof table / sizeof table[0] };
@@ -89,6 +91,7 @@ bool sg_gpu_describe(const sg_gpu_facts *facts, sg_gpu *gpu) {
     gpu->tf32 *= scale;
     gpu->fp32 *= scale;
     gpu->fp64 *= scale;
+    gpu->fp64_matrix *= scale;
     /* Two transfers a clock. */
     if (facts->memory_clock > 0 && facts->memory_bits > 0)
         gpu->copy = COPY(2e3 * facts->memory_clock * (facts->memory_bits / 8));

@@ -18,7 +18,8 @@ typedef struct sg_gpu {
     double copy;              /* bytes read and written a second by a large copy */
     double half;              /* flops a second: half products, float sums, on the tensor cores */
     double tf32, fp32, fp64;  /* the same for tf32 products, and for plain float and double */
-    double launch;            /* seconds between the starts of two kernels one after the other */
+    double fp64_matrix; /* of double products on the tensor cores; fp64 where there are none */
+    double launch;      /* seconds between the starts of two kernels one after the other */
 } sg_gpu;
 
 /* An architecture by its table: "sm_80", "sm_86", "sm_89", "sm_90", "sm_90a". False: unknown. */

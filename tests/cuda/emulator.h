@@ -58,6 +58,9 @@ struct int4 {
 struct double2 {
     double x, y;
 };
+static inline double2 make_double2(double a, double b) {
+    return {a, b};
+}
 static inline float2 make_float2(float a, float b) {
     return {a, b};
 }
@@ -108,6 +111,9 @@ static inline double __longlong_as_double(long long u) {
 }
 static inline float rsqrtf(float x) {
     return 1 / sqrtf(x);
+}
+static inline double __hiloint2double(int high, int low) {
+    return __longlong_as_double((long long)((uint64_t)(unsigned)high << 32 | (unsigned)low));
 }
 static inline double rsqrt(double x) {
     return 1 / sqrt(x);
@@ -540,6 +546,26 @@ template<int KIND> static void emu_mma(float *c, unsigned a0, unsigned a1, unsig
             }
             c[h * 2 + e] = s;
         }
+    emu_warp();
+}
+
+/* ROWS x 8 by K of doubles: rows and columns as in emu_mma, k by k, fused. */
+template<int ROWS, int K> static void emu_mma_double(double *c, const double *a, const double *b) {
+    static double r[EMU_MOST][6];
+    constexpr int HALVES = ROWS / 8;
+    double *m = r[threadIdx.x];
+    for (int i = 0; i < K / 4 * HALVES; i++)
+        m[i] = a[i];
+    for (int i = 0; i < K / 4; i++)
+        m[4 + i] = b[i];
+    emu_warp();
+    int base = threadIdx.x / 32 * 32, lane = threadIdx.x % 32;
+    for (int i = 0; i < 2 * HALVES; i++) {
+        int row = lane / 4, col = lane % 4 * 2 + i % 2;
+        for (int k = 0; k < K; k++)
+            c[i] = fma(r[base + row * 4 + k % 4][k / 4 * HALVES + i / 2],
+                       r[base + col * 4 + k % 4][4 + k / 4], c[i]);
+    }
     emu_warp();
 }
 

@@ -1,8 +1,9 @@
 /* Writes what a strategy launches for a graph, for emulate.py:
  *
- *     segue_launches STRATEGY PRECISION ALIGNMENT PICK PROCESSORS DIR
+ *     segue_launches STRATEGY PRECISION ALIGNMENT PICK PROCESSORS DIR [GPU]
  *
  * DIR/graph: the text form, without symbols. DIR/layouts: strides, a line a tensor, inputs first.
+ * GPU: "sm_90a" where none is given.
  * PICK: the number of a candidate plan, cheapest first; or a plan, its numbers with commas between.
  * To the standard output go the count of
  * launches and the workspace's bytes, then of each launch its entry, grid, threads and words, then
@@ -91,7 +92,7 @@ static bool take_plan(const sg_problem *problem, const sg_cuda_target *target, c
 }
 
 int main(int argc, char **argv) {
-    if (argc != 7)
+    if (argc != 7 && argc != 8)
         return 1;
     static char text[TEXT_MAX];
     const char *directory = argv[6];
@@ -122,7 +123,8 @@ int main(int argc, char **argv) {
     if (sg_problem_create(&region, inputs, outputs, &arena, &problem) != SG_OK)
         return refuse(sg_context_message(context));
     sg_cuda_target target = {.precision = (sg_precision)atoi(argv[2]), .alignment = atoi(argv[3])};
-    sg_gpu_find("sm_90a", &target.gpu);
+    if (!sg_gpu_find(argc == 8 ? argv[7] : "sm_90a", &target.gpu))
+        return 1;
     target.gpu.multiprocessors = atoi(argv[5]); /* few, so that a block has several jobs */
     static sg_cuda_choice choices[SG_CUDA_CANDIDATES_MAX];
     const sg_cuda_choice *choice = choices;

@@ -63,6 +63,8 @@ FAMILIES = [
     Family("mma", "sm_90a", "tf32", PRODUCTS, 6),
     Family("mma", "sm_80", "tf32", PRODUCTS, 6),
     Family("mma", "sm_80", "fp32", PRODUCTS, 4),
+    Family("mma", "sm_90a", "fp32", PRODUCTS, 6, "f64"),
+    Family("mma", "sm_80", "fp32", PRODUCTS, 6, "f64"),
     Family("implicit_gemm", "sm_90a", "tf32", PRODUCTS, 6),
     Family("implicit_gemm", "sm_80", "tf32", PRODUCTS, 6),
     Family("implicit_gemm", "sm_80", "fp32", PRODUCTS, 6),
@@ -74,7 +76,7 @@ FAMILIES = [
 
 
 # The instruction that a kernel lives from.
-MATRIX = {"segue_conv_wgmma": "HGMMA", "segue_mma": "HMMA", "segue_implicit_gemm": "HMMA"}
+MATRIX = {"segue_conv_wgmma": "HGMMA", "segue_mma": "[HD]MMA", "segue_implicit_gemm": "HMMA"}
 
 
 @dataclass(frozen=True)

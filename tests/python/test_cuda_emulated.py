@@ -3,6 +3,7 @@
 What races or is slow does not show here; what is computed wrongly does, without a GPU.
 """
 
+import itertools
 import math
 import shutil
 from pathlib import Path
@@ -63,10 +64,14 @@ def test_random_regions(strategy: str, emulator: Emulator, pytestconfig: pytest.
 
 
 def plain(strategy: str, precision: str, images: int = 2) -> gpu_cases.Case:
-    """A convolution that the strategy takes, and a tail that keeps magnitudes."""
+    """A convolution that the strategy takes, and a tail that keeps magnitudes.
+
+    precision: of float32; or f64, the dtype.
+    """
     channels = {"wgmma_packed": 3, "wgmma_ring": 16}.get(strategy, 24)
+    dtype, precision = ("f64", "fp32") if precision == "f64" else ("f32", precision)
     template = gpu_cases.Template(
-        "f32", precision, channels, 16, 2, (3, 3), (1, 1), (0, 0), (1, 1),
+        dtype, precision, channels, 16, 2, (3, 3), (1, 1), (0, 0), (1, 1),
         tail=(gpu_cases.Step("unary", "neg"),),
     )  # fmt: skip
     return gpu_cases.make_case(template, images, (12, 25))
@@ -94,8 +99,10 @@ def test_magnitudes(strategy: str, precision: str, emulator: Emulator) -> None:
         assert worst <= 1.0, f"{kind}: {worst:.3g} times what is allowed"
 
 
-@pytest.mark.parametrize("precision", ["tf32", "fp32"])
-@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize(
+    ("strategy", "precision"),
+    [*itertools.product(STRATEGIES, ["tf32", "fp32"]), ("mma", "f64")],
+)
 def test_nan_and_infinity(strategy: str, precision: str, emulator: Emulator) -> None:
     """They go where they go in float64, and nowhere else."""
     case = plain(strategy, precision)
@@ -130,6 +137,31 @@ def test_segments_side_by_side(strategy: str, precision: str, emulator: Emulator
     wanted = -gpu_cases.convolved(case.template, x.double(), weight.double(), None)
     lost = ~wanted.isfinite()
     assert lost.any() and not actual[lost].isfinite().any()
+
+
+# ---- float64 on the tensor cores ----------------------------------------------------------------
+
+SCALES = [1.0, 1e150, 1e-150, 1e-310]  # the last: results are subnormal
+
+
+@pytest.mark.parametrize("gpu", ["sm_80", "sm_90a"])
+def test_doubles(gpu: str, emulator: Emulator) -> None:
+    """Each product is fused and rounded once, in both shapes of the instruction, at every scale."""
+    emulator.gpu = gpu
+    template = gpu_cases.Template(
+        "f64", "fp32", 13, 24, 2, (3, 2), (2, 1), (1, 0), (1, 2), bias=True,
+        tail=(gpu_cases.Step("unary", "neg"),),
+    )  # fmt: skip
+    case = gpu_cases.make_case(template, 2, (9, 14))
+    x, weight, bias = gpu_cases.values(case, torch.device("cpu"), torch.Generator().manual_seed(5))
+    products = 13 * 3 * 2
+    for scale in SCALES:
+        inputs = [x * scale, weight, bias * scale]
+        actual = run(emulator, case, "mma", inputs)
+        wanted = -gpu_cases.convolved(template, *inputs)
+        summed = gpu_cases.convolved(template, *(t.abs() for t in inputs))
+        allowed = 2 * products * 2.0**-53 * summed + products * 5e-324
+        assert bool(((actual - wanted).abs() <= allowed).all()), f"times {scale}"
 
 
 # Sizes of the input, layout, kernel, padding: vectors of 8, 4, 2 and 1 neighbours, columns beyond

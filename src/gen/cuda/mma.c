@@ -69,7 +69,7 @@ static void write_constants(const sg_problem *problem, const sg_cuda_target *tar
         {"TILES_C", mma->channel_tiles},
         {"CHUNK", mma->chunk},
         {"BLOCKS", mma->blocks},
-        {"PIECES_MAX", problem->convolution.input.dtype == SG_F32 ? 4 : 2},
+        {"PIECES_MAX", mma->words == 4 ? 4 : 2},
         {"WEIGHT_COPY", mma->weight_copy},
         {"WALK_D", sg_problem_walks(problem, 0)},
         {"WALK_H", sg_problem_walks(problem, 1)},
@@ -82,6 +82,7 @@ static void write_constants(const sg_problem *problem, const sg_cuda_target *tar
         {"DEFER", mma->defer},
         {"SPLIT", mma->split},
         {"EVEN", target->precision == SG_PRECISION_TF32_EVEN},
+        {"LARGE_DOUBLES", target->gpu.major >= 9},
         {"BFLOAT", convolution->input.dtype == SG_BF16},
         {"WHOLE_CHANNELS", mma->whole},
         {"FULL_CHANNELS", full}, /* every slot of every tile has a channel */
@@ -104,8 +105,9 @@ static void assume_weights(const sg_problem *problem, const sg_mma *mma,
     if (mma->weight_copy == 16)
         sg_cuda_assume(
             arguments, "rows of the weights are copied 16 bytes at a time",
-            "aligned(input%d, 16) && %s %% 4 == 0", convolution->weight.index,
-            sg_cuda_stride(problem, &convolution->weight, false, SG_ROLE_N, arguments->arena));
+            "aligned(input%d, 16) && %s %% %lld == 0", convolution->weight.index,
+            sg_cuda_stride(problem, &convolution->weight, false, SG_ROLE_N, arguments->arena),
+            (long long)mma->lanes);
 }
 
 static void add_convolution(const sg_problem *problem, sg_cuda_arguments *arguments) {
@@ -148,6 +150,7 @@ sg_status sg_cuda_lower_mma(const sg_problem *problem, const sg_cuda_target *tar
     const char *source = NULL;
     if (status == SG_OK) {
         const sg_cuda_hole holes[] = {
+            {"real", sg_cuda_real(problem)},
             {"constants", constants.data},
             {"arguments", arguments.declaration.data},
             {"tail", tail.data},

@@ -8,7 +8,8 @@ static const double POINTWISE_RATE = 0.97; /* of copy: one pointwise operator or
 static const double SOFTMAX_RATE = 0.15;   /* of copy: softmax over a dimension that is not last */
 static const double STREAM_RATE = 0.85;    /* of copy: our streaming kernel */
 static const double TENSOR_RATE = 0.75;    /* of the tensor cores, by large convolutions */
-static const double PLAIN_RATE = 0.8;      /* of plain double arithmetic */
+static const double PLAIN_RATE = 0.55;     /* of plain double arithmetic */
+static const double MATRIX_RATE = 0.65;    /* of double products: a convolution of one tap */
 static const double FLOAT_RATE = 1.3;      /* of plain float arithmetic: Winograd's form, at best */
 static const double DEPTHWISE_RATE = 0.06; /* of plain float: one channel in, one out */
 static const double OPERATOR_SECONDS = 3.8e-6;    /* the shortest kernel, its launch included */
@@ -22,6 +23,14 @@ static double value_bytes(const sg_graph *graph, sg_value value) {
     return bytes;
 }
 
+/* Whether it is a matrix product in all but name. */
+static bool is_product(const sg_convolution *convolution) {
+    bool product = convolution->groups == 1;
+    for (int axis = 0; axis < SG_SPATIAL_MAX; axis++)
+        product &= convolution->kernel[axis] == 1 && convolution->stride[axis] == 1;
+    return product;
+}
+
 /* Products a second of an anchor, by its dtype and class. */
 static double product_rate(const sg_problem *problem, const sg_cuda_target *target) {
     const sg_gpu *gpu = &target->gpu;
@@ -31,7 +40,7 @@ static double product_rate(const sg_problem *problem, const sg_cuda_target *targ
         return gpu->fp32 * DEPTHWISE_RATE;
     switch (convolution->input.dtype) {
     case SG_F64:
-        return gpu->fp64 * PLAIN_RATE;
+        return is_product(convolution) ? gpu->fp64_matrix * MATRIX_RATE : gpu->fp64 * PLAIN_RATE;
     case SG_F32:
         return target->precision == SG_PRECISION_FP32 ? gpu->fp32 * FLOAT_RATE
                                                       : gpu->tf32 * TENSOR_RATE;

@@ -43,6 +43,14 @@ static bool is_float(const sg_problem *problem) {
     return problem->convolution.input.dtype == SG_F32;
 }
 
+/* Channels of a vector, and vectors of a stage at most. */
+static int64_t vector_lanes(const sg_problem *problem) {
+    return 16 / sg_dtype_size(problem->convolution.input.dtype);
+}
+static int64_t chunk_most(const sg_problem *problem) {
+    return vector_lanes(problem) == 2 ? 16 : 8;
+}
+
 /* ---- geometry
  * ------------------------------------------------------------------------------
  */
@@ -75,7 +83,9 @@ static int64_t weight_copy(const sg_problem *problem, const sg_cuda_target *targ
     }
     if (mma->group_inputs > 1 && convolution->weight.stride[SG_ROLE_C] != step)
         return 0;
-    return target->alignment >= 16 && convolution->weight.stride[SG_ROLE_N] % 4 == 0 ? 16 : 4;
+    return target->alignment >= 16 && convolution->weight.stride[SG_ROLE_N] % mma->lanes == 0
+               ? 16
+               : 16 / mma->lanes;
 }
 
 static void measure_stage(const sg_problem *problem, sg_mma *mma) {
@@ -100,19 +110,20 @@ static void measure_shared(const sg_problem *problem, sg_mma *mma) {
     bool several = mma->whole && convolution->groups > 1;
     int64_t columns = several ? pieces(mma->group_outputs, 16) * 16 : mma->channel_slots;
     int64_t pitch = (mma->positions + 5) / 8 * 8 + 2;
-    int64_t scratch = warps * 32 * ((mma->pixel_tiles * 8 + 23) / 32 * 32 + 8);
+    int64_t scratch = warps * 8 * mma->real_bytes * ((mma->pixel_tiles * 8 + 23) / 32 * 32 + 8);
     int64_t input = larger(planes * mma->chunk * pitch * 16, scratch);
     int64_t row = mma->chunk * mma->lanes * product(mma->inner_taps);
-    int64_t weight = is_float(problem) ? columns * (pieces(row, 4) | 1) * 16
-                                       : mma->steps * 4 * ((columns + 5) / 8 * 8 + 2) * 16;
+    int64_t weight = mma->raw_weights ? columns * (pieces(row, 4) | 1) * 64 / mma->lanes
+                                      : mma->steps * 4 * ((columns + 5) / 8 * 8 + 2) * 16;
     bool resident = mma->stages == 1 && mma->one_part;
-    int64_t exchange = mma->channel_warps > 1 ? 2 * mma->channel_warps * mma->pixel_slots * 4 : 0;
-    int64_t operands = (mma->tail.channel_loads + 1) * mma->channel_slots * 4;
+    int64_t exchange =
+        mma->channel_warps > 1 ? 2 * mma->channel_warps * mma->pixel_slots * mma->real_bytes : 0;
+    int64_t operands = (mma->tail.channel_loads + 1) * mma->channel_slots * mma->real_bytes;
     mma->shared = 2 * input + (resident ? 1 : 2) * weight + mma->steps * 64 +
                   2 * mma->positions * 8 + UNIT_BYTES + warps * 4 + mma->threads * 4 + exchange +
                   (mma->one_part ? 1 : 2) * operands;
     int64_t all = pieces(mma->chunk * mma->positions, mma->threads);
-    if (!resident && !is_float(problem))
+    if (!resident && !mma->raw_weights)
         all += pieces(mma->steps * 4 * columns, mma->threads);
     mma->pieces = pieces(all, mma->steps);
 }
@@ -120,14 +131,14 @@ static void measure_shared(const sg_problem *problem, sg_mma *mma) {
 /* What a thread holds: sums and fragments, running values, and, where some of its channel slots are
  * empty, a second copy of what it puts. */
 static void measure_registers(const sg_problem *problem, sg_mma *mma) {
-    int64_t sums = mma->pixel_tiles * mma->channel_tiles * 4;
+    int64_t sums = mma->pixel_tiles * mma->channel_tiles * mma->real_bytes;
     int64_t fragments = mma->channel_tiles * 8 + 8;
     double registers = OTHER_REGISTERS + (double)(sums * (1 + mma->tail.full_walks));
     if (mma->split)
         registers += (double)(sums + fragments + mma->channel_tiles * 4 + SPLIT_REGISTERS);
     /* Vectors on their way, of one step or of two. */
-    int64_t vectors = smaller(mma->pieces, is_float(problem) ? 4 : 2);
-    registers += (double)(vectors * (mma->lanes + 1) * (mma->defer ? 2 : 1));
+    int64_t vectors = smaller(mma->pieces, mma->words == 4 ? 4 : 2);
+    registers += (double)(vectors * (mma->words + 1) * (mma->defer ? 2 : 1));
     if (product(mma->inner_taps) * mma->chunk % 4 != 0) /* the last step is not full */
         registers += PARTIAL_REGISTERS;
     bool full = mma->whole ? problem->size[SG_ROLE_C] == mma->channel_slots
@@ -141,8 +152,9 @@ static bool in_range(const sg_problem *problem, const sg_mma *mma) {
     int64_t warps = mma->pixel_warps * mma->channel_warps;
     bool sound = mma->pixel_warps >= 1 && mma->channel_warps >= 1 && warps <= WARPS_MAX &&
                  mma->channel_tiles >= 1 && mma->channel_tiles <= 4 && mma->chunk >= 1 &&
-                 mma->chunk <= 8 && (mma->chunk & (mma->chunk - 1)) == 0 && mma->inner >= 0 &&
-                 mma->inner <= SG_SPATIAL_MAX && mma->blocks >= 1 && mma->blocks <= BLOCKS_MAX;
+                 mma->chunk <= chunk_most(problem) && (mma->chunk & (mma->chunk - 1)) == 0 &&
+                 mma->inner >= 0 && mma->inner <= SG_SPATIAL_MAX && mma->blocks >= 1 &&
+                 mma->blocks <= BLOCKS_MAX;
     sound &= mma->pixel_tiles == 1 || mma->pixel_tiles == 2 || mma->pixel_tiles == 4 ||
              mma->pixel_tiles == 8;
     int64_t box = 1;
@@ -180,7 +192,10 @@ static bool measure(const sg_problem *problem, const sg_cuda_target *target,
     mma->whole = !mma->tail.splits_channels;
     mma->group_inputs = convolution->in_channels / convolution->groups;
     mma->group_outputs = problem->size[SG_ROLE_C] / convolution->groups;
-    mma->lanes = is_float(problem) ? 4 : 8;
+    mma->lanes = vector_lanes(problem);
+    mma->words = mma->lanes == 8 ? 8 : 4;
+    mma->raw_weights = mma->lanes < 8;
+    mma->real_bytes = problem->compute == SG_F64 ? 8 : 4;
     mma->threads = mma->pixel_warps * mma->channel_warps * 32;
     mma->pixel_slots = mma->pixel_warps * mma->pixel_tiles * 8;
     mma->channel_slots = mma->channel_warps * mma->channel_tiles * 16;
@@ -220,14 +235,19 @@ static bool possible(const sg_problem *problem, const sg_cuda_target *target, ch
     }
     const sg_convolution *convolution = &problem->convolution;
     sg_dtype dtype = convolution->input.dtype;
-    if (target->gpu.major < 8 || problem->compute != SG_F32) {
-        snprintf(reason, SG_REASON_MAX, "warps multiply float and narrower types from sm_80 on");
+    if (target->gpu.major < 8) {
+        snprintf(reason, SG_REASON_MAX, "warps multiply these types from sm_80 on");
         return false;
     }
-    if ((dtype != SG_F32 && dtype != SG_F16 && dtype != SG_BF16) ||
-        convolution->weight.dtype != dtype) {
+    bool known = dtype == SG_F64 || dtype == SG_F32 || dtype == SG_F16 || dtype == SG_BF16;
+    if (!known || convolution->weight.dtype != dtype ||
+        (problem->compute == SG_F64) != (dtype == SG_F64)) {
         snprintf(reason, SG_REASON_MAX,
-                 "input and weights are not both f32, both f16 or both bf16");
+                 "input and weights are not both f64, both f32, both f16 or both bf16");
+        return false;
+    }
+    if (dtype == SG_F64 && target->gpu.fp64_matrix <= target->gpu.fp64) {
+        snprintf(reason, SG_REASON_MAX, "warps multiply doubles no faster than threads do");
         return false;
     }
     sg_cuda_tail_facts facts;
@@ -264,34 +284,51 @@ static bool usable(const sg_problem *problem, const sg_cuda_target *target,
  * then most of those of shared memory, and those of what is brought in; they add up, for there are
  * few warps. */
 static const double CLOCK = 1.75e9, ISSUE = 4; /* cycles a second; instructions a cycle */
-/* Of the rate of matrix products, by warps alone on Hopper; of shared memory's cycles. */
-static const double HOPPER_RATE = 0.765, SHARED = 0.9;
-/* Cycles: for 32 copies of 16 bytes; for 32 vectors of float, of narrower types. */
-static const double COPY = 21, VECTOR = 45, NARROW_VECTOR = 110;
+/* Of the rate of matrix products, by warps alone on Hopper; not of those of doubles. */
+static const double HOPPER_RATE = 0.765;
 static const double SHORT_ROW = 96; /* bytes */
-static const double STORED = 5;     /* cycles for 32 results */
 /* Instructions of a step: all in all; for a vector of weights, copied or rounded or split. */
 static const double STEP = 60, ROUND = 12, SPLIT = 44;
-/* Cycles: of a stage, and what blocks beside each other hide of one, its latency; to find where 32
- * input positions lie; of a unit, for its tail; of a step of one warp, for what it waits for;
- * before the first product and after the last. */
-static const double STAGE = 250, LATENCY = 500, PLACES = 30, UNIT = 2500, WAIT = 900, ENDS = 6000;
+static const double PLACES = 30; /* cycles to find where 32 input positions lie */
+
+/* Cycles of what is done besides products. */
+typedef struct mma_rates {
+    double shared;         /* of those of shared memory, the part that shows */
+    double copy, vector;   /* 32 copies of 16 bytes; 32 vectors */
+    double stage, latency; /* of a stage, and what blocks beside each other hide of one */
+    double unit, stored;   /* of a unit, for its tail; of 32 results */
+    double wait;           /* of a step of one warp that has nothing beside it */
+    double ends;           /* before the first product and after the last */
+} mma_rates;
+
+/* Products of doubles take so long that copies hide behind them. */
+static const mma_rates DOUBLE_RATES = {0.8, 0, 24, 420, 0, 4500, 22, 680, 0};
+static const mma_rates FLOAT_RATES = {0.9, 21, 45, 250, 500, 2500, 5, 900, 6000};
+static const mma_rates NARROW_RATES = {0.9, 21, 110, 250, 500, 2500, 5, 900, 6000};
+
+static const mma_rates *rates_of(const sg_mma *mma) {
+    return mma->lanes == 2 ? &DOUBLE_RATES : mma->lanes == 4 ? &FLOAT_RATES : &NARROW_RATES;
+}
 
 /* Cycles of a step. alone: of one warp that has its quarter of the processor to itself. */
 static double step_cycles(const sg_problem *problem, const sg_cuda_target *target,
                           const sg_mma *mma, double *alone) {
     double warps = (double)mma->threads / 32, planes = mma->split ? 2 : 1;
     double pixels = (double)mma->pixel_tiles, channels = (double)mma->channel_tiles;
-    double products = pixels * channels * 2 * (mma->split ? 3 : 1);
-    double flops = products * 2 * 16 * 8 * (is_float(problem) ? 8 : 16);
-    double rate = (is_float(problem) ? target->gpu.tf32 : target->gpu.half) /
-                  target->gpu.multiprocessors * (target->gpu.major >= 9 ? HOPPER_RATE : 1);
+    bool wide = problem->compute == SG_F64;
+    double products = pixels * channels * (wide ? 1 : 2) * (mma->split ? 3 : 1);
+    double flops = products * 2 * 16 * 8 * (mma->lanes == 8 ? 16 : 8);
+    double rate = wide                ? target->gpu.fp64_matrix
+                  : is_float(problem) ? target->gpu.tf32
+                                      : target->gpu.half;
+    rate *= (!wide && target->gpu.major >= 9 ? HOPPER_RATE : 1) / target->gpu.multiprocessors;
     double weights = channels * 2 * (mma->split ? SPLIT : is_float(problem) ? ROUND : 1);
     double instructions =
         products + weights + pixels * planes + (mma->split ? pixels * channels * 4 : 0) + STEP;
     double shared = (channels * 8 + pixels * planes * 4) * warps;
-    *alone = flops / (rate / 4) * CLOCK + WAIT;
-    return fmax(flops * warps / rate * CLOCK, instructions * warps / ISSUE) + shared * SHARED;
+    *alone = flops / (rate / 4) * CLOCK + rates_of(mma)->wait;
+    return fmax(flops * warps / rate * CLOCK, instructions * warps / ISSUE) +
+           shared * rates_of(mma)->shared;
 }
 
 /* Cycles that a stage's input and weights take on their way. */
@@ -300,18 +337,18 @@ static double staging_cycles(const sg_problem *problem, const sg_mma *mma) {
     int64_t groups = mma->whole ? problem->convolution.groups : 1;
     double columns = (double)(mma->channel_slots / groups);
     double vectors = (double)(mma->chunk * mma->positions);
-    if (!is_float(problem) && !resident)
+    if (!mma->raw_weights && !resident)
         vectors += (double)mma->steps * 4 * columns;
     /* Rows of the input shorter than a sector are read to no use. */
     double row = (double)(mma->extent[2] * sg_dtype_size(problem->convolution.input.dtype));
     if (problem->convolution.input.stride[SG_ROLE_W] == 1 && row < SHORT_ROW)
         vectors *= (SHORT_ROW / row + 1) / 2;
     double copies = 0;
-    if (is_float(problem) && !resident)
-        copies = (double)(mma->chunk * 4 * product(mma->inner_taps)) * columns / 32 /
-                 (mma->weight_copy == 16 ? 4 : 1);
+    if (mma->raw_weights && !resident)
+        copies = (double)(mma->chunk * mma->lanes * product(mma->inner_taps)) * columns /
+                 (mma->weight_copy == 16 ? (double)mma->lanes : 1);
     double chunks = (double)pieces(mma->group_inputs, mma->chunk * mma->lanes);
-    return vectors / 32 * (is_float(problem) ? VECTOR : NARROW_VECTOR) + copies * COPY +
+    return vectors / 32 * rates_of(mma)->vector + copies / 32 * rates_of(mma)->copy +
            (double)mma->positions / 32 * PLACES / chunks;
 }
 
@@ -319,13 +356,14 @@ static double mma_seconds(const sg_problem *problem, const sg_cuda_target *targe
                           const sg_mma *mma) {
     double alone, steps = (double)mma->steps, blocks = (double)mma->blocks;
     double step = step_cycles(problem, target, mma, &alone);
-    double busy = steps * step + staging_cycles(problem, mma) + STAGE;
-    double stage = fmax(busy, steps * alone / blocks) + LATENCY / blocks;
+    const mma_rates *rates = rates_of(mma);
+    double busy = steps * step + staging_cycles(problem, mma) + rates->stage;
+    double stage = fmax(busy, steps * alone / blocks) + rates->latency / blocks;
     double stored = (double)(mma->tail.tile_stores * mma->channel_slots * mma->pixel_slots);
-    double unit = (double)(mma->stages * sg_cuda_walk_length(problem)) * stage + UNIT / blocks +
-                  stored / 32 * STORED;
+    double unit = (double)(mma->stages * sg_cuda_walk_length(problem)) * stage +
+                  rates->unit / blocks + stored / 32 * rates->stored;
     double rounds = ceil((double)mma->units / (blocks * (double)target->gpu.multiprocessors));
-    return (rounds * blocks * unit + ENDS) / CLOCK;
+    return (rounds * blocks * unit + rates->ends) / CLOCK;
 }
 
 static double price(const sg_problem *problem, const sg_cuda_target *target, const sg_mma *mma) {
@@ -370,9 +408,9 @@ static int lengths(int64_t size, int64_t most, int64_t *out) {
 /* As many blocks side by side as fit, and all taps inside a stage if they do. */
 static void try_stages(mma_search *search, sg_cuda_plan plan) {
     const sg_convolution *convolution = &search->problem->convolution;
-    int64_t lanes = is_float(search->problem) ? 4 : 8;
+    int64_t lanes = vector_lanes(search->problem);
     int64_t inputs = convolution->in_channels / convolution->groups;
-    for (int64_t chunk = 8; chunk >= 1; chunk /= 2) {
+    for (int64_t chunk = chunk_most(search->problem); chunk >= 1; chunk /= 2) {
         if (chunk > 1 && chunk / 2 * lanes >= inputs)
             continue;
         bool found = false;

@@ -22,6 +22,9 @@ typedef struct sg_mma {
     bool defer;    /* vectors on their way wait for a step more */
     int64_t group_inputs, group_outputs;
     int64_t lanes;                      /* channels of a vector */
+    int64_t words;                      /* registers of a vector on its way */
+    bool raw_weights;                   /* in shared memory as they lie in memory */
+    int64_t real_bytes;                 /* of a sum */
     int64_t inner_taps[SG_SPATIAL_MAX]; /* in a stage */
     int64_t extent[SG_SPATIAL_MAX];     /* input positions of a stage along D, H, W */
     int64_t positions, steps, stages;   /* of a stage; in a stage; of a contraction */
