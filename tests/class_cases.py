@@ -42,7 +42,7 @@ CLASSES = {
     "bf16": Class("bf16", "fp32", 1e-5, 2.0**-8, (1.0, 1e30, 1e-30, 1e-40, 0.0)),
     "fp64": Class("f64", "fp32", 1e-14, 2.0**-52, (1.0, 1e200, 1e-200, 1e-310, 0.0)),
 }
-FAMILIES = ("wgmma_ring", "wgmma_packed", "wgmma_streamed", "mma", "direct")
+FAMILIES = tuple(name for name in gpu_cases.FAMILIES if name != "stream")
 TAILS = (
     (Step("unary", "neg"),),
     (Step("scalar", "mul", 2.0), Step("reduce", "amin", axis=1)),
@@ -53,10 +53,15 @@ CARRIER_OF_WEIGHTS = 2.0**-32
 VARIANTS = 3  # sizes that share a source
 
 
+def family_of(number: int) -> str:
+    """The strategy that a case is drawn for, if it will have it."""
+    return FAMILIES[number // VARIANTS % len(FAMILIES)]
+
+
 def draw(name: str, number: int) -> Case:
     """A case of a class; three that follow each other differ in sizes and layouts alone."""
     kind, draw = CLASSES[name], random.Random(f"{name} {number // VARIANTS}")
-    family = draw.choice(FAMILIES)
+    family = family_of(number)
     template = gpu_cases.draw_template(family, 1000 + number // VARIANTS)
     tail = draw.choice(TAILS)
     template = dataclasses.replace(
@@ -103,18 +108,14 @@ def _limits(dtype: torch.dtype) -> tuple[float, float]:
     return info.min, info.max
 
 
-def compiled(case: Case, gpu: str | None) -> _core.Program:
-    """The program that the planner chooses, for a GPU or the CPU."""
-    alignment = case.alignment if gpu else 0
-    return _core.Program(
-        _core.Graph(case.text),
-        case.inputs,
-        case.outputs,
-        always=True,
-        gpu=gpu,
-        precision=case.template.precision if gpu else None,
-        alignment=alignment,
-    )
+def compiled(case: Case, gpu: str | None = None, family: str | None = None) -> _core.Program:
+    """The program for a GPU, by a strategy that takes it or by the planner's; or for the CPU."""
+    if gpu is None:
+        return _core.Program(_core.Graph(case.text), case.inputs, case.outputs, always=True)
+    try:
+        return case.compile(family, gpu)
+    except _core.NotApplicable:
+        return case.compile(None, gpu)
 
 
 def strategy_of(program: _core.Program) -> str:

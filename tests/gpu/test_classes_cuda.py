@@ -25,10 +25,13 @@ COUNT = 51
 
 @pytest.mark.parametrize("name", class_cases.CLASSES)
 def test_random_convolutions(name: str) -> None:
-    """By the strategies that the planner chooses."""
+    """By every strategy that takes them."""
     cuda.use_nvrtc()
     cases = [class_cases.draw(name, number) for number in range(COUNT)]
-    programs = [class_cases.compiled(case, "0") for case in cases]
+    programs = [
+        class_cases.compiled(case, "0", class_cases.family_of(number))
+        for number, case in enumerate(cases)
+    ]
     with ThreadPoolExecutor(os.cpu_count() or 4) as pool:
         list(pool.map(lambda program: program.build(0), programs))
     wrong, strategies = [], set()

@@ -13,7 +13,7 @@ COUNT = 24
 
 
 def run(case: gpu_cases.Case, inputs: list[Tensor]) -> Tensor:
-    program = class_cases.compiled(case, None)
+    program = class_cases.compiled(case)
     (layout,) = program.outputs
     result = torch.empty_strided(layout[1], layout[2], dtype=gpu_cases.DTYPES[layout[0]])
     program.run([x.data_ptr() for x in inputs], [result.data_ptr()])
