@@ -41,11 +41,10 @@ LEAST = 1e-3  # of a rounding of the result: an error below is none
 
 @dataclass(frozen=True)
 class Class:
-    """A class of numbers: the dtype of all tensors, TF32 allowed or not, the class named."""
+    """A class of numbers: the dtype of all tensors, and whether TF32 is allowed."""
 
     dtype: torch.dtype
     tf32: bool = False
-    precision: str = "match"
     decades: int = 4  # how far "mixed" reaches to either side
     scale: float = 1e30  # "huge", and its reciprocal "tiny"
 
@@ -58,7 +57,6 @@ ON_CPU = {
 ON_GPU = {
     "fp32 (TF32 off)": ON_CPU["fp32"],
     "TF32 allowed": Class(torch.float32, tf32=True),
-    "plain_tf32 named": Class(torch.float32, tf32=True, precision="plain_tf32"),
     "fp16": ON_CPU["fp16"],
     "bf16": ON_CPU["bf16"],
 }
@@ -167,7 +165,7 @@ def errors_of(
 ) -> dict[str, dict[str, float]]:
     """Errors of each subject for each kind of data."""
     made = copy.deepcopy(module).to(device, kind.dtype)
-    fused = make_dropin(made, Options(always=True, precision=kind.precision), "silent")
+    fused = make_dropin(made, Options(always=True), "silent")
     subjects: dict[str, Callable[[Tensor], Any]] = {"Segue": fused, "eager": made}
     if compiles:
         subjects["torch.compile"] = torch.compile(made)

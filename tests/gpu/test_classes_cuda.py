@@ -40,9 +40,13 @@ def test_random_convolutions(name: str) -> None:
         generator = torch.Generator("cuda").manual_seed(number)
         inputs = class_cases.inputs_of(name, number, case, device, generator)
         _, outputs = outputs_of(program, device)
-        launch(program, inputs, outputs)
         strategy = class_cases.strategy_of(program)
         strategies.add(strategy)
+        try:
+            launch(program, inputs, outputs)
+            torch.cuda.synchronize()
+        except RuntimeError as error:  # the device is lost: what follows cannot be told apart
+            pytest.fail(f"{name} {number} ({strategy}): {error}\n{case.inputs}\n{case.text}")
         found = class_cases.problem(name, case, strategy, outputs[0], inputs)
         if found:
             wrong.append(f"{name} {number} ({strategy}): {found}\n{case.inputs}\n{case.text}")
