@@ -83,46 +83,30 @@ KERNELS = r"""
  * First path (wgmma_ring): warpgroup products on weights that stay in shared memory, the input
  *    rolling through a ring of slices; columns 0, depth 0, pixels 256, channels 64, consumers 2,
  *    row_tiles 1, box_y 1, box_x 254, stages 16, producers 2, filter 0.
- * Any sizes, strides and addresses (mma): warp products on boxes of pixels; pixel_warps 8,
- *    channel_warps 1, pixel_tiles 4, channel_tiles 4, box_n 1, box_d 1, box_h 8, box_w 32, chunk
- *    4, inner 3, blocks 1.
+ * Any sizes, strides and addresses (implicit_gemm): warp products of gathered pixels by channels;
+ *    warps 4, row_blocks 2, channels 64.
  *
  * nvcc -gencode arch=compute_80,code=sm_80 -gencode arch=compute_90a,code=sm_90a */
 #include <cuda_runtime.h>
 
 #include <atomic>
 
-/* A tensor in device memory: sizes and strides by its own dimensions, outermost first;
- * strides are in elements. */
-typedef struct conv2d_min_tanh_tanh_tensor {
+/* A tensor in device memory; strides are in elements. Below in brackets: sizes that the file was
+ * written for. */
+struct conv2d_min_tanh_tanh_tensor {
     void *data;
     long long size[4], stride[4];
-} conv2d_min_tanh_tanh_tensor;
-
-typedef struct conv2d_min_tanh_tanh_arguments {
+};
+struct conv2d_min_tanh_tanh_arguments {
     conv2d_min_tanh_tanh_tensor x; /* float [128, 16, 256, 256] */
     conv2d_min_tanh_tanh_tensor conv_weight; /* float [64, 16, 3, 3] */
     conv2d_min_tanh_tanh_tensor conv_bias; /* float [64] */
     conv2d_min_tanh_tanh_tensor tanh_1; /* result, float [128, 1, 254, 254] */
-    void *workspace; /* of conv2d_min_tanh_tanh_workspace() bytes, aligned to 256; may be null where that is 0 */
-} conv2d_min_tanh_tanh_arguments;
-
-/* Sizes in brackets are those it was written for. Batch and image may be others. */
-#ifdef __cplusplus
-extern "C" {
-#endif
-/* Enqueues the kernel on a stream of the current device: 0; a cudaError_t; or less than 0
- * for sizes that it does not take. */
-int conv2d_min_tanh_tanh(const conv2d_min_tanh_tanh_arguments *arguments, cudaStream_t stream);
-/* Bytes of device memory that a call works in. */
-long long conv2d_min_tanh_tanh_workspace(const conv2d_min_tanh_tanh_arguments *arguments);
-/* What a result other than 0 means. */
-const char *conv2d_min_tanh_tanh_message(int status);
-#ifdef __cplusplus
-}
-#endif
+};
 
 namespace conv2d_min_tanh_tanh_code {
+#define DEVICE __device__ __forceinline__
+#define UNROLLED _Pragma("unroll")
 
 /* What every skeleton begins with: the compute type `real`, elements as they lie in memory, places
  * and strides, and the ways a reduction combines. NVRTC is given no headers, so nothing here comes
@@ -139,34 +123,34 @@ struct Place {
 
 /* ---- elements ------------------------------------------------------------------------------ */
 
-__device__ __forceinline__ real load(const float *from) {
-    return real(*from);
-}
-
-__device__ __forceinline__ void store(float *to, real x) {
-    *to = float(x);
-}
+DEVICE real load(const float *from) { return real(*from); }
+DEVICE void store(float *to, real x) { *to = float(x); }
 
 /* ---- order, NaN first ---------------------------------------------------------------------- */
 
-__device__ __forceinline__ float v_min(float a, float b) {
+DEVICE float v_min(float a, float b) {
     float result;
     asm("min.NaN.f32 %0, %1, %2;" : "=f"(result) : "f"(a), "f"(b));
     return result;
 }
 
-__device__ __forceinline__ real infinity() {
-    return real(__uint_as_float(0x7f800000));
-}
+DEVICE real infinity() { return real(__uint_as_float(0x7f800000)); }
 
 /* ---- reductions: NaN in, NaN out ----------------------------------------------------------- */
 
 struct Min {
-    static __device__ __forceinline__ real identity() { return infinity(); }
-    static __device__ __forceinline__ real combine(real a, real b) { return v_min(a, b); }
+    static DEVICE real identity() { return infinity(); }
+    static DEVICE real combine(real a, real b) { return v_min(a, b); }
 };
 
-#define SG_UNROLL _Pragma("unroll")
+constexpr int TILE_N = 64, TILE_REAL = 64;
+
+/* The tile of `wgmma` and of `mma.sync` with pixels as rows (M) and channels as columns (N).
+ *
+ * A warp holds ROW_BLOCKS blocks of 16 pixels, all TILE_N channels of each. Of a block, lane l
+ * holds rows l / 4 and l / 4 + 8, and of every 8 channels the pair 2 (l % 4), + 1: four lanes, a
+ * quad, share a pixel. With two blocks or more, a reduction over channels halves what a lane keeps
+ * at each exchange, so that in the end every lane owns pixels of its own, none twice. */
 
 /* Elementary functions of one `real`, float or double: the names that the op table's `vector`
  * column is written in (src/ir/ops.def), so that the column which serves the CPU's vectors serves
@@ -180,15 +164,11 @@ struct Min {
 namespace ops {
 /* ---- exponentials -------------------------------------------------------------------------- */
 
-__device__ __forceinline__ float v_tanh(float x) {
-    return tanhf(x);
-}
+DEVICE float v_tanh(float x) { return tanhf(x); }
 } // namespace ops
 
 namespace ops {
-__device__ __forceinline__ real tanh(real a) {
-    return v_tanh(a);
-}
+DEVICE real tanh(real a) { return v_tanh(a); }
 } // namespace ops
 
 /* ---- wgmma_ring -------------------------------------------------------------------------------- */
@@ -211,18 +191,19 @@ struct Arguments {
 /* Convolution by wgmma with the weights resident and the input in a ring: the kernel.
  *
  * A block works for one tile of channels. It packs that tile's weights into shared memory, as
- * [tap][channel group of 8][TILE_N][8 halves], 16 bytes between taps, each output channel scaled by
- * a power of two, and keeps them. Producer warpgroups stage slices of the input, each read once,
- * into a ring; consumer warpgroups multiply and run the tail. A row along z is ROW_TILES tiles;
- * consumers take tiles in turn, and turns in issuing their products: left to themselves they would
- * share the tensor cores, finish together, and run their tails together while the tensor cores
- * idle. So the tail of one runs behind the products of the others.
+ * [tap][channel group of 8][TILE_N][8 halves], 16 bytes between taps, and keeps them. Producer
+ * warpgroups stage slices of the input, each read once, into a ring; consumer warpgroups multiply
+ * and run the tail. A row along z is ROW_TILES tiles; consumers take tiles in turn, and turns in
+ * issuing their products: left to themselves they would share the tensor cores, finish together,
+ * and run their tails together while the tensor cores idle. So the tail of one runs behind the
+ * products of the others.
  *
  * The work is numbered by rows of boxes, z fastest; a block has a range of them, and neighbours
  * along z flow through the ring as one segment. A walk along z is one unit of work, and a row then
  * has as many tiles as there are consumers.
  *
- * Behind the last slice of a segment the ring carries a verdict: whether halves held what was
+ * Floats are carried as halves (GUARDED), weights scaled by a power of two for each output channel.
+ * Behind the last slice of a segment the ring then carries a verdict: whether halves held what was
  * staged. If they did not, the same segment follows again, staged the slow way at a scale of its
  * own, and what consumers make of it takes the place of what they stored before. */
 
@@ -242,24 +223,24 @@ constexpr float CARRIER_MAX = 65504.0f;  /* of scaled values: beyond it, fp16 ha
 constexpr float CARRIER_MIN = 0.015625f; /* of a segment's largest, scaled: less is made anew */
 constexpr float FLOAT_MAX = 3.40282347e38f;
 
-__device__ __forceinline__ unsigned shared_address(const void *pointer) {
+DEVICE unsigned shared_address(const void *pointer) {
     return static_cast<unsigned>(__cvta_generic_to_shared(pointer));
 }
 
 /* ---- barriers ------------------------------------------------------------------------------ */
 
-__device__ __forceinline__ void mbarrier_init(unsigned barrier, int arrivals) {
+DEVICE void mbarrier_init(unsigned barrier, int arrivals) {
     asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(barrier), "r"(arrivals));
 }
 
-__device__ __forceinline__ void mbarrier_arrive(unsigned barrier) {
+DEVICE void mbarrier_arrive(unsigned barrier) {
     asm volatile("{\n\t.reg .b64 state;\n\t"
                  "mbarrier.arrive.shared::cta.b64 state, [%0];\n\t}" ::"r"(barrier)
                  : "memory");
 }
 
 /* Returns when the phase of this parity has ended. A fresh barrier's phase 1 counts as ended. */
-__device__ __forceinline__ void mbarrier_wait(unsigned barrier, unsigned parity) {
+DEVICE void mbarrier_wait(unsigned barrier, unsigned parity) {
     asm volatile("{\n\t.reg .pred done;\n"
                  "again:\n\t"
                  "mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n\t"
@@ -269,7 +250,7 @@ __device__ __forceinline__ void mbarrier_wait(unsigned barrier, unsigned parity)
 }
 
 /* Whether that phase has ended, without waiting. */
-__device__ __forceinline__ bool mbarrier_test(unsigned barrier, unsigned parity) {
+DEVICE bool mbarrier_test(unsigned barrier, unsigned parity) {
     unsigned ended;
     asm volatile("{\n\t.reg .pred done;\n\t"
                  "mbarrier.test_wait.parity.shared::cta.b64 done, [%1], %2;\n\t"
@@ -281,96 +262,87 @@ __device__ __forceinline__ bool mbarrier_test(unsigned barrier, unsigned parity)
 }
 
 /* A barrier among `threads` threads of the block; number 0 is __syncthreads'. */
-__device__ __forceinline__ void barrier_sync(int number, int threads) {
+DEVICE void barrier_sync(int number, int threads) {
     asm volatile("bar.sync %0, %1;" ::"r"(number), "r"(threads) : "memory");
 }
 
 /* The same for threads that do not wait. */
-__device__ __forceinline__ void barrier_arrive(int number, int threads) {
+DEVICE void barrier_arrive(int number, int threads) {
     asm volatile("bar.arrive %0, %1;" ::"r"(number), "r"(threads) : "memory");
 }
 
 /* Makes this thread's writes to shared memory visible to products and bulk copies; then a barrier
  * must follow. */
-__device__ __forceinline__ void fence_proxy_async() {
-    asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
-}
+DEVICE void fence_proxy_async() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
 
 /* Asks the second-level cache for a line. */
-__device__ __forceinline__ void prefetch_line(const void *line) {
+DEVICE void prefetch_line(const void *line) {
     asm volatile("prefetch.global.L2 [%0];" ::"l"(line));
 }
 
-template <int REGISTERS> __device__ __forceinline__ void setmaxnreg_inc() {
+template <int REGISTERS> DEVICE void setmaxnreg_inc() {
     asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(REGISTERS));
 }
 
-template <int REGISTERS> __device__ __forceinline__ void setmaxnreg_dec() {
+template <int REGISTERS> DEVICE void setmaxnreg_dec() {
     asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(REGISTERS));
 }
 
 /* ---- products ------------------------------------------------------------------------------ */
 
 /* leading, stride: bytes, multiples of 16, below 2^18. Adding bytes / 16 moves the first core. */
-__device__ __forceinline__ unsigned long long matrix_descriptor(unsigned address, int leading,
-                                                                int stride) {
+DEVICE unsigned long long matrix_descriptor(unsigned address, int leading, int stride) {
     const unsigned low = (address & 0x3FFFF) >> 4 | static_cast<unsigned>(leading) >> 4 << 16;
     const unsigned high = static_cast<unsigned>(stride) >> 4;
     return static_cast<unsigned long long>(high) << 32 | low;
 }
 
 /* The same, `cores` times 16 bytes further on: without a carry, which would take registers. */
-__device__ __forceinline__ unsigned long long descriptor_at(unsigned long long descriptor,
-                                                            int cores) {
+DEVICE unsigned long long descriptor_at(unsigned long long descriptor, int cores) {
     const unsigned low = static_cast<unsigned>(descriptor) + cores;
     return descriptor >> 32 << 32 | low;
 }
 
 /* Before the first product after registers of it were touched. */
-__device__ __forceinline__ void wgmma_fence() {
-    asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
-}
-
-__device__ __forceinline__ void wgmma_commit() {
-    asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
-}
+DEVICE void wgmma_fence() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
+DEVICE void wgmma_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
 
 /* Waits until at most PENDING committed groups are under way. */
-template <int PENDING> __device__ __forceinline__ void wgmma_wait() {
+template <int PENDING> DEVICE void wgmma_wait() {
     asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(PENDING) : "memory");
 }
 
 /* ---- rounding ------------------------------------------------------------------------------ */
 
 /* To 11 significant bits, halves away from zero; NaN and infinity stay. */
-__device__ __forceinline__ float round_tf32_away(float x) {
+DEVICE float round_tf32_away(float x) {
     unsigned bits;
     asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(bits) : "f"(x));
     return __uint_as_float(bits);
 }
 
 /* Two floats, of at most 11 significant bits or to be rounded to even, as two halves; low first. */
-__device__ __forceinline__ unsigned pack_halves(float low, float high) {
+DEVICE unsigned pack_halves(float low, float high) {
     unsigned pair;
     asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
     return pair;
 }
 
-__device__ __forceinline__ unsigned short round_half(float x) {
+DEVICE unsigned short round_half(float x) {
     unsigned short half;
     asm("cvt.rn.f16.f32 %0, %1;" : "=h"(half) : "f"(x));
     return half;
 }
 
 /* The larger magnitude; NaN if there is one. */
-__device__ __forceinline__ float max_magnitude(float largest, float x) {
+DEVICE float max_magnitude(float largest, float x) {
     float result;
     asm("max.NaN.f32 %0, %1, %2;" : "=f"(result) : "f"(largest), "f"(fabsf(x)));
     return result;
 }
 
 /* The larger finite magnitude: NaN and infinity do not count. */
-__device__ __forceinline__ float finite_magnitude(float largest, float x) {
+DEVICE float finite_magnitude(float largest, float x) {
     const float magnitude = fabsf(x);
     return magnitude <= FLOAT_MAX ? fmaxf(largest, magnitude) : largest;
 }
@@ -378,29 +350,24 @@ __device__ __forceinline__ float finite_magnitude(float largest, float x) {
 /* ---- scales: powers of two ----------------------------------------------------------------- */
 
 /* Whether a segment whose scaled operands' largest magnitude is this one must be made anew. */
-__device__ __forceinline__ bool carrier_fails(float largest) {
+DEVICE bool carrier_fails(float largest) {
     return !(largest <= CARRIER_MAX) || (largest < CARRIER_MIN && largest > 0.0f);
 }
 
 /* The power of two that brings a finite magnitude to [2^exponent, 2^(exponent + 1)); 1 for zero.
  * At most 2^126, so that its inverse is normal: what is less than 2^-118 is then a whole multiple
  * of 2^-23, which halves hold. exponent: 0 .. 8. */
-__device__ __forceinline__ float scale_to(int exponent, float largest) {
+DEVICE float scale_to(int exponent, float largest) {
     const int biased = static_cast<int>(__float_as_uint(largest) >> 23);
-    if (largest == 0.0f)
-        return 1.0f;
+    if (largest == 0.0f) return 1.0f;
     return __uint_as_float(static_cast<unsigned>(min(254 + exponent - biased, 253)) << 23);
 }
 
 /* For an output channel's weights and a failed segment's activations. */
-__device__ __forceinline__ float weight_scale(float largest_finite) {
-    return scale_to(7, largest_finite);
-}
-__device__ __forceinline__ float segment_scale(float largest_finite) {
-    return scale_to(8, largest_finite);
-}
+DEVICE float weight_scale(float largest_finite) { return scale_to(7, largest_finite); }
+DEVICE float segment_scale(float largest_finite) { return scale_to(8, largest_finite); }
 
-__device__ __forceinline__ float inverse_scale(float scale) {
+DEVICE float inverse_scale(float scale) {
     return __uint_as_float((254u << 23) - __float_as_uint(scale));
 }
 
@@ -408,49 +375,27 @@ __device__ __forceinline__ float inverse_scale(float scale) {
  * one product of the largest operands has left float's range, since infinity would make NaN of a
  * sum that is zero; and 0 for less than 2^-149, where a result is less than 2^-133 times the length
  * of its sum. */
-__device__ __forceinline__ float unscale(float weight_scale, float activation_scale) {
+DEVICE float unscale(float weight_scale, float activation_scale) {
     const float most = 1.7014118e38f; /* 2^127 */
     return fminf(inverse_scale(weight_scale) * inverse_scale(activation_scale), most);
 }
 
 /* Two values of a failed segment as halves, low first: scaled by its own scale and rounded to 11
  * bits, halves away from zero or to even. Infinity and NaN stay. */
-__device__ __forceinline__ unsigned pack_halves_scaled(float low, float high, float scale,
-                                                       bool away) {
+DEVICE unsigned pack_halves_scaled(float low, float high, float scale, bool away) {
     low *= scale;
     high *= scale;
     return away ? pack_halves(round_tf32_away(low), round_tf32_away(high)) : pack_halves(low, high);
 }
 
-constexpr int IN_CHANNELS = 16;
-constexpr int STAGE_GROUPS = 2;
-constexpr int STAGE_ROWS = 1;
-constexpr int STAGE_WIDTH = 256;
-constexpr int PITCH = 256;
-constexpr int PLANE = 256;
-constexpr int VECTOR = 4;
-constexpr int KERNEL_Z = 3;
-constexpr int KERNEL_X = 3;
-constexpr int DILATION_Z = 1;
-constexpr int UNROLL_Z = 3;
-constexpr int UNROLL_X = 3;
-constexpr int OUT_GROUP = 64;
-constexpr int TILE_N = 64;
-constexpr int TILE_REAL = 64;
-constexpr int ROW_BLOCKS = 4;
-constexpr int BOX_Y = 1;
-constexpr int BOX_X = 254;
-constexpr int ROW_TILES = 1;
-constexpr int CONSUMERS = 2;
-constexpr int PRODUCERS = 2;
-constexpr int STAGES = 16;
-constexpr int PRODUCER_REGISTERS = 88;
-constexpr int CONSUMER_REGISTERS = 168;
-constexpr int PREFETCH = 0;
-constexpr int ROUND_AWAY = 0;
+using element = float;
+constexpr int IN_CHANNELS = 16, STAGE_GROUPS = 2, STAGE_ROWS = 1;
+constexpr int STAGE_WIDTH = 256, PITCH = 256, PLANE = 256, VECTOR = 4, KERNEL_Z = 3, KERNEL_X = 3;
+constexpr int DILATION_Z = 1, UNROLL_Z = 3, UNROLL_X = 3, OUT_GROUP = 64, ROW_BLOCKS = 4;
+constexpr int BOX_Y = 1, BOX_X = 254, ROW_TILES = 1, CONSUMERS = 2, PRODUCERS = 2, STAGES = 16;
+constexpr int PRODUCER_REGISTERS = 88, CONSUMER_REGISTERS = 168, PREFETCH = 0, ROUND_AWAY = 0;
 
-__device__ __forceinline__ void wgmma(float (&d)[32], unsigned long long a,
-                                      unsigned long long b, int accumulate) {
+DEVICE void wgmma(float (&d)[32], unsigned long long a, unsigned long long b, int accumulate) {
     asm volatile("{\n\t.reg .pred p;\n\tsetp.ne.b32 p, %34, 0;\n\t"
                  "wgmma.mma_async.sync.aligned.m64n64k16.f32.f16.f16 {"
                  "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
@@ -468,82 +413,83 @@ __device__ __forceinline__ void wgmma(float (&d)[32], unsigned long long a,
  * a channel does not store them all to the same banks. */
 constexpr int TAP_ROWS = STAGE_GROUPS * TILE_N + 1;
 
-/* Producers of `wgmma` kernels: boxes of a float32 tensor become halves in shared memory.
+/* Producers of `wgmma` kernels: boxes of a float32 tensor become halves in shared memory, scaled
+ * and rounded to 11 bits. */
+
+/* Where producers of `wgmma` kernels find a box of the input, and where its pixels go in shared
+ * memory; stage_channels.cuh and stage_halves.cuh say how they get there.
  *
  * A stage is [STAGE_GROUPS][PLANE pixels][8 halves], channels in groups of 8. A pixel of the input
  * box, counted from the box's corner, lies at staged_pixel(row, x): one array for each phase of the
  * strides, so that neighbours along an output row are neighbours in the stage and a filter tap is
- * an offset. Values are scaled, rounded to 11 bits and zero outside the image.
+ * an offset. It is zero outside the image.
  *
  * Work is dealt out in items: 8 channels of CHUNK input pixels, one warp, every load before the
  * first store. VECTOR 4, 2 or 1: neighbours along x read at once; 8: the 8 channels of a pixel,
  * which lie side by side. */
 
-constexpr int CHUNK = 128;
-constexpr int ALONG_X = VECTOR;
-constexpr int ROW_VECTORS = (STAGE_WIDTH + ALONG_X - 1) / ALONG_X;
-constexpr int CHUNKS = STAGE_WIDTH / CHUNK;
-constexpr int ITEMS = STAGE_GROUPS * CHUNKS;
+constexpr int CHUNK = 128, BOX_PIXELS = STAGE_WIDTH, ALONG_X = VECTOR;
+constexpr int ROW_VECTORS = (STAGE_WIDTH + ALONG_X - 1) / ALONG_X, CHUNKS = STAGE_WIDTH / CHUNK;
 
 /* Where a stage comes from. */
 struct Source {
-    const float *origin; /* channel 0 of the group, in the slice, at the image's corner */
-    int y, x;            /* of the box's corner; may lie outside */
-    int height, width;   /* of the image */
+    const element *origin; /* channel 0 of the group, in the slice, at the image's corner */
+    int y, x;              /* of the box's corner; may lie outside */
+    int height, width;     /* of the image */
     long long channel_stride, row_stride, column_stride;
     bool inside; /* false: all zero */
 };
 
 /* Brings a part of a slice to the second-level cache, a line a thread: fetching it later takes less
  * long. part, parts: of the warps that share the slice. Not where channels lie side by side. */
-__device__ __forceinline__ void prefetch_slice(const Source &from, int part, int parts, int lane) {
-    constexpr int LINES = STAGE_WIDTH / 32 + 1; /* of 128 bytes, of a row */
-    if (!from.inside)
-        return;
+DEVICE void prefetch_slice(const Source &from, int part, int parts, int lane) {
+    constexpr int LINE_ELEMENTS = 128 / sizeof(element);
+    constexpr int LINES = STAGE_WIDTH / LINE_ELEMENTS + 1; /* of a row */
+    if (!from.inside) return;
 #pragma unroll 1
     for (int i = part * 32 + lane; i < IN_CHANNELS * LINES; i += parts * 32) {
         const int channel = i / LINES;
-        const int x = min(max(from.x + i % LINES * 32, 0), from.width - 1);
+        const int x = min(max(from.x + i % LINES * LINE_ELEMENTS, 0), from.width - 1);
         if (static_cast<unsigned>(from.y) < static_cast<unsigned>(from.height))
             prefetch_line(from.origin + channel * from.channel_stride +
                           from.y * from.row_stride + x * from.column_stride);
     }
 }
 
-struct Fetched {
-    float value[8][4]; /* [channel][pixel of this lane's] */
-};
-
-__device__ __forceinline__ int staged_pixel(int row, int x) {
-    return row * PITCH + x;
-}
+DEVICE int staged_pixel(int row, int x) { return row * PITCH + x; }
 
 /* The box's row and column of vector `v` of this lane, of an item's 4 / ALONG_X. */
-__device__ __forceinline__ void chunk_pixel(int chunk, int lane, int &row, int &x) {
+DEVICE void chunk_pixel(int chunk, int lane, int &row, int &x) {
     const int vector = chunk * 32 + lane;
     row = 0;
     x = (vector - row * ROW_VECTORS) * ALONG_X;
 }
 
-__device__ __forceinline__ bool in_box(int row) {
-    return row < STAGE_ROWS;
-}
+DEVICE bool in_box(int row) { return row < STAGE_ROWS; }
 
-__device__ __forceinline__ bool in_image(const Source &from, int row, int x) {
+DEVICE bool in_image(const Source &from, int row, int x) {
     return from.inside &&
            static_cast<unsigned>(from.y + row) < static_cast<unsigned>(from.height) &&
            static_cast<unsigned>(from.x + x) < static_cast<unsigned>(from.width);
 }
 
-__device__ __forceinline__ void fetch_item(const Source &from, int group, int chunk, int lane,
-                                           Fetched &to) {
+/* An element that nobody writes. */
+DEVICE float read_only(const float *from) { return __ldg(from); }
+
+constexpr int ITEMS = STAGE_GROUPS * CHUNKS;
+
+struct Fetched {
+    float value[8][4]; /* [channel][pixel of this lane's] */
+};
+
+DEVICE void fetch_item(const Source &from, int item, int lane, Fetched &to) {
+    const int group = item / CHUNKS, chunk = item % CHUNKS;
     int row, x;
     chunk_pixel(chunk, lane, row, x);
     const bool inside = in_box(row) && in_image(from, row, x);
     const float *at = from.origin + group * 8 * from.channel_stride +
                       (from.y + row) * from.row_stride + (from.x + x) * from.column_stride;
-#pragma unroll
-    for (int c = 0; c < 8; c++) {
+    UNROLLED for (int c = 0; c < 8; c++) {
         const bool present = inside;
         const float *here = at + c * from.channel_stride;
         const float4 read = present ? __ldg(reinterpret_cast<const float4 *>(here))
@@ -556,34 +502,32 @@ __device__ __forceinline__ void fetch_item(const Source &from, int group, int ch
 }
 
 /* Two values as halves, scaled and rounded; low first. largest: of the values themselves. */
-__device__ __forceinline__ unsigned carried(float low, float high, float &largest) {
+DEVICE unsigned carried(float low, float high, float &largest) {
     largest = max_magnitude(max_magnitude(largest, low), high);
     return pack_halves(low * CARRIER_SCALE, high * CARRIER_SCALE);
 }
 
 /* Halves of pixel p of this lane's four, eight channels. */
-__device__ __forceinline__ uint4 staged_halves(const Fetched &from, int p, float &largest) {
+DEVICE uint4 staged_halves(const Fetched &from, int p, float &largest) {
     unsigned pair[4];
-#pragma unroll
-    for (int i = 0; i < 4; i++)
+    UNROLLED for (int i = 0; i < 4; i++)
         pair[i] = carried(from.value[2 * i][p], from.value[2 * i + 1][p], largest);
     return make_uint4(pair[0], pair[1], pair[2], pair[3]);
 }
 
-__device__ __forceinline__ void exchange(bool yes, uint4 &a, uint4 &b) {
+DEVICE void exchange(bool yes, uint4 &a, uint4 &b) {
     const uint4 was = a;
     a = yes ? b : a;
     b = yes ? was : b;
 }
 
 /* stage: generic address of the stage. largest: the largest magnitude staged so far. */
-__device__ __forceinline__ void store_item(unsigned char *stage, int group, int chunk, int lane,
-                                           const Fetched &from, float &largest) {
+DEVICE void store_item(unsigned char *stage, int item, int lane, const Fetched &from,
+                       float &largest) {
+    const int group = item / CHUNKS, chunk = item % CHUNKS;
     uint4 *plane = reinterpret_cast<uint4 *>(stage) + group * PLANE;
     uint4 halves[4];
-#pragma unroll
-    for (int p = 0; p < 4; p++)
-        halves[p] = staged_halves(from, p, largest);
+    UNROLLED for (int p = 0; p < 4; p++) halves[p] = staged_halves(from, p, largest);
     /* In one order for all, lanes would be 64 bytes apart and meet in the banks: in pairs,
      * lanes start with another of their pixels. */
     const bool odd = lane >> 1 & 1, far = lane >> 2 & 1;
@@ -595,52 +539,16 @@ __device__ __forceinline__ void store_item(unsigned char *stage, int group, int 
     chunk_pixel(chunk, lane, row, x);
     uint4 *at = plane + staged_pixel(row, x);
     if (in_box(row)) {
-#pragma unroll
-        for (int p = 0; p < 4; p++)
-            at[p ^ (lane >> 1 & 3)] = halves[p];
+        UNROLLED for (int p = 0; p < 4; p++) at[p ^ (lane >> 1 & 3)] = halves[p];
     }
     if (chunk == CHUNKS - 1) {
     }
 }
 
-/* ---- what the carrier failed to hold ------------------------------------------------------- */
-
-/* Items of the slow way: 8 channels of 32 pixels of the box each, some of them in flight. */
-constexpr int BOX_PIXELS = STAGE_WIDTH;
-constexpr int SCALED_ITEMS = (STAGE_GROUPS * BOX_PIXELS + 31) / 32;
-constexpr int SCALED_AT_ONCE = 2;
-
-/* Group, row and x of an item's pixel of this lane; false where there is none. */
-__device__ __forceinline__ bool scaled_pixel(int item, int lane, int &group, int &row, int &x) {
-    const int pixel = (item * 32 + lane) % BOX_PIXELS;
-    group = (item * 32 + lane) / BOX_PIXELS;
-    row = pixel / STAGE_WIDTH;
-    x = pixel % STAGE_WIDTH;
-    return group < STAGE_GROUPS;
-}
-
-__device__ __forceinline__ void fetch_scaled(const Source &from, int item, int lane,
-                                             float (&value)[8]) {
-    int group, row, x;
-    const bool inside = scaled_pixel(item, lane, group, row, x) && in_image(from, row, x);
-    const float *at = from.origin + group * 8 * from.channel_stride +
-                      (from.y + row) * from.row_stride + (from.x + x) * from.column_stride;
-#pragma unroll
-    for (int c = 0; c < 8; c++)
-        value[c] = inside ? __ldg(at + c * from.channel_stride) : 0.0f;
-}
-
-__device__ __forceinline__ void store_scaled(unsigned char *stage, int item, int lane,
-                                             const float (&value)[8], float scale) {
-    int group, row, x;
-    const bool present = scaled_pixel(item, lane, group, row, x);
-    unsigned pair[4];
-#pragma unroll
-    for (int i = 0; i < 4; i++)
-        pair[i] = pack_halves_scaled(value[2 * i], value[2 * i + 1], scale, ROUND_AWAY);
-    if (present)
-        (reinterpret_cast<uint4 *>(stage) + group * PLANE)[staged_pixel(row, x)] =
-            make_uint4(pair[0], pair[1], pair[2], pair[3]);
+/* A weight as products take it, as bits. */
+DEVICE unsigned short staged_weight(float weight, float scale) {
+    const float scaled = weight * scale;
+    return round_half(scaled);
 }
 
 /* Boxes of the output and the pixels of a tile, for conv_wgmma_ring*.cuh.
@@ -655,16 +563,16 @@ struct Box {
     int height, width; /* of the output */
     int first;         /* pixel of the box that the tile starts with */
 
-    __device__ __forceinline__ void split(int pixel, int &row, int &column) const {
+    DEVICE void split(int pixel, int &row, int &column) const {
         row = 0;
         column = first + pixel - row * PITCH;
     }
-    __device__ __forceinline__ bool valid(int pixel) const {
+    DEVICE bool valid(int pixel) const {
         int row, column;
         split(pixel, row, column);
         return row < BOX_Y && column < BOX_X && y + row < height && x + column < width;
     }
-    __device__ __forceinline__ Place place(int pixel) const {
+    DEVICE Place place(int pixel) const {
         int row, column;
         split(pixel, row, column);
         return Place{n, 0, z, x + column};
@@ -678,19 +586,12 @@ struct Pixels {
     Box box;
     int warp;
 
-    __device__ __forceinline__ int pixel(int row) const {
+    DEVICE int pixel(int row) const {
         return ((warp * 2 + row % 16 / 8) * ROW_BLOCKS + row / 16) * 8 + row % 8;
     }
-    __device__ __forceinline__ bool valid(int row) const { return box.valid(pixel(row)); }
-    __device__ __forceinline__ Place place(int row) const { return box.place(pixel(row)); }
+    DEVICE bool valid(int row) const { return box.valid(pixel(row)); }
+    DEVICE Place place(int row) const { return box.place(pixel(row)); }
 };
-
-/* The tile of `wgmma` and of `mma.sync` with pixels as rows (M) and channels as columns (N).
- *
- * A warp holds ROW_BLOCKS blocks of 16 pixels, all TILE_N channels of each. Of a block, lane l
- * holds rows l / 4 and l / 4 + 8, and of every 8 channels the pair 2 (l % 4), + 1: four lanes, a
- * quad, share a pixel. With two blocks or more, a reduction over channels halves what a lane keeps
- * at each exchange, so that in the end every lane owns pixels of its own, none twice. */
 
 struct RowTile {
     static constexpr int PIXELS = 2 * ROW_BLOCKS, CHANNELS = TILE_N / 4;
@@ -706,59 +607,49 @@ struct RowTile {
     int lane;
     Pixels pixels;
 
-    __device__ __forceinline__ int row(int p) const { return p * 8 + lane / 4; }
-    __device__ __forceinline__ int column(int j) const { return j / 2 * 8 + lane % 4 * 2 + j % 2; }
-    __device__ __forceinline__ int own_pixel(int q) const {
+    DEVICE int row(int p) const { return p * 8 + lane / 4; }
+    DEVICE int column(int j) const { return j / 2 * 8 + lane % 4 * 2 + j % 2; }
+    DEVICE int own_pixel(int q) const {
         return (lane & 1) * (PIXELS / 2) + (lane >> 1 & 1) * (PIXELS / 4) + q;
     }
 
-    __device__ __forceinline__ real acc(int p, int j) const {
+    DEVICE real acc(int p, int j) const {
         const float2 by = scale_bias[column(j)];
         return d[p / 2][j / 2 * 4 + p % 2 * 2 + j % 2] * by.x + by.y;
     }
-    __device__ __forceinline__ bool has(int j) const {
-        if (channel_end - channel_first == TILE_N)
-            return true;
+    DEVICE bool has(int j) const {
+        if (channel_end - channel_first == TILE_N) return true;
         return channel(j) < channel_end;
     }
-    __device__ __forceinline__ int channel(int j) const { return channel_first + column(j); }
-    __device__ __forceinline__ bool valid(int p) const { return pixels.valid(row(p)); }
-    __device__ __forceinline__ Place place(int p) const { return pixels.place(row(p)); }
-    __device__ __forceinline__ bool own_valid(int q) const {
-        return valid(own_pixel(q));
-    }
-    __device__ __forceinline__ Place own_place(int q) const { return place(own_pixel(q)); }
+    DEVICE int channel(int j) const { return channel_first + column(j); }
+    DEVICE bool valid(int p) const { return pixels.valid(row(p)); }
+    DEVICE Place place(int p) const { return pixels.place(row(p)); }
+    DEVICE bool own_valid(int q) const { return valid(own_pixel(q)); }
+    DEVICE Place own_place(int q) const { return place(own_pixel(q)); }
 
     /* A quad's values, halved twice; with two pixels, halved once and combined once. */
-    template <class Op>
-    __device__ __forceinline__ void reduce(Op, const real (&in)[PIXELS], real (&out)[OWN]) {
+    template <class Op> DEVICE void reduce(Op, const real (&in)[PIXELS], real (&out)[OWN]) {
         real half[PIXELS / 2];
         const bool upper = lane & 1;
-        SG_UNROLL
-        for (int i = 0; i < PIXELS / 2; i++) {
+        UNROLLED for (int i = 0; i < PIXELS / 2; i++) {
             const real keep = upper ? in[PIXELS / 2 + i] : in[i];
             const real give = upper ? in[i] : in[PIXELS / 2 + i];
             half[i] = Op::combine(keep, __shfl_xor_sync(~0U, give, 1));
         }
         const bool second = lane >> 1 & 1;
-        SG_UNROLL
-        for (int q = 0; q < OWN; q++) {
+        UNROLLED for (int q = 0; q < OWN; q++) {
             const int other = OWN + q;
-            const real keep = second ? half[other] : half[q];
-            const real give = second ? half[q] : half[other];
+            const real keep = second ? half[other] : half[q], give = second ? half[q] : half[other];
             out[q] = Op::combine(keep, __shfl_xor_sync(~0U, give, 2));
         }
     }
 
-    template <class T>
-    __device__ __forceinline__ void store_own(T *to, Stride s, const real (&in)[OWN]) const {
-        SG_UNROLL
-        for (int q = 0; q < OWN; q++)
-            if (own_valid(q))
-                store(to + offset(own_place(q), s), in[q]);
+    template <class T> DEVICE void store_own(T *to, Stride s, const real (&in)[OWN]) const {
+        UNROLLED for (int q = 0; q < OWN; q++)
+            if (own_valid(q)) store(to + offset(own_place(q), s), in[q]);
     }
 
-    static __device__ __forceinline__ long long offset(Place at, Stride s) {
+    static DEVICE long long offset(Place at, Stride s) {
         return at.n * s.n + at.d * s.d + at.h * s.h + at.w * s.w;
     }
 };
@@ -780,12 +671,10 @@ struct Tile : RowTile {
     real operand[1][2], next_operand[1][2];
     int now, ahead; /* the slots that they are for; -1: none */
 
-    __device__ __forceinline__ real acc(int p, int j) {
-        return RowTile::acc(p, j);
-    }
+    DEVICE real acc(int p, int j) { return RowTile::acc(p, j); }
 };
 
-__device__ __forceinline__ void open_tile(Tile &tile, float *lines) {
+DEVICE void open_tile(Tile &tile, float *lines) {
     tile.lane = threadIdx.x % 32;
     tile.pixels.warp = threadIdx.x % WARPGROUP / 32;
     tile.lines = lines + tile.pixels.warp * 8 * LINE;
@@ -795,20 +684,15 @@ __device__ __forceinline__ void open_tile(Tile &tile, float *lines) {
 }
 
 /* When scales have changed: those read ahead are the old ones. */
-__device__ __forceinline__ void forget_scales(Tile &tile) {
-    tile.ahead = -1;
-    tile.now = -1;
-}
+DEVICE void forget_scales(Tile &tile) { tile.ahead = -1; tile.now = -1; }
 
 struct Filter {};
 
 /* One tap. slice: address of the stage's pixel that the tile's first meets under this tap. */
-__device__ __forceinline__ void multiply_tap(Tile &tile, unsigned slice, unsigned weights, int tap,
-                                             int accumulate) {
+DEVICE void multiply_tap(Tile &tile, unsigned slice, unsigned weights, int tap, int accumulate) {
     const unsigned long long a = matrix_descriptor(slice, PLANE * 16, ROW_BLOCKS * 128);
     const unsigned long long b = matrix_descriptor(weights, TILE_N * 16, 128);
-#pragma unroll
-    for (int block = 0; block < ROW_BLOCKS; block++)
+    UNROLLED for (int block = 0; block < ROW_BLOCKS; block++)
         wgmma(tile.d[block], descriptor_at(a, block * 8),
               descriptor_at(b, tap * TAP_ROWS), accumulate || 0);
 }
@@ -821,17 +705,12 @@ __device__ real channel_operand() {
 }
 
 struct Tail {
-    __device__ __forceinline__ void step(Tile &tile, const Arguments &a) {
+    DEVICE void step(Tile &tile, const Arguments &a) {
         real r1[Tile::PIXELS];
-        SG_UNROLL
-        for (int p = 0; p < Tile::PIXELS; p++)
-            r1[p] = Min::identity();
-        SG_UNROLL
-        for (int j = 0; j < Tile::CHANNELS; j++) {
-            if (!tile.has(j))
-                continue;
-            SG_UNROLL
-            for (int p = 0; p < Tile::PIXELS; p++) {
+        UNROLLED for (int p = 0; p < Tile::PIXELS; p++) r1[p] = Min::identity();
+        UNROLLED for (int j = 0; j < Tile::CHANNELS; j++) {
+            if (!tile.has(j)) continue;
+            UNROLLED for (int p = 0; p < Tile::PIXELS; p++) {
                 const real v0 = tile.acc(p, j);
                 r1[p] = Min::combine(r1[p], v0);
             }
@@ -839,8 +718,7 @@ struct Tail {
         real w1[Tile::OWN];
         tile.reduce(Min(), r1, w1);
         real w3[Tile::OWN];
-        SG_UNROLL
-        for (int q = 0; q < Tile::OWN; q++) {
+        UNROLLED for (int q = 0; q < Tile::OWN; q++) {
             const real w2 = ops::tanh(w1[q]);
             w3[q] = ops::tanh(w2);
         }
@@ -850,11 +728,9 @@ struct Tail {
 // ---- end of tail
 
 constexpr int TAPS = KERNEL_Z * KERNEL_X;
-constexpr int STAGE_BYTES = STAGE_GROUPS * PLANE * 16;
-constexpr int WEIGHT_BYTES = TAPS * TAP_ROWS * 16;
+constexpr int STAGE_BYTES = STAGE_GROUPS * PLANE * 16, WEIGHT_BYTES = TAPS * TAP_ROWS * 16;
 constexpr int REACH_Z = KERNEL_Z - 1 + 1; /* slices that an output row needs */
-constexpr int PRODUCER_WARPS = PRODUCERS * 4;
-constexpr int THREADS = (PRODUCERS + CONSUMERS) * WARPGROUP;
+constexpr int PRODUCER_WARPS = PRODUCERS * 4, THREADS = (PRODUCERS + CONSUMERS) * WARPGROUP;
 /* With fewer items than warps, warps take different slices. */
 constexpr int SLICE_WARPS = ITEMS;
 constexpr int SLICES_AT_ONCE = PRODUCER_WARPS / SLICE_WARPS;
@@ -879,7 +755,7 @@ struct Shared {
     float *verdict;       /* [STAGES], of slices that are none: a segment's own scale, 0: it held */
 };
 
-__device__ __forceinline__ Shared share(unsigned char *memory) {
+DEVICE Shared share(unsigned char *memory) {
     Shared shared;
     shared.ring = memory;
     shared.weights = shared.ring + STAGES * STAGE_BYTES;
@@ -904,7 +780,7 @@ struct Part {
     int unit, unit_end;
 };
 
-__device__ __forceinline__ Part block_part(const Arguments &a) {
+DEVICE Part block_part(const Arguments &a) {
     Part part;
     part.channel_tile = 0;
     part.group = part.channel_tile;
@@ -921,7 +797,7 @@ struct Segment {
     int rows;       /* along z */
 };
 
-__device__ __forceinline__ Segment open_segment(const Arguments &a, int unit, int end) {
+DEVICE Segment open_segment(const Arguments &a, int unit, int end) {
     const int units_z = static_cast<int>(a.out_z);
     const int boxes_x = static_cast<int>(a.boxes_x), boxes_y = static_cast<int>(a.boxes_y);
     const int box = unit / units_z;
@@ -935,13 +811,8 @@ __device__ __forceinline__ Segment open_segment(const Arguments &a, int unit, in
 }
 
 /* The first unit of work behind a segment. */
-__device__ __forceinline__ int behind(const Segment &s, int unit) {
-    return unit + s.rows;
-}
-
-__device__ __forceinline__ int segment_slices(const Segment &s) {
-    return s.rows - 1 + REACH_Z;
-}
+DEVICE int behind(const Segment &s, int unit) { return unit + s.rows; }
+DEVICE int segment_slices(const Segment &s) { return s.rows - 1 + REACH_Z; }
 
 /* ---- weights ------------------------------------------------------------------------------- */
 
@@ -950,23 +821,22 @@ constexpr int HELD = (WEIGHTS + 31) / 32;
 constexpr int PACK = 2; /* channels that a warp packs at once; for four there are no registers */
 
 /* Weight i, in the order [input channel][tap], of an output channel that begins at `from`. */
-__device__ __forceinline__ float read_weight(const float *from, int i) {
-    if (i >= IN_CHANNELS * TAPS)
-        return 0.0f;
-    return __ldg(from + i);
+DEVICE float read_weight(const element *from, int i) {
+    if (i >= IN_CHANNELS * TAPS) return 0.0f;
+    return read_only(from + i);
 }
 
-__device__ __forceinline__ void store_weight(const Shared &shared, int slot, int i, float scaled) {
-    const unsigned short half = round_half(scaled);
+DEVICE void store_weight(const Shared &shared, int slot, int i, float weight, float scale) {
     const int c = i / TAPS, tap = i % TAPS;
     if (i < WEIGHTS)
         reinterpret_cast<unsigned short *>(
-            shared.weights)[(tap * TAP_ROWS + c / 8 * TILE_N + slot) * 8 + c % 8] = half;
+            shared.weights)[(tap * TAP_ROWS + c / 8 * TILE_N + slot) * 8 + c % 8] =
+            staged_weight(weight, scale);
 }
 
 /* What a channel's sums are multiplied by and its bias, and the tail's operands. */
-__device__ __forceinline__ void fill_tables(const Arguments &a, const Shared &shared, int slot,
-                                            int channel, bool present, float scale) {
+DEVICE void fill_tables(const Arguments &a, const Shared &shared, int slot, int channel,
+                        bool present, float scale) {
     const int lane = threadIdx.x % 32;
     if (lane == 0) {
         const float bias = present ? load(a.bias + channel * a.bias_stride.c) : 0.0f;
@@ -979,33 +849,29 @@ __device__ __forceinline__ void fill_tables(const Arguments &a, const Shared &sh
 
 /* By the consumers, while producers fill the ring: a warp takes PACK channels at a time, finds the
  * largest finite weight of each, and stores. */
-__device__ __forceinline__ void pack_weights(const Arguments &a, const Shared &shared) {
+DEVICE void pack_weights(const Arguments &a, const Shared &shared) {
     const Part part = block_part(a);
     const int warp = threadIdx.x / 32 - PRODUCER_WARPS, lane = threadIdx.x % 32;
 #pragma unroll 1
     for (int slot = PACK * warp; slot < TILE_N; slot += CONSUMERS * 4 * PACK) {
         float held[PACK][HELD], largest[PACK] = {};
-#pragma unroll
-        for (int e = 0; e < PACK; e++) {
+        UNROLLED for (int e = 0; e < PACK; e++) {
             const int channel = part.first + slot + e;
             const bool present = channel < part.end;
-            const float *from = a.weight + (present ? channel : part.first) * a.weight_stride.n;
-#pragma unroll
-            for (int k = 0; k < HELD; k++)
+            const element *from = a.weight + (present ? channel : part.first) * a.weight_stride.n;
+            UNROLLED for (int k = 0; k < HELD; k++)
                 held[e][k] = present ? read_weight(from, k * 32 + lane) : 0.0f;
         }
-#pragma unroll
-        for (int e = 0; e < PACK; e++) {
+        UNROLLED for (int e = 0; e < PACK; e++) {
             const int channel = part.first + slot + e;
             const bool present = channel < part.end;
-#pragma unroll
-            for (int k = 0; k < HELD; k++)
+            UNROLLED for (int k = 0; k < HELD; k++)
                 largest[e] = finite_magnitude(largest[e], held[e][k]);
+            float scale = 1.0f;
             const unsigned bits = __reduce_max_sync(~0U, __float_as_uint(largest[e]));
-            const float scale = weight_scale(__uint_as_float(bits));
-#pragma unroll
-            for (int k = 0; k < HELD; k++)
-                store_weight(shared, slot + e, k * 32 + lane, held[e][k] * scale);
+            scale = weight_scale(__uint_as_float(bits));
+            UNROLLED for (int k = 0; k < HELD; k++)
+                store_weight(shared, slot + e, k * 32 + lane, held[e][k], scale);
             fill_tables(a, shared, slot + e, channel, present, scale);
         }
     }
@@ -1015,36 +881,11 @@ __device__ __forceinline__ void pack_weights(const Arguments &a, const Shared &s
 
 /* ---- producers ----------------------------------------------------------------------------- */
 
-/* The largest magnitude that any producer warp found. turn: alternates from call to call. */
-__device__ __forceinline__ float agree(const Shared &shared, float largest, int &turn) {
-    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    const unsigned bits = __reduce_max_sync(~0U, __float_as_uint(largest));
-    unsigned *magnitude = shared.magnitude + turn * PRODUCER_WARPS;
-    turn ^= 1;
-    if (lane == 0)
-        magnitude[warp] = bits;
-    barrier_sync(STAGED, PRODUCERS * WARPGROUP);
-    return __uint_as_float(__reduce_max_sync(~0U, lane < PRODUCER_WARPS ? magnitude[lane] : 0U));
-}
-
-/* Sends a verdict through the ring, as slice `number`. One warp stands for all that stage. */
-__device__ __forceinline__ void send_verdict(const Shared &shared, int number, float scale) {
-    const int lane = threadIdx.x % 32, slot = number % STAGES;
-    if (threadIdx.x >= 32)
-        return;
-    mbarrier_wait(shared.empty + 8 * slot, number / STAGES & 1 ^ 1);
-    if (lane == 0)
-        shared.verdict[slot] = scale;
-    __syncwarp();
-    if (lane < SLICE_WARPS)
-        mbarrier_arrive(shared.full + 8 * slot);
-}
-
 /* A warp's items in order, over the slices that it takes part in. */
 struct Turn {
     int slice, item;
 
-    __device__ __forceinline__ Turn next() const {
+    DEVICE Turn next() const {
         const bool same = item + SLICE_WARPS < ITEMS;
         return Turn{same ? slice : slice + SLICES_AT_ONCE,
                     same ? item + SLICE_WARPS : item % SLICE_WARPS};
@@ -1054,17 +895,17 @@ struct Turn {
 /* Where the slices of a segment come from; open_slice completes it. */
 struct Slices {
     Source from;
-    const float *image; /* channel 0 of the group, slice 0 */
-    long long stride;   /* from slice to slice */
-    int z;              /* of the segment's first slice; may lie outside */
+    const element *image; /* channel 0 of the group, slice 0 */
+    long long stride;     /* from slice to slice */
+    int z;                /* of the segment's first slice; may lie outside */
 
-    __device__ __forceinline__ void open_slice(const Arguments &a, int slice) {
+    DEVICE void open_slice(const Arguments &a, int slice) {
         from.inside = static_cast<unsigned>(z + slice) < static_cast<unsigned>(a.in_z);
         from.origin = image + (z + slice) * stride;
     }
 };
 
-__device__ __forceinline__ Slices open_slices(const Arguments &a, const Segment &s, int group) {
+DEVICE Slices open_slices(const Arguments &a, const Segment &s, int group) {
     Slices of;
     of.image = a.input + s.n * a.input_stride.n + group * IN_CHANNELS * a.input_stride.c;
     of.stride = a.input_stride.h;
@@ -1079,14 +920,71 @@ __device__ __forceinline__ Slices open_slices(const Arguments &a, const Segment 
     return of;
 }
 
+/* Producers of conv_wgmma_ring.cuh: what becomes of a segment that halves of the common scale do
+ * not hold. Nothing of this is wanted where operands are halves themselves (GUARDED false). */
+
+/* Items of the slow way: 8 channels of 32 pixels of the box each, some of them in flight. */
+constexpr int SCALED_ITEMS = (STAGE_GROUPS * BOX_PIXELS + 31) / 32;
+constexpr int SCALED_AT_ONCE = 2;
+
+/* Group, row and x of an item's pixel of this lane; false where there is none. */
+DEVICE bool scaled_pixel(int item, int lane, int &group, int &row, int &x) {
+    const int pixel = (item * 32 + lane) % BOX_PIXELS;
+    group = (item * 32 + lane) / BOX_PIXELS;
+    row = pixel / STAGE_WIDTH;
+    x = pixel % STAGE_WIDTH;
+    return group < STAGE_GROUPS;
+}
+
+DEVICE void fetch_scaled(const Source &from, int item, int lane, float (&value)[8]) {
+    int group, row, x;
+    const bool inside = scaled_pixel(item, lane, group, row, x) && in_image(from, row, x);
+    const element *at = from.origin + group * 8 * from.channel_stride +
+                      (from.y + row) * from.row_stride + (from.x + x) * from.column_stride;
+    UNROLLED for (int c = 0; c < 8; c++)
+        value[c] = inside ? read_only(at + c * from.channel_stride) : 0.0f;
+}
+
+DEVICE void store_scaled(unsigned char *stage, int item, int lane, const float (&value)[8],
+                         float scale) {
+    int group, row, x;
+    const bool present = scaled_pixel(item, lane, group, row, x);
+    unsigned pair[4];
+    UNROLLED for (int i = 0; i < 4; i++)
+        pair[i] = pack_halves_scaled(value[2 * i], value[2 * i + 1], scale, ROUND_AWAY);
+    if (present)
+        (reinterpret_cast<uint4 *>(stage) + group * PLANE)[staged_pixel(row, x)] =
+            make_uint4(pair[0], pair[1], pair[2], pair[3]);
+}
+
+/* The largest magnitude that any producer warp found. turn: alternates from call to call. */
+DEVICE float agree(const Shared &shared, float largest, int &turn) {
+    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    const unsigned bits = __reduce_max_sync(~0U, __float_as_uint(largest));
+    unsigned *magnitude = shared.magnitude + turn * PRODUCER_WARPS;
+    turn ^= 1;
+    if (lane == 0) magnitude[warp] = bits;
+    barrier_sync(STAGED, PRODUCERS * WARPGROUP);
+    return __uint_as_float(__reduce_max_sync(~0U, lane < PRODUCER_WARPS ? magnitude[lane] : 0U));
+}
+
+/* Sends a verdict through the ring, as slice `number`. One warp stands for all that stage. */
+DEVICE void send_verdict(const Shared &shared, int number, float scale) {
+    const int lane = threadIdx.x % 32, slot = number % STAGES;
+    if (threadIdx.x >= 32) return;
+    mbarrier_wait(shared.empty + 8 * slot, number / STAGES & 1 ^ 1);
+    if (lane == 0) shared.verdict[slot] = scale;
+    __syncwarp();
+    if (lane < SLICE_WARPS) mbarrier_arrive(shared.full + 8 * slot);
+}
+
 /* Stages a segment anew, at its own scale, as slices `staged` and on; scale 0: stages nothing, only
  * looks for the largest finite magnitude, which it returns. */
-__device__ __forceinline__ float stage_again(const Arguments &a, const Shared &shared, Slices &of,
-                                             int slices, int staged, float scale) {
+DEVICE float stage_again(const Arguments &a, const Shared &shared, Slices &of, int slices,
+                         int staged, float scale) {
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     float largest = 0.0f;
-    if (warp >= SLICES_AT_ONCE * SLICE_WARPS)
-        return largest;
+    if (warp >= SLICES_AT_ONCE * SLICE_WARPS) return largest;
 #pragma unroll 1
     for (int slice = warp / SLICE_WARPS; slice < slices; slice += SLICES_AT_ONCE) {
         const int number = staged + slice, slot = number % STAGES, first = warp % SLICE_WARPS;
@@ -1095,19 +993,16 @@ __device__ __forceinline__ float stage_again(const Arguments &a, const Shared &s
 #pragma unroll 1
         do { /* at least once: a warp without items waits as well */
             float value[SCALED_AT_ONCE][8];
-#pragma unroll
-            for (int k = 0; k < SCALED_AT_ONCE; k++)
+            UNROLLED for (int k = 0; k < SCALED_AT_ONCE; k++)
                 fetch_scaled(of.from, i + k * SLICE_WARPS, lane, value[k]);
             if (scale != 0.0f && i == first)
                 mbarrier_wait(shared.empty + 8 * slot, number / STAGES & 1 ^ 1);
-#pragma unroll
-            for (int k = 0; k < SCALED_AT_ONCE; k++) {
+            UNROLLED for (int k = 0; k < SCALED_AT_ONCE; k++) {
                 if (scale != 0.0f)
                     store_scaled(shared.ring + slot * STAGE_BYTES, i + k * SLICE_WARPS, lane,
                                  value[k], scale);
                 else
-#pragma unroll
-                    for (int c = 0; c < 8; c++)
+                    UNROLLED for (int c = 0; c < 8; c++)
                         largest = finite_magnitude(largest, value[k][c]);
             }
             i += SLICE_WARPS * SCALED_AT_ONCE;
@@ -1115,14 +1010,33 @@ __device__ __forceinline__ float stage_again(const Arguments &a, const Shared &s
         if (scale != 0.0f) {
             fence_proxy_async();
             __syncwarp();
-            if (lane == 0)
-                mbarrier_arrive(shared.full + 8 * slot);
+            if (lane == 0) mbarrier_arrive(shared.full + 8 * slot);
         }
     }
     return largest;
 }
 
-__device__ __forceinline__ void produce(const Arguments &a, const Shared &shared) {
+/* What follows the slices of a segment in the ring, from slice `staged` on: the verdict and, where
+ * halves did not hold it, the segment again. Returns the slice after that. */
+DEVICE int judge(const Arguments &a, const Shared &shared, Slices &of, int slices, int staged,
+                 float largest, int &turn) {
+    largest = agree(shared, largest, turn);
+    const bool fails = carrier_fails(largest * CARRIER_SCALE);
+    bool looks = fails && !(largest <= FLOAT_MAX);
+    if (!fails) send_verdict(shared, staged++, 0.0f);
+    /* Once, or twice where the scale is not known yet. */
+#pragma unroll 1
+    for (bool again = fails; again; again = looks, looks = false) {
+        const float scale = looks ? 0.0f : segment_scale(largest);
+        if (!looks) send_verdict(shared, staged++, scale);
+        largest = stage_again(a, shared, of, slices, staged, scale);
+        if (looks) largest = agree(shared, largest, turn);
+        else staged += slices;
+    }
+    return staged;
+}
+
+DEVICE void produce(const Arguments &a, const Shared &shared) {
     const Part part = block_part(a);
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     int staged = 0, turn = 0, unit = part.unit;
@@ -1133,7 +1047,7 @@ __device__ __forceinline__ void produce(const Arguments &a, const Shared &shared
         Slices of = open_slices(a, s, part.group);
         auto fetch = [&](Turn at, Fetched &to) {
             of.open_slice(a, at.slice);
-            fetch_item(of.from, at.item / CHUNKS, at.item % CHUNKS, lane, to);
+            fetch_item(of.from, at.item, lane, to);
         };
         /* Stores one item, and fetches the next: before, where there are registers for two. */
         Turn at = {warp / SLICE_WARPS, warp % SLICE_WARPS};
@@ -1148,44 +1062,24 @@ __device__ __forceinline__ void produce(const Arguments &a, const Shared &shared
                 }
                 mbarrier_wait(shared.empty + 8 * slot, number / STAGES & 1 ^ 1);
             }
-            store_item(shared.ring + slot * STAGE_BYTES, at.item / CHUNKS, at.item % CHUNKS, lane,
-                       current, largest);
+            store_item(shared.ring + slot * STAGE_BYTES, at.item, lane, current, largest);
             if (next.slice != at.slice) {
                 fence_proxy_async();
                 __syncwarp();
-                if (lane == 0)
-                    mbarrier_arrive(shared.full + 8 * slot);
+                if (lane == 0) mbarrier_arrive(shared.full + 8 * slot);
             }
             at = next;
-            if (more)
-                fetch(next, following);
+            if (more) fetch(next, following);
             return more;
         };
         if (warp < SLICES_AT_ONCE * SLICE_WARPS && at.slice < slices) {
             Fetched items[1];
             fetch(at, items[0]);
 #pragma unroll 1
-            while (step(items[0], items[PREFETCH]))
-                ;
+            while (step(items[0], items[PREFETCH])) ;
         }
         staged += slices;
-        largest = agree(shared, largest, turn);
-        const bool fails = carrier_fails(largest * CARRIER_SCALE);
-        bool looks = fails && !(largest <= FLOAT_MAX);
-        if (!fails)
-            send_verdict(shared, staged++, 0.0f);
-        /* Once, or twice where the scale is not known yet. */
-#pragma unroll 1
-        for (bool again = fails; again; again = looks, looks = false) {
-            const float scale = looks ? 0.0f : segment_scale(largest);
-            if (!looks)
-                send_verdict(shared, staged++, scale);
-            largest = stage_again(a, shared, of, slices, staged, scale);
-            if (looks)
-                largest = agree(shared, largest, turn);
-            else
-                staged += slices;
-        }
+        staged = judge(a, shared, of, slices, staged, largest, turn);
         unit = behind(s, unit);
     }
 }
@@ -1203,11 +1097,10 @@ struct Ring {
     /* Looks ahead, so that the answers come while a tail runs: barriers answer slowly while
      * products keep shared memory busy. Less than STAGES ahead: a slot's use before has then been
      * seen, and its parity tells. */
-    __device__ __forceinline__ void look(const Shared &shared, int slices) {
+    DEVICE void look(const Shared &shared, int slices) {
         seen = 0;
         int slot = reading, its_parity = parity;
-#pragma unroll
-        for (int i = 0; i < STEP_Z && i < STAGES && i < 8; i++) {
+        UNROLLED for (int i = 0; i < STEP_Z && i < STAGES && i < 8; i++) {
             if (read + i < slices && mbarrier_test(shared.full + 8 * slot, its_parity))
                 seen |= 1u << i;
             slot++;
@@ -1215,10 +1108,9 @@ struct Ring {
             slot = slot == STAGES ? 0 : slot;
         }
     }
-    __device__ __forceinline__ void wait_for(const Shared &shared, int slices) {
+    DEVICE void wait_for(const Shared &shared, int slices) {
         for (; read < slices; read++) {
-            if (!(seen & 1))
-                mbarrier_wait(shared.full + 8 * reading, parity);
+            if (!(seen & 1)) mbarrier_wait(shared.full + 8 * reading, parity);
             seen >>= 1;
             reading++;
             if (reading == STAGES) {
@@ -1229,11 +1121,10 @@ struct Ring {
     }
     /* signals: true in one thread of the warp. Every warp gives back for itself: one may still be
      * in a tail, far behind. */
-    __device__ __forceinline__ void give_back(const Shared &shared, int slices, bool signals) {
+    DEVICE void give_back(const Shared &shared, int slices, bool signals) {
         for (; freed < slices; freed++) {
             wait_for(shared, freed + 1);
-            if (signals)
-                mbarrier_arrive(shared.empty + 8 * freeing);
+            if (signals) mbarrier_arrive(shared.empty + 8 * freeing);
             freeing = freeing + 1 == STAGES ? 0 : freeing + 1;
         }
     }
@@ -1241,8 +1132,8 @@ struct Ring {
 
 /* Two groups of products: those of the filter's first slice, so that it can be given back, and the
  * rest. */
-__device__ __forceinline__ void multiply(Tile &tile, const Filter &filter, const Shared &shared,
-                                         int slot, int first_pixel) {
+DEVICE void multiply(Tile &tile, const Filter &filter, const Shared &shared, int slot,
+                     int first_pixel) {
     unsigned weights = shared_address(shared.weights);
     /* Unknown anew for every tile: or else the compiler keeps a descriptor of each product across
      * all tiles, and has no registers left. */
@@ -1251,8 +1142,7 @@ __device__ __forceinline__ void multiply(Tile &tile, const Filter &filter, const
     wgmma_fence();
 #pragma unroll UNROLL_Z
     for (int z = 0; z < KERNEL_Z; z++) {
-        if (z == 1)
-            wgmma_commit();
+        if (z == 1) wgmma_commit();
         int at = slot + z;
         at -= at >= STAGES ? STAGES : 0;
 #pragma unroll UNROLL_X
@@ -1264,8 +1154,7 @@ __device__ __forceinline__ void multiply(Tile &tile, const Filter &filter, const
 }
 
 /* The verdict behind the `slices` of a segment; 0: what was made of it stands. */
-__device__ __forceinline__ float receive_verdict(Ring &ring, const Shared &shared, int slices,
-                                                 bool signals) {
+DEVICE float receive_verdict(Ring &ring, const Shared &shared, int slices, bool signals) {
     ring.wait_for(shared, slices + 1);
     const float scale = shared.verdict[ring.freeing];
     __syncwarp();
@@ -1275,7 +1164,7 @@ __device__ __forceinline__ float receive_verdict(Ring &ring, const Shared &share
 
 /* Scales the sums of what was staged at this scale. All consumers meet: none is in a tail that
  * wants the old ones, and what was stored before comes before what is stored anew. */
-__device__ __forceinline__ void rescale(const Shared &shared, float scale) {
+DEVICE void rescale(const Shared &shared, float scale) {
     barrier_sync(PACKED, CONSUMERS * WARPGROUP);
     for (int slot = threadIdx.x - PRODUCERS * WARPGROUP; slot < TILE_N;
          slot += CONSUMERS * WARPGROUP)
@@ -1283,7 +1172,7 @@ __device__ __forceinline__ void rescale(const Shared &shared, float scale) {
     barrier_sync(PACKED, CONSUMERS * WARPGROUP);
 }
 
-__device__ __forceinline__ void consume(const Arguments &a, const Shared &shared) {
+DEVICE void consume(const Arguments &a, const Shared &shared) {
     const Part part = block_part(a);
     const int consumer = (threadIdx.x - PRODUCERS * WARPGROUP) / WARPGROUP;
     const bool signals = threadIdx.x % 32 == 0;
@@ -1363,8 +1252,8 @@ __global__ void __launch_bounds__(32) segue_conv_wgmma_ring(const __grid_constan
 #endif
 } // namespace wgmma_ring
 
-/* ---- mma --------------------------------------------------------------------------------------- */
-namespace mma {
+/* ---- implicit_gemm ----------------------------------------------------------------------------- */
+namespace implicit_gemm {
 
 struct Arguments {
     const float *__restrict__ input;
@@ -1373,29 +1262,22 @@ struct Arguments {
     Stride weight_stride;
     const float *__restrict__ bias;
     Stride bias_stride;
-    long long size_n, size_d, in_d, size_h, in_h, size_w, in_w, tiles_d, tiles_h, tiles_w, units;
+    long long size_d, in_d, size_h, in_h, size_w, in_w, pixels, walk_count;
     float *__restrict__ store0;
     Stride store0_stride;
 };
 
-/* Convolution by `mma.sync` with its tail: an implicit product of channels (M) by pixels (N).
+/* Convolution by `mma.sync` with its tail, the plain way: an implicit product of gathered pixels (M)
+ * by channels (N), for any shape, stride, padding, dilation, groups and strides, from sm_80 on.
  *
- * A block makes tiles: boxes of output pixels by CHANNEL_SLOTS channels, unit after unit. The
- * products run over stages. A stage holds, in shared memory, CHUNK vectors of input channels (16
- * bytes each) of every input pixel that the box needs for the stage's taps, as [vector][position],
- * and the weights of those taps and channels: floats as they lie in memory, [channel][input
- * channel][tap], narrow ones as [tap][vector][channel]. One copy of the input serves all taps of
- * the stage: a tap is an offset. Taps that are not inside a stage (outer taps) are stages of their
- * own, so with all taps outer this is a gathering implicit product.
+ * A block makes BLOCK_PIXELS output pixels, counted through all images, by up to TILE_N channels of
+ * one group. k runs over [input channel][tap], SLICE at a time: while one slice is multiplied out of
+ * shared memory, the next is on its way to registers. Four neighbouring k of a pixel, or of a
+ * channel, are one vector of 16 bytes there. Lane l multiplies vector l % 4: its first two words in
+ * one product and its last two in the next, for the order of k is free.
  *
- * Two buffers of stages: while one is multiplied the next is brought in, a few vectors a thread at
- * every step of 4 vectors of k, the next unit's first stage included. Where all of k is one stage
- * and all units have the same channels, the weights stay.
- *
- * Floats are rounded to tf32, the input on its way to shared memory, the weights when they are
- * used. Class fp32 keeps high and low parts of the input there and sums three products, the large
- * one of every step by itself: the tensor cores round each addition toward zero, so long sums are
- * left to the other cores. */
+ * Class fp32 splits operands into high and low parts and sums three products. The tensor cores round
+ * each addition toward zero, so the sums of a slice go to the other cores. */
 
 /* Matrix products by warps, `mma.sync` (PTX ISA 9.7.14), for sm_80 and later; how float32 operands
  * become tf32; copies that go past the registers. */
@@ -1403,605 +1285,104 @@ struct Arguments {
 /* sums += a * b of one 16 x 8 tile: rows of a by columns of b. Lane l holds a's rows l / 4 (a0, a2)
  * and l / 4 + 8 (a1, a3), b's column l / 4, of k the words l % 4 (a0, a1, b0) and l % 4 + 4, and
  * sums of row l / 4 by columns 2 (l % 4), + 1, then of row l / 4 + 8. */
-__device__ __forceinline__ void mma_tf32(float sums[4], unsigned a0, unsigned a1, unsigned a2,
-                                         unsigned a3, unsigned b0, unsigned b1) {
+DEVICE void mma_tf32(float sums[4], unsigned a0, unsigned a1, unsigned a2, unsigned a3, unsigned b0,
+                     unsigned b1) {
     asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 "
                  "{%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
                  : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
                  : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
 }
 
-__device__ __forceinline__ void mma_half(float sums[4], unsigned a0, unsigned a1, unsigned a2,
-                                         unsigned a3, unsigned b0, unsigned b1) {
-    asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 "
-                 "{%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
-                 : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
-                 : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
-}
-
 /* The same, halves to even. */
-__device__ __forceinline__ unsigned tf32_even(unsigned bits) {
+DEVICE unsigned tf32_even(unsigned bits) {
     const float x = __uint_as_float(bits);
     return x == x ? bits + 0xfffu + (bits >> 13 & 1u) : bits;
 }
 
-/* ---- copies that need no registers (PTX ISA 9.7.9.25) ---------------------------------------- */
-
-/* 4 or 16 bytes from global to shared memory, of which the first `bytes` are read and the rest is
- * filled with zeros. */
-__device__ __forceinline__ void copy_async_4(void *to, const void *from, int bytes) {
-    asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(
-                     (unsigned)__cvta_generic_to_shared(to)),
-                 "l"(from), "r"(bytes)
-                 : "memory");
-}
-/* This thread's copies have arrived. */
-__device__ __forceinline__ void copy_async_wait() {
-    asm volatile("cp.async.wait_all;" ::: "memory");
-}
-
 typedef float input_t;
-constexpr int GROUP_CHANNELS = 16;
-constexpr int GROUP_OUTPUTS = 64;
-constexpr int KERNEL_D = 1;
-constexpr int KERNEL_H = 3;
-constexpr int KERNEL_W = 3;
-constexpr int STRIDE_D = 1;
-constexpr int STRIDE_H = 1;
-constexpr int STRIDE_W = 1;
-constexpr int DILATION_D = 1;
-constexpr int DILATION_H = 1;
-constexpr int DILATION_W = 1;
-constexpr int INNER_D = 1;
-constexpr int INNER_H = 3;
-constexpr int INNER_W = 3;
-constexpr int BOX_D = 1;
-constexpr int BOX_H = 8;
-constexpr int BOX_W = 32;
-constexpr int WARPS_P = 8;
-constexpr int TILES_P = 4;
-constexpr int TILES_C = 4;
-constexpr int CHUNK = 4;
-constexpr int BLOCKS = 1;
-constexpr int PIECES_MAX = 4;
+constexpr int GROUP_INPUTS = 16;
+constexpr int GROUP_OUTPUTS = 64, KERNEL_H = 3, KERNEL_W = 3, WARPS = 4, ROW_BLOCKS = 2;
+constexpr int BLOCKS = 3, THREADS = WARPS * 32, BLOCK_PIXELS = WARPS * ROW_BLOCKS * 16;
+constexpr int TAPS = KERNEL_H * KERNEL_W, K = GROUP_INPUTS * TAPS;
+constexpr int SLICE = 16, SLICES = (K + SLICE - 1) / SLICE;
 
-/* How a stage of the input and of the weights comes to shared memory, for any strides, padding,
- * kernel, dilation and channel count; docs in conv_mma.cuh.
- *
- * Along an axis, outputs 0 .. BOX - 1 and the stage's taps need input positions o * STRIDE + t *
- * DILATION; they lie on a lattice of STEP, and only its points are stored: EXTENT of them. */
+/* A warp's pixels: where they lie was found when they were gathered. */
+struct Pixels {
+    const Place *places; /* in shared memory; n < 0: there is none */
 
-__host__ __device__ constexpr int largest_divisor(int a, int b) { return b == 0 ? a : largest_divisor(b, a % b); }
-__host__ __device__ constexpr int lattice_step(int inner, int stride, int dilation) {
-    return inner == 1 ? stride : largest_divisor(stride, dilation);
-}
-__host__ __device__ constexpr int lattice_extent(int box, int inner, int stride, int dilation) {
-    const int step = lattice_step(inner, stride, dilation);
-    return (box - 1) * (stride / step) + (inner == 1 ? 0 : (inner - 1) * (dilation / step)) + 1;
-}
-
-constexpr int STEP_D = lattice_step(INNER_D, STRIDE_D, DILATION_D);
-constexpr int STEP_H = lattice_step(INNER_H, STRIDE_H, DILATION_H);
-constexpr int STEP_W = lattice_step(INNER_W, STRIDE_W, DILATION_W);
-constexpr int TAP_H = DILATION_H / STEP_H;
-constexpr int TAP_W = DILATION_W / STEP_W;
-constexpr int EXTENT_D = lattice_extent(BOX_D, INNER_D, STRIDE_D, DILATION_D);
-constexpr int EXTENT_H = lattice_extent(BOX_H, INNER_H, STRIDE_H, DILATION_H);
-constexpr int EXTENT_W = lattice_extent(BOX_W, INNER_W, STRIDE_W, DILATION_W);
-constexpr int POSITIONS = EXTENT_D * EXTENT_H * EXTENT_W;
-constexpr int INNER_TAPS = INNER_H * INNER_W;
-constexpr int OUTER_D = KERNEL_D, OUTER_H = KERNEL_H / INNER_H, OUTER_W = KERNEL_W / INNER_W;
-
-constexpr int WARPS = WARPS_P, THREADS = WARPS * 32;
-constexpr int CHANNEL_SLOTS = TILES_C * 16;
-/* Slots of one group, where a block has several; each group begins with a tile of 16. */
-constexpr int GROUP_TILES = TILES_C;
-constexpr int COLUMNS = GROUP_TILES * 16; /* of the weights of a stage */
-
-constexpr int LANES = sizeof(input_t) == 4 ? 4 : 8; /* channels of a vector */
-constexpr int CHUNKS = (GROUP_CHANNELS + CHUNK * LANES - 1) / (CHUNK * LANES);
-constexpr int STAGE_VECTORS = INNER_TAPS * CHUNK;
-constexpr int STEPS = (STAGE_VECTORS + 3) / 4;
-constexpr int UNIT_STAGES = CHUNKS;
-constexpr bool RESIDENT = UNIT_STAGES == 1;
-constexpr int UNIT_SLOTS = 8; /* units that are told of at a time: from one ago to three ahead */
-/* Four neighbouring vectors of two neighbouring rows or columns lie in different banks. */
-constexpr int INPUT_PITCH = (POSITIONS + 5) / 8 * 8 + 2, WEIGHT_PITCH = (COLUMNS + 5) / 8 * 8 + 2;
-constexpr int INPUT_PLANE = CHUNK * INPUT_PITCH * 16;
-/* Float weights stay as they are, rows of [channel][tap], and are rounded when they are used: so
- * they are copied past the registers. With a pitch of 4 times an odd number, words at distances of
- * an odd number of taps in neighbouring rows lie in different banks. Narrow weights become vectors
- * on the way, [vector][column]. */
-constexpr bool RAW_WEIGHTS = sizeof(input_t) == 4;
-constexpr int WEIGHT_ROW = CHUNK * LANES * INNER_TAPS; /* elements */
-constexpr int ROW_PITCH = ((WEIGHT_ROW + 3) / 4 | 1) * 4;
-/* Element i of vector v is channel v / SPREAD * SPREAD * LANES + v % SPREAD + i * SPREAD of the
- * stage: the four lanes of a row then read neighbouring channels of raw weights. */
-constexpr int SPREAD = RAW_WEIGHTS ? 4 : 1;
-/* Of the tail's stores, in the place of an input stage: 8 channels of each warp's pixels. */
-constexpr int SCRATCH_PITCH = 32 + 8;
-constexpr int SCRATCH = WARPS * 8 * SCRATCH_PITCH * 4;
-constexpr int INPUT_STAGE = INPUT_PLANE > SCRATCH ? INPUT_PLANE : SCRATCH;
-constexpr int WEIGHT_STAGE = RAW_WEIGHTS ? COLUMNS * ROW_PITCH * 4 : STEPS * 4 * WEIGHT_PITCH * 16;
-/* Offsets of positions in the input are kept in two tables, by turns: stages of one epoch, which
- * differ in their channels alone, share one. */
-constexpr int TAPS_AT = 2 * INPUT_STAGE + (RESIDENT ? 1 : 2) * WEIGHT_STAGE;
-constexpr int OFFSETS_AT = TAPS_AT + STEPS * 4 * 8; /* of a stage's vectors in the weights */
-constexpr int TABLES_AT = OFFSETS_AT + STEPS * 4 * 8;
-constexpr int UNITS_AT = TABLES_AT + 2 * POSITIONS * 8;
-constexpr int TILE_AT = UNITS_AT + UNIT_SLOTS * 48;
-
-constexpr int INPUT_PIECES = (CHUNK * POSITIONS + THREADS - 1) / THREADS;
-constexpr int WEIGHT_PIECES = (STEPS * 4 * COLUMNS + THREADS - 1) / THREADS;
-constexpr int NEXT_PIECES = INPUT_PIECES + (RESIDENT || RAW_WEIGHTS ? 0 : WEIGHT_PIECES);
-constexpr int STEP_PIECES = (NEXT_PIECES + STEPS - 1) / STEPS;
-/* Raw weights: elements of a copy, copies of a row and of a thread. */
-constexpr int COPY_LENGTH = 1;
-constexpr int ROW_COPIES = WEIGHT_ROW + COPY_LENGTH - 1;
-constexpr int THREAD_COPIES = (ROW_COPIES * COLUMNS + THREADS - 1) / THREADS;
-constexpr int STEP_COPIES = (THREAD_COPIES + STEPS - 1) / STEPS;
-constexpr int PIECES = STEP_PIECES < PIECES_MAX ? STEP_PIECES : PIECES_MAX;
-
-__device__ __forceinline__ void mma_input(float sums[4], unsigned a0, unsigned a1, unsigned a2,
-                                          unsigned a3, unsigned b0, unsigned b1) {
-    if constexpr (sizeof(input_t) == 4)
-        mma_tf32(sums, a0, a1, a2, a3, b0, b1);
-    else
-        mma_half(sums, a0, a1, a2, a3, b0, b1);
-}
-
-/* What a block makes at a time. */
-struct Unit {
-    Place first, end;           /* output pixels */
-    int channel, channel_count; /* first output channel, of one group */
-    int group;
+    DEVICE bool valid(int row) const { return places[row].n >= 0; }
+    DEVICE Place place(int row) const { return places[row]; }
 };
 
-/* What a stage is made of. */
-struct Source {
-    bool live;
-    int n, d, h, w;           /* input position of the box's first output at the outer tap */
-    int channel;              /* first of the stage, in its group */
-    int column_count;         /* columns that have an output channel */
-    const input_t *input;     /* of the first channel, at position 0 */
-    const input_t *weight;    /* of the first column, channel and tap */
-    const long long *offsets; /* [POSITIONS], element offsets, -1: padding */
-};
+struct RowTile {
+    static constexpr int PIXELS = 2 * ROW_BLOCKS, CHANNELS = TILE_N / 4;
+    static constexpr int OWN = PIXELS / 4;
 
-/* One vector on its way: raw elements, and where it goes; place < 0: nowhere. */
-struct Piece {
-    unsigned element[LANES];
-    int place;
-};
+    real d[ROW_BLOCKS][TILE_N / 2]; /* as the instructions lay it out */
+    real running[1][1][1];
+    real group[PIXELS][2];    /* put: 8 channels on their way out */
+    const float2 *scale_bias; /* [TILE_N], in shared memory */
+    const real *operands;     /* [CHANNEL_OPERANDS][TILE_N], in shared memory */
+    int channel_first;        /* of slot 0 of the tile */
+    int channel_end;          /* the first beyond the tile */
+    int lane;
+    Pixels pixels;
 
-/* A step of the walk, w the fastest; a block's box is one pixel thick along walked axes. */
-__device__ __forceinline__ Place walked(Place place) {
-    return place;
-}
+    DEVICE int row(int p) const { return p * 8 + lane / 4; }
+    DEVICE int column(int j) const { return j / 2 * 8 + lane % 4 * 2 + j % 2; }
+    DEVICE int own_pixel() const { return (lane & 1) * (PIXELS / 2) + (lane >> 1 & 1); }
 
-/* A stage of one of a block's units. */
-struct Cursor {
-    int unit, stage;
-};
-__device__ __forceinline__ Cursor after(Cursor at, int stages) {
-    const bool last = at.stage + 1 == stages;
-    return {at.unit + last, last ? 0 : at.stage + 1};
-}
+    DEVICE real acc(int p, int j) const {
+        const float2 by = scale_bias[column(j)];
+        return d[p / 2][j / 2 * 4 + p % 2 * 2 + j % 2] * by.x + by.y;
+    }
+    DEVICE bool has(int j) const {
+        if (channel_end - channel_first == TILE_N) return true;
+        return channel(j) < channel_end;
+    }
+    DEVICE int channel(int j) const { return channel_first + column(j); }
+    DEVICE bool valid(int p) const { return pixels.valid(row(p)); }
+    DEVICE Place place(int p) const { return pixels.place(row(p)); }
+    DEVICE bool own_valid() const { return valid(own_pixel()); }
+    DEVICE Place own_place() const { return place(own_pixel()); }
 
-__device__ __forceinline__ Unit &unit_slot(char *shared, int unit) {
-    return ((Unit *)(shared + UNITS_AT))[unit % UNIT_SLOTS];
-}
-
-/* stages: of a unit. */
-__device__ __forceinline__ Source source_at(Cursor at, int stages, char *shared,
-                                            const Arguments &a) {
-    const Unit &unit = unit_slot(shared, at.unit);
-    int part = at.stage % UNIT_STAGES;
-    Source s;
-    s.live = true;
-    s.offsets = (const long long *)(shared + TABLES_AT) +
-                (at.unit * (stages / CHUNKS) + at.stage / CHUNKS & 1) * POSITIONS;
-    s.channel = part % CHUNKS * (CHUNK * LANES);
-    part /= CHUNKS;
-    part /= OUTER_W;
-    part /= OUTER_H;
-    part /= OUTER_D;
-    s.column_count = unit.channel_count;
-    const Place place = walked(unit.first);
-    s.n = place.n;
-    s.d = place.d;
-    s.h = place.h;
-    s.w = place.w;
-    s.input = a.input + ((unit.group + part) * GROUP_CHANNELS + s.channel) * a.input_stride.c;
-    s.weight = a.weight + (unit.channel + part * GROUP_OUTPUTS) * a.weight_stride.n +
-               s.channel * a.weight_stride.c;
-    return s;
-}
-
-/* Element offset of a position, -1 where it is padding. */
-__device__ __forceinline__ long long position_offset(int position, const Source &s,
-                                                     const Arguments &a) {
-    const int w = s.w + position % EXTENT_W * STEP_W;
-    position /= EXTENT_W;
-    const int h = s.h + position % EXTENT_H * STEP_H;
-    position /= EXTENT_H;
-    const int d = s.d + position % EXTENT_D * STEP_D;
-    const int n = s.n + position / EXTENT_D;
-    const bool inside = (unsigned)w < (unsigned)a.in_w && (unsigned)h < (unsigned)a.in_h &&
-                        (unsigned)d < (unsigned)a.in_d && n < (int)a.size_n;
-    return inside ? n * a.input_stride.n + d * a.input_stride.d + h * a.input_stride.h +
-                        w * a.input_stride.w
-                  : -1;
-}
-
-__device__ __forceinline__ void fill_table(const Source &s, const Arguments &a) {
-    for (int i = threadIdx.x; i < POSITIONS; i += THREADS)
-        ((long long *)s.offsets)[i] = position_offset(i, s, a);
-}
-
-__device__ __forceinline__ unsigned element_bits(const input_t *at) {
-    if constexpr (sizeof(input_t) == 4)
-        return __float_as_uint(*(const float *)at);
-    else
-        return *(const unsigned short *)at;
-}
-
-/* Channel of the stage that a vector begins with, and whether the group has one. */
-__device__ __forceinline__ int vector_channel(int vector) {
-    return vector / SPREAD * (SPREAD * LANES) + vector % SPREAD;
-}
-__device__ __forceinline__ bool has_channel(int channel) {
-    return GROUP_CHANNELS % (CHUNK * LANES) == 0 || channel < GROUP_CHANNELS;
-}
-
-__device__ __forceinline__ void load_input(Piece &piece, int index, const Source &s,
-                                           const Arguments &a) {
-    SG_UNROLL
-    for (int i = 0; i < LANES; i++)
-        piece.element[i] = 0;
-    piece.place = -1;
-    if (index >= CHUNK * POSITIONS)
-        return;
-    const int vector = index / POSITIONS, position = index - vector * POSITIONS;
-    piece.place = (vector * INPUT_PITCH + position) * 16;
-    const long long offset = s.offsets[position];
-    if (offset < 0)
-        return;
-    const int channel = vector_channel(vector);
-    const input_t *at = s.input + offset + channel * a.input_stride.c;
-    SG_UNROLL
-    for (int i = 0; i < LANES; i++)
-        if (has_channel(s.channel + channel + i * SPREAD))
-            piece.element[i] = element_bits(at + i * (SPREAD * a.input_stride.c));
-}
-
-/* Groups of four lanes take neighbouring vectors of one column. */
-__device__ __forceinline__ void load_weight(Piece &piece, int index, const Source &s,
-                                            const char *shared, const Arguments &a) {
-    SG_UNROLL
-    for (int i = 0; i < LANES; i++)
-        piece.element[i] = 0;
-    piece.place = -1;
-    if (index >= STEPS * 4 * COLUMNS)
-        return;
-    const int column = index / 4 % COLUMNS;
-    const int vector = index / (4 * COLUMNS) * 4 + index % 4;
-    piece.place = (vector * WEIGHT_PITCH + column) * 16;
-    if (column >= s.column_count)
-        return;
-    const input_t *at = s.weight + column * a.weight_stride.n +
-                        ((const long long *)(shared + OFFSETS_AT))[vector];
-    SG_UNROLL
-    for (int i = 0; i < LANES; i++)
-        if (has_channel(s.channel + vector % CHUNK * LANES + i))
-            piece.element[i] = element_bits(at + i * a.weight_stride.c);
-}
-
-/* Sends raw weights of a stage on their way: copies first .. first + count - 1 of each thread. */
-__device__ __forceinline__ void copy_weights(const Source &s, char *weights, int first, int count,
-                                             const Arguments &a) {
-    _Pragma("unroll 2")
-    for (int n = first; n < first + count; n++) {
-        const int i = n * THREADS + threadIdx.x;
-        if (i >= ROW_COPIES * COLUMNS)
-            return;
-        const int column = i / ROW_COPIES, element = i - column * ROW_COPIES;
-        const int channel = element / INNER_TAPS;
-        const int left = (GROUP_CHANNELS - s.channel) * INNER_TAPS - element;
-        const bool inside = column < s.column_count && left > 0;
-        const input_t *from = s.weight + column * a.weight_stride.n + element;
-        { /* no rows in memory */
-            const int tap = element - channel * INNER_TAPS;
-            from += channel * a.weight_stride.c - element + tap % INNER_W * a.weight_stride.w +
-                    tap / INNER_W % INNER_H * a.weight_stride.h +
-                    tap / (INNER_W * INNER_H) * a.weight_stride.d;
+    /* A quad's values, halved twice; with two pixels, halved once and combined once. */
+    template <class Op> DEVICE void reduce(Op, const real (&in)[PIXELS], real (&out)[OWN]) {
+        real half[PIXELS / 2];
+        const bool upper = lane & 1;
+        UNROLLED for (int i = 0; i < PIXELS / 2; i++) {
+            const real keep = upper ? in[PIXELS / 2 + i] : in[i];
+            const real give = upper ? in[i] : in[PIXELS / 2 + i];
+            half[i] = Op::combine(keep, __shfl_xor_sync(~0U, give, 1));
         }
-        char *to = weights + (column * ROW_PITCH + element) * 4;
-        copy_async_4(to, inside ? from : a.weight, inside ? 4 : 0);
-    }
-}
-
-__device__ __forceinline__ void store_vector(const Piece &piece, char *at) {
-    if (piece.place < 0)
-        return;
-    const unsigned *e = piece.element;
-    if constexpr (sizeof(input_t) == 2) {
-        *(uint4 *)(at + piece.place) =
-            make_uint4(e[0] | e[1] << 16, e[2] | e[3] << 16, e[LANES - 4] | e[LANES - 3] << 16,
-                       e[LANES - 2] | e[LANES - 1] << 16);
-    } else  {
-        *(uint4 *)(at + piece.place) =
-            make_uint4(tf32_even(e[0]), tf32_even(e[1]), tf32_even(e[2]), tf32_even(e[3]));
-    }
-}
-
-/* Pieces are numbered through: the input's, then the weights'. */
-__device__ __forceinline__ void load_pieces(Piece (&pieces)[PIECES], int first, const Source &s,
-                                            const char *shared, const Arguments &a) {
-    SG_UNROLL
-    for (int i = 0; i < PIECES; i++) {
-        const int piece = first + i;
-        if (piece < INPUT_PIECES)
-            load_input(pieces[i], piece * THREADS + threadIdx.x, s, a);
-        else if (piece < NEXT_PIECES)
-            load_weight(pieces[i], (piece - INPUT_PIECES) * THREADS + threadIdx.x, s, shared, a);
-        else
-            pieces[i].place = -1;
-    }
-}
-
-__device__ __forceinline__ void store_pieces(const Piece (&pieces)[PIECES], int first, char *inputs,
-                                             char *weights) {
-    SG_UNROLL
-    for (int i = 0; i < PIECES; i++) {
-        const bool input = first + i < INPUT_PIECES;
-        store_vector(pieces[i], input ? inputs : weights);
-    }
-}
-
-/* A whole stage at once, the first of a unit. */
-__device__ __forceinline__ void stage_whole(const Source &s, const char *shared, char *inputs,
-                                            char *weights, const Arguments &a) {
-    _Pragma("unroll 2")
-    for (int i = 0; i < INPUT_PIECES; i++) {
-        Piece piece;
-        load_input(piece, i * THREADS + threadIdx.x, s, a);
-        store_vector(piece, inputs);
-    }
-    if constexpr (RAW_WEIGHTS)
-        copy_weights(s, weights, 0, THREAD_COPIES, a);
-    _Pragma("unroll 2")
-    for (int i = 0; i < (RAW_WEIGHTS ? 0 : WEIGHT_PIECES); i++) {
-        Piece piece;
-        load_weight(piece, i * THREADS + threadIdx.x, s, shared, a);
-        store_vector(piece, weights);
-    }
-}
-
-/* For every vector of a stage: bytes from a row's first position to that of its tap, and from a
- * column's weights to those of the vector. */
-__device__ __forceinline__ void open_stages(char *shared, const Arguments &a) {
-    int2 *taps = (int2 *)(shared + TAPS_AT);
-    long long *offsets = (long long *)(shared + OFFSETS_AT);
-    for (int vector = threadIdx.x; vector < STEPS * 4; vector += THREADS) {
-        const int tap = vector / CHUNK;
-        const int w = tap % INNER_W, h = tap / INNER_W % INNER_H, d = tap / (INNER_W * INNER_H);
-        const int position = h * TAP_H * EXTENT_W + w * TAP_W;
-        const int row = vector_channel(vector % CHUNK) * INNER_TAPS + tap;
-        taps[vector] = vector >= STAGE_VECTORS
-                           ? make_int2(0, 0)
-                           : make_int2((vector % CHUNK * INPUT_PITCH + position) * 16,
-                                       RAW_WEIGHTS ? row * 4 : vector * WEIGHT_PITCH * 16);
-        offsets[vector] = d * a.weight_stride.d + h * a.weight_stride.h + w * a.weight_stride.w +
-                          vector % CHUNK * LANES * a.weight_stride.c;
-    }
-}
-
-__device__ __forceinline__ int2 tap_offsets(const char *shared, int vector) {
-    return ((const int2 *)(shared + TAPS_AT))[vector];
-}
-
-/* Pixel of a box, by its slot; slots past the box stand on its first pixel. */
-struct Slot {
-    int n, d, h, w;
-    bool inside;
-};
-
-__device__ __forceinline__ Slot slot_at(int slot) {
-    Slot s;
-    s.inside = slot < BOX_H * BOX_W;
-    slot = s.inside ? slot : 0;
-    s.w = slot % BOX_W;
-    s.h = slot / BOX_W % BOX_H;
-    s.d = 0;
-    s.n = slot / (BOX_W * BOX_H);
-    return s;
-}
-
-/* Bytes to the first positions of this lane's pixels in the products. */
-__device__ __forceinline__ void pixel_offsets(int (&pixels)[TILES_P]) {
-    const int warp_p = (threadIdx.x >> 5) % WARPS_P, lane = threadIdx.x & 31;
-    SG_UNROLL
-    for (int p = 0; p < TILES_P; p++) {
-        const Slot s = slot_at((warp_p * TILES_P + p) * 8 + (lane >> 2));
-        pixels[p] = (((s.n * EXTENT_D + s.d * (STRIDE_D / STEP_D)) * EXTENT_H +
-                      s.h * (STRIDE_H / STEP_H)) * EXTENT_W + s.w * (STRIDE_W / STEP_W)) * 16;
-    }
-}
-
-/* The tile of warps that share pixels and channels out: warp (p, c) of WARPS_P x WARPS_C has
- * TILES_P x 8 pixels by TILES_C x 16 channels, as `mma.sync` leaves them with channels as rows: a
- * lane holds channels lane / 4 and + 8 of every 16, and pixels 2 * (lane % 4) and + 1 of every 8.
- * So a pixel is shared by eight lanes of WARPS_C warps. A reduction over channels halves what a
- * lane keeps at each exchange while it can; what is reduced is owned by the same lanes in every
- * warp along the channels. */
-
-/* Sums of the products; class fp32 keeps those of low parts apart. */
-struct Sums {
-    float total[TILES_P][TILES_C][4];
-    float small[TILES_P][TILES_C][4];
-
-    __device__ __forceinline__ void clear() {
-        SG_UNROLL
-        for (int i = 0; i < TILES_P * TILES_C * 4; i++) {
-            total[i / 4 / TILES_C][i / 4 % TILES_C][i % 4] = 0;
-            small[i / 4 / TILES_C][i / 4 % TILES_C][i % 4] = 0;
+        const bool second = lane >> 1 & 1;
+        {
+            const int other = OWN;
+            const real keep = second ? half[other] : half[0], give = second ? half[0] : half[other];
+            out[0] = Op::combine(keep, __shfl_xor_sync(~0U, give, 2));
         }
     }
+
+    template <class T> DEVICE void store_own(T *to, Stride s, const real (&in)[OWN]) const {
+        if (own_valid()) store(to + offset(own_place(), s), in[0]);
+    }
+
+    static DEVICE long long offset(Place at, Stride s) {
+        return at.n * s.n + at.d * s.d + at.h * s.h + at.w * s.w;
+    }
 };
 
-/* Pixels that one lane of eight owns of `count`, which halve while they are even. */
-__host__ __device__ constexpr int owned_pixels(int count) {
-    for (int i = 0; i < 3 && count % 2 == 0; i++)
-        count /= 2;
-    return count;
-}
-
-struct Tile {
-    static constexpr int PIXELS = 2 * TILES_P, CHANNELS = 2 * TILES_C;
-    static constexpr int OWN = owned_pixels(PIXELS);
-
-    Sums sums;
-    const Unit *unit;           /* in shared memory */
-    Place first;                /* of the box */
-    float *columns;             /* bias, then the per-channel operands: [operand][slot] */
-    float *exchange;            /* [2][WARPS_C][PIXEL_SLOTS] */
-    char *scratch;              /* SCRATCH bytes of the block, for stores */
-    int turn;                   /* of exchange */
-    real outgoing[PIXELS][CHANNELS];
-    real walks[1][PIXELS][CHANNELS];
-
-    __device__ __forceinline__ void open(char *shared, int number) {
-        unit = &unit_slot(shared, number);
-        exchange = (float *)(shared + TILE_AT);
-        columns = exchange;
-    }
-
-    /* A step of the walk; stores may use this part of shared memory. */
-    __device__ __forceinline__ void at(int step, char *free, const Arguments &a) {
-        first = walked(unit->first);
-        scratch = free;
-    }
-
-    /* ---- channels ---- */
-    __device__ __forceinline__ bool slot_has(int s) const {
-        return true;
-    }
-    __device__ __forceinline__ int slot_channel(int s) const {
-        return unit->channel + s / COLUMNS * GROUP_OUTPUTS + s % COLUMNS;
-    }
-    __device__ __forceinline__ int slot(int j) const {
-        const int warp_c = (threadIdx.x >> 5) / WARPS_P;
-        return (warp_c * TILES_C + j / 2) * 16 + (j & 1) * 8 + (threadIdx.x >> 2 & 7);
-    }
-    __device__ __forceinline__ bool has(int j) const { return slot_has(slot(j)); }
-    __device__ __forceinline__ int channel(int j) const { return slot_channel(slot(j)); }
-    __device__ __forceinline__ real acc(int p, int j) const {
-        const float sum = sums.total[p / 2][j / 2][(j & 1) * 2 + (p & 1)];
-        return sum + columns[slot(j)];
-    }
-
-    /* ---- pixels ---- */
-    __device__ __forceinline__ int row(int p) const {
-        const int warp_p = (threadIdx.x >> 5) % WARPS_P;
-        return (warp_p * TILES_P + p / 2) * 8 + 2 * (threadIdx.x & 3) + (p & 1);
-    }
-    /* Own pixel q is full pixel own(q). */
-    __device__ __forceinline__ int own(int q) const {
-        int count = PIXELS;
-        SG_UNROLL
-        for (int bit = 16; bit >= 4; bit /= 2) {
-            if (count % 2 == 0) {
-                count /= 2;
-                q += threadIdx.x & bit ? count : 0;
-            }
-        }
-        return q;
-    }
-    /* Whether this lane is the first of those that own the same pixels. */
-    __device__ __forceinline__ bool first_owner() const {
-        int count = PIXELS, others = 0;
-        SG_UNROLL
-        for (int bit = 16; bit >= 4; bit /= 2) {
-            others |= count % 2 == 0 ? 0 : bit;
-            count /= count % 2 == 0 ? 2 : 1;
-        }
-        return (threadIdx.x & others) == 0 && (threadIdx.x >> 5) < WARPS_P;
-    }
-    __device__ __forceinline__ int own_row(int q) const { return row(own(q)); }
-    __device__ __forceinline__ Place row_place(int r) const {
-        const Slot s = slot_at(r);
-        return {first.n + s.n, first.d + s.d, first.h + s.h, first.w + s.w};
-    }
-    __device__ __forceinline__ bool row_valid(int r, const Place &place) const {
-        return r < BOX_H * BOX_W && place.n < unit->end.n && place.d < unit->end.d &&
-            place.h < unit->end.h && place.w < unit->end.w;
-    }
-    __device__ __forceinline__ Place place(int p) const { return row_place(row(p)); }
-    __device__ __forceinline__ Place own_place(int q) const { return row_place(own_row(q)); }
-    __device__ __forceinline__ bool own_valid(int q) const {
-        return row_valid(own_row(q), own_place(q));
-    }
-    static __device__ __forceinline__ long long offset(const Place &p, const Stride &s) {
-        return p.n * s.n + p.d * s.d + p.h * s.h + p.w * s.w;
-    }
-
-    /* ---- over channels ---- */
-    template <class Op>
-    __device__ __forceinline__ void reduce(Op, const real (&in)[PIXELS], real (&out)[OWN]) {
-        real kept[PIXELS];
-        SG_UNROLL
-        for (int p = 0; p < PIXELS; p++)
-            kept[p] = in[p];
-        exchange_lanes<Op, PIXELS, 16>(kept);
-        SG_UNROLL
-        for (int q = 0; q < OWN; q++)
-            out[q] = kept[q];
-    }
-    /* Lanes that differ in BIT combine COUNT values: each keeps a half while they are even, or
-     * else both keep all; then the next bit. */
-    template <class Op, int COUNT, int BIT>
-    __device__ __forceinline__ void exchange_lanes(real (&kept)[PIXELS]) {
-        constexpr bool HALVE = COUNT % 2 == 0;
-        constexpr int LEFT = HALVE ? COUNT / 2 : COUNT;
-        const bool upper = threadIdx.x & BIT;
-        SG_UNROLL
-        for (int p = 0; p < LEFT; p++) {
-            const real sent = HALVE && !upper ? kept[p + (HALVE ? LEFT : 0)] : kept[p];
-            const real mine = HALVE && upper ? kept[p + (HALVE ? LEFT : 0)] : kept[p];
-            const real other = __shfl_xor_sync(~0u, sent, BIT);
-            /* In one order, so that both lanes come to the same. */
-            kept[p] = upper ? Op::combine(other, mine) : Op::combine(mine, other);
-        }
-        if constexpr (BIT > 4)
-            exchange_lanes<Op, LEFT, BIT / 2>(kept);
-    }
-
-    /* ---- memory ---- */
-    template <class T>
-    __device__ __forceinline__ void store_own(T *to, const Stride &stride, const real (&in)[OWN]) {
-        const bool mine = first_owner();
-        SG_UNROLL
-        for (int q = 0; q < OWN; q++)
-            if (mine && own_valid(q))
-                store(to + offset(own_place(q), stride), in[q]);
-    }
-};
+using Tile = RowTile;
 
 // ---- tail
 
 struct Tail {
-    __device__ __forceinline__ void step(Tile &tile, const Arguments &a) {
+    DEVICE void step(Tile &tile, const Arguments &a) {
         real r1[Tile::PIXELS];
-        SG_UNROLL
-        for (int p = 0; p < Tile::PIXELS; p++)
-            r1[p] = Min::identity();
-        SG_UNROLL
-        for (int j = 0; j < Tile::CHANNELS; j++) {
-            if (!tile.has(j))
-                continue;
-            SG_UNROLL
-            for (int p = 0; p < Tile::PIXELS; p++) {
+        UNROLLED for (int p = 0; p < Tile::PIXELS; p++) r1[p] = Min::identity();
+        UNROLLED for (int j = 0; j < Tile::CHANNELS; j++) {
+            if (!tile.has(j)) continue;
+            UNROLLED for (int p = 0; p < Tile::PIXELS; p++) {
                 const real v0 = tile.acc(p, j);
                 r1[p] = Min::combine(r1[p], v0);
             }
@@ -2009,213 +1390,184 @@ struct Tail {
         real w1[Tile::OWN];
         tile.reduce(Min(), r1, w1);
         real w3[Tile::OWN];
-        SG_UNROLL
-        for (int q = 0; q < Tile::OWN; q++) {
-            const real w2 = ops::tanh(w1[q]);
-            w3[q] = ops::tanh(w2);
-        }
+        const real w2 = ops::tanh(w1[0]);
+        w3[0] = ops::tanh(w2);
         tile.store_own(a.store0, a.store0_stride, w3); // %tanh_1
     }
 };
 // ---- end of tail
 
-/* Bias and per-channel operands of the tile's channels. */
-__device__ __forceinline__ void load_columns(const Tile &tile, const Arguments &a) {
-    for (int s = threadIdx.x; s < CHANNEL_SLOTS; s += THREADS) {
-        const bool inside = true;
-        const int c = inside ? tile.slot_channel(s) : 0;
-        tile.columns[s] = inside ? load(a.bias + c * a.bias_stride.c) : real(0);
+/* One k: elements from a pixel's first input, and from a channel's first weight. */
+struct Tap {
+    long long input, weight;
+    Place from_first; /* of the input */
+    bool present;     /* false beyond the last */
+};
+
+/* Rows of vectors end two further: vectors that a warp reads at once lie in different banks. */
+struct Shared {
+    uint4 pixels[2][SLICE / 4][BLOCK_PIXELS + 2], channels[2][SLICE / 4][TILE_N + 2];
+    Tap taps[2][SLICE];
+    Place places[BLOCK_PIXELS];
+    float2 scale_bias[TILE_N];
+    real operands[1][TILE_N];
+};
+
+constexpr int PIXEL_VECTORS = SLICE / 4;
+constexpr int CHANNEL_VECTORS = (SLICE / 4 * TILE_N + THREADS - 1) / THREADS;
+
+struct Fetched {
+    real pixel[PIXEL_VECTORS][4], channel[CHANNEL_VECTORS][4];
+};
+
+/* Where a thread gathers. */
+struct Source {
+    Place first; /* of its pixel's inputs; may lie outside the image */
+    const input_t *input, *weight;
+    int channels; /* of the block */
+};
+
+/* ---- places -------------------------------------------------------------------------------- */
+
+DEVICE int next_index(long long &number, long long size) {
+    const long long rest = number / size;
+    const int index = static_cast<int>(number - rest * size);
+    number = rest;
+    return index;
+}
+
+/* Pixel `number` of those that are kept, at step `walked` of those that are not. */
+DEVICE Place place_at(long long number, const Arguments &a) {
+    Place at;
+    at.w = next_index(number, a.size_w);
+    at.h = next_index(number, a.size_h);
+    at.d = 0;
+    at.n = static_cast<int>(number);
+    return at;
+}
+
+DEVICE Tap tap_at(int k, const Arguments &a) {
+    const int c = k / TAPS, w = k % KERNEL_W, h = k / KERNEL_W % KERNEL_H;
+    const Place at = {0, 0, h, w};
+    Tap tap;
+    tap.input = c * a.input_stride.c + Tile::offset(at, a.input_stride);
+    tap.weight = c * a.weight_stride.c + Tile::offset({0, 0, h, w}, a.weight_stride);
+    return tap;
+}
+
+/* ---- a slice ------------------------------------------------------------------------------- */
+
+/* Padding, absent channels, and k beyond the last come as zeros. */
+DEVICE void fetch(const Source &from, const Tap (&taps)[SLICE], Fetched &to, const Arguments &a) {
+    UNROLLED for (int i = 0; i < PIXEL_VECTORS * 4; i++) {
+        const Tap &tap = taps[i];
+        to.pixel[i / 4][i % 4] = load(from.input + tap.input);
+    }
+    UNROLLED for (int i = 0; i < CHANNEL_VECTORS * 4; i++) {
+        const int channel = (i / 4 * THREADS + threadIdx.x) / 4;
+        const Tap &tap = taps[threadIdx.x % 4 * 4 + i % 4];
+        to.channel[i / 4][i % 4] =
+            channel < from.channels
+                ? load(from.weight + channel * a.weight_stride.n + tap.weight)
+                : real(0);
     }
 }
 
-/* Unit -> place: tiles of W, H, D, then parts of the channels, then tiles of N. */
-__device__ __forceinline__ Unit unit_at(long long unit, const Arguments &a) {
-    Unit u;
-    int rest = (int)unit;
-    u.first.w = rest % (int)a.tiles_w * BOX_W;
-    rest /= (int)a.tiles_w;
-    u.first.h = rest % (int)a.tiles_h * BOX_H;
-    rest /= (int)a.tiles_h;
-    u.first.d = rest % (int)a.tiles_d;
-    rest /= (int)a.tiles_d;
-    u.first.n = rest;
-    u.end = Place{(int)a.size_n, (int)a.size_d, (int)a.size_h, (int)a.size_w};
-    constexpr int GROUP_PARTS = 1;
-    u.group = 0;
-    u.channel = u.group * GROUP_OUTPUTS;
-    u.channel_count = GROUP_OUTPUTS;
-    return u;
+DEVICE unsigned word_of(real x) {
+    const unsigned bits = __float_as_uint(x);
+    return tf32_even(bits);
+}
+DEVICE uint4 vector_of(const real (&x)[4]) {
+    return make_uint4(word_of(x[0]), word_of(x[1]), word_of(x[2]), word_of(x[3]));
 }
 
-/* A vector of one channel's weights, rounded; low: what rounding left. */
-__device__ __forceinline__ uint4 load_weights(const char *weights, int channel, int offset,
-                                              bool inside) {
-    if constexpr (!RAW_WEIGHTS)
-        return inside ? *(const uint4 *)(weights + offset + channel * 16) : uint4();
-    const char *at = weights + offset + channel * (ROW_PITCH * 4);
-    unsigned high[4];
-    SG_UNROLL
-    for (int i = 0; i < 4; i++) {
-        const unsigned bits = inside ? *(const unsigned *)(at + i * (SPREAD * INNER_TAPS * 4)) : 0;
-        high[i] = tf32_even(bits);
-    }
-    return make_uint4(high[0], high[1], high[2], high[3]);
-}
-
-/* All channels of the warp by eight of its pixels; half: which words of the vectors, for the order
- * of k is free as long as both operands agree. */
-__device__ __forceinline__ void mma_pixels(float (&sums)[TILES_C][4],
-                                           const uint4 (&channels)[TILES_C][2], const uint4 &pixels,
-                                           int half) {
-    SG_UNROLL
-    for (int c = 0; c < TILES_C; c++) {
-        const uint4 &upper = channels[c][0], &lower = channels[c][1];
-        if (half == 0)
-            mma_input(sums[c], upper.x, lower.x, upper.y, lower.y, pixels.x, pixels.y);
-        else
-            mma_input(sums[c], upper.z, lower.z, upper.w, lower.w, pixels.z, pixels.w);
+DEVICE void store_slice(const Fetched &from, Shared &shared, int buffer) {
+    UNROLLED for (int v = 0; v < PIXEL_VECTORS; v++)
+        shared.pixels[buffer][v] [threadIdx.x % BLOCK_PIXELS] = vector_of(from.pixel[v]);
+    UNROLLED for (int v = 0; v < CHANNEL_VECTORS; v++) {
+        const int channel = (v * THREADS + threadIdx.x) / 4;
+        shared.channels[buffer][threadIdx.x % 4][channel] = vector_of(from.channel[v]);
     }
 }
 
-/* One step: 4 vectors of k. */
-__device__ __forceinline__ void multiply(Sums &tile, const char *shared, const char *inputs,
-                                         const char *weights, int step,
-                                         const int (&pixels)[TILES_P]) {
-    const int lane = threadIdx.x & 31, vector = step * 4 + (lane & 3);
-    const int warp_c = (threadIdx.x >> 5) / WARPS_P;
-    const int2 tap = tap_offsets(shared, vector);
-    const bool inside = true;
-    uint4 high[TILES_C][2];
-    SG_UNROLL
-    for (int c = 0; c < TILES_C; c++) {
-        const int tile = warp_c * TILES_C + c;
-        const int row = tile * 16 + (lane >> 2);
-        high[c][0] = load_weights(weights, row, tap.y, inside);
-        high[c][1] = load_weights(weights, row + 8, tap.y, inside);
-    }
-    /* Products that depend on each other stand apart: two tiles of pixels at a time, unless there
-     * are three products anyway, and one half of k after the other. */
-    constexpr int PAIR = 2;
-    SG_UNROLL
-    for (int p = 0; p < TILES_P; p += PAIR) {
-        uint4 large[PAIR];
-        SG_UNROLL
-        for (int i = 0; i < PAIR; i++) {
-            const char *at = inputs + pixels[p + i] + tap.x;
-            large[i] = inside ? *(const uint4 *)at : uint4();
-        }
-        SG_UNROLL
-        for (int half = 0; half < 2; half++) {
-            SG_UNROLL
-            for (int i = 0; i < PAIR; i++) {
-                mma_pixels(tile.total[p + i], high, large[i], half);
-            }
-        }
+/* Both products of vectors of k: rows `upper` and `lower` of pixels by a column of channels. */
+DEVICE void multiply_vectors(float *sums, const uint4 &upper, const uint4 &lower, const uint4 &by) {
+    mma_tf32(sums, upper.x, lower.x, upper.y, lower.y, by.x, by.y);
+    mma_tf32(sums, upper.z, lower.z, upper.w, lower.w, by.z, by.w);
+}
+
+DEVICE void multiply(Tile &tile, const Shared &shared, int buffer) {
+    const uint4 *pixels = shared.pixels[buffer][tile.lane % 4] + tile.lane / 4 +
+                          threadIdx.x / 32 * ROW_BLOCKS * 16;
+    const uint4 *channels = shared.channels[buffer][tile.lane % 4] + tile.lane / 4;
+    uint4 rows[2 * ROW_BLOCKS];
+    UNROLLED for (int i = 0; i < 2 * ROW_BLOCKS; i++) rows[i] = pixels[i * 8];
+    UNROLLED for (int n = 0; n < TILE_N / 8; n++) {
+        uint4 by = channels[n * 8];
+        UNROLLED for (int b = 0; b < ROW_BLOCKS; b++)
+            multiply_vectors(&tile.d[b][n * 4], rows[2 * b], rows[2 * b + 1], by);
     }
 }
 
-/* Multiplies one stage and meanwhile brings the next one in: weights and vectors of the input that
- * are asked for before one step's products are put in their places after the next step's. */
-__device__ __forceinline__ void run_stage(Sums &sums, char *shared, int buffer, const Source &next,
-                                          const int (&pixels)[TILES_P], const Arguments &a) {
-    char *inputs = shared, *weights = shared + 2 * INPUT_STAGE;
-    const int input = buffer * INPUT_STAGE, weight = RESIDENT ? 0 : buffer * WEIGHT_STAGE;
-    char *next_inputs = inputs + (INPUT_STAGE - input);
-    char *next_weights = weights + (RESIDENT ? 0 : WEIGHT_STAGE - weight);
-    Piece waiting[PIECES];
-    SG_UNROLL
-    for (int i = 0; i < PIECES; i++)
-        waiting[i].place = -1;
-    _Pragma("unroll 1")
-    for (int step = 0; step < STEPS; step++) {
-        Piece pieces[PIECES];
-        if (next.live) {
-            load_pieces(pieces, step * STEP_PIECES, next, shared, a);
-            if (RAW_WEIGHTS && !RESIDENT)
-                copy_weights(next, next_weights, step * STEP_COPIES, STEP_COPIES, a);
-        }
-        multiply(sums, shared, inputs + input, weights + weight, step, pixels);
-        if (!next.live)
-            continue;
-        store_pieces(waiting, (step - 1) * STEP_PIECES, next_inputs, next_weights);
-        SG_UNROLL
-        for (int i = 0; i < PIECES; i++)
-            waiting[i] = pieces[i];
-        _Pragma("unroll 1")
-        for (int i = PIECES; i < STEP_PIECES; i += PIECES) {
-            load_pieces(pieces, step * STEP_PIECES + i, next, shared, a);
-            store_pieces(pieces, step * STEP_PIECES + i, next_inputs, next_weights);
-        }
-    }
-    if (next.live)
-        store_pieces(waiting, (STEPS - 1) * STEP_PIECES, next_inputs, next_weights);
-}
+/* ---- the kernel ---------------------------------------------------------------------------- */
 
-/* Makes a block's units, one after the other; while the last stage of one is multiplied, the first
- * of the next comes in. */
-__device__ __forceinline__ void make_units(char *shared, const Arguments &a) {
-    const int count = (int)((a.units - blockIdx.x + gridDim.x - 1) / gridDim.x);
-    const int steps = 1;
-    const int stages = steps * UNIT_STAGES;
-    const auto tell = [&](int unit) {
-        if (threadIdx.x == 0 && unit < count)
-            unit_slot(shared, unit) = unit_at(blockIdx.x + (long long)unit * gridDim.x, a);
-    };
-    tell(0);
-    tell(1);
-    tell(2);
+/* All products of the block's pixels at one step of the walk. */
+DEVICE void contract(Tile &tile, Shared &shared, const Arguments &a) {
+    const int mine = threadIdx.x % BLOCK_PIXELS;
+    const long long number = static_cast<long long>(blockIdx.x) * BLOCK_PIXELS + mine;
+    Place place = place_at(min(number, a.pixels - 1), a);
+    Source from;
+    from.first = {place.n, place.d, place.h, place.w};
+    from.input = a.input + Tile::offset(from.first, a.input_stride);
+    from.weight = a.weight + tile.channel_first * a.weight_stride.n;
+    from.channels = tile.channel_end - tile.channel_first;
+    place.n = number < a.pixels ? place.n : -1;
+    __syncthreads(); /* the step before is done with shared memory */
+    shared.places[mine] = place;
+    if (threadIdx.x < SLICE) shared.taps[0][threadIdx.x] = tap_at(threadIdx.x, a);
     __syncthreads();
-    Cursor next = after({0, 0}, stages);
-    const Source first = source_at({0, 0}, stages, shared, a);
-    fill_table(first, a);
-    if (next.unit < count && next.stage % CHUNKS == 0)
-        fill_table(source_at(next, stages, shared, a), a);
-    __syncthreads();
-    stage_whole(first, shared, shared, shared + 2 * INPUT_STAGE, a);
-    copy_async_wait();
-    __syncthreads();
-    int pixels[TILES_P];
-    pixel_offsets(pixels);
-    int buffer = 0;
-    Tile tile;
-    tile.turn = 0;
-    tile.sums.clear();
-    _Pragma("unroll 1")
-    for (int unit = 0; unit < count; unit++) {
-        Tail tail;
-        tile.open(shared, unit);
-        if (unit == 0)
-            load_columns(tile, a);
-        tell(unit + 3);
-        _Pragma("unroll 1")
-        for (int stage = 0; stage < stages; stage++, buffer ^= 1) {
-            const int part = stage % UNIT_STAGES;
-            Source source = source_at(next, stages, shared, a);
-            source.live = next.unit < count;
-            next = after(next, stages);
-            if (next.unit < count && next.stage % CHUNKS == 0)
-                fill_table(source_at(next, stages, shared, a), a);
-            run_stage(tile.sums, shared, buffer, source, pixels, a);
-            copy_async_wait();
-            __syncthreads();
-            if (part == UNIT_STAGES - 1) {
-                tile.at(stage / UNIT_STAGES, shared + buffer * INPUT_STAGE, a);
-                tail.step(tile, a);
-                tile.sums.clear(); /* here, so that nothing is kept of them over the tail */
-            }
-        }
+    Fetched fetched;
+    fetch(from, shared.taps[0], fetched, a);
+    UNROLLED for (int i = 0; i < ROW_BLOCKS * TILE_N / 2; i++)
+        tile.d[i / (TILE_N / 2)][i % (TILE_N / 2)] = 0;
+#pragma unroll 1
+    for (int slice = 0; slice < SLICES; slice++) {
+        const int buffer = slice % 2;
+        store_slice(fetched, shared, buffer);
+        if (threadIdx.x < SLICE)
+            shared.taps[buffer ^ 1][threadIdx.x] = tap_at((slice + 1) * SLICE + threadIdx.x, a);
+        __syncthreads();
+        if (slice + 1 < SLICES) fetch(from, shared.taps[buffer ^ 1], fetched, a);
+        multiply(tile, shared, buffer);
     }
 }
 
 __global__ void __launch_bounds__(THREADS, BLOCKS)
-    segue_mma(const __grid_constant__ Arguments a) {
-    extern __shared__ uint4 shared_memory[];
-    char *shared = (char *)shared_memory;
-    open_stages(shared, a);
-    make_units(shared, a);
+    segue_implicit_gemm(const __grid_constant__ Arguments a) {
+    extern __shared__ uint4 memory[];
+    Shared &shared = *reinterpret_cast<Shared *>(memory);
+    Tile tile;
+    tile.lane = threadIdx.x % 32;
+    tile.pixels.places = shared.places + threadIdx.x / 32 * ROW_BLOCKS * 16;
+    tile.scale_bias = shared.scale_bias;
+    tile.operands = shared.operands[0];
+    tile.channel_first = 0;
+    tile.channel_end = min(tile.channel_first + TILE_REAL, GROUP_OUTPUTS);
+    for (int slot = threadIdx.x; slot < TILE_N; slot += THREADS) {
+        const int channel = tile.channel_first + slot;
+        const bool present = channel < tile.channel_end;
+        shared.scale_bias[slot] = make_float2(
+            1.0f, present ? load(a.bias + channel * a.bias_stride.c) : real(0));
+    }
+    Tail tail;
+    const int steps = 1;
+#pragma unroll 1
+    for (int step = 0; step < steps; step++) {
+        contract(tile, shared, a);
+        tail.step(tile, a);
+    }
 }
-} // namespace mma
-#undef SG_UNROLL
+} // namespace implicit_gemm
 
 /* ---- the host's side ------------------------------------------------------------------------ */
 using Call = conv2d_min_tanh_tanh_arguments;
@@ -2238,7 +1590,6 @@ static const char *const sentences[] = { // of results from -2 on
     "conv_weight must have sizes [64, 16, 3, 3]",
     "conv_bias must have sizes [64]",
     "tanh_1 must have sizes [n, 1, h, w]",
-    "this kernel takes for granted that tiles are counted in 31 bits",
 };
 
 /* Finds the sizes, and whether those of all tensors go together. */
@@ -2248,24 +1599,64 @@ static int measure(const Call &t, Sizes &s) {
     s.h = s.in_h - 2;
     s.in_w = t.x.size[3];
     s.w = s.in_w - 2;
-    if (!(s.in_h >= 3 && s.in_h < 1 << 30 && s.in_w >= 3 && s.in_w < 1 << 30))
-        return -2;
-    if (!(s.n >= 0 && s.n < 1 << 30))
-        return -3;
-    if (!(t.x.size[1] == 16))
-        return -4;
+    if (!(s.in_h >= 3 && s.in_h < 1 << 30 && s.in_w >= 3 && s.in_w < 1 << 30)) return -2;
+    if (!(s.n >= 0 && s.n < 1 << 30)) return -3;
+    if (!(t.x.size[1] == 16)) return -4;
     if (!(t.conv_weight.size[0] == 64 && t.conv_weight.size[1] == 16 &&
         t.conv_weight.size[2] == 3 && t.conv_weight.size[3] == 3))
         return -5;
-    if (!(t.conv_bias.size[0] == 64))
-        return -6;
+    if (!(t.conv_bias.size[0] == 64)) return -6;
     if (!(t.tanh_1.size[0] == s.n && t.tanh_1.size[1] == 1 && t.tanh_1.size[2] == s.h &&
         t.tanh_1.size[3] == s.w))
         return -7;
     return 0;
 }
 
-static int fill(const Call &t, const Sizes &s, wgmma_ring::Arguments &a, long long &blocks) {
+/* Whether the device has a kernel's code; gives it the shared memory that it wants. */
+template <class A> bool prepare(void (*kernel)(A), int threads, int shared) {
+    const void *address = reinterpret_cast<const void *>(kernel);
+    cudaFuncAttributes found;
+    if (cudaFuncGetAttributes(&found, address) == cudaSuccess &&
+        found.maxThreadsPerBlock >= threads &&
+        cudaFuncSetAttribute(address, cudaFuncAttributeMaxDynamicSharedMemorySize, shared) ==
+            cudaSuccess)
+        return true;
+    cudaGetLastError();
+    return false;
+}
+
+/* What is to be known of the current device: found at the first call there. */
+static int find_device(long long &processors, bool &first) {
+    enum { DEVICES = 64 };
+    static std::atomic<int> known[DEVICES]; // 2 * processors + first; 0: not yet
+    int device, count;
+    if (int status = cudaGetDevice(&device)) return status;
+    int facts = device < DEVICES ? known[device].load() : 0;
+    if (facts == 0) {
+        if (int status = cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device))
+            return status;
+        const bool is_first = prepare(wgmma_ring::segue_conv_wgmma_ring, 512, 150800);
+        const bool any = prepare(implicit_gemm::segue_implicit_gemm, 128, 29184);
+        if (!is_first && !any) return cudaErrorNoKernelImageForDevice;
+        facts = 2 * count + is_first;
+        if (device < DEVICES) known[device].store(facts);
+    }
+    processors = facts / 2, first = facts % 2;
+    return 0;
+}
+
+template <class A>
+int launch(void (*kernel)(A), A &a, long long blocks, int threads, size_t shared,
+           cudaStream_t stream) {
+    void *words[] = {&a};
+    if (blocks == 0) return 0;
+    if (blocks > 2147483647) return cudaErrorInvalidConfiguration;
+    return cudaLaunchKernel(reinterpret_cast<const void *>(kernel), dim3(unsigned(blocks)),
+                            dim3(threads), words, shared, stream);
+}
+
+static int run_first(const Call &t, const Sizes &s, cudaStream_t stream) {
+    wgmma_ring::Arguments a;
     if (!(t.conv_weight.stride[3] == 1 && t.conv_weight.stride[2] == 3 &&
         t.conv_weight.stride[1] == 9))
         return UNSUITED; // elements of %conv.weight lie side by side
@@ -2288,11 +1679,12 @@ static int fill(const Call &t, const Sizes &s, wgmma_ring::Arguments &a, long lo
         return UNSUITED; // a row is one box
     if (!(a.units < 2147483648))
         return UNSUITED; // rows are counted in 31 bits
-    blocks = least(most(1, s.processors), a.units);
-    return 0;
+    const long long blocks = least(most(1, s.processors), a.units);
+    return launch(wgmma_ring::segue_conv_wgmma_ring, a, blocks, 512, 150800, stream);
 }
 
-static int fill(const Call &t, const Sizes &s, mma::Arguments &a, long long &blocks) {
+static int run_any(const Call &t, const Sizes &s, cudaStream_t stream) {
+    implicit_gemm::Arguments a;
     a.input = static_cast<const float *>(t.x.data);
     a.input_stride = {t.x.stride[0], t.x.stride[1], 0, t.x.stride[2], t.x.stride[3]};
     a.weight = static_cast<const float *>(t.conv_weight.data);
@@ -2300,79 +1692,12 @@ static int fill(const Call &t, const Sizes &s, mma::Arguments &a, long long &blo
         t.conv_weight.stride[3]};
     a.bias = static_cast<const float *>(t.conv_bias.data);
     a.bias_stride = {0, t.conv_bias.stride[0], 0, 0, 0};
-    a.size_n = s.n; a.size_d = 1; a.in_d = 1; a.size_h = s.h; a.in_h = s.in_h; a.size_w = s.w;
-    a.in_w = s.in_w; a.tiles_d = 1; a.tiles_h = most(1, pieces(s.h, 8));
-    a.tiles_w = most(1, pieces(s.w, 32)); a.units = s.n * a.tiles_d * a.tiles_h * a.tiles_w;
+    a.size_d = 1; a.in_d = 1; a.size_h = s.h; a.in_h = s.in_h; a.size_w = s.w; a.in_w = s.in_w;
+    a.pixels = s.n * s.h * s.w; a.walk_count = 1;
     a.store0 = static_cast<float *>(t.tanh_1.data);
     a.store0_stride = {t.tanh_1.stride[0], 0, 0, t.tanh_1.stride[2], t.tanh_1.stride[3]};
-    if (!(a.units < 2147483648))
-        return -8;
-    blocks = least(a.units, s.processors);
-    return 0;
-}
-
-/* Whether the device has a kernel's code; gives it the shared memory that it wants. */
-template <class A> bool prepare(void (*kernel)(A), int threads, int shared) {
-    const void *address = reinterpret_cast<const void *>(kernel);
-    cudaFuncAttributes found;
-    if (cudaFuncGetAttributes(&found, address) == cudaSuccess &&
-        found.maxThreadsPerBlock >= threads &&
-        cudaFuncSetAttribute(address, cudaFuncAttributeMaxDynamicSharedMemorySize, shared) ==
-            cudaSuccess)
-        return true;
-    cudaGetLastError();
-    return false;
-}
-
-/* What is to be known of the current device: found at the first call there. */
-static int find_device(long long &processors, bool &first) {
-    enum { DEVICES = 64 };
-    static std::atomic<int> known[DEVICES]; // 2 * processors + first; 0: not yet
-    int device, count;
-    if (int status = cudaGetDevice(&device))
-        return status;
-    int facts = device < DEVICES ? known[device].load() : 0;
-    if (facts == 0) {
-        if (int status = cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device))
-            return status;
-        const bool is_first = prepare(wgmma_ring::segue_conv_wgmma_ring, 512, 150800);
-        const bool any = prepare(mma::segue_mma, 256, 89888);
-        if (!is_first && !any)
-            return cudaErrorNoKernelImageForDevice;
-        facts = 2 * count + is_first;
-        if (device < DEVICES)
-            known[device].store(facts);
-    }
-    processors = facts / 2, first = facts % 2;
-    return 0;
-}
-
-template <class A>
-int launch(void (*kernel)(A), A &a, long long blocks, int threads, size_t shared,
-           cudaStream_t stream) {
-    void *words[] = {&a};
-    if (blocks == 0)
-        return 0;
-    if (blocks > 2147483647)
-        return cudaErrorInvalidConfiguration;
-    return cudaLaunchKernel(reinterpret_cast<const void *>(kernel), dim3(unsigned(blocks)),
-                            dim3(threads), words, shared, stream);
-}
-
-static int run_first(const Call &t, const Sizes &s, cudaStream_t stream) {
-    wgmma_ring::Arguments a0;
-    long long blocks0;
-    if (int status = fill(t, s, a0, blocks0))
-        return status;
-    return launch(wgmma_ring::segue_conv_wgmma_ring, a0, blocks0, 512, 150800, stream);
-}
-
-static int run_any(const Call &t, const Sizes &s, cudaStream_t stream) {
-    mma::Arguments a0;
-    long long blocks0;
-    if (int status = fill(t, s, a0, blocks0))
-        return status;
-    return launch(mma::segue_mma, a0, blocks0, 256, 89888, stream);
+    const long long blocks = pieces(a.pixels, 128);
+    return launch(implicit_gemm::segue_implicit_gemm, a, blocks, 128, 29184, stream);
 }
 
 } // namespace conv2d_min_tanh_tanh_code
@@ -2381,27 +1706,21 @@ extern "C" int conv2d_min_tanh_tanh(const conv2d_min_tanh_tanh_arguments *argume
     using namespace conv2d_min_tanh_tanh_code;
     Sizes s;
     bool first;
-    if (int status = find_device(s.processors, first))
-        return status;
-    if (int status = measure(*arguments, s))
-        return status;
-    if (s.n == 0 || s.h == 0 || s.w == 0)
-        return 0;
+    if (int status = find_device(s.processors, first)) return status;
+    if (int status = measure(*arguments, s)) return status;
+    if (s.n == 0 || s.h == 0 || s.w == 0) return 0;
     int status = first ? run_first(*arguments, s, stream) : UNSUITED;
     return status == UNSUITED ? run_any(*arguments, s, stream) : status;
-}
-
-extern "C" long long conv2d_min_tanh_tanh_workspace(const conv2d_min_tanh_tanh_arguments *) {
-    return 0;
 }
 
 extern "C" const char *conv2d_min_tanh_tanh_message(int status) {
     using namespace conv2d_min_tanh_tanh_code;
     const int count = sizeof sentences / sizeof *sentences;
-    if (status >= 0)
-        return cudaGetErrorString(static_cast<cudaError_t>(status));
+    if (status >= 0) return cudaGetErrorString(static_cast<cudaError_t>(status));
     return status <= -2 && status > -2 - count ? sentences[-status - 2] : "no such status";
 }
+#undef DEVICE
+#undef UNROLLED
 """
 
 # ---- the binding: tensors in, tensors out ----
@@ -2410,52 +1729,45 @@ BINDING = r"""
 #include <c10/cuda/CUDAGuard.h>
 #include <torch/extension.h>
 
+[[noreturn]] static void refuse(const std::string &what, const std::string &why) {
+    throw py::value_error(what + why);
+}
+
+/* A contiguous tensor as the kernels take it; what they expect of its sizes they say themselves. */
 template <class Description>
-static Description describe(const torch::Tensor &tensor, const torch::Device &device) {
-    if (tensor.device() != device)
-        throw py::value_error("the tensors lie on several devices");
+static Description describe(const char *name, const torch::Tensor &tensor, int64_t rank,
+                            torch::Dtype dtype, const torch::Device &device) {
+    if (tensor.device() != device) refuse(name, " lies on another device");
+    if (tensor.dim() != rank) refuse(name, " must have " + std::to_string(rank) + " dimensions");
+    if (tensor.scalar_type() != dtype) refuse(name, " is not of the dtype that the kernels take");
+    if (!tensor.is_contiguous()) refuse(name, " is not contiguous");
     Description made = {tensor.data_ptr(), {}, {}};
-    for (int64_t i = 0; i < tensor.dim(); i++) {
-        made.size[i] = tensor.size(i);
-        made.stride[i] = tensor.stride(i);
-    }
+    for (int64_t i = 0; i < rank; i++)
+        made.size[i] = tensor.size(i), made.stride[i] = tensor.stride(i);
     return made;
 }
 
 // As the kernels' text declares them.
-struct conv2d_min_tanh_tanh_tensor {
-    void *data;
-    long long size[4], stride[4];
-};
+struct conv2d_min_tanh_tanh_tensor { void *data; long long size[4], stride[4]; };
 struct conv2d_min_tanh_tanh_arguments {
     conv2d_min_tanh_tanh_tensor x, weight, bias, out;
-    void *workspace;
 };
-extern "C" long long conv2d_min_tanh_tanh_workspace(const conv2d_min_tanh_tanh_arguments *);
 extern "C" int conv2d_min_tanh_tanh(const conv2d_min_tanh_tanh_arguments *, cudaStream_t);
 extern "C" const char *conv2d_min_tanh_tanh_message(int);
 
 static torch::Tensor call_conv2d_min_tanh_tanh(
-    torch::Tensor x, torch::Tensor weight, torch::Tensor bias
+    const torch::Tensor &x, const torch::Tensor &weight, const torch::Tensor &bias
 ) {
     const torch::Device device = x.device();
     const c10::cuda::CUDAGuard guard(device);
+    conv2d_min_tanh_tanh_arguments a;
+    a.x = describe<conv2d_min_tanh_tanh_tensor>("x", x, 4, torch::kFloat, device);
+    a.weight = describe<conv2d_min_tanh_tanh_tensor>("weight", weight, 4, torch::kFloat, device);
+    a.bias = describe<conv2d_min_tanh_tanh_tensor>("bias", bias, 1, torch::kFloat, device);
     torch::Tensor out = torch::empty({x.size(0), 1, x.size(2) - 2, x.size(3) - 2}, x.options());
-    conv2d_min_tanh_tanh_arguments arguments = {
-        describe<conv2d_min_tanh_tanh_tensor>(x, device),
-        describe<conv2d_min_tanh_tanh_tensor>(weight, device),
-        describe<conv2d_min_tanh_tanh_tensor>(bias, device),
-        describe<conv2d_min_tanh_tanh_tensor>(out, device),
-        nullptr
-    };
-    torch::Tensor workspace;
-    if (int64_t bytes = conv2d_min_tanh_tanh_workspace(&arguments)) {
-        workspace = torch::empty({bytes}, x.options().dtype(torch::kByte));
-        arguments.workspace = workspace.data_ptr();
-    }
-    int status = conv2d_min_tanh_tanh(&arguments, c10::cuda::getCurrentCUDAStream());
-    if (status < 0)
-        throw py::value_error(conv2d_min_tanh_tanh_message(status));
+    a.out = describe<conv2d_min_tanh_tanh_tensor>("out", out, 4, torch::kFloat, device);
+    const int status = conv2d_min_tanh_tanh(&a, c10::cuda::getCurrentCUDAStream());
+    if (status < 0) refuse(conv2d_min_tanh_tanh_message(status), "");
     TORCH_CHECK(status == 0, conv2d_min_tanh_tanh_message(status));
     return out;
 }
@@ -2465,7 +1777,7 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, module) {
 }
 """
 
-# ---- what the kernels assume; each check raises a ValueError with a sentence ----
+# ---- what forward() assumes; each check raises a ValueError with a sentence ----
 
 TENSORS = (torch.Tensor, torch.nn.Parameter)
 is_compiling = getattr(getattr(torch, "compiler", None), "is_compiling", lambda: False)
@@ -2489,23 +1801,6 @@ def plain(module, *tensors):
     if not torch.is_grad_enabled():
         return True
     return not any(t.requires_grad for t in (*tensors, *module.parameters()))
-
-
-def expect(name, tensor, dtype, *sizes):
-    """A tensor as the kernels take it; None stands for any size."""
-    if type(tensor) not in TENSORS or not tensor.is_cuda:
-        raise ValueError(f"{name} is no ordinary tensor on a GPU")
-    shape = tensor.shape
-    fits = len(shape) == len(sizes)
-    for size, wanted in zip(shape, sizes):
-        fits = fits and (wanted is None or size == wanted)
-    if not fits:
-        words = ", ".join("any" if wanted is None else str(wanted) for wanted in sizes)
-        raise ValueError(f"{name} has the sizes {list(shape)}, the kernels take [{words}]")
-    if tensor.dtype != dtype:
-        raise ValueError(f"{name} is of {tensor.dtype}, the kernels take {dtype}")
-    if not tensor.is_contiguous():
-        raise ValueError(f"{name} is not contiguous")
 
 
 def expect_setting(name, value, wanted):
@@ -2532,26 +1827,28 @@ def expect_tf32():
         raise ValueError("TF32 is switched off, the kernels take operands of 11 bits")
 
 
-extensions = {}  # compute capability -> the module built for it, or why there is none
+extensions = {}  # device -> the module built for it, or why there is none
 building = threading.Lock()
 
 
-def extension(device):
-    """The kernels for a GPU: compiled at the first call; PyTorch keeps them for later processes."""
-    capability = torch.cuda.get_device_capability(device)
-    if capability not in extensions:
+def kernels(*tensors):
+    """Those for the tensors' GPU, compiled at the first call; PyTorch keeps them on disk."""
+    if any(type(t) not in TENSORS or not t.is_cuda for t in tensors):
+        raise ValueError("an operand is no ordinary tensor on a GPU")
+    device = tensors[0].get_device()
+    if device not in extensions:
         if torch.cuda.is_current_stream_capturing():
             raise ValueError("a CUDA graph is being captured before the kernels are built")
         with building:
-            if capability not in extensions:
-                try:
-                    extensions[capability] = build(capability)
-                except Exception as error:
-                    first = (str(error).strip() or type(error).__name__).splitlines()[0]
-                    extensions[capability] = f"the kernels could not be built: {first}"
-    if isinstance(extensions[capability], str):
-        raise ValueError(extensions[capability])
-    return extensions[capability]
+            try:
+                if device not in extensions:
+                    extensions[device] = build(torch.cuda.get_device_capability(device))
+            except Exception as error:
+                first = (str(error).strip() or type(error).__name__).splitlines()[0]
+                extensions[device] = f"the kernels could not be built: {first}"
+    if isinstance(extensions[device], str):
+        raise ValueError(extensions[device])
+    return extensions[device]
 
 
 def build(capability):
@@ -2580,11 +1877,8 @@ def build(capability):
 
 def conv2d_min_tanh_tanh(x, weight, bias):
     """conv2d, min, tanh, tanh: one kernel."""
-    expect("x", x, torch.float32, None, 16, None, None)
-    expect("weight", weight, torch.float32, 64, 16, 3, 3)
-    expect("bias", bias, torch.float32, 64)
     expect_tf32()
-    return extension(x.device).conv2d_min_tanh_tanh(x, weight, bias)
+    return kernels(x, weight, bias).conv2d_min_tanh_tanh(x, weight, bias)
 
 
 class ModelNew(Model):

@@ -222,7 +222,7 @@ def write(
         "file": file.path.name,
         "model": ("\n" * source.body.startswith(("class ", "def ", "@"))) + source.body + own,
         "kernels": subject.code.strip("\n"),
-        "binding": emit_kernels.binding(subject.functions),
+        "binding": emit_kernels.binding(subject.functions, subject.code),
         "expectations": _expectations(subject),
         "name": emit_kernels.identifier(file.name),
         "regions": "\n\n\n".join(map(emit_file.write_function, subject.functions)),

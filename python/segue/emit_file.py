@@ -21,8 +21,8 @@ from .trace import NotCapturedError
 
 OWN_NAMES = [
     *("hashlib", "threading", "warnings", "torch", "KERNELS", "BINDING", "TENSORS"),
-    *("watched", "plain", "expect", "expect_tf32", "expect_setting", "expect_module"),
-    *("extensions", "building", "extension", "build", "is_compiling"),
+    *("watched", "plain", "expect_tf32", "expect_setting", "expect_module"),
+    *("extensions", "building", "kernels", "build", "is_compiling"),
 ]
 _IMPORTS = ("import hashlib", "import threading", "import warnings", "import torch")
 
@@ -130,13 +130,9 @@ def write_function(function: Function) -> str:
     lines = [f"def {function.name}({names}):"]
     what = ", ".join(function.operators)
     lines.append(f'    """{what}: one kernel."""')
-    for p in function.parameters:
-        words = ", ".join([f'"{p.name}"', p.name, str(p.dtype), *p.sizes])
-        lines.append(fold(f"expect({words})", 4))
     if function.precision not in (None, FP32):
         lines.append("    expect_tf32()")
-    first = function.parameters[0].name
-    lines.append(f"    return extension({first}.device).{function.name}({names})")
+    lines.append(fold(f"return kernels({names}).{function.name}({names})", 4))
     return "\n".join(lines)
 
 

@@ -14,15 +14,21 @@ from .emit_source import fold
 _HEAD = """#include <c10/cuda/CUDAGuard.h>
 #include <torch/extension.h>
 
+[[noreturn]] static void refuse(const std::string &what, const std::string &why) {
+    throw py::value_error(what + why);
+}
+
+/* A contiguous tensor as the kernels take it; what they expect of its sizes they say themselves. */
 template <class Description>
-static Description describe(const torch::Tensor &tensor, const torch::Device &device) {
-    if (tensor.device() != device)
-        throw py::value_error("the tensors lie on several devices");
+static Description describe(const char *name, const torch::Tensor &tensor, int64_t rank,
+                            torch::Dtype dtype, const torch::Device &device) {
+    if (tensor.device() != device) refuse(name, " lies on another device");
+    if (tensor.dim() != rank) refuse(name, " must have " + std::to_string(rank) + " dimensions");
+    if (tensor.scalar_type() != dtype) refuse(name, " is not of the dtype that the kernels take");
+    if (!tensor.is_contiguous()) refuse(name, " is not contiguous");
     Description made = {tensor.data_ptr(), {}, {}};
-    for (int64_t i = 0; i < tensor.dim(); i++) {
-        made.size[i] = tensor.size(i);
-        made.stride[i] = tensor.stride(i);
-    }
+    for (int64_t i = 0; i < rank; i++)
+        made.size[i] = tensor.size(i), made.stride[i] = tensor.stride(i);
     return made;
 }
 """
@@ -59,15 +65,15 @@ def emit(compiled: Compiled, wanted: Wanted, part: str) -> str:
     )
 
 
-def binding(functions: Sequence[Function]) -> str:
-    """The C++ of all functions."""
-    parts = [_HEAD, *map(_function, functions)]
+def binding(functions: Sequence[Function], code: str) -> str:
+    """The C++ of all functions, whose kernels are in `code`."""
+    parts = [_HEAD, *(_function(f, code) for f in functions)]
     lines = [f'    module.def("{f.name}", &call_{f.name});' for f in functions]
     parts.append("PYBIND11_MODULE(TORCH_EXTENSION_NAME, module) {\n" + "\n".join(lines) + "\n}")
     return "\n".join(parts)
 
 
-def _function(function: Function) -> str:
+def _function(function: Function, code: str) -> str:
     name = function.name
     inputs = [p.name for p in function.parameters]
     several = len(function.results) > 1
@@ -75,25 +81,27 @@ def _function(function: Function) -> str:
     shapes = [*(p.sizes for p in function.parameters), *(sizes for _, sizes in function.results)]
     rank = max(1, *map(len, shapes))
     kind = "torch::Tensor" if len(outputs) == 1 else "std::vector<torch::Tensor>"
-    taken = ", ".join(f"torch::Tensor {n}" for n in inputs)
+    taken = ", ".join(f"const torch::Tensor &{n}" for n in inputs)
+    works = f"{name}_workspace(" in code
     lines = [
         "// As the kernels' text declares them.",
-        f"struct {name}_tensor {{",
-        "    void *data;",
-        f"    long long size[{rank}], stride[{rank}];",
-        "};",
+        f"struct {name}_tensor {{ void *data; long long size[{rank}], stride[{rank}]; }};",
         f"struct {name}_arguments {{",
         fold(f"{name}_tensor {', '.join([*inputs, *outputs])};", 4),
-        "    void *workspace;",
+        *(["    void *workspace;"] if works else []),
         "};",
-        f'extern "C" long long {name}_workspace(const {name}_arguments *);',
+        *([f'extern "C" long long {name}_workspace(const {name}_arguments *);'] if works else []),
         f'extern "C" int {name}(const {name}_arguments *, cudaStream_t);',
         f'extern "C" const char *{name}_message(int);',
         "",
         fold(f"static {kind} call_{name}({taken}) {{").replace(",\n)", "\n)"),
         f"    const torch::Device device = {inputs[0]}.device();",
         "    const c10::cuda::CUDAGuard guard(device);",
+        f"    {name}_arguments a;",
     ]
+    for p in function.parameters:
+        words = f'"{p.name}", {p.name}, {len(p.sizes)}, {_DTYPES[p.dtype]}, device'
+        lines.append(f"    a.{p.name} = describe<{name}_tensor>({words});")
     for out, (dtype, sizes) in zip(outputs, function.results, strict=True):
         words = ", ".join(map(_in_c, sizes))
         options = f"{inputs[0]}.options()"
@@ -101,18 +109,17 @@ def _function(function: Function) -> str:
             options += f".dtype({_DTYPES[dtype]})"
         made = fold(f"torch::Tensor {out} = torch::empty({{{words}}}, {options});", 4)
         lines.append(made.replace(",\n    )", "\n    )"))
-    described = ", ".join(f"describe<{name}_tensor>({n}, device)" for n in [*inputs, *outputs])
-    filled = fold(f"{name}_arguments arguments = {{{described}, nullptr}};", 4)
+        words = f'"{out}", {out}, {len(sizes)}, {_DTYPES[dtype]}, device'
+        lines.append(f"    a.{out} = describe<{name}_tensor>({words});")
+    if works:
+        bytes_of = f"{inputs[0]}.options().dtype(torch::kByte)"
+        lines += [
+            f"    torch::Tensor workspace = torch::empty({{{name}_workspace(&a)}}, {bytes_of});",
+            "    a.workspace = workspace.data_ptr();",
+        ]
     lines += [
-        filled.replace(",\n    }", "\n    }"),
-        "    torch::Tensor workspace;",
-        f"    if (int64_t bytes = {name}_workspace(&arguments)) {{",
-        f"        workspace = torch::empty({{bytes}}, {inputs[0]}.options().dtype(torch::kByte));",
-        "        arguments.workspace = workspace.data_ptr();",
-        "    }",
-        f"    int status = {name}(&arguments, c10::cuda::getCurrentCUDAStream());",
-        "    if (status < 0)",
-        f"        throw py::value_error({name}_message(status));",
+        f"    const int status = {name}(&a, c10::cuda::getCurrentCUDAStream());",
+        f'    if (status < 0) refuse({name}_message(status), "");',
         f"    TORCH_CHECK(status == 0, {name}_message(status));",
         f"    return {outputs[0] if len(outputs) == 1 else '{' + ', '.join(outputs) + '}'};",
         "}",

@@ -179,6 +179,17 @@ static sg_status compile_first(emitter *emitter) {
     return status;
 }
 
+/* The kernel with the least text, unless another is expected to be much faster. */
+static void choose_any(const sg_problem *problem, const sg_cuda_target *target,
+                       sg_cuda_choice *choice) {
+    static const double SLOWER_MAX = 3;
+    sg_cuda_choice plain;
+    sg_cuda_choose_plan(problem, target, NULL, choice);
+    sg_cuda_choose_plan(problem, target, "implicit_gemm", &plain);
+    if (plain.strategy && plain.cost <= SLOWER_MAX * choice->cost)
+        *choice = plain;
+}
+
 /* Planned as for an sm_80 and for the layouts given, lowered for layouts that tell nothing. Where
  * the plan lives on what they told, it is planned again without. */
 static sg_status compile_any(emitter *emitter) {
@@ -195,7 +206,7 @@ static sg_status compile_any(emitter *emitter) {
     compilation->target = (sg_cuda_target){
         .gpu = least, .precision = first->compilation.target.precision, .alignment = 1};
     sg_cuda_choice planned;
-    sg_cuda_choose_plan(&first->compilation.problem, &compilation->target, NULL, &planned);
+    choose_any(&first->compilation.problem, &compilation->target, &planned);
     sg_status status = sg_cuda_compile_region(compilation, false, &emitter->arena, &path->kernel);
     if (status != SG_OK || !planned.strategy ||
         !planned.strategy->usable(&compilation->problem, &compilation->target, &planned.plan))

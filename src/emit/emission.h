@@ -40,6 +40,9 @@ typedef struct sg_emission {
     sg_arena *arena;
 } sg_emission;
 
+/* Bytes that a call works in, at the most of all paths. */
+int64_t sg_emit_workspace(const sg_emission *emission);
+
 /* The parts of a text, see sg_emit_part in segue.h. SG_OUT_OF_MEMORY only. */
 sg_status sg_emit_unit(const sg_emission *emission, bool with_declarations, sg_text *text);
 sg_status sg_emit_header(const sg_emission *emission, sg_text *text);

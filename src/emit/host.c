@@ -157,16 +157,30 @@ static void write_assumptions(sg_emit_text *host, const sg_cuda_launch *launch, 
     }
 }
 
-static void write_fill(sg_emit_text *host, const sg_emit_launch *made, bool last, sg_text *text) {
-    const sg_cuda_launch *launch = made->launch;
-    sg_text body = {0};
-    write_assumptions(host, launch, false, last, &body);
-    write_words(host, launch, &body);
-    write_assumptions(host, launch, true, last, &body);
+/* Whether a text reads a member of `s`. */
+static bool names_sizes(const char *body) {
+    for (const char *at = body ? strstr(body, "s.") : NULL; at; at = strstr(at + 1, "s.")) {
+        if (at == body || !sg_emit_is_letter(at[-1]))
+            return true;
+    }
+    return false;
+}
+
+static void write_words_and_blocks(sg_emit_text *host, const sg_cuda_launch *launch, bool last,
+                                   const char *blocks, sg_text *text) {
+    write_assumptions(host, launch, false, last, text);
+    write_words(host, launch, text);
+    write_assumptions(host, launch, true, last, text);
     sg_emit_long("    ",
-                 sg_emit_join(host, "blocks = %s;", sg_emit_spell(host, launch->grid_formula)),
-                 &body);
-    bool sized = body.data && strstr(body.data, "s.");
+                 sg_emit_join(host, "%s = %s;", blocks, sg_emit_spell(host, launch->grid_formula)),
+                 text);
+}
+
+/* A function that fills one launch's words: of a path with several, all are filled before any. */
+static void write_fill(sg_emit_text *host, const sg_emit_launch *made, bool last, sg_text *text) {
+    sg_text body = {0};
+    write_words_and_blocks(host, made->launch, last, "blocks", &body);
+    bool sized = names_sizes(body.data);
     sg_emit_long("",
                  sg_emit_join(host,
                               "static int fill(const Call &t, const Sizes &%s, %s::Arguments &a, "
@@ -180,44 +194,73 @@ static void write_fill(sg_emit_text *host, const sg_emit_launch *made, bool last
 
 /* ---- the calls ----------------------------------------------------------------------------- */
 
+static int launches_of(const sg_emit_launch *launches, int count, const sg_emit_path *path) {
+    int of = 0;
+    for (int i = 0; i < count; i++)
+        of += launches[i].path == path;
+    return of;
+}
+
+static const char *launch_call(const sg_emit_text *host, const sg_emit_launch *made, int number) {
+    const sg_cuda_launch *launch = made->launch;
+    return sg_emit_join(host, "launch%s(%s::%s, a%d, blocks%d, %d, %lld, stream)",
+                        launch->early ? "_early" : "", made->name, launch->entry, number, number,
+                        launch->block, (long long)launch->shared);
+}
+
+/* A path of one launch, which is filled in place. */
+static void write_single(sg_emit_text *host, const sg_emit_launch *made, bool last, sg_text *text) {
+    sg_text body = {0};
+    write_words_and_blocks(host, made->launch, last, "const long long blocks", &body);
+    sg_text_add(text, "    %s::Arguments a;\n%s", made->name, body.data ? body.data : "");
+    sg_text_add(text, "    return launch%s(%s::%s, a, blocks, %d, %lld, stream);\n",
+                made->launch->early ? "_early" : "", made->name, made->launch->entry,
+                made->launch->block, (long long)made->launch->shared);
+    text->failed |= body.failed;
+    sg_text_release(&body);
+}
+
 /* The path that assumes the most has UNSUITED to say that the next one is to be tried. */
 static void write_run(sg_emit_text *host, const sg_emit_launch *launches, int count,
                       const sg_emit_path *path, bool last, sg_text *text) {
-    sg_text merged = {0};
+    sg_text merged = {0}, body = {0};
     int number = 0;
-    sg_text_add(text, "static int run_%s(const Call &t, const Sizes &s, cudaStream_t stream) {\n",
-                last ? "any" : "first");
+    const int of = launches_of(launches, count, path);
     write_merged(host, path, &merged);
     if (merged.length) {
-        sg_emit_long("    ", sg_emit_join(host, "if (!(%s))", merged.data), text);
-        sg_text_add(text, "        return UNSUITED; // neighbouring axes lie behind each other\n");
+        sg_emit_long("    ", sg_emit_join(host, "if (!(%s))", merged.data), &body);
+        sg_text_add(&body, "        return UNSUITED; // neighbouring axes lie behind each other\n");
     }
-    sg_text_release(&merged);
     for (int i = 0; i < count; i++) {
-        if (launches[i].path == path)
-            sg_text_add(text,
+        if (launches[i].path != path)
+            continue;
+        if (of == 1)
+            write_single(host, &launches[i], last, &body);
+        else
+            sg_text_add(&body,
                         "    %s::Arguments a%d;\n    long long blocks%d;\n"
                         "    if (int status = fill(t, s, a%d, blocks%d))\n"
                         "        return status;\n",
-                        launches[i].name, number, number, number, number),
-                number++;
+                        launches[i].name, number, number, number, number);
+        number++;
     }
-    int of = number;
     number = 0;
-    for (int i = 0; i < count; i++) {
-        const sg_cuda_launch *launch = launches[i].launch;
+    for (int i = 0; i < count && of > 1; i++) {
         if (launches[i].path != path)
             continue;
-        const char *call =
-            sg_emit_join(host, "launch%s(%s::%s, a%d, blocks%d, %d, %lld, stream)",
-                         launch->early ? "_early" : "", launches[i].name, launch->entry, number,
-                         number, launch->block, (long long)launch->shared);
+        const char *call = launch_call(host, &launches[i], number);
         if (++number < of)
-            sg_text_add(text, "    if (int status = %s)\n        return status;\n", call);
+            sg_text_add(&body, "    if (int status = %s)\n        return status;\n", call);
         else
-            sg_text_add(text, "    return %s;\n", call);
+            sg_text_add(&body, "    return %s;\n", call);
     }
-    sg_text_add(text, "}\n\n");
+    bool sized = of > 1 || names_sizes(body.data);
+    sg_text_add(text,
+                "static int run_%s(const Call &t, const Sizes &%s, cudaStream_t stream) {\n%s}\n\n",
+                last ? "any" : "first", sized ? "s" : "", body.data ? body.data : "");
+    text->failed |= merged.failed || body.failed;
+    sg_text_release(&merged);
+    sg_text_release(&body);
 }
 
 static void write_device(const sg_emit_text *host, const sg_emit_launch *launches, int count,
@@ -333,15 +376,19 @@ static void write_helpers(const char *body, sg_text *text) {
     }
 }
 
-static void write_public(const sg_emit_text *host, sg_text *text) {
+int64_t sg_emit_workspace(const sg_emission *emission) {
+    int64_t most = 0;
+    for (int p = 0; p < emission->path_count; p++) {
+        int64_t own = emission->paths[p].kernel->workspace;
+        most = own > most ? own : most;
+    }
+    return most;
+}
+
+static void write_public(const sg_emit_text *host, bool asked, sg_text *text) {
     const sg_emission *emission = host->emission;
     const char *name = emission->name;
-    int64_t workspace = 0;
     const char *product = NULL;
-    for (int p = 0; p < emission->path_count; p++)
-        workspace = emission->paths[p].kernel->workspace > workspace
-                        ? emission->paths[p].kernel->workspace
-                        : workspace;
     for (int axis = 0; axis < SG_AXIS_COUNT; axis++) {
         if (!sg_emit_is_fixed(host->problem, axis))
             product = product ? sg_emit_join(host, "%s || s.%c == 0", product, sg_emit_axes[axis])
@@ -362,22 +409,24 @@ static void write_public(const sg_emit_text *host, sg_text *text) {
                           "status;\n}\n\n");
     else
         sg_text_add(text, "    return run_any(*arguments, s, stream);\n}\n\n");
-    sg_text_add(
-        text,
-        "extern \"C\" long long %s_workspace(const %s_arguments *) {\n    return %lld;\n}\n\n"
-        "extern \"C\" const char *%s_message(int status) {\n"
-        "    using namespace %s_code;\n"
-        "    const int count = sizeof sentences / sizeof *sentences;\n"
-        "    if (status >= 0)\n"
-        "        return cudaGetErrorString(static_cast<cudaError_t>(status));\n"
-        "    return status <= -%d && status > -%d - count ? sentences[-status - %d] : "
-        "\"no such status\";\n}\n",
-        name, name, (long long)workspace, name, name, SG_EMIT_FIRST_SENTENCE,
-        SG_EMIT_FIRST_SENTENCE, SG_EMIT_FIRST_SENTENCE);
+    if (asked)
+        sg_text_add(text,
+                    "extern \"C\" long long %s_workspace(const %s_arguments *) {\n    return "
+                    "%lld;\n}\n\n",
+                    name, name, (long long)sg_emit_workspace(emission));
+    sg_text_add(text,
+                "extern \"C\" const char *%s_message(int status) {\n"
+                "    using namespace %s_code;\n"
+                "    const int count = sizeof sentences / sizeof *sentences;\n"
+                "    if (status >= 0)\n"
+                "        return cudaGetErrorString(static_cast<cudaError_t>(status));\n"
+                "    return status <= -%d && status > -%d - count ? sentences[-status - %d] : "
+                "\"no such status\";\n}\n",
+                name, name, SG_EMIT_FIRST_SENTENCE, SG_EMIT_FIRST_SENTENCE, SG_EMIT_FIRST_SENTENCE);
 }
 
 void sg_emit_host(const sg_emission *emission, const sg_emit_launch *launches, int count,
-                  sg_text *text) {
+                  bool asked, sg_text *text) {
     sg_emit_text host = {.emission = emission, .problem = emission->paths[0].problem};
     sg_text body = {0};
     bool early = false;
@@ -388,7 +437,8 @@ void sg_emit_host(const sg_emission *emission, const sg_emit_launch *launches, i
                 host.measure.data ? host.measure.data : "");
     for (int i = 0; i < count; i++) {
         bool last = launches[i].path == &emission->paths[emission->path_count - 1];
-        write_fill(&host, &launches[i], last, &body);
+        if (launches_of(launches, count, launches[i].path) > 1)
+            write_fill(&host, &launches[i], last, &body);
         early |= launches[i].launch->early;
     }
     write_device(&host, launches, count, &body);
@@ -420,7 +470,7 @@ void sg_emit_host(const sg_emission *emission, const sg_emit_launch *launches, i
             SG_EMIT_FIRST_SENTENCE, host.sentences.data ? host.sentences.data : "    \"\",\n");
         sg_text_add(text, "%s} // namespace %s_code\n\n", body.data, emission->name);
     }
-    write_public(&host, text);
+    write_public(&host, asked, text);
     text->failed |= body.failed || host.sentences.failed || host.measure.failed;
     sg_text_release(&body);
     sg_text_release(&host.sentences);

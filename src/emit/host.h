@@ -14,9 +14,10 @@ typedef struct sg_emit_launch {
 /* The launches of all paths, in order; launches has room for all. */
 int sg_emit_list_launches(const sg_emission *emission, sg_emit_launch *launches);
 
-/* Everything behind the kernels; closes the namespace. */
+/* Everything behind the kernels; closes the namespace. asked: a caller may ask for the workspace.
+ */
 void sg_emit_host(const sg_emission *emission, const sg_emit_launch *launches, int count,
-                  sg_text *text);
+                  bool asked, sg_text *text);
 
 /* An element's type in plain C terms, for comments: "float", "half", "bfloat16", ... */
 const char *sg_emit_type(sg_dtype dtype);

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "emit/compact.h"
 #include "emit/host.h"
 #include "emit/items.h"
 #include "gen/cuda/arguments.h"
@@ -120,6 +121,35 @@ static int largest_rank(const sg_emission *emission) {
     return rank;
 }
 
+static void write_members(const sg_emission *emission, sg_text *text) {
+    for (int i = 0; i < emission->member_count; i++) {
+        const sg_emit_member *member = &emission->members[i];
+        sg_text_add(text, "    %s_tensor %s; /* %s%s [", emission->name, member->name,
+                    member->output ? "result, " : "", sg_emit_type(member->layout.dtype));
+        for (int dim = 0; dim < member->layout.rank; dim++)
+            sg_text_add(text, "%s%lld", dim ? ", " : "", (long long)member->layout.size[dim]);
+        sg_text_add(text, "] */\n");
+    }
+}
+
+/* For a unit that others declare for themselves. */
+static void write_types(const sg_emission *emission, sg_text *text) {
+    const char *name = emission->name;
+    int rank = largest_rank(emission);
+    sg_text_add(
+        text,
+        "/* A tensor in device memory; strides are in elements. Below in brackets: sizes that "
+        "the file was\n * written for. */\n"
+        "struct %s_tensor {\n    void *data;\n    long long size[%d], stride[%d];\n};\n"
+        "struct %s_arguments {\n",
+        name, rank, rank, name);
+    write_members(emission, text);
+    if (sg_emit_workspace(emission))
+        sg_text_add(text, "    void *workspace; /* of %s_workspace() bytes, aligned to 256 */\n",
+                    name);
+    sg_text_add(text, "};\n");
+}
+
 static void write_declarations(const sg_emission *emission, sg_text *text) {
     const char *name = emission->name;
     int rank = largest_rank(emission);
@@ -131,14 +161,7 @@ static void write_declarations(const sg_emission *emission, sg_text *text) {
         "stride[%d];\n} %s_tensor;\n\n",
         name, rank, rank, name);
     sg_text_add(text, "typedef struct %s_arguments {\n", name);
-    for (int i = 0; i < emission->member_count; i++) {
-        const sg_emit_member *member = &emission->members[i];
-        sg_text_add(text, "    %s_tensor %s; /* %s%s [", name, member->name,
-                    member->output ? "result, " : "", sg_emit_type(member->layout.dtype));
-        for (int dim = 0; dim < member->layout.rank; dim++)
-            sg_text_add(text, "%s%lld", dim ? ", " : "", (long long)member->layout.size[dim]);
-        sg_text_add(text, "] */\n");
-    }
+    write_members(emission, text);
     sg_text_add(text,
                 "    void *workspace; /* of %s_workspace() bytes, aligned to 256; may be null "
                 "where that is 0 */\n} %s_arguments;\n\n",
@@ -262,17 +285,23 @@ sg_status sg_emit_unit(const sg_emission *emission, bool with_declarations, sg_t
     write_title(emission, text);
     if (with_declarations) {
         sg_text_add(text, "#include <cuda_runtime.h>\n\n#include <atomic>\n\n");
-        write_declarations(emission, text);
+        write_types(emission, text);
     } else {
         sg_text_add(text, "#include \"%s.h\"\n\n#include <cuda_runtime.h>\n\n#include <atomic>\n",
                     emission->name);
     }
     sg_text_add(text, "\nnamespace %s_code {\n", emission->name);
+    sg_text code = {0};
     if (count > 1)
-        write_items(&sources[0], SG_ITEM_SHARED, text);
+        write_items(&sources[0], SG_ITEM_SHARED, &code);
     for (int i = 0; i < count; i++)
-        write_source(&launches[i], &sources[i], text);
-    forget_macros(&sources[0], true, text);
-    sg_emit_host(emission, launches, count, text);
+        write_source(&launches[i], &sources[i], &code);
+    forget_macros(&sources[0], true, &code);
+    bool asked = !with_declarations || sg_emit_workspace(emission);
+    sg_emit_host(emission, launches, count, asked, &code);
+    if (code.data)
+        sg_emit_compact(code.data, emission->arena, text);
+    text->failed |= code.failed;
+    sg_text_release(&code);
     return text->failed ? SG_OUT_OF_MEMORY : SG_OK;
 }

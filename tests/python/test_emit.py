@@ -359,7 +359,7 @@ def test_without_code_for_hopper_the_other_path_runs(tmp_path: Path) -> None:
     unit.allow_first(False)
     status, made = unit.call(tensors(case.text(case.at)))
     assert status == 0
-    assert [m.entry for m in made] == ["segue_mma"]
+    assert [m.entry for m in made] == ["segue_implicit_gemm"]
 
 
 def test_what_cannot_be_written_down_is_said() -> None:

@@ -196,9 +196,9 @@ def test_sentences(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """What is wrong with a command or a file."""
     model = tmp_path / "model.py"
     text = (TESTS / "models" / "two_regions.py").read_text(encoding="utf-8")
-    model.write_text(text.replace("def get_init_inputs", "def expect"), encoding="utf-8")
+    model.write_text(text.replace("def get_init_inputs", "def kernels"), encoding="utf-8")
     assert cli.main(["compile", str(model), "-o", str(tmp_path / "new.py")]) == 2
-    assert "defines expect, a name that the new file needs itself" in capsys.readouterr().err
+    assert "defines kernels, a name that the new file needs itself" in capsys.readouterr().err
     assert cli.main(["compile", str(EXAMPLES[0]), "-o", str(tmp_path / "no" / "new.py")]) == 2
     assert "cannot be written" in capsys.readouterr().err
     words = ["compile", str(EXAMPLES[0]), "-o", str(tmp_path / "new.py"), "--gpu", "sm_12"]

@@ -1,0 +1,353 @@
+#include "emit/compact.h"
+
+#include <ctype.h>
+#include <string.h>
+
+#include "gen/cuda/formula.h"
+
+enum { COLUMNS = 100, INDENT = 4, STATEMENTS_MAX = 3 };
+
+static const char SPECIFIERS[] = "__device__ __forceinline__", DEVICE[] = "DEVICE";
+static const char UNROLLED[] = "UNROLLED";
+
+typedef enum line_kind { LINE_EMPTY, LINE_COMMENT, LINE_DIRECTIVE, LINE_CODE } line_kind;
+
+typedef struct line {
+    line_kind kind;
+    int indent;
+    const char *text; /* without indentation */
+} line;
+
+typedef struct lines {
+    sg_arena *arena;
+    line *line;
+    int count;
+} lines;
+
+static bool begins(const char *text, const char *with) {
+    return strncmp(text, with, strlen(with)) == 0;
+}
+
+static bool ends(const char *text, const char *with) {
+    size_t length = strlen(text), of = strlen(with);
+    return length >= of && strcmp(text + length - of, with) == 0;
+}
+
+static bool is_word(char c) {
+    return isalnum((unsigned char)c) || c == '_';
+}
+
+/* Brackets that are open behind a line; negative where it closes more than it opens. */
+static int depth_of(const char *text) {
+    int depth = 0;
+    for (const char *at = text; *at; at++) {
+        if (*at == '"' || *at == '\'') {
+            const char quote = *at++;
+            while (*at && *at != quote)
+                at += *at == '\\' && at[1] ? 2 : 1;
+            if (!*at)
+                break;
+        } else {
+            depth += strchr("([{", *at) != NULL;
+            depth -= strchr(")]}", *at) != NULL;
+        }
+    }
+    return depth;
+}
+
+static bool has_comment(const char *text) {
+    return strstr(text, "/*") || strstr(text, "//");
+}
+
+/* Takes lines first .. behind - 1 out. */
+static void take_out(lines *all, int first, int behind) {
+    memmove(all->line + first, all->line + behind,
+            sizeof *all->line * (size_t)(all->count - behind));
+    all->count -= behind - first;
+}
+
+/* ---- reading ------------------------------------------------------------------------------- */
+
+/* `from` becomes `to` wherever it stands in a line. */
+static const char *exchange(sg_arena *arena, const char *text, const char *from, const char *to) {
+    const char *at;
+    while (text && (at = strstr(text, from)) != NULL)
+        text = sg_cuda_formula(arena, "%.*s%s%s", (int)(at - text), text, to, at + strlen(from));
+    return text;
+}
+
+static bool read(lines *all, const char *code) {
+    static const char unroll[] = "_Pragma(\"unroll\")", define[] = "#define SG_UNROLL ";
+    bool comment = false, plain = true;
+    int count = 1;
+    for (const char *at = code; *at; at++)
+        count += *at == '\n';
+    for (const char *at = strstr(code, define); at; at = strstr(at + 1, define))
+        plain &= begins(at + strlen(define), unroll);
+    all->line = SG_ARENA_NEW(all->arena, line, count);
+    for (const char *at = code; all->line && *at;) {
+        int length = (int)strcspn(at, "\n"), indent = (int)strspn(at, " ");
+        const char *text = sg_arena_text(all->arena, at + indent, (size_t)(length - indent));
+        if (!text)
+            return false;
+        line *made = &all->line[all->count++];
+        *made = (line){.indent = indent};
+        at += length + (at[length] == '\n');
+        bool starts = begins(text, "/*");
+        if (comment || starts || begins(text, "//")) {
+            made->kind = LINE_COMMENT;
+            comment = (comment || starts) && !strstr(text, "*/");
+            /* A comment before code on the same line is code's. */
+            made->kind = !comment && starts && !ends(text, "*/") ? LINE_CODE : LINE_COMMENT;
+        } else if (*text == '#' && strcmp(text, "#pragma unroll") == 0) {
+            made->kind = LINE_CODE;
+            made->indent = (int)strspn(at, " ");
+            text = UNROLLED;
+        } else if (*text == '#') {
+            made->kind = LINE_DIRECTIVE;
+            if (plain && (begins(text, define) || strcmp(text, "#undef SG_UNROLL") == 0))
+                all->count--;
+        } else if (*text) {
+            made->kind = LINE_CODE;
+            text = exchange(all->arena, text, SPECIFIERS, DEVICE);
+            text = exchange(all->arena, text, unroll, UNROLLED);
+            text = text && plain ? exchange(all->arena, text, "SG_UNROLL", UNROLLED) : text;
+        }
+        made->text = text;
+        if (!text)
+            return false;
+        /* A comment behind code that goes on in the next lines. */
+        const char *open = made->kind == LINE_CODE ? strstr(text, "/*") : NULL;
+        comment |= open && !strstr(open, "*/");
+    }
+    return all->line != NULL;
+}
+
+/* ---- heads --------------------------------------------------------------------------------- */
+
+/* A line broken behind commas, each part but the first behind the first open bracket. */
+static int break_head(lines *all, int at, int room) {
+    line whole = all->line[at];
+    const char *open = strchr(whole.text, '('), *rest = whole.text;
+    int column = whole.indent + (open ? (int)(open - whole.text) + 1 : INDENT), made = 0;
+    while (*rest && made < room) {
+        int indent = made ? column : whole.indent, best = 0;
+        for (int i = 0; rest[i] && indent + i <= COLUMNS; i++) {
+            if (rest[i] == ',' && rest[i + 1] == ' ' && indent + i + 1 <= COLUMNS)
+                best = i + 1;
+            if (!rest[i + 1])
+                best = i + 1;
+        }
+        if (!best || made + 1 == room)
+            best = (int)strlen(rest);
+        all->line[at + made++] =
+            (line){LINE_CODE, indent, sg_cuda_formula(all->arena, "%.*s", best, rest)};
+        rest += best + strspn(rest + best, " ");
+    }
+    return made;
+}
+
+/* Heads of functions over several lines, which the macro made shorter. */
+static void fill_heads(lines *all) {
+    for (int i = 0; i < all->count; i++) {
+        const line *first = &all->line[i];
+        if (first->kind != LINE_CODE || !strstr(first->text, DEVICE) ||
+            depth_of(first->text) <= 0 || ends(first->text, "{"))
+            continue;
+        const char *text = first->text;
+        int behind = i + 1, depth = depth_of(text);
+        for (; behind < all->count && text && depth > 0; behind++) {
+            const line *next = &all->line[behind];
+            if (next->kind != LINE_CODE || has_comment(next->text))
+                break;
+            depth += depth_of(next->text);
+            text =
+                sg_cuda_formula(all->arena, ends(text, "(") ? "%s%s" : "%s %s", text, next->text);
+            if (ends(next->text, "{") && depth == 1)
+                depth = 0;
+        }
+        if (!text || depth > 0)
+            continue;
+        all->line[i].text = text;
+        int made = break_head(all, i, behind - i);
+        take_out(all, i + made, behind);
+    }
+}
+
+/* ---- statements ---------------------------------------------------------------------------- */
+
+static bool is_control(const char *text) {
+    static const char *const words[] = {"if (",      "if constexpr (", "for (",         "while (",
+                                        "else if (", "} else if (",    "UNROLLED for ("};
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
+        if (begins(text, words[i]))
+            return true;
+    }
+    return false;
+}
+
+/* A statement on one line, as an if or a loop may govern. */
+static bool is_statement(const line *l) {
+    return l->kind == LINE_CODE && ends(l->text, ";") && depth_of(l->text) == 0 &&
+           !has_comment(l->text) && !begins(l->text, "}");
+}
+
+/* Line i and the next become one; false where that is too long. */
+static bool join(lines *all, int i, const char *format) {
+    const char *text =
+        sg_cuda_formula(all->arena, format, all->line[i].text, all->line[i + 1].text);
+    if (!text || all->line[i].indent + (int)strlen(text) > COLUMNS)
+        return false;
+    all->line[i].text = text;
+    take_out(all, i + 1, i + 2);
+    return true;
+}
+
+static bool join_unrolled(lines *all, int i) {
+    const line *l = &all->line[i];
+    if (strcmp(l->text, UNROLLED) != 0 || i + 1 >= all->count || !begins(l[1].text, "for ("))
+        return false;
+    all->line[i + 1].indent = l[1].indent;
+    all->line[i].indent = l[1].indent;
+    return join(all, i, "%s %s");
+}
+
+/* Braces around one statement that a loop or an if without else governs. */
+static bool drop_braces(lines *all, int i) {
+    const line *l = &all->line[i];
+    if (i + 2 >= all->count || !is_control(l->text) || !ends(l->text, ") {") ||
+        depth_of(l->text) != 1 || begins(l->text, "}") || begins(l->text, "else") ||
+        !is_statement(&l[1]) || is_control(l[1].text) || strcmp(l[2].text, "}") != 0)
+        return false;
+    all->line[i].text = sg_cuda_formula(all->arena, "%.*s", (int)strlen(l->text) - 2, l->text);
+    take_out(all, i + 2, i + 3);
+    return all->line[i].text != NULL;
+}
+
+/* What is governed, behind what governs it. */
+static bool join_governed(lines *all, int i) {
+    const line *l = &all->line[i];
+    if (i + 1 >= all->count || has_comment(l->text) || !is_statement(&l[1]))
+        return false;
+    bool control = is_control(l->text) && ends(l->text, ")") && depth_of(l->text) == 0;
+    bool otherwise = strcmp(l->text, "else") == 0;
+    bool nested = is_control(l[1].text) && !begins(l[1].text, "if (");
+    return (control || otherwise) && !nested && l[1].indent > l->indent && join(all, i, "%s %s");
+}
+
+/* The type and specifiers that a declaration begins with, up to its name; 0: it is none of numbers.
+ */
+static int declared(const char *text) {
+    static const char *const specifiers[] = {"constexpr ", "const ", "static "};
+    static const char *const types[] = {"int ",  "bool ",     "float ",
+                                        "real ", "unsigned ", "long long "};
+    int length = 0;
+    for (size_t i = 0; i < sizeof specifiers / sizeof *specifiers; i++)
+        length += begins(text + length, specifiers[i]) ? (int)strlen(specifiers[i]) : 0;
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
+        if (!begins(text + length, types[i]))
+            continue;
+        length += (int)strlen(types[i]);
+        int name = 0;
+        while (is_word(text[length + name]))
+            name++;
+        return name && begins(text + length + name, " = ") ? length : 0;
+    }
+    return 0;
+}
+
+/* Two declarations of one type; constants of all kernels with an empty line between them too. A
+ * comment before the first is the first's alone. */
+static bool join_declarations(lines *all, int i) {
+    const line *l = &all->line[i];
+    int type = l->kind == LINE_CODE && is_statement(l) ? declared(l->text) : 0;
+    if (!type || i + 1 >= all->count || (i > 0 && l[-1].kind == LINE_COMMENT))
+        return false;
+    bool global = l->indent == 0 && begins(l->text, "constexpr");
+    int next = i + 1 + (global && l[1].kind == LINE_EMPTY);
+    if (next >= all->count || !is_statement(&all->line[next]) ||
+        all->line[next].indent != l->indent || declared(all->line[next].text) != type ||
+        strncmp(l->text, all->line[next].text, (size_t)type) != 0)
+        return false;
+    const char *text = sg_cuda_formula(all->arena, "%.*s, %s", (int)strlen(l->text) - 1, l->text,
+                                       all->line[next].text + type);
+    if (!text || l->indent + (int)strlen(text) > COLUMNS)
+        return false;
+    all->line[i].text = text;
+    take_out(all, i + 1, next + 1);
+    return true;
+}
+
+/* ---- functions ----------------------------------------------------------------------------- */
+
+static bool is_head(const char *text) {
+    return (begins(text, DEVICE) || begins(text, "static DEVICE") || begins(text, "template <")) &&
+           strstr(text, DEVICE) && ends(text, "{") && depth_of(text) == 1;
+}
+
+static bool is_short_function(const line *l) {
+    return l->kind == LINE_CODE && strstr(l->text, DEVICE) && ends(l->text, "}") &&
+           depth_of(l->text) == 0;
+}
+
+static bool join_template(lines *all, int i) {
+    const line *l = &all->line[i];
+    return i + 1 < all->count && begins(l->text, "template <") && ends(l->text, ">") &&
+           l[1].kind == LINE_CODE && (begins(l[1].text, DEVICE) || begins(l[1].text, "struct")) &&
+           join(all, i, "%s %s");
+}
+
+/* A function of a few short statements. */
+static bool join_function(lines *all, int i) {
+    const line *l = &all->line[i];
+    if (l->kind != LINE_CODE || !is_head(l->text))
+        return false;
+    const char *text = l->text;
+    int behind = i + 1;
+    for (; behind < all->count && is_statement(&all->line[behind]) && text; behind++)
+        text = sg_cuda_formula(all->arena, "%s %s", text, all->line[behind].text);
+    if (!text || behind == i + 1 || behind > i + 1 + STATEMENTS_MAX || behind >= all->count ||
+        strcmp(all->line[behind].text, "}") != 0 || l->indent + (int)strlen(text) + 2 > COLUMNS)
+        return false;
+    all->line[i].text = sg_cuda_formula(all->arena, "%s }", text);
+    take_out(all, i + 1, behind + 1);
+    return all->line[i].text != NULL;
+}
+
+static bool drop_empty(lines *all, int i) {
+    const line *l = &all->line[i];
+    if (l->kind != LINE_EMPTY || i == 0 || i + 1 >= all->count)
+        return false;
+    if (l[1].kind != LINE_EMPTY && !(is_short_function(&l[-1]) && is_short_function(&l[1])))
+        return false;
+    take_out(all, i, i + 1);
+    return true;
+}
+
+/* ---- the whole ----------------------------------------------------------------------------- */
+
+void sg_emit_compact(const char *code, sg_arena *arena, sg_text *text) {
+    static bool (*const passes[])(lines *, int) = {join_unrolled, drop_braces,   join_governed,
+                                                   join_template, join_function, join_declarations,
+                                                   drop_empty};
+    lines all = {.arena = arena};
+    if (!read(&all, code)) {
+        text->failed = true;
+        return;
+    }
+    fill_heads(&all);
+    for (bool changed = true; changed;) {
+        changed = false;
+        for (size_t pass = 0; pass < sizeof passes / sizeof *passes; pass++) {
+            for (int i = all.count - 1; i >= 0; i--)
+                changed |= passes[pass](&all, i);
+        }
+    }
+    sg_text_add(text, "#define %s %s\n#define %s _Pragma(\"unroll\")\n", DEVICE, SPECIFIERS,
+                UNROLLED);
+    for (int i = 0; i < all.count; i++)
+        sg_text_add(text, "%*s%s\n", all.line[i].kind == LINE_EMPTY ? 0 : all.line[i].indent, "",
+                    all.line[i].text);
+    sg_text_add(text, "#undef %s\n#undef %s\n", DEVICE, UNROLLED);
+    text->failed |= sg_arena_failed(arena);
+}
