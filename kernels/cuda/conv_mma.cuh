@@ -15,7 +15,9 @@
  * Floats are rounded to tf32, the input on its way to shared memory, the weights when they are
  * used. Class fp32 keeps high and low parts of the input there and sums three products, the large
  * one of every step by itself: the tensor cores round each addition toward zero, so long sums are
- * left to the other cores. */
+ * left to the other cores. Where there are registers for it (BLOCKED) a few steps of doubles have a
+ * sum of their own: a blocked sum (Higham, Accuracy and Stability of Numerical Algorithms, section
+ * 4.2). */
 //@ include common.cuh
 //@ include mma.cuh
 
@@ -145,7 +147,8 @@ __device__ __forceinline__ void multiply(Sums &tile, const char *shared, const c
                     mma_pixels(sums[i], group, high, large[i], half);
                     mma_pixels(tile.small[p + i], group, high, small[i], half);
                 } else {
-                    mma_pixels(tile.total[p + i], group, high, large[i], half);
+                    mma_pixels(BLOCKED ? tile.small[p + i] : tile.total[p + i], group, high,
+                               large[i], half);
                 }
             }
         }
@@ -176,6 +179,8 @@ __device__ __forceinline__ void run_stage(Sums &sums, char *shared, int buffer, 
                 copy_weights(next, next_weights, step * STEP_COPIES, STEP_COPIES, a);
         }
         multiply(sums, shared, inputs + input, weights + weight, step, group, pixels);
+        if (BLOCKED && (step % BLOCK_STEPS == BLOCK_STEPS - 1 || step == STEPS - 1))
+            sums.promote();
         if (!next.live)
             continue;
         if (DEFER) {

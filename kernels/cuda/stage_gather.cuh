@@ -44,6 +44,7 @@ constexpr int WORDS = DOUBLE ? 2 * LANES : LANES; /* of a vector on its way */
 constexpr int CHUNKS = (GROUP_CHANNELS + CHUNK * LANES - 1) / (CHUNK * LANES);
 constexpr int STAGE_VECTORS = INNER_TAPS * CHUNK;
 constexpr int STEPS = (STAGE_VECTORS + 3) / 4;
+constexpr int BLOCK_STEPS = 4; /* of one sum of doubles, 32 products */
 constexpr int UNIT_STAGES = BLOCK_GROUPS * OUTER_TAPS * CHUNKS;
 constexpr bool RESIDENT = UNIT_STAGES == 1 && ONE_PART;
 constexpr int PLANES = SPLIT ? 2 : 1;

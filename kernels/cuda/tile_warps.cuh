@@ -5,7 +5,8 @@
  * lane keeps at each exchange while it can; what is reduced is owned by the same lanes in every
  * warp along the channels. */
 
-/* Sums of the products; class fp32 keeps those of low parts apart. */
+/* Sums of the products; small: in class fp32 those of low parts; where BLOCKED those of
+ * a few steps. */
 struct Sums {
     real total[TILES_P][TILES_C][4];
     real small[TILES_P][TILES_C][4];
@@ -24,6 +25,15 @@ struct Sums {
         for (int i = 0; i < COUNT * TILES_C * 4; i++)
             total[p + i / 4 / TILES_C][i / 4 % TILES_C][i % 4] +=
                 sums[i / 4 / TILES_C][i / 4 % TILES_C][i % 4];
+    }
+    /* Adds what a few steps gave. */
+    __device__ __forceinline__ void promote() {
+        SG_UNROLL
+        for (int i = 0; i < TILES_P * TILES_C * 4; i++) {
+            real &part = small[i / 4 / TILES_C][i / 4 % TILES_C][i % 4];
+            total[i / 4 / TILES_C][i / 4 % TILES_C][i % 4] += part;
+            part = 0;
+        }
     }
     /* Low parts count only where the high ones are finite (mma.cuh). */
     __device__ __forceinline__ void finish() {

@@ -81,6 +81,7 @@ static void write_constants(const sg_problem *problem, const sg_cuda_target *tar
         {"ONE_PART", mma->one_part},
         {"DEFER", mma->defer},
         {"SPLIT", mma->split},
+        {"BLOCKED", mma->blocked},
         {"EVEN", target->precision == SG_PRECISION_TF32_EVEN},
         {"LARGE_DOUBLES", target->gpu.major >= 9},
         {"BFLOAT", convolution->input.dtype == SG_BF16},

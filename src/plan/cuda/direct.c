@@ -53,6 +53,7 @@ static const double BLOCK_LATENCY = 2500;  /* and a block: its start, first load
  * shared out among lanes; and cycles of an instruction that is executed but once: it is fetched. */
 static const double WALK_VALUE = 10, MERGE_VALUE = 10, FETCH = 12;
 static const double PRODUCT_BANDWIDTH = 0.65; /* of a copy's, with two stages on their way */
+static const double DOUBLE_SHORT = 1.14;      /* how much longer doubles take than their products */
 static const double BLOCK_ISSUE = 300; /* instructions of a thread before and after its stages */
 
 static int64_t numbers(const sg_problem *problem) {
@@ -264,7 +265,8 @@ static double instructions(const sg_problem *problem, const sg_cuda_target *targ
                            const sg_cuda_direct_plan *plan) {
     const sg_cuda_block *block = &plan->block;
     const sg_convolution *convolution = &problem->convolution;
-    double fma = problem->compute == SG_F64 ? target->gpu.fp32 / target->gpu.fp64 : 1;
+    double fma =
+        problem->compute == SG_F64 ? target->gpu.fp32 / target->gpu.fp64 * DOUBLE_SHORT : 1;
     double channels = (double)block->channels, pixels = (double)block->pixels;
     if (plan->way == SG_DIRECT_CHANNELS) {
         double rows = (double)((block->pixels - 1) * convolution->stride[1] +

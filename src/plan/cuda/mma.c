@@ -21,6 +21,8 @@ enum { SPLIT_REGISTERS = 8, PARTIAL_REGISTERS = 6 };
 /* Registers of a thread at most; bytes of shared memory that the system takes of every block, and
  * that units are told in (stage_gather.cuh). */
 enum { REGISTERS_MAX = 255, BLOCK_SHARED = 1024, UNIT_BYTES = 8 * 48 };
+/* Tiles of a warp, at most, that there are two sums of doubles for. */
+enum { BLOCKED_TILES = 8 };
 /* Products of a class fp32 sum that a library makes with fewer roundings. */
 enum { FEW_PRODUCTS = 24 };
 
@@ -128,6 +130,11 @@ static void measure_shared(const sg_problem *problem, sg_mma *mma) {
     mma->pieces = pieces(all, mma->steps);
 }
 
+/* Vectors that a thread asks for before it waits for the first (PIECES_MAX). */
+static int64_t vectors_at_once(const sg_mma *mma) {
+    return mma->words == 4 ? 4 : 2;
+}
+
 /* What a thread holds: sums and fragments, running values, and, where some of its channel slots are
  * empty, a second copy of what it puts. */
 static void measure_registers(const sg_problem *problem, sg_mma *mma) {
@@ -136,8 +143,10 @@ static void measure_registers(const sg_problem *problem, sg_mma *mma) {
     double registers = OTHER_REGISTERS + (double)(sums * (1 + mma->tail.full_walks));
     if (mma->split)
         registers += (double)(sums + fragments + mma->channel_tiles * 4 + SPLIT_REGISTERS);
+    if (mma->blocked)
+        registers += (double)sums;
     /* Vectors on their way, of one step or of two. */
-    int64_t vectors = smaller(mma->pieces, mma->words == 4 ? 4 : 2);
+    int64_t vectors = smaller(mma->pieces, vectors_at_once(mma));
     registers += (double)(vectors * (mma->words + 1) * (mma->defer ? 2 : 1));
     if (product(mma->inner_taps) * mma->chunk % 4 != 0) /* the last step is not full */
         registers += PARTIAL_REGISTERS;
@@ -189,6 +198,8 @@ static bool measure(const sg_problem *problem, const sg_cuda_target *target,
         return false;
     mma->tail = *tail;
     mma->split = is_float(problem) && target->precision == SG_PRECISION_FP32;
+    mma->blocked =
+        problem->compute == SG_F64 && mma->pixel_tiles * mma->channel_tiles <= BLOCKED_TILES;
     mma->whole = !mma->tail.splits_channels;
     mma->group_inputs = convolution->in_channels / convolution->groups;
     mma->group_outputs = problem->size[SG_ROLE_C] / convolution->groups;
@@ -297,14 +308,15 @@ typedef struct mma_rates {
     double copy, vector;   /* 32 copies of 16 bytes; 32 vectors */
     double stage, latency; /* of a stage, and what blocks beside each other hide of one */
     double unit, stored;   /* of a unit, for its tail; of 32 results */
-    double wait;           /* of a step of one warp that has nothing beside it */
+    double wait;           /* of a step of one warp that has nothing beside it, */
+    double batch;          /* and for vectors of the step past those that are asked for at once */
     double ends;           /* before the first product and after the last */
 } mma_rates;
 
 /* Products of doubles take so long that copies hide behind them. */
-static const mma_rates DOUBLE_RATES = {0.8, 0, 24, 420, 0, 4500, 22, 680, 0};
-static const mma_rates FLOAT_RATES = {0.9, 21, 45, 250, 500, 2500, 5, 900, 6000};
-static const mma_rates NARROW_RATES = {0.9, 21, 110, 250, 500, 2500, 5, 900, 6000};
+static const mma_rates DOUBLE_RATES = {0.8, 0, 24, 420, 0, 4500, 22, 680, 900, 0};
+static const mma_rates FLOAT_RATES = {0.9, 21, 45, 250, 500, 2500, 5, 900, 0, 6000};
+static const mma_rates NARROW_RATES = {0.9, 21, 110, 250, 500, 2500, 5, 900, 0, 6000};
 
 static const mma_rates *rates_of(const sg_mma *mma) {
     return mma->lanes == 2 ? &DOUBLE_RATES : mma->lanes == 4 ? &FLOAT_RATES : &NARROW_RATES;
@@ -326,7 +338,8 @@ static double step_cycles(const sg_problem *problem, const sg_cuda_target *targe
     double instructions =
         products + weights + pixels * planes + (mma->split ? pixels * channels * 4 : 0) + STEP;
     double shared = (channels * 8 + pixels * planes * 4) * warps;
-    *alone = flops / (rate / 4) * CLOCK + rates_of(mma)->wait;
+    int64_t more = larger(pieces(mma->pieces, vectors_at_once(mma)) - 1, 0);
+    *alone = flops / (rate / 4) * CLOCK + rates_of(mma)->wait + (double)more * rates_of(mma)->batch;
     return fmax(flops * warps / rate * CLOCK, instructions * warps / ISSUE) +
            shared * rates_of(mma)->shared;
 }

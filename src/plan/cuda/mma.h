@@ -17,6 +17,7 @@ typedef struct sg_mma {
 
     sg_cuda_tail_facts tail;
     bool split;    /* class fp32: three products */
+    bool blocked;  /* doubles: a few steps have sums of their own, so that all round less */
     bool whole;    /* a block has all channels, of all groups */
     bool one_part; /* all blocks have the same channels */
     bool defer;    /* vectors on their way wait for a step more */
