@@ -230,6 +230,9 @@ def test_autocast(tail: str, dtype: torch.dtype, model: Model, x: Tensor) -> Non
     made = Tailed().cuda()
     fast = dropins.forced(made)
     truth = dropins.in_double(made, (x,))
+    with torch.autocast("cuda", dtype):
+        explained = segue.explain(fast, x)
+    assert ("run by PyTorch" in explained) == (tail == "operators that PyTorch runs"), explained
     with torch.no_grad():
         plain = made(x)
         for _ in range(2):

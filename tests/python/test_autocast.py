@@ -81,6 +81,13 @@ def test_results(tail: str, dtype: torch.dtype, x: Tensor) -> None:
     assert len(dropins.runtime_of(fast).calls.entries) == 2
 
 
+def test_sums_told_a_dtype_are_segues(x: Tensor) -> None:
+    with torch.autocast("cpu", torch.bfloat16):
+        explained = segue.explain(dropins.forced(Model(TAILS["sum in float32"])), x)
+    assert "run by PyTorch" not in explained
+    assert "= cast %mul {dtype=f32}" in explained.graph
+
+
 def test_each_dtype_has_its_entry(x: Tensor) -> None:
     model = Model(TAILS["stays half"])
     fast = dropins.forced(model)
