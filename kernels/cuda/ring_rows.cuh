@@ -44,6 +44,8 @@ __device__ __forceinline__ void store_vector(float *to, float x, float y, float 
 
 struct Tile : RowTile {
     NarrowLines narrow;
+    ChannelTable table;
+    real held_bias[BIAS_HELD ? CHANNELS : 1]; /* of every slot, where there is no scale */
     real *lines;                              /* [8][LINE], of this warp */
     float pending[LINE_VECTORS][LINE_VECTOR]; /* read back, to be stored */
     int pending_first;                        /* its first channel; -1: none */
@@ -83,6 +85,15 @@ struct Tile : RowTile {
             read_table(first + 2);
     }
     __device__ __forceinline__ real acc(int p, int j) {
+        if (NARROW_LINES) {
+            if (p == 0 && j % 2 == 0)
+                table.turn_pair(*this, j / 2);
+            const float2 scale_bias = table.by[j / 2 % (ChannelTable::TABLE_AHEAD + 1)][j % 2];
+            const real sum = d[p / 2][j / 2 * 4 + p % 2 * 2 + j % 2];
+            return GUARDED ? sum * scale_bias.x + scale_bias.y : sum + scale_bias.y;
+        }
+        if (BIAS_HELD)
+            return d[p / 2][j / 2 * 4 + p % 2 * 2 + j % 2] + held_bias[j];
         if (!OUT_VECTOR)
             return RowTile::acc(p, j);
         if (p == 0 && j % 2 == 0) /* tails go through pixels and slots upwards */
@@ -90,6 +101,11 @@ struct Tile : RowTile {
         return d[p / 2][j / 2 * 4 + p % 2 * 2 + j % 2] * by[j % 2].x + by[j % 2].y;
     }
     __device__ __forceinline__ real per_channel(int k, int j) {
+        if (NARROW_LINES) {
+            if (j % 2 == 0)
+                table.turn_pair(*this, j / 2);
+            return table.operand[j / 2 % (ChannelTable::TABLE_AHEAD + 1)][k][j % 2];
+        }
         if (!OUT_VECTOR)
             return RowTile::per_channel(k, j);
         if (j % 2 == 0)
@@ -124,17 +140,21 @@ struct Tile : RowTile {
             RowTile::put<1>(to, s, p, j, value);
             return;
         }
-        if (p == 0 && j == 0) {
-            const int pixel = pixels.warp * WARP_PIXELS + lane % LINE_LANES * LINE_VECTOR;
-            narrow.inside = pixels.box.valid(pixel);
-            narrow.line = &to->bits + offset(pixels.box.place(pixel), s) +
-                          lane / LINE_LANES * LINE_VECTORS * s.c;
-        }
-        narrow.put(to, p, j, value, lane);
-        if (p == PIXELS - 1 && j % 2 == 1) {
-            narrow.store_pending(s);
-            narrow.read_back(channel_first + j / 2 * 8, lane);
-        }
+        if (p == 0 && j == 0)
+            open_narrow(&to->bits, s);
+        narrow.put(to, s, p, j, value, lane);
+    }
+    /* Pieces of a pixel's channels are of pixels 16 apart. */
+    __device__ __forceinline__ void open_narrow(unsigned short *to, Stride s) {
+        const int pixel = pixels.warp * WARP_PIXELS +
+                          (LINES_OF_CHANNELS ? lane / 2 : lane % LINE_LANES * LINE_VECTOR);
+        const int channel = LINES_OF_CHANNELS ? lane % 2 * 8 : lane / LINE_LANES * EIGHT_PIECES;
+        narrow.line =
+            to + offset(pixels.box.place(pixel), s) + (channel_first + channel) * s.c;
+        narrow.inside = 0;
+        SG_UNROLL
+        for (int i = 0; i < (LINES_OF_CHANNELS ? PIECES : 1); i++)
+            narrow.inside |= pixels.box.valid(pixel + i * 16) ? 1u << i : 0;
     }
     template <int V>
     __device__ __forceinline__ void put(half_t *to, Stride s, int p, int j, real value) {
@@ -145,10 +165,8 @@ struct Tile : RowTile {
         put_narrow(to, s, p, j, value);
     }
     __device__ __forceinline__ void flush_narrow(Stride s) {
-        if (!NARROW_LINES)
-            return;
-        narrow.store_pending(s);
-        narrow.pending_first = -1;
+        if (NARROW_LINES)
+            narrow.flush(s, lane);
     }
     template <int V> __device__ __forceinline__ void flush(half_t *, Stride s) { flush_narrow(s); }
     template <int V> __device__ __forceinline__ void flush(bfloat_t *, Stride s) {
@@ -202,7 +220,7 @@ struct Tile : RowTile {
 };
 
 /* Shared memory of a consumer beyond what all have. */
-constexpr int CONSUMER_FLOATS = OUT_VECTOR ? 4 * 8 * LINE : 0;
+constexpr int CONSUMER_FLOATS = NARROW_LINES ? NARROW_BYTES : OUT_VECTOR ? 4 * 8 * LINE : 0;
 
 __device__ __forceinline__ void open_tile(Tile &tile, float *lines, int consumer) {
     tile.lane = threadIdx.x % 32;
@@ -210,9 +228,14 @@ __device__ __forceinline__ void open_tile(Tile &tile, float *lines, int consumer
     tile.lines = lines + consumer * CONSUMER_FLOATS + tile.pixels.warp * 8 * LINE;
     tile.pending_first = -1;
     if (NARROW_LINES) {
-        tile.narrow.lines = reinterpret_cast<unsigned char *>(tile.lines);
-        tile.narrow.pending_first = -1;
+        tile.narrow.lines = reinterpret_cast<unsigned char *>(lines + consumer * CONSUMER_FLOATS) +
+                            tile.pixels.warp * NARROW_BYTES;
+        tile.narrow.held = tile.narrow.pending_eights = 0;
+        tile.table.asked = -1;
     }
+    SG_UNROLL
+    for (int j = 0; j < (BIAS_HELD ? Tile::CHANNELS : 0); j++)
+        tile.held_bias[j] = tile.scale_bias[tile.column(j)].y;
     tile.ahead = -1;
     tile.now = -1;
 }
@@ -221,6 +244,8 @@ __device__ __forceinline__ void open_tile(Tile &tile, float *lines, int consumer
 __device__ __forceinline__ void forget_scales(Tile &tile) {
     tile.ahead = -1;
     tile.now = -1;
+    if (NARROW_LINES)
+        tile.table.asked = -1;
 }
 
 struct Filter {};

@@ -84,7 +84,9 @@ static void write_tile(const sg_problem *problem, const sg_cuda_target *target,
         {"RING_DEPTH", ring->depth},
         {"ROW_TILES", ring->row_tiles},
         {"OUT_VECTOR", ring->out_vector},
-        {"NARROW_LINES", ring->out_vector > 0 && ring->narrow_outputs},
+        {"NARROW_LINES", ring->narrow_lines},
+        {"LINES_OF_CHANNELS", ring->channel_lines},
+        {"BIAS_HELD", ring->bias_held},
         {"CONSUMERS", ring->consumers},
         {"PRODUCERS", ring->producers},
         {"STAGES", ring->stages},
@@ -125,6 +127,11 @@ static void assume(const sg_problem *problem, const sg_wgmma_ring *ring,
                                sg_cuda_in_size(problem, 2));
     if (ring->vector < 8 && ring->box_x * ring->stride[SG_RING_X] % ring->vector != 0)
         sg_cuda_assume(arguments, "a row is one box", "a.boxes_x <= 1");
+    for (int i = 0; i < problem->output_count && ring->channel_lines; i++) {
+        const sg_operand *output = &problem->outputs[i];
+        if (sg_wgmma_ring_lines(output))
+            sg_cuda_assume_vectors(arguments, output, true, SG_ROLE_C, 8, NULL);
+    }
     for (int i = 0; i < problem->output_count && ring->out_vector > 0; i++) {
         const sg_operand *output = &problem->outputs[i];
         if (!sg_wgmma_ring_lines(output))

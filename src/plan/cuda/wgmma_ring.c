@@ -32,6 +32,8 @@ enum {
     UNITS_MAX = 1 << 30,      /* the kernel counts in ints */
     SUMS_ROWS_EXTRA = 40,     /* registers of a consumer beyond its sums */
     LINES_EXTRA = 16,         /* and more where it turns lines of output around */
+    HELD_SLOTS = 64,          /* channels whose biases stay in registers, a quarter a thread */
+    NARROW_LINES_EXTRA = 40,  /* the same of narrow elements, and tables read ahead */
     TWICE_EXTRA = 16,         /* and more where a tail goes over its sums twice */
     SUMS_COLUMNS_EXTRA = 32,  /* the same with channels as rows, and half of a tile's pixels */
     PREFETCH_REGISTERS = 136, /* of a producer that fetches an item while it stores another */
@@ -171,7 +173,10 @@ static bool share_registers(const sg_cuda_target *target, sg_wgmma_ring *ring) {
     if (ring->columns)
         want += SUMS_COLUMNS_EXTRA;
     else
-        want += SUMS_ROWS_EXTRA + (ring->out_vector ? LINES_EXTRA : 0);
+        want += SUMS_ROWS_EXTRA + (ring->narrow_lines ? NARROW_LINES_EXTRA
+                                   : ring->out_vector ? LINES_EXTRA
+                                                      : 0);
+    want += ring->bias_held ? ring->tile_slots / 4 : 0;
     want = most(round_up(want, 8), cap + 8);
     int64_t left = (warpgroups * cap - ring->consumers * want) / ring->producers / 8 * 8;
     left = least(left, cap - 8);
@@ -185,9 +190,11 @@ static bool share_registers(const sg_cuda_target *target, sg_wgmma_ring *ring) {
 
 static void measure_shared(sg_wgmma_ring *ring) {
     int64_t tables = ring->tile_slots * (12 + 4 * (int64_t)ring->tail.channel_loads);
-    ring->consumer_floats = ring->columns      ? 8 * ring->pixels
-                            : ring->out_vector ? 4 * 8 * (ring->pixels / 4 + 4)
-                                               : 0;
+    ring->consumer_floats = ring->columns         ? 8 * ring->pixels
+                            : ring->channel_lines ? 8 * ring->pixels
+                            : ring->narrow_lines  ? 16 * (ring->pixels / 2 + 16)
+                            : ring->out_vector    ? 4 * 8 * (ring->pixels / 4 + 4)
+                                                  : 0;
     ring->shared = ring->stages * ring->stage_groups * ring->plane * 16 +
                    ring->taps * (ring->stage_groups * ring->tile_slots + 1) * 16 + tables +
                    ring->consumers * ring->consumer_floats * 4 + 2 * ring->producers * 4 * 4 +
@@ -199,13 +206,42 @@ bool sg_wgmma_ring_lines(const sg_operand *output) {
            (output->dtype == SG_F32 || is_narrow(output->dtype));
 }
 
+/* Lines are of floats or of narrow elements; with outputs of both, of floats. */
+static bool has_narrow_lines(const sg_problem *problem) {
+    bool narrow = false, wide = false;
+    for (int i = 0; i < problem->output_count; i++) {
+        if (!sg_wgmma_ring_lines(&problem->outputs[i]))
+            continue;
+        wide |= problem->outputs[i].dtype == SG_F32;
+        narrow |= problem->outputs[i].dtype != SG_F32;
+    }
+    return narrow && !wide;
+}
+
+/* Narrow outputs whose channels lie side by side leave eight channels of a pixel at a time. */
+static bool has_channel_lines(const sg_problem *problem, const sg_cuda_target *target,
+                              const sg_wgmma_ring *ring) {
+    const unsigned others = ((1U << SG_ROLE_COUNT) - 1) & ~(1U << SG_ROLE_C);
+    bool whole = ring->tiles == 1 || (ring->channels % 8 == 0 && ring->out_group % 8 == 0);
+    if (ring->columns || ring->box_y > 1 || target->alignment < 16 || !whole ||
+        !has_narrow_lines(problem))
+        return false;
+    for (int i = 0; i < problem->output_count; i++) {
+        const sg_operand *output = &problem->outputs[i];
+        if (sg_wgmma_ring_lines(output) &&
+            (output->stride[SG_ROLE_C] != 1 || !divides(output, others, 8)))
+            return false;
+    }
+    return true;
+}
+
 /* Outputs with channels whose pixels lie side by side leave in vectors. */
 static int64_t choose_out_vector(const sg_problem *problem, const sg_cuda_target *target,
                                  const sg_wgmma_ring *ring) {
     if (ring->columns || ring->box_y > 1 || ring->tail.tile_stores == 0)
         return 0;
     const unsigned others = ((1U << SG_ROLE_COUNT) - 1) & ~(1U << SG_ROLE_W);
-    int64_t most_neighbours = ring->narrow_outputs ? least(8, ring->pixels / 16) : 4;
+    int64_t most_neighbours = has_narrow_lines(problem) ? least(8, ring->pixels / 16) : 4;
     int64_t vector = target->alignment >= 16 ? most_neighbours : 1;
     for (int i = 0; i < problem->output_count; i++) {
         const sg_operand *output = &problem->outputs[i];
@@ -236,18 +272,6 @@ static void measure_grid(const sg_problem *problem, const sg_cuda_target *target
     ring->grid = ring->units == 0 ? 0 : ring->tiles * least(parts, ring->units);
 }
 
-/* Lines are of floats or of narrow elements; with outputs of both, of floats. */
-static bool has_narrow_lines(const sg_problem *problem) {
-    bool narrow = false, wide = false;
-    for (int i = 0; i < problem->output_count; i++) {
-        if (!sg_wgmma_ring_lines(&problem->outputs[i]))
-            continue;
-        wide |= problem->outputs[i].dtype == SG_F32;
-        narrow |= problem->outputs[i].dtype != SG_F32;
-    }
-    return narrow && !wide;
-}
-
 bool sg_wgmma_ring_measure(const sg_problem *problem, const sg_cuda_target *target,
                            const sg_cuda_plan *plan, sg_wgmma_ring *ring) {
     read_plan(plan, ring);
@@ -257,7 +281,6 @@ bool sg_wgmma_ring_measure(const sg_problem *problem, const sg_cuda_target *targ
         return false;
     set_axes(problem, ring);
     sg_cuda_get_tail_facts(problem, &ring->tail);
-    ring->narrow_outputs = has_narrow_lines(problem);
     if (ring->channels > ring->out_group)
         return false;
     ring->group_tiles = ceil_div(ring->out_group, ring->channels);
@@ -269,7 +292,11 @@ bool sg_wgmma_ring_measure(const sg_problem *problem, const sg_cuda_target *targ
     ring->tile_slots = round_up(ring->channels, ring->columns ? 64 : 8);
     ring->steps = ring->taps * ring->stage_groups / 2;
     ring->sums = ring->tile_slots * ring->pixels / 128;
-    ring->out_vector = choose_out_vector(problem, target, ring);
+    ring->channel_lines = has_channel_lines(problem, target, ring);
+    ring->out_vector = ring->channel_lines ? 0 : choose_out_vector(problem, target, ring);
+    ring->narrow_lines = ring->channel_lines || (ring->out_vector > 0 && has_narrow_lines(problem));
+    ring->bias_held = ring->narrow && !ring->columns && ring->tail.tile_stores == 0 &&
+                      ring->tile_slots <= HELD_SLOTS;
     measure_shared(ring);
     measure_grid(problem, target, ring);
     int64_t covered = ring->pixels * ring->row_tiles;
@@ -452,9 +479,13 @@ static const double TILE_CYCLES = 600;      /* of waiting and counting, a tile *
 static const double TAIL_CYCLES = 300;      /* of a tile's tail, whatever it does */
 static const double SUM_CYCLES = 6;         /* of a tail, for each sum of a thread */
 static const double STORE_CYCLES = 32;      /* the same for each that is stored */
+static const double NARROW_STORE = 18;      /* of a half, in lines */
+static const double NARROW_ALONE = 250;     /* and without */
 static const double CROSS_CYCLES = 10;      /* of a reduction across warps, for each pixel */
 static const double ITEM_CYCLES = 1800;     /* from a producer warp's load to its store */
 static const double ITEM_SLOTS = 320;       /* instructions of an item */
+static const double NARROW_SLOTS = 110;     /* the same of halves */
+static const double PRODUCER_LOSS = 0.01;   /* by each producer warpgroup beyond the first */
 static const double PROLOGUE_CYCLES = 5000; /* before the first product, weights aside */
 static const double WEIGHT_CYCLES = 0.15;   /* of packing one weight */
 static const double COPY_RATE = 0.75;       /* of the card's, by rows in the ring */
@@ -471,7 +502,9 @@ static double product_cycles(const sg_wgmma_ring *ring) {
 
 static double tail_cycles(const sg_wgmma_ring *ring) {
     double sums = (double)ring->sums, crossed = ring->columns ? (double)ring->pixels / 4 : 0;
-    return TAIL_CYCLES + sums * (SUM_CYCLES + STORE_CYCLES * ring->tail.tile_stores) +
+    bool alone = ring->narrow && ring->out_vector == 0;
+    double store = ring->narrow_lines ? NARROW_STORE : alone ? NARROW_ALONE : STORE_CYCLES;
+    return TAIL_CYCLES + sums * (SUM_CYCLES + store * ring->tail.tile_stores) +
            crossed * CROSS_CYCLES * ring->tail.channel_reductions;
 }
 
@@ -482,13 +515,14 @@ static double stage_cycles(const sg_wgmma_ring *ring) {
                                    : ceil((double)ring->stage_rows * vectors * along / CHUNK);
     double items = chunks * (double)ring->stage_groups;
     double latency = items * ITEM_CYCLES / ((double)ring->producers * 4);
-    return fmax(latency, items * ITEM_SLOTS / 4);
+    return fmax(latency, items * (ring->narrow ? NARROW_SLOTS : ITEM_SLOTS) / 4);
 }
 
 /* Bytes through memory: staged input, and the rest once. */
 static double memory_bytes(const sg_problem *problem, const sg_wgmma_ring *ring) {
     const sg_convolution *convolution = &problem->convolution;
-    double image = 4.0 * (double)convolution->in_channels;
+    double image =
+        (double)sg_dtype_size(convolution->input.dtype) * (double)convolution->in_channels;
     for (int i = 0; i < SG_SPATIAL_MAX; i++)
         image *= (double)convolution->in_size[i];
     double input = image * (double)problem->size[SG_ROLE_N];
@@ -519,6 +553,8 @@ static double cost(const sg_problem *problem, const sg_cuda_target *target,
         (rows * (double)ring.stride[SG_RING_Z] + (double)ring.reach) * stage_cycles(&ring);
     double pack = (double)(ring.steps * 16 * ring.tile_slots) * WEIGHT_CYCLES;
     double block = PROLOGUE_CYCLES + pack + fmax(consume, produce);
+    if (ring.narrow)
+        block *= 1 + PRODUCER_LOSS * (double)(ring.producers - 1);
     double memory = memory_bytes(problem, &ring) / (gpu->copy * COPY_RATE);
     return gpu->launch + fmax(waves * block * cycle, memory);
 }

@@ -22,8 +22,7 @@ typedef struct sg_wgmma_ring {
     int64_t producers; /* warpgroups */
     int64_t filter;    /* the weights lie in registers */
 
-    bool narrow;         /* operands are halves or bfloats, which products take as they are */
-    bool narrow_outputs; /* those with channels are */
+    bool narrow; /* operands are halves or bfloats, which products take as they are */
     sg_cuda_tail_facts tail;
     int64_t in_group, out_group;        /* channels of a group */
     int64_t groups, group_tiles, tiles; /* tiles of channels: of a group, and in all */
@@ -43,6 +42,9 @@ typedef struct sg_wgmma_ring {
     int64_t shared;   /* bytes */
     int64_t boxes_y, boxes_x, units, grid;
     int64_t out_vector; /* neighbours along x that outputs' stores write at once; 0: they do not */
+    bool channel_lines; /* stores write channels that lie side by side */
+    bool narrow_lines;  /* either, of halves or bfloats */
+    bool bias_held;     /* the channels' biases lie in registers */
 } sg_wgmma_ring;
 
 /* False where the plan does not suit problem or target; the geometry is then incomplete. */
