@@ -81,8 +81,8 @@ KERNELS = r"""
  * Precision: float32 operands as precise as a library's float32.
  * Work at the sizes above: 9.854e+09 flops; 4.882e+07 bytes at least, 0.01136 ms on an sm_90a.
  * First path (wgmma_packed): warpgroup products on patches of the input, its few channels and the
- *    taps packed side by side; turn 3, box_w 32, box_d 22, row_blocks 1, tiles 1, consumers 2,
- *    producers 8, lane_rows 1, stages 8, blocks 1.
+ *    taps packed side by side; turn 3, box_w 32, box_d 22, row_blocks 1, tiles 1, consumers 4,
+ *    producers 4, lane_rows 2, stages 8, blocks 1.
  * Any sizes, strides and addresses (implicit_gemm): warp products of gathered pixels by channels;
  *    warps 8, row_blocks 2, channels 24.
  *
@@ -217,13 +217,16 @@ struct Arguments {
  * TURN - 1, .., 1, 0, TURN - 1, .., 2, of which TURN neighbours are what any turn of the sums
  * wants.
  *
- * PARTS = 2 (fp32): stages and weights hold x = hi + lo / 2048, and there are two sums of products,
- * hi * hi and hi * lo + lo * hi. K * TURN is at most 256 then: no sum is longer.
+ * PARTS = 2 (fp32): x = hi + lo. Stages hold hi and lo * 2048, B holds hi, lo and hi / 2048. Every
+ * addition rounds toward zero, so one sum takes hi * lo and lo * hi first, while it is small, then
+ * hi * hi; and with TURN > 1 it takes one slice alone, and slices are added up in other registers
+ * (MOVES). No sum has more than 256 of the last.
  *
  * A job is one box of one image, at BOX_D places along depth or, walked, at all of them. Constants
  * beyond those of the files taken in: TURN, PARTS, CONSUMERS (warpgroups), PRODUCERS (warps, a
  * multiple of 4), STAGES, BLOCKS (of a multiprocessor), TILES (of a consumer), M = CONSUMERS *
- * TILES * ROW_BLOCKS * 64 = BOX_H * BOX_W, CONSUMER_REGISTERS, PRODUCER_REGISTERS, HAS_BIAS. */
+ * TILES * ROW_BLOCKS * 64 = BOX_H * BOX_W, CONSUMER_REGISTERS, PRODUCER_REGISTERS, HAS_BIAS, BFLOAT
+ * (elements are bfloat16). */
 
 struct half_t {
     unsigned short bits;
@@ -408,10 +411,12 @@ DEVICE float unscale(float weight_scale, float activation_scale) {
     return fminf(inverse_scale(weight_scale) * inverse_scale(activation_scale), most);
 }
 
+using element = float;
+using held = float;
 constexpr int IN_CHANNELS = 3;
-constexpr int OUT_CHANNELS = 24, PARTS = 2, TURN = 3, K = 32, M = 128, BOX_H = 4, BOX_W = 32;
-constexpr int ROW_BLOCKS = 1, TILES = 1, LANE_ROWS = 1, LOAD_ROWS = 2, VECTOR = 4, STAGES = 8;
-constexpr int CONSUMERS = 2, PRODUCERS = 8, CONSUMER_REGISTERS = 144, PRODUCER_REGISTERS = 112;
+constexpr int OUT_CHANNELS = 24, PARTS = 2, TURN = 3, K = 32, M = 256, BOX_H = 8, BOX_W = 32;
+constexpr int ROW_BLOCKS = 1, TILES = 1, LANE_ROWS = 2, LOAD_ROWS = 2, VECTOR = 4, STAGES = 8;
+constexpr int CONSUMERS = 4, PRODUCERS = 4, CONSUMER_REGISTERS = 88, PRODUCER_REGISTERS = 128;
 
 DEVICE void wgmma(float (&d)[36], unsigned long long a, unsigned long long b, int accumulate) {
     asm volatile("{\n\t.reg .pred p;\n\tsetp.ne.b32 p, %38, 0;\n\t"
@@ -536,8 +541,8 @@ struct Work {
 
 /* Producers of packed slices: patches of the input become rows of A.
  *
- * A stage holds the patches of M output pixels at one place along depth, in halves, groups of eight
- * of them:
+ * A stage holds the patches of M output pixels at one place along depth, in halves (float16 and
+ * bfloat16 as they are), groups of eight of them:
  *     [PARTS][K / 8][M slots][8]
  * k goes by the kernel's rows: the taps of a row, [channel][kd][kw], are pairs of halves, ROW_WORDS
  * of them, the last padded with a zero; zeros from WORDS pairs on. Kernel, stride, dilation and
@@ -556,15 +561,16 @@ struct Work {
  * IN_CHANNELS, KERNEL_*, STRIDE_*, PADDING_*, DILATION_* (D, H, W), TAPS_D (the kernel's slices in
  * k: KERNEL_D or 1), K, M, BOX_W, BOX_H, LANE_ROWS, LOAD_ROWS (rows of the input read at once),
  * PARTS, STAGES, PRODUCERS, VECTOR (elements that may be read at once: 4, 2 or 1), NEIGHBOURS
- * (columns lie side by side), ROUND_EVEN. STAGES * UNITS is a multiple of PRODUCERS, so that what a
- * thread overwrites is its own. */
+ * (columns lie side by side), ROUND_EVEN, GUARDED (elements are float32), and the types `element`,
+ * of the input, and `held`: float, or unsigned for the bits of a narrow element. STAGES * UNITS is a
+ * multiple of PRODUCERS, so that what a thread overwrites is its own. */
 
-constexpr int UNIT = 128; /* pixels of a warp at a time */
+constexpr int UNIT = 128 * LANE_ROWS; /* pixels of a warp at a time */
 constexpr int UNITS = M / UNIT;       /* of a stage */
 constexpr int SPAN = 3 + (KERNEL_W - 1) + 1; /* columns under neighbours */
-constexpr int ROW_SPANS = IN_CHANNELS;
-constexpr int ROW_TAPS = ROW_SPANS * KERNEL_W, ROW_WORDS = (ROW_TAPS + 1) / 2;
-constexpr int WORDS = KERNEL_H * ROW_WORDS, GROUPS = K / 8, IN_ROWS = KERNEL_H - 1 + 1;
+constexpr int ROW_SPANS = IN_CHANNELS, ROW_TAPS = ROW_SPANS * KERNEL_W;
+constexpr int ROW_WORDS = (ROW_TAPS + 1) / 2, WORDS = KERNEL_H * ROW_WORDS;
+constexpr int GROUPS = K / 8, IN_ROWS = LANE_ROWS - 1 + (KERNEL_H - 1) + 1;
 constexpr int MAINS = KERNEL_H; /* the first groups of k */
 constexpr int MAIN_SLOTS = (BOX_H + KERNEL_H - 1) * BOX_W;
 
@@ -604,6 +610,44 @@ DEVICE float split(float &x, bool finite) {
     return whole - widen(half_t{round_half(x)});
 }
 
+/* Brings a value to what pack_operands takes, and returns what a half leaves of it. largest: of the
+ * magnitudes met, unless the job is made ANEW. */
+template <bool ANEW> DEVICE float prepare(float &value, float scale, float &largest) {
+    if (!ANEW) largest = max_magnitude(largest, value);
+    value = scale_operand<ANEW>(value, scale);
+    return split(value, !ANEW) * REST_SCALE;
+}
+template <bool ANEW> DEVICE float prepare(unsigned &, float, float &) { return 0.0f; }
+template <bool ANEW> DEVICE unsigned pack_operands(unsigned low, unsigned high) {
+    return low | high << 16;
+}
+
+/* One, two or four neighbours of a row; zeros where `in` is false. */
+DEVICE void read_one(const float *from, bool in, float &out) { out = in ? *from : 0.0f; }
+DEVICE void read_two(const float *from, bool in, float *out) {
+    float2 v = make_float2(0.0f, 0.0f);
+    if (in) v = *reinterpret_cast<const float2 *>(from);
+    out[0] = v.x, out[1] = v.y;
+}
+DEVICE void read_four(const float *from, bool in, float *out) {
+    float4 v = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+    if (in) v = *reinterpret_cast<const float4 *>(from);
+    out[0] = v.x, out[1] = v.y, out[2] = v.z, out[3] = v.w;
+}
+template <class Narrow> DEVICE void read_one(const Narrow *from, bool in, unsigned &out) {
+    out = in ? from->bits : 0;
+}
+template <class Narrow> DEVICE void read_two(const Narrow *from, bool in, unsigned *out) {
+    unsigned v = 0;
+    if (in) v = *reinterpret_cast<const unsigned *>(from);
+    out[0] = v & 0xffff, out[1] = v >> 16;
+}
+template <class Narrow> DEVICE void read_four(const Narrow *from, bool in, unsigned *out) {
+    uint2 v = make_uint2(0, 0);
+    if (in) v = *reinterpret_cast<const uint2 *>(from);
+    out[0] = v.x & 0xffff, out[1] = v.x >> 16, out[2] = v.y & 0xffff, out[3] = v.y >> 16;
+}
+
 /* Whether one of four neighbours uses column i of their span. */
 __device__ constexpr bool span_uses(int i) {
     for (int p = 0; p < 4; p++)
@@ -620,8 +664,8 @@ __device__ constexpr int span_width(int i) {
 }
 
 /* Reads a span at `column` of a row; zeros outside the image. */
-DEVICE void load_span(const float *from, int stride, bool inside, int column, int width,
-                      float (&out)[SPAN]) {
+DEVICE void load_span(const element *from, int stride, bool inside, int column, int width,
+                      held (&out)[SPAN]) {
     int next = 0;
     UNROLLED for (int i = 0; i < SPAN; i++) {
         if (i < next) continue;
@@ -632,43 +676,35 @@ DEVICE void load_span(const float *from, int stride, bool inside, int column, in
         if (!used) continue;
         const bool in = inside &&
             (i == 0 || static_cast<unsigned>(column + i) < static_cast<unsigned>(width));
-        if (wide == 4) {
-            float4 v = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
-            if (in) v = *reinterpret_cast<const float4 *>(from + i);
-            out[i] = v.x, out[i + 1] = v.y, out[i + 2] = v.z, out[i + 3] = v.w;
-        } else if (wide == 2) {
-            float2 v = make_float2(0.0f, 0.0f);
-            if (in) v = *reinterpret_cast<const float2 *>(from + i);
-            out[i] = v.x, out[i + 1] = v.y;
-        } else {
-            out[i] = in ? *(from + i * stride) : 0.0f;
-        }
+        if (wide == 4) read_four(from + i, in, out + i);
+        else if (wide == 2) read_two(from + i, in, out + i);
+        else read_one(from + i * stride, in, out[i]);
     }
 }
 
 /* What a lane reads: the patches of its pixels. */
 struct Patch {
-    const float *plane; /* element (0, 0) of the first tap's plane; may lie outside */
+    const element *plane; /* element (0, 0) of the first tap's plane; may lie outside */
     int z, y, x;        /* of the first tap; may lie outside */
     bool valid;         /* whether some of the pixels lies in the output */
 };
 
 /* The row of the kernel that meets the input's row `in` for the lane's row `out`; -1: none does. */
-__device__ constexpr int kernel_row(int in) {
-    const int reach = in;
+__device__ constexpr int kernel_row(int in, int out) {
+    const int reach = in - out;
     return reach >= 0 && reach < KERNEL_H ? reach : -1;
 }
 __device__ constexpr bool row_used(int in) {
-    if (kernel_row(in) >= 0) return true;
+    for (int out = 0; out < LANE_ROWS; out++) if (kernel_row(in, out) >= 0) return true;
     return false;
 }
 
 /* Without padding, rows outside are read from inside, and belong to pixels that are dropped. */
 DEVICE void load_row(const Arguments &a, const Patch &patch, int in,
-                     float (&value)[ROW_SPANS][SPAN]) {
+                     held (&value)[ROW_SPANS][SPAN]) {
     const int y = min(patch.y + in, static_cast<int>(a.in_h) - 1);
     const int stride_w = 1, stride_c = static_cast<int>(a.input_stride.c);
-    const float *row = patch.plane + y * static_cast<int>(a.input_stride.h) + patch.x * stride_w;
+    const element *row = patch.plane + y * static_cast<int>(a.input_stride.h) + patch.x * stride_w;
     UNROLLED for (int i = 0; i < ROW_SPANS; i++) {
         const int c = i;
         const bool inside = true;
@@ -682,21 +718,17 @@ struct RowWords {
     unsigned high[ROW_WORDS][4], low[ROW_WORDS][4];
 
     template <bool ANEW>
-    DEVICE void pack(float (&value)[ROW_SPANS][SPAN], float scale, float &largest) {
+    DEVICE void pack(held (&value)[ROW_SPANS][SPAN], float scale, float &largest) {
         float rest[ROW_SPANS][SPAN];
         UNROLLED for (int i = 0; i < ROW_SPANS; i++)
             UNROLLED for (int e = 0; e < SPAN; e++)
-                if (span_uses(e)) {
-                    if (!ANEW) largest = max_magnitude(largest, value[i][e]);
-                    value[i][e] = scale_operand<ANEW>(value[i][e], scale);
-                    rest[i][e] = split(value[i][e], !ANEW) * REST_SCALE;
-                }
+                if (span_uses(e)) rest[i][e] = prepare<ANEW>(value[i][e], scale, largest);
         UNROLLED for (int word = 0; word < ROW_WORDS; word++)
             UNROLLED for (int p = 0; p < 4; p++) {
                 const int j = 2 * word, next = j + 1, i = j / KERNEL_W, e = p + j % KERNEL_W;
                 const int in = next / KERNEL_W, en = p + next % KERNEL_W;
                 high[word][p] =
-                    pack_operands<ANEW>(value[i][e], next < ROW_TAPS ? value[in][en] : 0.0f);
+                    pack_operands<ANEW>(value[i][e], next < ROW_TAPS ? value[in][en] : held(0));
                 low[word][p] = pack_halves(rest[i][e], next < ROW_TAPS ? rest[in][en] : 0.0f);
             }
     }
@@ -704,7 +736,7 @@ struct RowWords {
 
 /* Stores the groups of k of the lane's row `out` that the kernel's row kh completes. stage: of the
  * row's first slot; rotation: what packed_pixel does to its four. */
-DEVICE void store_groups(unsigned char *stage, int rotation, int kh,
+DEVICE void store_groups(unsigned char *stage, int rotation, int out, int kh,
                          const RowWords (&rows)[IN_ROWS]) {
     const int end = kh == KERNEL_H - 1 ? GROUPS : (kh + 1) * ROW_WORDS / 4;
     UNROLLED for (int g = 0; g < GROUPS; g++) {
@@ -712,7 +744,7 @@ DEVICE void store_groups(unsigned char *stage, int rotation, int kh,
         UNROLLED for (int p = 0; p < 4; p++) {
             unsigned high[4], low[4];
             UNROLLED for (int i = 0; i < 4; i++) {
-                const int word = g * 4 + i, in = word / ROW_WORDS;
+                const int word = g * 4 + i, in = out + word / ROW_WORDS;
                 high[i] = word < WORDS ? rows[word < WORDS ? in : 0].high[word % ROW_WORDS][p] : 0;
                 low[i] = word < WORDS ? rows[word < WORDS ? in : 0].low[word % ROW_WORDS][p] : 0;
             }
@@ -770,7 +802,7 @@ DEVICE float pack_patch(const Arguments &a, const Patch &patch, unsigned char *s
     RowWords rows[IN_ROWS];
     float largest = 0.0f;
     UNROLLED for (int first = 0; first < IN_ROWS; first += READ_ROWS) {
-        float value[READ_ROWS][ROW_SPANS][SPAN];
+        held value[READ_ROWS][ROW_SPANS][SPAN];
         UNROLLED for (int i = 0; i < READ_ROWS; i++)
             if (first + i < IN_ROWS && row_used(first + i)) load_row(a, patch, first + i, value[i]);
         if (first == 0) mbarrier_wait(empty, parity);
@@ -786,10 +818,11 @@ DEVICE float pack_patch(const Arguments &a, const Patch &patch, unsigned char *s
                 if (out >= 0) store_rest(stage + (m + out * BOX_W) * 16, slot >> 3 & 3, out, rows);
                 continue;
             }
-            if (kernel_row(in) >= 0) {
-                const int slot = m;
-                store_groups(stage + slot * 16, slot >> 3 & 3, kernel_row(in), rows);
-            }
+            UNROLLED for (int out = 0; out < LANE_ROWS; out++)
+                if (kernel_row(in, out) >= 0) {
+                    const int slot = m + out * BOX_W;
+                    store_groups(stage + slot * 16, slot >> 3 & 3, out, kernel_row(in, out), rows);
+                }
         }
     }
     return largest;
@@ -801,9 +834,9 @@ DEVICE float look_at_patch(const Arguments &a, const Patch &patch) {
 #pragma unroll 1
     for (int in = 0; in < IN_ROWS; in++) {
         bool used = false;
-        used = used || kernel_row(in) >= 0;
+        for (int out = 0; out < LANE_ROWS; out++) used = used || kernel_row(in, out) >= 0;
         if (!used) continue;
-        float value[ROW_SPANS][SPAN];
+        held value[ROW_SPANS][SPAN];
         load_row(a, patch, in, value);
         UNROLLED for (int i = 0; i < ROW_SPANS; i++)
             UNROLLED for (int e = 0; e < SPAN; e++)
@@ -821,7 +854,7 @@ struct Producer {
     DEVICE Patch patch(const Arguments &a, const Job &at, int slice, int unit, int &m) const {
         constexpr int QUADS = BOX_W / 4; /* of a row */
         const int quad = unit * 32 + thread_index() % 32; /* in units of LANE_ROWS rows */
-        m = quad / QUADS * BOX_W + quad % QUADS * 4;
+        m = quad / QUADS * LANE_ROWS * BOX_W + quad % QUADS * 4;
         int h = at.h + m / BOX_W, w = at.w + m % BOX_W;
         Patch patch;
         /* Rows below the output's last serve pixels above, where rows are shared. */
@@ -879,17 +912,11 @@ struct Producer {
 DEVICE void produce(const Arguments &a, const Shared &shared) {
     Producer producer = {static_cast<int>(thread_index() / 32) - CONSUMERS * 4, 0};
     Work work = {0};
-    do {
-        const Job at = job_at(work.job(), a);
-        unsigned *magnitude = shared.magnitude + work.number() % ROUND;
-        if (!work.anew()) {
-            producer.make<false>(a, shared, at, CARRIER_SCALE, magnitude);
-            continue;
-        }
-        if (!(__uint_as_float(*magnitude) <= FLOAT_MAX)) producer.look(a, at, magnitude);
-        const float scale = segment_scale(__uint_as_float(*magnitude));
-        producer.make<true>(a, shared, at, scale, magnitude);
-    } while (work.next(shared));
+    do { const Job at = job_at(work.job(), a); unsigned *magnitude =
+        shared.magnitude + work.number() % ROUND;
+        if (!work.anew()) { producer.make<false>(a, shared, at, CARRIER_SCALE, magnitude); continue;
+                           } if (!(__uint_as_float(*magnitude) <= FLOAT_MAX)) producer.look(a, at,
+                                                                                            magnitude); const float scale = segment_scale(__uint_as_float(*magnitude)); producer.make<true>(a, shared, at, scale, magnitude); } while (work.next(shared));
 }
 
 /* A consumer's rows: blocks of 64 take turns in the slots by eights, so that a warp's are
@@ -1048,33 +1075,37 @@ struct Tail {
 
 /* ---- weights ------------------------------------------------------------------------------- */
 
-constexpr int WEIGHT_ROWS = (2 * TURN - 1) * TILE_N;
+constexpr int TURNS = 1; /* that sums take */
+constexpr int WEIGHT_PARTS = 3, WEIGHT_ROWS = (TURN + TURNS - 1) * TILE_N;
 constexpr int WEIGHT_BYTES = K / 8 * WEIGHT_ROWS * 16; /* of one part */
 constexpr int WEIGHTS = IN_CHANNELS * KERNEL_D * KERNEL_H * KERNEL_W; /* of a channel */
 
-DEVICE void store_half(unsigned char *rows, int k, int row, unsigned pair) {
-    *reinterpret_cast<unsigned short *>(rows + (k / 8 * WEIGHT_ROWS + row) * 16 + k % 8 * 2) =
-        static_cast<unsigned short>(pair);
+DEVICE void store_half(unsigned char *rows, int k, int row, unsigned short half) {
+    *reinterpret_cast<unsigned short *>(rows + (k / 8 * WEIGHT_ROWS + row) * 16 + k % 8 * 2) = half;
 }
 
 DEVICE float round_weight(float x) { return x; }
 
 constexpr float HALF_MIN = 5.9604645e-8f; /* 2^-24, the least that halves hold */
 
+/* A half that is zero only where the weight is, for infinity may meet it. */
+DEVICE unsigned short nonzero_half(float x) {
+    if (x != 0.0f && fabsf(x) < HALF_MIN) x = copysignf(HALF_MIN, x);
+    return round_half(x);
+}
+
 /* Weight e of channel o, scaled: into the one or two rows of B that hold its slice. */
 DEVICE void store_weight(const Shared &shared, int o, int e, float scaled) {
     constexpr int PLANE_TAPS = KERNEL_H * KERNEL_W, TAPS = KERNEL_D * PLANE_TAPS;
     const int kd = e / PLANE_TAPS % KERNEL_D, kh = e / KERNEL_W % KERNEL_H, span = e / TAPS;
     const int k = place_in_k(kh, span * KERNEL_W + e % KERNEL_W), turn = (TURN - kd) % TURN;
-    /* The first half of a weight is zero only where the weight is, for infinity may meet it. */
-    if (scaled != 0.0f && fabsf(scaled) < HALF_MIN) scaled = copysignf(HALF_MIN, scaled);
-    const float rest = split(scaled, false) * REST_SCALE;
-    const unsigned high = pack_halves(scaled, 0.0f), low = pack_halves(rest, 0.0f);
+    const float rest = split(scaled, false);
     UNROLLED for (int block = 0; block < 2 * TURN; block += TURN) {
         const int row = (turn + block) * TILE_N + o;
         if (row >= WEIGHT_ROWS) continue;
-        store_half(shared.weights, k, row, high);
-        store_half(shared.weights + WEIGHT_BYTES, k, row, low);
+        store_half(shared.weights, k, row, nonzero_half(scaled));
+        store_half(shared.weights + WEIGHT_BYTES, k, row, round_half(rest));
+        store_half(shared.weights + 2 * WEIGHT_BYTES, k, row, nonzero_half(scaled / REST_SCALE));
     }
 }
 
@@ -1086,7 +1117,7 @@ DEVICE void fetch_weights(const Arguments &a, const Shared &shared) {
 #pragma unroll 1
     for (int i = thread_index(); i < OUT_CHANNELS * WEIGHTS; i += THREADS) {
         const int e = i % WEIGHTS;
-        const float *from = a.weight + i / WEIGHTS * a.weight_stride.n +
+        const element *from = a.weight + i / WEIGHTS * a.weight_stride.n +
                             e / TAPS * a.weight_stride.c +
                             e / PLANE_TAPS % KERNEL_D * a.weight_stride.d +
                             e / KERNEL_W % KERNEL_H * a.weight_stride.h +
@@ -1095,12 +1126,12 @@ DEVICE void fetch_weights(const Arguments &a, const Shared &shared) {
                      : "memory");
     }
 #pragma unroll 1
-    for (int i = thread_index(); i < PARTS * WEIGHT_BYTES / 16; i += THREADS)
+    for (int i = thread_index(); i < WEIGHT_PARTS * WEIGHT_BYTES / 16; i += THREADS)
         reinterpret_cast<uint4 *>(shared.weights)[i] = make_uint4(0, 0, 0, 0);
     for (int o = thread_index(); o < TILE_N; o += THREADS) {
         const bool biased = o < OUT_CHANNELS;
         shared.scale_bias[o] =
-            make_float2(0.0f, biased ? load(a.bias + o * a.bias_stride.c) : 0.0f);
+            make_float2(1.0f, biased ? load(a.bias + o * a.bias_stride.c) : 0.0f);
     }
     if (thread_index() < ROUND) shared.magnitude[thread_index()] = 0;
     if (thread_index() == 0) {
@@ -1149,40 +1180,40 @@ DEVICE void rescale(const Shared &shared, float activation_scale) {
 
 struct Scales {
     const float2 *shared;
-    float2 held[TILE_N / 4];
+    float2 held[1];
 
-    DEVICE float2 at(const Tile &tile, int j) const { return held[j]; }
-    DEVICE void open(const Tile &tile, const float2 *scale_bias) {
-        shared = scale_bias;
-        UNROLLED for (int j = 0; j < TILE_N / 4; j++) held[j] = scale_bias[tile.column(j)];
-    }
+    DEVICE float2 at(const Tile &tile, int j) const { return shared[tile.column(j)]; }
+    DEVICE void open(const Tile &tile, const float2 *scale_bias) { shared = scale_bias; }
 };
 
-/* Sums in the order of their instructions: blocks of TILE_N columns, one for each turn. */
+/* Sums in the order of their instructions: blocks of TILE_N columns, one for each depth. */
 struct Sums {
-    float of[ROW_BLOCKS][PARTS][TURN * TILE_N / 2];
+    float of[ROW_BLOCKS][TURN * TILE_N / 2];
+    float depth[TURN - 1][ROW_BLOCKS][TILE_N / 2]; /* the next to be complete first */
     float zero; /* not a constant to the compiler, which spends two instructions on constants */
 
     /* Keeps the compiler from moving what it does to sums past the products' fences. */
     DEVICE void pin() {
-        UNROLLED for (int part = 0; part < PARTS; part++)
-            UNROLLED for (int i = 0; i < TURN * TILE_N / 2; i++)
-                asm volatile("" : "+f"(of[0][part][i])::"memory");
+        UNROLLED for (int i = 0; i < TURN * TILE_N / 2; i++)
+            asm volatile("" : "+f"(of[0][i])::"memory");
     }
-    DEVICE void clear(int turn) {
-        UNROLLED for (int part = 0; part < PARTS; part++)
-            UNROLLED for (int i = 0; i < TILE_N / 2; i++)
-                asm volatile("mov.b32 %0, %1;"
-                             : "=f"(of[0][part][turn * TILE_N / 2 + i])
-                             : "f"(zero));
-    }
-    DEVICE void finish(Tile &tile, const Scales &scales, int turn) const {
+    /* Behind a slice: brings the block of the depth that it completes to the tile. */
+    DEVICE void complete(Tile &tile, int turn) {
         UNROLLED for (int i = 0; i < TILE_N / 2; i++) {
-            const int at = turn * TILE_N / 2 + i;
+            float sum = of[0][turn * TILE_N / 2 + i];
+            sum += depth[0][0][i];
+            UNROLLED for (int next = 0; next < TURN - 1; next++) {
+                const float slice = of[0][(next + 2) % TURN * TILE_N / 2 + i];
+                depth[next][0][i] =
+                    next + 2 < TURN ? slice + depth[(next + 1) % (TURN - 1)][0][i] : slice;
+            }
+            tile.d[0][i] = sum;
+        }
+    }
+    static DEVICE void scale(Tile &tile, const Scales &scales) {
+        UNROLLED for (int i = 0; i < TILE_N / 2; i++) {
             const float2 by = scales.at(tile, i / 4 * 2 + i % 2);
-            float sum = of[0][0][at];
-            sum = fmaf(of[0][PARTS - 1][at], 1.0f / REST_SCALE, sum);
-            tile.d[0][i] = fmaf(sum, by.x, by.y);
+            tile.d[0][i] = fmaf(tile.d[0][i], by.x, by.y);
         }
     }
 };
@@ -1199,18 +1230,23 @@ struct Ring {
     }
     static DEVICE unsigned long long of_weights(unsigned low) { return 8ULL << 32 | low; }
     DEVICE void wait() const { mbarrier_wait(full + 8 * slot, parity); }
+    /* One sum of products of a tile, all of K: `fresh`, or added to what stands there. */
+    static DEVICE void multiply(Sums &sums, unsigned x, unsigned w, bool fresh) {
+        UNROLLED for (int k = 0; k < K / 16; k++) {
+            const unsigned leading = group_at(2 * k + 1) - group_at(2 * k);
+            wgmma(sums.of[0], of_pixels(x + group_at(2 * k) + (leading << 16)),
+                  of_weights(w + k * 2 * WEIGHT_ROWS), !fresh || k > 0);
+        }
+    }
     /* Starts the products of the stage with tile t; turn: the slice's number modulo TURN. */
     DEVICE void start(Sums &sums, int turn) const {
-        const unsigned stage = pixels + slot * (STAGE_BYTES / 16);
-        const unsigned rows = weights + (TURN - turn) % TURN * TILE_N;
-        UNROLLED for (int k = 0; k < K / 16; k++) {
-            const unsigned b = rows + k * 2 * WEIGHT_ROWS;
-            const unsigned leading = group_at(2 * k + 1) - group_at(2 * k);
-            const unsigned x = stage + group_at(2 * k) + (leading << 16);
-            wgmma(sums.of[0][0], of_pixels(x), of_weights(b), true);
-            wgmma(sums.of[0][PARTS - 1], of_pixels(x), of_weights(b + WEIGHT_BYTES / 16), true);
-            wgmma(sums.of[0][PARTS - 1], of_pixels(x + PART_BYTES / 16), of_weights(b), 1);
-        }
+        constexpr int WEIGHT_PART = WEIGHT_BYTES / 16;
+        const unsigned x = pixels + slot * (STAGE_BYTES / 16);
+        const unsigned w = weights + (TURN - turn) % TURN * TILE_N;
+        /* small ones first: each addition rounds toward zero */
+        multiply(sums, x, w + WEIGHT_PART, TURNS == 1);
+        multiply(sums, x + PART_BYTES / 16, w + 2 * WEIGHT_PART, false);
+        multiply(sums, x, w, TURNS == 1 && PARTS == 1);
         wgmma_commit();
     }
     DEVICE void give_back() {
@@ -1257,10 +1293,9 @@ DEVICE void consume(const Arguments &a, const Shared &shared) {
         }
             tile[0].pixels.open(at, a);
                 tail[0].begin(tile[0]);
-            for (int turn = 0; turn < TURN; turn++) sums[0].clear(turn);
 #pragma unroll 1
-        for (int first_slice = 0; first_slice < slices; first_slice += TURN) {
-            UNROLLED for (int turn = 0; turn < TURN; turn++) {
+        for (int first_slice = 0; first_slice < slices; first_slice += TURNS) {
+            UNROLLED for (int turn = 0; turn < TURNS; turn++) {
                 const int slice = first_slice + turn, done = (turn + 1) % TURN;
                 if (slice >= slices) break;
                 ring.wait();
@@ -1270,12 +1305,12 @@ DEVICE void consume(const Arguments &a, const Shared &shared) {
                         wgmma_wait<0>();
                         ring.give_back();
                     sums[0].pin();
+                    sums[0].complete(tile[0], done);
                     if (slice >= TURN - 1) {
-                        sums[0].finish(tile[0], scales, done);
+                        Sums::scale(tile[0], scales);
                         tile[0].pixels.job.d = at.d + slice - (TURN - 1);
                         tail[0].step(tile[0]);
                     }
-                        sums[0].clear(done);
             }
         }
             tile[0].pixels.job.d = at.d;
@@ -1300,7 +1335,7 @@ __global__ void __launch_bounds__(THREADS, BLOCKS)
     Shared shared;
     shared.stages = memory;
     shared.weights = shared.stages + STAGES * STAGE_BYTES;
-    shared.scale_bias = reinterpret_cast<float2 *>(shared.weights + PARTS * WEIGHT_BYTES);
+    shared.scale_bias = reinterpret_cast<float2 *>(shared.weights + WEIGHT_PARTS * WEIGHT_BYTES);
     shared.full = shared_address(shared.scale_bias + TILE_N);
     shared.empty = shared.full + STAGES * 8;
     shared.operands = reinterpret_cast<float *>(shared.scale_bias + TILE_N + 2 * STAGES);
@@ -1836,7 +1871,7 @@ static int find_device(long long &processors, bool &first) {
     if (facts == 0) {
         if (int status = cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device))
             return status;
-        const bool is_first = prepare(wgmma_packed::segue_conv_wgmma_packed, 512, 106536);
+        const bool is_first = prepare(wgmma_packed::segue_conv_wgmma_packed, 640, 170536);
         const bool any = prepare(implicit_gemm::segue_implicit_gemm, 256, 42016);
         if (!is_first && !any) return cudaErrorNoKernelImageForDevice;
         facts = 2 * count + is_first;
@@ -1875,7 +1910,7 @@ static int run_first(const Call &t, const Sizes &s, cudaStream_t stream) {
     a.bias = static_cast<const float *>(t.conv_bias.data);
     a.bias_stride = {0, t.conv_bias.stride[0], 0, 0, 0};
     a.out_d = s.d; a.in_d = s.in_d; a.out_h = s.h; a.in_h = s.in_h; a.out_w = s.w; a.in_w = s.in_w;
-    a.box_d = a.out_d; a.jobs_d = pieces(a.out_d, a.box_d); a.jobs_h = pieces(a.out_h, 4);
+    a.box_d = a.out_d; a.jobs_d = pieces(a.out_d, a.box_d); a.jobs_h = pieces(a.out_h, 8);
     a.jobs_w = pieces(a.out_w, 32); a.job_count = s.n * a.jobs_d * a.jobs_h * a.jobs_w;
     a.store0 = static_cast<float *>(t.softmax.data);
     a.store0_stride = {t.softmax.stride[0], t.softmax.stride[1], 0, t.softmax.stride[2],
@@ -1883,7 +1918,7 @@ static int run_first(const Call &t, const Sizes &s, cudaStream_t stream) {
     if (!(a.job_count < 268435455))
         return UNSUITED; // boxes are counted in 28 bits
     const long long blocks = least(a.job_count, s.processors);
-    return launch(wgmma_packed::segue_conv_wgmma_packed, a, blocks, 512, 106536, stream);
+    return launch(wgmma_packed::segue_conv_wgmma_packed, a, blocks, 640, 170536, stream);
 }
 
 static int run_any(const Call &t, const Sizes &s, cudaStream_t stream) {

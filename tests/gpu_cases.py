@@ -140,6 +140,7 @@ def draw_template(family: str, number: int) -> Template:
         "mma": ["f32", "f32", "f16", "bf16", "f64"],
         "wgmma_ring": ["f32", "f32", "f16", "bf16"],
         "implicit_gemm": ["f32", "f32", "f16", "bf16"],
+        "wgmma_packed": ["f32", "f32", "f16", "bf16"],
         "wgmma_streamed": ["f32", "f32", "f16", "bf16"],
     }.get(family, ["f32"]))  # fmt: skip
     precision = draw.choice(["tf32", "tf32_even", "fp32"])

@@ -11,13 +11,16 @@
  * TURN - 1, .., 1, 0, TURN - 1, .., 2, of which TURN neighbours are what any turn of the sums
  * wants.
  *
- * PARTS = 2 (fp32): stages and weights hold x = hi + lo / 2048, and there are two sums of products,
- * hi * hi and hi * lo + lo * hi. K * TURN is at most 256 then: no sum is longer.
+ * PARTS = 2 (fp32): x = hi + lo. Stages hold hi and lo * 2048, B holds hi, lo and hi / 2048. Every
+ * addition rounds toward zero, so one sum takes hi * lo and lo * hi first, while it is small, then
+ * hi * hi; and with TURN > 1 it takes one slice alone, and slices are added up in other registers
+ * (MOVES). No sum has more than 256 of the last.
  *
  * A job is one box of one image, at BOX_D places along depth or, walked, at all of them. Constants
  * beyond those of the files taken in: TURN, PARTS, CONSUMERS (warpgroups), PRODUCERS (warps, a
  * multiple of 4), STAGES, BLOCKS (of a multiprocessor), TILES (of a consumer), M = CONSUMERS *
- * TILES * ROW_BLOCKS * 64 = BOX_H * BOX_W, CONSUMER_REGISTERS, PRODUCER_REGISTERS, HAS_BIAS. */
+ * TILES * ROW_BLOCKS * 64 = BOX_H * BOX_W, CONSUMER_REGISTERS, PRODUCER_REGISTERS, HAS_BIAS, BFLOAT
+ * (elements are bfloat16). */
 //@ include common.cuh
 //@ include wgmma.cuh
 //@ constants
@@ -88,7 +91,7 @@ struct Work {
     __device__ __forceinline__ bool anew() const { return place < 0; }
     /* Whether activations may have another scale than in the job before. */
     __device__ __forceinline__ bool rescaled() const {
-        return anew() || (place > 0 && place % ROUND == 0);
+        return GUARDED && (anew() || (place > 0 && place % ROUND == 0));
     }
     /* To the next job; false: there is none. */
     __device__ __forceinline__ bool next(const Shared &shared) {
@@ -97,6 +100,8 @@ struct Work {
             place++;
             return true;
         }
+        if (!GUARDED)
+            return false;
         int n = number() + 1;
         if (!anew()) {
             n = (end - 1) / ROUND * ROUND;
@@ -188,20 +193,33 @@ struct Tile : RowTile {
 
 /* ---- weights ------------------------------------------------------------------------------- */
 
-constexpr int WEIGHT_ROWS = (2 * TURN - 1) * TILE_N;
+constexpr bool MOVES = PARTS == 2 && TURN > 1;
+constexpr int TURNS = MOVES ? 1 : TURN; /* that sums take */
+constexpr int WEIGHT_PARTS = PARTS == 2 ? 3 : 1;
+constexpr int WEIGHT_ROWS = (TURN + TURNS - 1) * TILE_N;
 constexpr int WEIGHT_BYTES = K / 8 * WEIGHT_ROWS * 16; /* of one part */
 constexpr int WEIGHTS = IN_CHANNELS * KERNEL_D * KERNEL_H * KERNEL_W; /* of a channel */
 
-__device__ __forceinline__ void store_half(unsigned char *rows, int k, int row, unsigned pair) {
-    *reinterpret_cast<unsigned short *>(rows + (k / 8 * WEIGHT_ROWS + row) * 16 + k % 8 * 2) =
-        static_cast<unsigned short>(pair);
+__device__ __forceinline__ void store_half(unsigned char *rows, int k, int row,
+                                           unsigned short half) {
+    *reinterpret_cast<unsigned short *>(rows + (k / 8 * WEIGHT_ROWS + row) * 16 + k % 8 * 2) = half;
 }
 
 __device__ __forceinline__ float round_weight(float x) {
     return ROUND_AWAY ? round_tf32_away(x) : x;
 }
+__device__ __forceinline__ unsigned short weight_bits(float x) {
+    return BFLOAT ? to_bfloat(x).bits : round_half(x);
+}
 
 constexpr float HALF_MIN = 5.9604645e-8f; /* 2^-24, the least that halves hold */
+
+/* A half that is zero only where the weight is, for infinity may meet it. */
+__device__ __forceinline__ unsigned short nonzero_half(float x) {
+    if (x != 0.0f && fabsf(x) < HALF_MIN)
+        x = copysignf(HALF_MIN, x);
+    return round_half(x);
+}
 
 /* Weight e of channel o, scaled: into the one or two rows of B that hold its slice. */
 __device__ __forceinline__ void store_weight(const Shared &shared, int o, int e, float scaled) {
@@ -210,19 +228,18 @@ __device__ __forceinline__ void store_weight(const Shared &shared, int o, int e,
     const int span = TURN > 1 ? e / TAPS : e / TAPS * KERNEL_D + kd;
     const int k = place_in_k(kh, span * KERNEL_W + e % KERNEL_W);
     const int turn = TURN > 1 ? (TURN - kd) % TURN : 0;
-    /* The first half of a weight is zero only where the weight is, for infinity may meet it. */
-    if (PARTS == 2 && scaled != 0.0f && fabsf(scaled) < HALF_MIN)
-        scaled = copysignf(HALF_MIN, scaled);
-    const float rest = PARTS == 2 ? split(scaled, false) * REST_SCALE : 0.0f;
-    const unsigned high = pack_halves(scaled, 0.0f), low = pack_halves(rest, 0.0f);
+    const float rest = PARTS == 2 ? split(scaled, false) : 0.0f;
 #pragma unroll
     for (int block = 0; block < 2 * TURN; block += TURN) {
         const int row = (turn + block) * TILE_N + o;
         if (row >= WEIGHT_ROWS)
             continue;
-        store_half(shared.weights, k, row, high);
-        if (PARTS == 2)
-            store_half(shared.weights + WEIGHT_BYTES, k, row, low);
+        store_half(shared.weights, k, row, PARTS == 2 ? nonzero_half(scaled) : weight_bits(scaled));
+        if (PARTS == 2) {
+            store_half(shared.weights + WEIGHT_BYTES, k, row, round_half(rest));
+            store_half(shared.weights + 2 * WEIGHT_BYTES, k, row,
+                       nonzero_half(scaled / REST_SCALE));
+        }
     }
 }
 
@@ -234,21 +251,24 @@ __device__ __forceinline__ void fetch_weights(const Arguments &a, const Shared &
 #pragma unroll 1
     for (int i = thread_index(); i < OUT_CHANNELS * WEIGHTS; i += THREADS) {
         const int e = i % WEIGHTS;
-        const float *from = a.weight + i / WEIGHTS * a.weight_stride.n +
+        const element *from = a.weight + i / WEIGHTS * a.weight_stride.n +
                             e / TAPS * a.weight_stride.c +
                             e / PLANE_TAPS % KERNEL_D * a.weight_stride.d +
                             e / KERNEL_W % KERNEL_H * a.weight_stride.h +
                             e % KERNEL_W * a.weight_stride.w;
-        asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" ::"r"(raw + i * 4), "l"(from)
-                     : "memory");
+        if (GUARDED)
+            asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" ::"r"(raw + i * 4), "l"(from)
+                         : "memory");
+        else
+            shared.raw[i] = load(from);
     }
 #pragma unroll 1
-    for (int i = thread_index(); i < PARTS * WEIGHT_BYTES / 16; i += THREADS)
+    for (int i = thread_index(); i < WEIGHT_PARTS * WEIGHT_BYTES / 16; i += THREADS)
         reinterpret_cast<uint4 *>(shared.weights)[i] = make_uint4(0, 0, 0, 0);
     for (int o = thread_index(); o < TILE_N; o += THREADS) {
         const bool biased = HAS_BIAS && o < OUT_CHANNELS;
         shared.scale_bias[o] =
-            make_float2(0.0f, biased ? load(a.bias + o * a.bias_stride.c) : 0.0f);
+            make_float2(1.0f, biased ? load(a.bias + o * a.bias_stride.c) : 0.0f);
     }
     if (thread_index() < ROUND)
         shared.magnitude[thread_index()] = 0;
@@ -257,7 +277,7 @@ __device__ __forceinline__ void fetch_weights(const Arguments &a, const Shared &
                               static_cast<int>(gridDim.x) +
                           1;
         *shared.count = count;
-        *shared.round_end = min(count, ROUND);
+        *shared.round_end = GUARDED ? min(count, ROUND) : count;
     }
     asm volatile("cp.async.wait_all;" ::: "memory");
 }
@@ -270,13 +290,13 @@ __device__ __forceinline__ void pack_weights(const Arguments &a, const Shared &s
             i % TILE_N < OUT_CHANNELS ? channel_operand(i / TILE_N, i % TILE_N, a) : 0.0f;
     for (int o = thread_index() / 32; o < OUT_CHANNELS; o += CONSUMERS * 4) {
         float largest = 0.0f;
-        for (int e = lane; e < WEIGHTS; e += 32) {
+        for (int e = lane; e < WEIGHTS && GUARDED; e += 32) {
             const float x = round_weight(shared.raw[o * WEIGHTS + e]);
             largest = finite_magnitude(largest, x);
         }
         largest = __uint_as_float(__reduce_max_sync(~0U, __float_as_uint(largest)));
-        const float scale = weight_scale(largest);
-        if (lane == 0) {
+        const float scale = GUARDED ? weight_scale(largest) : 1.0f;
+        if (lane == 0 && GUARDED) {
             shared.scale[o] = scale;
             shared.scale_bias[o].x = unscale(scale, CARRIER_SCALE);
         }
@@ -298,7 +318,7 @@ __device__ __forceinline__ void rescale(const Shared &shared, float activation_s
 /* ---- consumers ----------------------------------------------------------------------------- */
 
 /* Scale and bias of a thread's channels: in registers where they are few. */
-constexpr bool HELD = TILE_N <= 32;
+constexpr bool HELD = TILE_N <= 32 && !MOVES;
 
 struct Scales {
     const float2 *shared;
@@ -315,9 +335,10 @@ struct Scales {
     }
 };
 
-/* Sums in the order of their instructions: blocks of TILE_N columns, one for each turn. */
+/* Sums in the order of their instructions: blocks of TILE_N columns, one for each depth. */
 struct Sums {
-    float of[ROW_BLOCKS][PARTS][TURN * TILE_N / 2];
+    float of[ROW_BLOCKS][TURN * TILE_N / 2];
+    float depth[MOVES ? TURN - 1 : 1][ROW_BLOCKS][TILE_N / 2]; /* the next to be complete first */
     float zero; /* not a constant to the compiler, which spends two instructions on constants */
 
     /* Keeps the compiler from moving what it does to sums past the products' fences. */
@@ -325,33 +346,44 @@ struct Sums {
 #pragma unroll
         for (int t = 0; t < ROW_BLOCKS; t++)
 #pragma unroll
-            for (int part = 0; part < PARTS; part++)
-#pragma unroll
-                for (int i = 0; i < TURN * TILE_N / 2; i++)
-                    asm volatile("" : "+f"(of[t][part][i])::"memory");
+            for (int i = 0; i < TURN * TILE_N / 2; i++)
+                asm volatile("" : "+f"(of[t][i])::"memory");
     }
     __device__ __forceinline__ void clear(int turn) {
 #pragma unroll
         for (int t = 0; t < ROW_BLOCKS; t++)
 #pragma unroll
-            for (int part = 0; part < PARTS; part++)
-#pragma unroll
-                for (int i = 0; i < TILE_N / 2; i++)
-                    asm volatile("mov.b32 %0, %1;"
-                                 : "=f"(of[t][part][turn * TILE_N / 2 + i])
-                                 : "f"(zero));
+            for (int i = 0; i < TILE_N / 2; i++)
+                asm volatile("mov.b32 %0, %1;"
+                             : "=f"(of[t][turn * TILE_N / 2 + i])
+                             : "f"(zero));
     }
-    __device__ __forceinline__ void finish(Tile &tile, const Scales &scales, int turn) const {
+    /* Behind a slice: brings the block of the depth that it completes to the tile. */
+    __device__ __forceinline__ void complete(Tile &tile, int turn) {
 #pragma unroll
         for (int t = 0; t < ROW_BLOCKS; t++)
 #pragma unroll
             for (int i = 0; i < TILE_N / 2; i++) {
-                const int at = turn * TILE_N / 2 + i;
+                float sum = of[t][turn * TILE_N / 2 + i];
+                if (MOVES) {
+                    sum += depth[0][t][i];
+#pragma unroll
+                    for (int next = 0; next < TURN - 1; next++) {
+                        const float slice = of[t][(next + 2) % TURN * TILE_N / 2 + i];
+                        depth[next][t][i] =
+                            next + 2 < TURN ? slice + depth[(next + 1) % (TURN - 1)][t][i] : slice;
+                    }
+                }
+                tile.d[t][i] = sum;
+            }
+    }
+    static __device__ __forceinline__ void scale(Tile &tile, const Scales &scales) {
+#pragma unroll
+        for (int t = 0; t < ROW_BLOCKS; t++)
+#pragma unroll
+            for (int i = 0; i < TILE_N / 2; i++) {
                 const float2 by = scales.at(tile, i / 4 * 2 + i % 2);
-                float sum = of[t][0][at];
-                if (PARTS == 2)
-                    sum = fmaf(of[t][PARTS - 1][at], 1.0f / REST_SCALE, sum);
-                tile.d[t][i] = fmaf(sum, by.x, by.y);
+                tile.d[t][i] = fmaf(tile.d[t][i], by.x, by.y);
             }
     }
 };
@@ -370,26 +402,28 @@ struct Ring {
         return 8ULL << 32 | low;
     }
     __device__ __forceinline__ void wait() const { mbarrier_wait(full + 8 * slot, parity); }
-    /* Starts the products of the stage with tile t; turn: the slice's number modulo TURN. */
-    __device__ __forceinline__ void start(Sums &sums, int t, int turn) const {
-        const unsigned stage = pixels + slot * (STAGE_BYTES / 16) + t * ROW_BLOCKS * 64;
-        const unsigned rows = weights + (TURN - turn) % TURN * TILE_N;
+    /* One sum of products of a tile, all of K: `fresh`, or added to what stands there. */
+    static __device__ __forceinline__ void multiply(Sums &sums, unsigned x, unsigned w,
+                                                    bool fresh) {
 #pragma unroll
         for (int k = 0; k < K / 16; k++) {
-            const unsigned b = rows + k * 2 * WEIGHT_ROWS;
+            const unsigned leading = group_at(2 * k + 1) - group_at(2 * k);
 #pragma unroll
-            for (int block = 0; block < ROW_BLOCKS; block++) {
-                const unsigned leading = group_at(2 * k + 1) - group_at(2 * k);
-                const unsigned x = stage + group_at(2 * k) + block * 8 + (leading << 16);
-                wgmma(sums.of[block][0], of_pixels(x), of_weights(b), TURN > 1 || k > 0);
-                if (PARTS == 2) {
-                    wgmma(sums.of[block][PARTS - 1], of_pixels(x),
-                          of_weights(b + WEIGHT_BYTES / 16), TURN > 1 || k > 0);
-                    wgmma(sums.of[block][PARTS - 1], of_pixels(x + PART_BYTES / 16), of_weights(b),
-                          1);
-                }
-            }
+            for (int block = 0; block < ROW_BLOCKS; block++)
+                wgmma(sums.of[block], of_pixels(x + group_at(2 * k) + block * 8 + (leading << 16)),
+                      of_weights(w + k * 2 * WEIGHT_ROWS), !fresh || k > 0);
         }
+    }
+    /* Starts the products of the stage with tile t; turn: the slice's number modulo TURN. */
+    __device__ __forceinline__ void start(Sums &sums, int t, int turn) const {
+        constexpr int WEIGHT_PART = WEIGHT_BYTES / 16;
+        const unsigned x = pixels + slot * (STAGE_BYTES / 16) + t * ROW_BLOCKS * 64;
+        const unsigned w = weights + (TURN - turn) % TURN * TILE_N;
+        if (PARTS == 2) { /* small ones first: each addition rounds toward zero */
+            multiply(sums, x, w + WEIGHT_PART, TURNS == 1);
+            multiply(sums, x + PART_BYTES / 16, w + 2 * WEIGHT_PART, false);
+        }
+        multiply(sums, x, w, TURNS == 1 && PARTS == 1);
         wgmma_commit();
     }
     __device__ __forceinline__ void give_back() {
@@ -445,13 +479,13 @@ __device__ __forceinline__ void consume(const Arguments &a, const Shared &shared
             tile[t].pixels.open(at, a);
             if (WALKS)
                 tail[t].begin(tile[t]);
-            for (int turn = 0; TURN > 1 && turn < TURN; turn++)
+            for (int turn = 0; TURNS > 1 && turn < TURN; turn++)
                 sums[t].clear(turn);
         }
 #pragma unroll 1
-        for (int first_slice = 0; first_slice < slices; first_slice += TURN) {
+        for (int first_slice = 0; first_slice < slices; first_slice += TURNS) {
 #pragma unroll
-            for (int turn = 0; turn < TURN; turn++) {
+            for (int turn = 0; turn < TURNS; turn++) {
                 const int slice = first_slice + turn, done = (turn + 1) % TURN;
                 if (slice >= slices)
                     break;
@@ -472,12 +506,13 @@ __device__ __forceinline__ void consume(const Arguments &a, const Shared &shared
                         ring.give_back();
                     }
                     sums[t].pin();
+                    sums[t].complete(tile[t], done);
                     if (slice >= TURN - 1) {
-                        sums[t].finish(tile[t], scales, done);
+                        Sums::scale(tile[t], scales);
                         tile[t].pixels.job.d = at.d + slice - (TURN - 1);
                         tail[t].step(tile[t], a);
                     }
-                    if (TURN > 1)
+                    if (TURNS > 1)
                         sums[t].clear(done);
                 }
             }
@@ -509,7 +544,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
     Shared shared;
     shared.stages = memory;
     shared.weights = shared.stages + STAGES * STAGE_BYTES;
-    shared.scale_bias = reinterpret_cast<float2 *>(shared.weights + PARTS * WEIGHT_BYTES);
+    shared.scale_bias = reinterpret_cast<float2 *>(shared.weights + WEIGHT_PARTS * WEIGHT_BYTES);
     shared.full = shared_address(shared.scale_bias + TILE_N);
     shared.empty = shared.full + STAGES * 8;
     shared.operands = reinterpret_cast<float *>(shared.scale_bias + TILE_N + 2 * STAGES);

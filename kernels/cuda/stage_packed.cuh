@@ -1,7 +1,7 @@
 /* Producers of packed slices: patches of the input become rows of A.
  *
- * A stage holds the patches of M output pixels at one place along depth, in halves, groups of eight
- * of them:
+ * A stage holds the patches of M output pixels at one place along depth, in halves (float16 and
+ * bfloat16 as they are), groups of eight of them:
  *     [PARTS][K / 8][M slots][8]
  * k goes by the kernel's rows: the taps of a row, [channel][kd][kw], are pairs of halves, ROW_WORDS
  * of them, the last padded with a zero; zeros from WORDS pairs on. Kernel, stride, dilation and
@@ -20,8 +20,9 @@
  * IN_CHANNELS, KERNEL_*, STRIDE_*, PADDING_*, DILATION_* (D, H, W), TAPS_D (the kernel's slices in
  * k: KERNEL_D or 1), K, M, BOX_W, BOX_H, LANE_ROWS, LOAD_ROWS (rows of the input read at once),
  * PARTS, STAGES, PRODUCERS, VECTOR (elements that may be read at once: 4, 2 or 1), NEIGHBOURS
- * (columns lie side by side), ROUND_EVEN. STAGES * UNITS is a multiple of PRODUCERS, so that what a
- * thread overwrites is its own. */
+ * (columns lie side by side), ROUND_EVEN, GUARDED (elements are float32), and the types `element`,
+ * of the input, and `held`: float, or unsigned for the bits of a narrow element. STAGES * UNITS is a
+ * multiple of PRODUCERS, so that what a thread overwrites is its own. */
 
 constexpr int UNIT = 128 * LANE_ROWS; /* pixels of a warp at a time */
 constexpr int UNITS = M / UNIT;       /* of a stage */
@@ -62,7 +63,7 @@ __device__ __forceinline__ int packed_pixel(int slot) {
     return slot ^ (slot >> 3 & 3);
 }
 
-constexpr bool ROUND_AWAY = PARTS == 1 && !ROUND_EVEN;
+constexpr bool ROUND_AWAY = GUARDED && PARTS == 1 && !ROUND_EVEN;
 
 /* Activations go to halves in two instructions. Added to a float's bits, 6 << 23 multiplies by
  * CARRIER_SCALE, and 1 << 12 carries into the eleven bits that truncation then keeps: rounding half
@@ -89,6 +90,59 @@ __device__ __forceinline__ float split(float &x, bool finite) {
     return whole - widen(half_t{round_half(x)});
 }
 
+/* Brings a value to what pack_operands takes, and returns what a half leaves of it. largest: of the
+ * magnitudes met, unless the job is made ANEW. */
+template <bool ANEW>
+__device__ __forceinline__ float prepare(float &value, float scale, float &largest) {
+    if (!ANEW)
+        largest = max_magnitude(largest, value);
+    value = scale_operand<ANEW>(value, scale);
+    return PARTS == 2 ? split(value, !ANEW) * REST_SCALE : 0.0f;
+}
+template <bool ANEW>
+__device__ __forceinline__ float prepare(unsigned &, float, float &) {
+    return 0.0f;
+}
+template <bool ANEW>
+__device__ __forceinline__ unsigned pack_operands(unsigned low, unsigned high) {
+    return low | high << 16;
+}
+
+/* One, two or four neighbours of a row; zeros where `in` is false. */
+__device__ __forceinline__ void read_one(const float *from, bool in, float &out) {
+    out = in ? *from : 0.0f;
+}
+__device__ __forceinline__ void read_two(const float *from, bool in, float *out) {
+    float2 v = make_float2(0.0f, 0.0f);
+    if (in)
+        v = *reinterpret_cast<const float2 *>(from);
+    out[0] = v.x, out[1] = v.y;
+}
+__device__ __forceinline__ void read_four(const float *from, bool in, float *out) {
+    float4 v = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+    if (in)
+        v = *reinterpret_cast<const float4 *>(from);
+    out[0] = v.x, out[1] = v.y, out[2] = v.z, out[3] = v.w;
+}
+template <class Narrow>
+__device__ __forceinline__ void read_one(const Narrow *from, bool in, unsigned &out) {
+    out = in ? from->bits : 0;
+}
+template <class Narrow>
+__device__ __forceinline__ void read_two(const Narrow *from, bool in, unsigned *out) {
+    unsigned v = 0;
+    if (in)
+        v = *reinterpret_cast<const unsigned *>(from);
+    out[0] = v & 0xffff, out[1] = v >> 16;
+}
+template <class Narrow>
+__device__ __forceinline__ void read_four(const Narrow *from, bool in, unsigned *out) {
+    uint2 v = make_uint2(0, 0);
+    if (in)
+        v = *reinterpret_cast<const uint2 *>(from);
+    out[0] = v.x & 0xffff, out[1] = v.x >> 16, out[2] = v.y & 0xffff, out[3] = v.y >> 16;
+}
+
 /* Whether one of four neighbours uses column i of their span. */
 __device__ constexpr bool span_uses(int i) {
     for (int p = 0; p < 4; p++)
@@ -108,8 +162,8 @@ __device__ constexpr int span_width(int i) {
 }
 
 /* Reads a span at `column` of a row; zeros outside the image. */
-__device__ __forceinline__ void load_span(const float *from, int stride, bool inside,
-                                          int column, int width, float (&out)[SPAN]) {
+__device__ __forceinline__ void load_span(const element *from, int stride, bool inside,
+                                          int column, int width, held (&out)[SPAN]) {
     int next = 0;
 #pragma unroll
     for (int i = 0; i < SPAN; i++) {
@@ -125,25 +179,18 @@ __device__ __forceinline__ void load_span(const float *from, int stride, bool in
         const bool in =
             inside && ((!PADDED && i == 0) ||
                        static_cast<unsigned>(column + i) < static_cast<unsigned>(width));
-        if (wide == 4) {
-            float4 v = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
-            if (in)
-                v = *reinterpret_cast<const float4 *>(from + i);
-            out[i] = v.x, out[i + 1] = v.y, out[i + 2] = v.z, out[i + 3] = v.w;
-        } else if (wide == 2) {
-            float2 v = make_float2(0.0f, 0.0f);
-            if (in)
-                v = *reinterpret_cast<const float2 *>(from + i);
-            out[i] = v.x, out[i + 1] = v.y;
-        } else {
-            out[i] = in ? *(from + i * stride) : 0.0f;
-        }
+        if (wide == 4)
+            read_four(from + i, in, out + i);
+        else if (wide == 2)
+            read_two(from + i, in, out + i);
+        else
+            read_one(from + i * stride, in, out[i]);
     }
 }
 
 /* What a lane reads: the patches of its pixels. */
 struct Patch {
-    const float *plane; /* element (0, 0) of the first tap's plane; may lie outside */
+    const element *plane; /* element (0, 0) of the first tap's plane; may lie outside */
     int z, y, x;        /* of the first tap; may lie outside */
     bool valid;         /* whether some of the pixels lies in the output */
 };
@@ -164,12 +211,12 @@ __device__ constexpr bool row_used(int in) {
 
 /* Without padding, rows outside are read from inside, and belong to pixels that are dropped. */
 __device__ __forceinline__ void load_row(const Arguments &a, const Patch &patch, int in,
-                                         float (&value)[ROW_SPANS][SPAN]) {
+                                         held (&value)[ROW_SPANS][SPAN]) {
     const int y = PADDED ? patch.y + in : min(patch.y + in, static_cast<int>(a.in_h) - 1);
     const int stride_w = NEIGHBOURS ? 1 : static_cast<int>(a.input_stride.w);
     const int stride_c = static_cast<int>(a.input_stride.c);
     const int stride_d = static_cast<int>(a.input_stride.d);
-    const float *row = patch.plane + y * static_cast<int>(a.input_stride.h) + patch.x * stride_w;
+    const element *row = patch.plane + y * static_cast<int>(a.input_stride.h) + patch.x * stride_w;
 #pragma unroll
     for (int i = 0; i < ROW_SPANS; i++) {
         const int c = i / TAPS_D, z = i % TAPS_D * DILATION_D;
@@ -188,20 +235,15 @@ struct RowWords {
     unsigned high[ROW_WORDS][4], low[PARTS == 2 ? ROW_WORDS : 1][4];
 
     template <bool ANEW>
-    __device__ __forceinline__ void pack(float (&value)[ROW_SPANS][SPAN], float scale,
+    __device__ __forceinline__ void pack(held (&value)[ROW_SPANS][SPAN], float scale,
                                          float &largest) {
         float rest[ROW_SPANS][SPAN];
 #pragma unroll
         for (int i = 0; i < ROW_SPANS; i++)
 #pragma unroll
             for (int e = 0; e < SPAN; e++)
-                if (span_uses(e)) {
-                    if (!ANEW)
-                        largest = max_magnitude(largest, value[i][e]);
-                    value[i][e] = scale_operand<ANEW>(value[i][e], scale);
-                    if (PARTS == 2)
-                        rest[i][e] = split(value[i][e], !ANEW) * REST_SCALE;
-                }
+                if (span_uses(e))
+                    rest[i][e] = prepare<ANEW>(value[i][e], scale, largest);
 #pragma unroll
         for (int word = 0; word < ROW_WORDS; word++)
 #pragma unroll
@@ -210,7 +252,7 @@ struct RowWords {
                 const int i = j / KERNEL_W, e = p * STRIDE_W + j % KERNEL_W * DILATION_W;
                 const int in = next / KERNEL_W, en = p * STRIDE_W + next % KERNEL_W * DILATION_W;
                 high[word][p] =
-                    pack_operands<ANEW>(value[i][e], next < ROW_TAPS ? value[in][en] : 0.0f);
+                    pack_operands<ANEW>(value[i][e], next < ROW_TAPS ? value[in][en] : held(0));
                 if (PARTS == 2)
                     low[word][p] = pack_halves(rest[i][e], next < ROW_TAPS ? rest[in][en] : 0.0f);
             }
@@ -308,7 +350,7 @@ __device__ __forceinline__ float pack_patch(const Arguments &a, const Patch &pat
     float largest = 0.0f;
 #pragma unroll
     for (int first = 0; first < IN_ROWS; first += READ_ROWS) {
-        float value[READ_ROWS][ROW_SPANS][SPAN];
+        held value[READ_ROWS][ROW_SPANS][SPAN];
 #pragma unroll
         for (int i = 0; i < READ_ROWS; i++)
             if (first + i < IN_ROWS && row_used(first + i))
@@ -351,7 +393,7 @@ __device__ __forceinline__ float look_at_patch(const Arguments &a, const Patch &
             used = used || kernel_row(in, out) >= 0;
         if (!used)
             continue;
-        float value[ROW_SPANS][SPAN];
+        held value[ROW_SPANS][SPAN];
         load_row(a, patch, in, value);
 #pragma unroll
         for (int i = 0; i < ROW_SPANS; i++)
@@ -402,11 +444,12 @@ struct Producer {
             const float largest =
                 pack_patch<ANEW>(a, from, shared.stages + slot * STAGE_BYTES, m,
                                  shared.empty + 8 * slot, (stage / STAGES & 1) ^ 1, scale);
-            const unsigned most = ANEW ? 0 : __reduce_max_sync(~0U, __float_as_uint(largest));
+            const unsigned most =
+                ANEW || !GUARDED ? 0 : __reduce_max_sync(~0U, __float_as_uint(largest));
             fence_proxy_async();
             __syncwarp();
             if (threadIdx.x % 32 == 0) {
-                if (!ANEW)
+                if (!ANEW && GUARDED)
                     atomicMax(magnitude, most);
                 mbarrier_arrive(shared.full + 8 * slot);
             }
@@ -442,7 +485,7 @@ __device__ __forceinline__ void produce(const Arguments &a, const Shared &shared
     do {
         const Job at = job_at(work.job(), a);
         unsigned *magnitude = shared.magnitude + work.number() % ROUND;
-        if (!work.anew()) {
+        if (!GUARDED || !work.anew()) {
             producer.make<false>(a, shared, at, CARRIER_SCALE, magnitude);
             continue;
         }

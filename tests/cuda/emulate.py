@@ -84,7 +84,7 @@ STATEMENTS = {
     "griddepcontrol": "(void)0",
     "wait_all": "(void)0",
     '("" :': "(void)0",
-    "mov.b32 %0": "of[t][part][turn * TILE_N / 2 + i] = zero",
+    "mov.b32 %0": "of[t][turn * TILE_N / 2 + i] = zero",
     "cp.async.ca.shared.global": "memcpy(emu_at(raw + i * 4), from, 4)",
 }
 

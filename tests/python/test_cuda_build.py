@@ -57,6 +57,7 @@ FAMILIES = [
     Family("wgmma_ring", "sm_90a", "tf32", PRODUCTS, 6, "f16"),
     Family("wgmma_packed", "sm_90a", "tf32", PRODUCTS, 1),
     Family("wgmma_packed", "sm_90a", "fp32", PRODUCTS, 1),
+    Family("wgmma_packed", "sm_90a", "tf32", PRODUCTS, 1, "f16"),
     Family("wgmma_streamed", "sm_90a", "tf32", PRODUCTS, 4),
     Family("wgmma_streamed", "sm_90a", "fp32", PRODUCTS, 4),
     Family("wgmma_streamed", "sm_90a", "tf32", PRODUCTS, 4, "bf16"),

@@ -9,6 +9,8 @@
 static void write_constants(const sg_problem *problem, const sg_cuda_target *target,
                             const sg_wgmma_packed *packed, sg_text *text) {
     const sg_convolution *convolution = &problem->convolution;
+    sg_text_add(text, "using element = %s;\nusing held = %s;\n",
+                sg_cuda_type(convolution->input.dtype), packed->guarded ? "float" : "unsigned");
     const sg_cuda_constant constants[] = {
         {"IN_CHANNELS", convolution->in_channels},
         {"OUT_CHANNELS", problem->size[SG_ROLE_C]},
@@ -26,6 +28,8 @@ static void write_constants(const sg_problem *problem, const sg_cuda_target *tar
         {"DILATION_W", convolution->dilation[2]},
         {"HAS_BIAS", convolution->bias.index >= 0},
         {"ROUND_EVEN", target->precision == SG_PRECISION_TF32_EVEN},
+        {"GUARDED", packed->guarded},
+        {"BFLOAT", convolution->input.dtype == SG_BF16},
         {"PARTS", packed->parts},
         {"TURN", packed->turn},
         {"TAPS_D", packed->taps_d},
@@ -99,7 +103,8 @@ static sg_status write_launch(const sg_problem *problem, const sg_cuda_target *t
     sg_cuda_arguments_open(&arguments, problem, arena);
     sg_text constants = {0}, instructions = {0}, tail = {0};
     write_constants(problem, target, packed, &constants);
-    sg_cuda_write_wgmma(&instructions, (int)(packed->turn * packed->tile_n), false, SG_F16);
+    sg_cuda_write_wgmma(&instructions, (int)(packed->turn * packed->tile_n), false,
+                        packed->guarded ? SG_F16 : problem->convolution.input.dtype);
     add_arguments(problem, packed, &arguments);
     sg_status status = sg_cuda_write_tail(problem, target, arena, &arguments, &tail);
     bool failed =

@@ -19,16 +19,18 @@ enum { UNIT = 128, ROUND = 256, K_MAX = 256, COLUMNS_MAX = 256 };
 enum {
     CONSUMER_OTHERS = 22,
     CONSUMER_UNHELD = 10,
-    CONSUMER_SPLIT = 8,
+    CONSUMER_MOVED = -22, /* results stand where products have left */
+    CONSUMER_COSTLY = 24,
     PRODUCER_OTHERS = 22,
     PRODUCER_PADDED = 12,
     PRODUCER_STRIDED = 24,
-    PRODUCER_SPLIT = 20,
     PRODUCER_ROW = 16, /* for a second row of a lane */
+    PRODUCER_ROW_SPLIT = 8,
     PRODUCER_MOST = 216,
     PRODUCER_VALUES = 54,
     PRODUCER_VALUES_SPLIT = 36
 };
+static const double COSTLY = 16; /* instructions of a value of the tail: a function is among them */
 /* Instructions: of a consumer's warp for a slice, beside those of every sum; of a producer's warp
  * for a unit, and for every value. These and the cycles below were fitted to runs on an H200. */
 static const double SLICE = 55, UNIT_ONCE = 80, VALUE = 2.6;
@@ -83,7 +85,9 @@ static void measure_stage(const sg_problem *problem, const sg_cuda_target *targe
                           sg_wgmma_packed *packed) {
     const sg_convolution *convolution = &problem->convolution;
     const int64_t *kernel = convolution->kernel;
-    packed->parts = target->precision == SG_PRECISION_FP32 ? 2 : 1;
+    packed->guarded = convolution->input.dtype == SG_F32;
+    packed->parts = packed->guarded && target->precision == SG_PRECISION_FP32 ? 2 : 1;
+    packed->moves = packed->parts == 2 && packed->turn > 1;
     packed->taps_d = packed->turn > 1 ? 1 : kernel[0];
     packed->row_spans = convolution->in_channels * packed->taps_d;
     packed->row_words = pieces(packed->row_spans * kernel[2], 2);
@@ -110,20 +114,23 @@ static void measure_stage(const sg_problem *problem, const sg_cuda_target *targe
 static bool measure_registers(const sg_problem *problem, const sg_cuda_target *target,
                               sg_wgmma_packed *packed) {
     int64_t sums = packed->row_blocks * packed->tiles * packed->tile_n / 2;
-    int64_t wanted = sums * (packed->parts * packed->turn + packed->tail.full_walks) +
-                     (packed->tile_n <= 32 ? packed->tile_n / 2 : CONSUMER_UNHELD) +
-                     (packed->row_blocks > 1 ? 10 : 6) * packed->row_blocks * packed->tiles +
-                     (packed->parts == 2 ? CONSUMER_SPLIT : 0) + CONSUMER_OTHERS;
+    bool moves = packed->moves, held = packed->tile_n <= 32 && !moves;
+    int64_t depths = packed->turn + (moves ? packed->turn - 1 : 0);
+    int64_t wanted =
+        sums * (depths + packed->tail.full_walks) + (held ? packed->tile_n / 2 : CONSUMER_UNHELD) +
+        (packed->row_blocks > 1 ? 10 : 6) * packed->row_blocks * packed->tiles + CONSUMER_OTHERS +
+        (moves ? CONSUMER_MOVED : 0) + (packed->tail.work > COSTLY ? CONSUMER_COSTLY : 0);
     const int64_t *kernel = problem->convolution.kernel;
     int64_t rest = packed->row_spans * kernel[2] % 8; /* of a row, where rows are shared */
     int64_t words = packed->shared_rows ? packed->row_words + pieces(rest, 2) * (kernel[1] - 1)
                                         : packed->row_words * packed->lane_rows;
-    int64_t values = packed->load_rows * packed->row_spans * packed->span + 4 * words;
+    int64_t values =
+        packed->load_rows * packed->row_spans * packed->span + 4 * words * packed->parts;
     int64_t entry = target->gpu.registers / (packed->blocks * packed->threads) / 8 * 8;
     entry = entry > 248 ? 248 : entry;
     const int64_t *padding = problem->convolution.padding;
-    int64_t producer = values + PRODUCER_OTHERS + (packed->lane_rows - 1) * PRODUCER_ROW +
-                       (packed->parts == 2 ? PRODUCER_SPLIT : 0) +
+    int64_t row = packed->parts == 2 ? PRODUCER_ROW_SPLIT : PRODUCER_ROW;
+    int64_t producer = values + PRODUCER_OTHERS + (packed->lane_rows - 1) * row +
                        (padding[0] || padding[1] || padding[2] ? PRODUCER_PADDED : 0) +
                        (packed->vector == 1 ? PRODUCER_STRIDED : 0);
     producer = round_up(producer, 8);
@@ -149,7 +156,9 @@ static void measure_jobs(const sg_problem *problem, sg_wgmma_packed *packed) {
 
 static int64_t shared_bytes(const sg_wgmma_packed *packed) {
     int64_t stage = packed->parts * packed->stage_slots * 16;
-    int64_t weights = packed->parts * packed->k / 8 * (2 * packed->turn - 1) * packed->tile_n * 16;
+    int64_t parts = packed->parts == 2 ? 3 : 1; /* of the weights: hi, lo, hi / 2048 */
+    int64_t blocks = packed->turn + (packed->moves ? 0 : packed->turn - 1);
+    int64_t weights = parts * packed->k / 8 * blocks * packed->tile_n * 16;
     return packed->stages * (stage + 16) + weights + packed->tile_n * 12 +
            packed->tail.channel_loads * packed->tile_n * 4 + 4 * (ROUND + ROUND / 32 + 2) +
            packed->weights * 4;
@@ -187,8 +196,7 @@ bool sg_wgmma_packed_measure(const sg_problem *problem, const sg_cuda_target *ta
         packed->pixels % (packed->box_w * packed->lane_rows) != 0 || UNIT % packed->box_w != 0 ||
         packed->stages * packed->units % packed->producers != 0)
         return false;
-    if (packed->k > K_MAX || packed->turn * packed->tile_n > COLUMNS_MAX ||
-        (packed->parts == 2 && packed->k * packed->turn > K_MAX))
+    if (packed->k > K_MAX || packed->turn * packed->tile_n > COLUMNS_MAX)
         return false;
     packed->threads = 128 * packed->consumers + 32 * packed->producers;
     packed->shared = shared_bytes(packed);
@@ -225,7 +233,7 @@ static double cost(const sg_problem *problem, const sg_cuda_target *target,
         return INFINITY;
     bool walk = walks_depth(problem);
     double sums = (double)(packed.row_blocks * packed.tiles * packed.tile_n / 2);
-    double per_sum = 1 + (packed.turn > 1 ? (double)packed.parts : 0) + (double)packed.parts - 1;
+    double per_sum = 1 + (packed.moves ? (double)packed.turn : packed.turn > 1 ? 1 : 0);
     double tail = walk ? 1 + packed.tail.full_walks : tail_value(&packed);
     double consumer = SLICE + sums * (per_sum + tail);
     double in_rows = (double)((packed.lane_rows - 1) * problem->convolution.stride[1] +
@@ -352,13 +360,13 @@ static const char *obstacle(const sg_problem *problem, const sg_cuda_target *tar
         return "the region has no convolution";
     if (!target->gpu.wgmma)
         return "the GPU has no warpgroup products";
-    if (problem->compute != SG_F32 || convolution->input.dtype != SG_F32 ||
-        convolution->weight.dtype != SG_F32 ||
-        (convolution->bias.index >= 0 && convolution->bias.dtype != SG_F32))
-        return "the convolution's operands are not all float32";
+    sg_dtype dtype = convolution->input.dtype;
+    if (problem->compute != SG_F32 || convolution->weight.dtype != dtype ||
+        (dtype != SG_F32 && dtype != SG_F16 && dtype != SG_BF16))
+        return "the convolution's operands are not all float32, all float16 or all bfloat16";
     if (convolution->groups != 1)
         return "the convolution has groups";
-    if (target->precision == SG_PRECISION_FP32 &&
+    if (dtype == SG_F32 && target->precision == SG_PRECISION_FP32 &&
         convolution->in_channels * convolution->kernel[0] * convolution->kernel[1] *
                 convolution->kernel[2] <
             FEW_PRODUCTS)
