@@ -44,6 +44,7 @@ __device__ __forceinline__ void store_vector(float *to, float x, float y, float 
 
 struct Tile : RowTile {
     NarrowLines narrow;
+    NarrowChannels channels;
     ChannelTable table;
     real held_bias[BIAS_HELD ? CHANNELS : 1]; /* of every slot, where there is no scale */
     real *lines;                              /* [8][LINE], of this warp */
@@ -142,19 +143,26 @@ struct Tile : RowTile {
         }
         if (p == 0 && j == 0)
             open_narrow(&to->bits, s);
-        narrow.put(to, s, p, j, value, lane);
+        if (LINES_OF_CHANNELS)
+            channels.put(to, p, j, value, lane);
+        else
+            narrow.put(to, s, p, j, value, lane);
     }
-    /* Pieces of a pixel's channels are of pixels 16 apart. */
     __device__ __forceinline__ void open_narrow(unsigned short *to, Stride s) {
-        const int pixel = pixels.warp * WARP_PIXELS +
-                          (LINES_OF_CHANNELS ? lane / 2 : lane % LINE_LANES * LINE_VECTOR);
-        const int channel = LINES_OF_CHANNELS ? lane % 2 * 8 : lane / LINE_LANES * EIGHT_PIECES;
-        narrow.line =
-            to + offset(pixels.box.place(pixel), s) + (channel_first + channel) * s.c;
-        narrow.inside = 0;
-        SG_UNROLL
-        for (int i = 0; i < (LINES_OF_CHANNELS ? PIECES : 1); i++)
-            narrow.inside |= pixels.box.valid(pixel + i * 16) ? 1u << i : 0;
+        if (LINES_OF_CHANNELS) {
+            channels.place =
+                to + offset(place(0), s) + channel_first * s.c + lane % 4 * 8;
+            channels.step = 8 * s.w;
+            channels.inside = 0;
+            SG_UNROLL
+            for (int p = 0; p < PIXELS; p++)
+                channels.inside |= valid(p) ? 1u << p : 0;
+            return;
+        }
+        const int pixel = pixels.warp * WARP_PIXELS + lane % LINE_LANES * LINE_VECTOR;
+        narrow.inside = pixels.box.valid(pixel);
+        narrow.line = to + offset(pixels.box.place(pixel), s) +
+                      (channel_first + lane / LINE_LANES * EIGHT_PIECES) * s.c;
     }
     template <int V>
     __device__ __forceinline__ void put(half_t *to, Stride s, int p, int j, real value) {
@@ -165,7 +173,9 @@ struct Tile : RowTile {
         put_narrow(to, s, p, j, value);
     }
     __device__ __forceinline__ void flush_narrow(Stride s) {
-        if (NARROW_LINES)
+        if (LINES_OF_CHANNELS)
+            channels.flush(lane);
+        else if (NARROW_LINES)
             narrow.flush(s, lane);
     }
     template <int V> __device__ __forceinline__ void flush(half_t *, Stride s) { flush_narrow(s); }
@@ -220,19 +230,25 @@ struct Tile : RowTile {
 };
 
 /* Shared memory of a consumer beyond what all have. */
-constexpr int CONSUMER_FLOATS = NARROW_LINES ? NARROW_BYTES : OUT_VECTOR ? 4 * 8 * LINE : 0;
+constexpr int CONSUMER_FLOATS = LINES_OF_CHANNELS ? 0
+                                : NARROW_LINES    ? NARROW_BYTES
+                                : OUT_VECTOR      ? 4 * 8 * LINE
+                                                  : 0;
 
 __device__ __forceinline__ void open_tile(Tile &tile, float *lines, int consumer) {
     tile.lane = threadIdx.x % 32;
     tile.pixels.warp = threadIdx.x % WARPGROUP / 32;
     tile.lines = lines + consumer * CONSUMER_FLOATS + tile.pixels.warp * 8 * LINE;
     tile.pending_first = -1;
-    if (NARROW_LINES) {
+    if (LINES_OF_CHANNELS) {
+        tile.channels.waiting = 0;
+    } else if (NARROW_LINES) {
         tile.narrow.lines = reinterpret_cast<unsigned char *>(lines + consumer * CONSUMER_FLOATS) +
                             tile.pixels.warp * NARROW_BYTES;
         tile.narrow.held = tile.narrow.pending_eights = 0;
-        tile.table.asked = -1;
     }
+    if (NARROW_LINES)
+        tile.table.asked = -1;
     SG_UNROLL
     for (int j = 0; j < (BIAS_HELD ? Tile::CHANNELS : 0); j++)
         tile.held_bias[j] = tile.scale_bias[tile.column(j)].y;

@@ -72,6 +72,8 @@ BODIES = {
     "round_half": "return emu_to_half(x);",
     "pack_halves": "return emu_pair(emu_to_half(low), emu_to_half(high));",
     "pack_bfloats": "return emu_pair(emu_to_bfloat(low), emu_to_bfloat(high));",
+    "store_four_matrices": "emu_store_matrices(row, {a, b, c, d});",
+    "store_two_matrices": "emu_store_matrices(row, {a, b});",
     "pack_halves_away": "const unsigned add = (6u << 23) + 0x1000u; return emu_pair("
     "emu_to_half_rz(__uint_as_float(__float_as_uint(low) + add)), "
     "emu_to_half_rz(__uint_as_float(__float_as_uint(high) + add)));",
@@ -105,10 +107,6 @@ def _body(name: str, signature: str, text: str) -> str | None:
         assert columns
         bfloat = str("bf16" in text).lower()
         return f"emu_wgmma<{columns.group(1)}, {bfloat}>(d, a, b, accumulate);"
-    if name in ("store_two_matrices", "store_four_matrices"):
-        transposed = str(".trans" in text).lower()
-        values = "a, b, c, d" if "four" in name else "a, b"
-        return f"emu_store_matrices({transposed}, row, {{{values}}});"
     if name == "store_vector":
         four = "float w" in signature
         stores = "to[0] = x; to[1] = y;" + (" to[2] = z; to[3] = w;" if four else "")

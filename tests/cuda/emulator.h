@@ -501,20 +501,18 @@ template<int N, bool BFLOAT, class D> static void emu_wgmma(D &d, const unsigned
     emu_warp();
     emu_sum<N, BFLOAT>(d, rows, bd, accumulate);
 }
-/* stmatrix: lane l has row l / 4 of columns 2 (l % 4), + 1 of each matrix, whose rows, or, if it is
- * transposed, columns, lie where lanes 8 m and on say. */
-static void emu_store_matrices(bool transposed, unsigned row,
-                               std::initializer_list<unsigned> matrices) {
+/* stmatrix, transposed: lane l has row l / 4 of columns 2 (l % 4), + 1 of each matrix, whose
+ * columns lie where lanes 8 m and on say. */
+static void emu_store_matrices(unsigned row, std::initializer_list<unsigned> matrices) {
     int m = 0, lane = threadIdx.x % 32;
     for (unsigned values : matrices) {
         for (int e = 0; e < 2; e++) {
-            int r = lane / 4, c = lane % 4 * 2 + e;
-            unsigned to = emu_from(row, m * 8 + (transposed ? c : r));
+            unsigned to = emu_from(row, m * 8 + lane % 4 * 2 + e);
             unsigned short element = (unsigned short)(values >> 16 * e);
             if (to % 16) {
                 emu_fail("a row of a matrix is off its alignment");
             }
-            memcpy(emu_at(to) + (transposed ? r : c) * 2, &element, 2);
+            memcpy(emu_at(to) + lane / 4 * 2, &element, 2);
         }
         m++;
     }

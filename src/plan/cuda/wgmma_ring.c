@@ -191,7 +191,7 @@ static bool share_registers(const sg_cuda_target *target, sg_wgmma_ring *ring) {
 static void measure_shared(sg_wgmma_ring *ring) {
     int64_t tables = ring->tile_slots * (12 + 4 * (int64_t)ring->tail.channel_loads);
     ring->consumer_floats = ring->columns         ? 8 * ring->pixels
-                            : ring->channel_lines ? 8 * ring->pixels
+                            : ring->channel_lines ? 0
                             : ring->narrow_lines  ? 16 * (ring->pixels / 2 + 16)
                             : ring->out_vector    ? 4 * 8 * (ring->pixels / 4 + 4)
                                                   : 0;
