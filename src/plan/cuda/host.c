@@ -4,10 +4,15 @@
 
 /* Fractions of the card's rates in sg_gpu. */
 static const double LAYOUT_RATE = 0.7;     /* of copy: a pass between NCHW and NHWC */
+static const double TURN_HALVES = 0.5;     /* the same for halves */
 static const double POINTWISE_RATE = 0.97; /* of copy: one pointwise operator or reduction */
 static const double SOFTMAX_RATE = 0.15;   /* of copy: softmax over a dimension that is not last */
 static const double STREAM_RATE = 0.85;    /* of copy: our streaming kernel */
 static const double TENSOR_RATE = 0.75;    /* of the tensor cores, by large convolutions */
+static const double DEEP_RATE = 0.3;       /* the same for halves with depth */
+static const double FEW_RATE = 0.9;        /* of plain float: halves, few channels in */
+static const double ODD_RATE = 0.5;        /* the same where four do not divide them */
+static const double LAST_RATE = 0.015;     /* of the tensor cores, a channel: few that lie last */
 static const double PLAIN_RATE = 0.55;     /* of plain double arithmetic */
 static const double MATRIX_RATE = 0.65;    /* of double products: a convolution of one tap */
 static const double FLOAT_RATE = 1.3;      /* of plain float arithmetic: Winograd's form, at best */
@@ -31,6 +36,23 @@ static bool is_product(const sg_convolution *convolution) {
     return product;
 }
 
+static bool channels_lie_last(const sg_convolution *convolution) {
+    return convolution->input.stride[SG_ROLE_C] == 1;
+}
+
+/* Products a second of halves. The library's tensor kernels begin with as many channels as a
+ * product of theirs takes; for fewer it has slow ones, unless they lie last. */
+static double half_rate(const sg_convolution *convolution, const sg_gpu *gpu) {
+    enum { FEW = 16 };
+    int64_t channels = convolution->in_channels / convolution->groups;
+    double rate = gpu->half * (convolution->kernel[0] > 1 ? DEEP_RATE : TENSOR_RATE);
+    if (channels >= FEW || is_product(convolution))
+        return rate;
+    return channels_lie_last(convolution)
+               ? fmin(rate, gpu->half * LAST_RATE * (double)channels)
+               : fmin(rate, gpu->fp32 * (channels % 4 == 0 ? FEW_RATE : ODD_RATE));
+}
+
 /* Products a second of an anchor, by its dtype and class. */
 static double product_rate(const sg_problem *problem, const sg_cuda_target *target) {
     const sg_gpu *gpu = &target->gpu;
@@ -45,7 +67,7 @@ static double product_rate(const sg_problem *problem, const sg_cuda_target *targ
         return target->precision == SG_PRECISION_FP32 ? gpu->fp32 * FLOAT_RATE
                                                       : gpu->tf32 * TENSOR_RATE;
     default:
-        return gpu->half * TENSOR_RATE;
+        return half_rate(convolution, gpu);
     }
 }
 
@@ -68,10 +90,12 @@ static double convolution_seconds(const sg_problem *problem, const sg_cuda_targe
     double taps = 1;
     for (int axis = 0; axis < SG_SPATIAL_MAX; axis++)
         taps *= (double)convolution->kernel[axis];
-    bool plain = convolution->input.stride[SG_ROLE_C] != 1;
-    bool tensor = convolution->input.dtype == SG_F32 && target->precision != SG_PRECISION_FP32 &&
+    sg_dtype dtype = convolution->input.dtype;
+    bool plain = !channels_lie_last(convolution);
+    bool tensor = dtype != SG_F64 && !(dtype == SG_F32 && target->precision == SG_PRECISION_FP32) &&
                   product_rate(problem, target) > target->gpu.fp32;
-    double turn = plain && tensor && taps > 1 ? 2 * (in + out) / (copy * LAYOUT_RATE) : 0;
+    double pass = 2 * (in + out) / (copy * (dtype == SG_F32 ? LAYOUT_RATE : TURN_HALVES));
+    double turn = plain && tensor && taps > 1 ? pass : 0;
     double bias = convolution->bias.index >= 0 ? 2 * out / (copy * POINTWISE_RATE) : 0;
     double products = problem->flops / product_rate(problem, target);
     return CONVOLUTION_SECONDS + turn + bias + fmax(products, (in + out) / copy);
