@@ -94,7 +94,7 @@ __device__ __forceinline__ Tap tap_at(int k, const Arguments &a) {
     const Place at = {0, d * DILATION_D, h * DILATION_H, w * DILATION_W};
     Tap tap;
     tap.input = c * a.input_stride.c + Tile::offset(at, a.input_stride);
-    tap.weight = c * a.weight_stride.c + Tile::offset({0, d, h, w}, a.weight_stride);
+    tap.weight = c * a.weight_stride.c + Tile::offset(Place{0, d, h, w}, a.weight_stride);
     if (PADDED)
         tap.from_first = at;
     if (K % SLICE != 0)

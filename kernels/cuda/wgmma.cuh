@@ -25,30 +25,21 @@ __device__ __forceinline__ void mbarrier_init(unsigned barrier, int arrivals) {
 }
 
 __device__ __forceinline__ void mbarrier_arrive(unsigned barrier) {
-    asm volatile("{\n\t.reg .b64 state;\n\t"
-                 "mbarrier.arrive.shared::cta.b64 state, [%0];\n\t}" ::"r"(barrier)
+    asm volatile("{ .reg .b64 state; mbarrier.arrive.shared::cta.b64 state, [%0]; }" ::"r"(barrier)
                  : "memory");
 }
 
 /* Returns when the phase of this parity has ended. A fresh barrier's phase 1 counts as ended. */
 __device__ __forceinline__ void mbarrier_wait(unsigned barrier, unsigned parity) {
-    asm volatile("{\n\t.reg .pred done;\n"
-                 "again:\n\t"
-                 "mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n\t"
-                 "@!done bra again;\n\t}" ::"r"(barrier),
-                 "r"(parity)
-                 : "memory");
+    asm volatile("{ .reg .pred done; again: mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;"
+                 " @!done bra again; }" ::"r"(barrier), "r"(parity) : "memory");
 }
 
 /* Whether that phase has ended, without waiting. */
 __device__ __forceinline__ bool mbarrier_test(unsigned barrier, unsigned parity) {
     unsigned ended;
-    asm volatile("{\n\t.reg .pred done;\n\t"
-                 "mbarrier.test_wait.parity.shared::cta.b64 done, [%1], %2;\n\t"
-                 "selp.b32 %0, 1, 0, done;\n\t}"
-                 : "=r"(ended)
-                 : "r"(barrier), "r"(parity)
-                 : "memory");
+    asm volatile("{ .reg .pred done; mbarrier.test_wait.parity.shared::cta.b64 done, [%1], %2;"
+                 " selp.b32 %0, 1, 0, done; }" : "=r"(ended) : "r"(barrier), "r"(parity) : "memory");
     return ended != 0;
 }
 

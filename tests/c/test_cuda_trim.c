@@ -59,6 +59,66 @@ TEST(members_go_where_nothing_names_them) {
                   "    Tile tile;\n    tile.kept = threadIdx.x;\n    a.out[0] = tile.value();\n");
 }
 
+TEST(members_go_where_they_are_only_assigned) {
+    expect_source("struct Tile {\n    int kept;\n    int gone; /* with this */\n};\n\n",
+                  "    int gone = threadIdx.x;\n    Tile tile;\n    tile.gone = gone + 1;\n"
+                  "    tile.kept = gone;\n    a.out[0] = tile.kept;\n",
+                  "struct Tile {\n    int kept;\n};\n\n",
+                  "    int gone = threadIdx.x;\n    Tile tile;\n    tile.kept = gone;\n"
+                  "    a.out[0] = tile.kept;\n");
+}
+
+TEST(assigned_members_stay_where_a_function_of_the_struct_reads_them) {
+    static const char tile[] = "struct Tile {\n    int kept;\n\n"
+                               "    __device__ int value() const { return kept; }\n};\n\n";
+    static const char body[] =
+        "    Tile tile;\n    tile.kept = threadIdx.x;\n    a.out[0] = tile.value();\n";
+    expect_source(tile, body, tile, body);
+}
+
+TEST(members_that_are_one_number_become_it) {
+    expect_source(
+        "constexpr int SIZE = 4;\n\nstruct Part {\n    int first, end;\n    int unit;\n};\n\n"
+        "__device__ Part part_of(int unit) {\n    Part part;\n    part.first = 0 * SIZE;\n"
+        "    part.end = min(part.first + SIZE, 3);\n    part.unit = unit;\n"
+        "    return part;\n}\n\n",
+        "    const Part part = part_of(threadIdx.x);\n"
+        "    a.out[part.unit] = part.end - part.first;\n",
+        "struct Part {\n    int unit;\n};\n\n"
+        "__device__ Part part_of(int unit) {\n    Part part;\n"
+        "    part.unit = unit;\n    return part;\n}\n\n",
+        "    const Part part = part_of(threadIdx.x);\n    a.out[part.unit] = 3;\n");
+}
+
+/* Not where a list, a reference or a second assignment may give them another. */
+TEST(members_of_more_than_one_number_stay) {
+    static const char *const others[] = {
+        "    Part other = {2};\n    part.first = other.first;\n",
+        "    change(part.first);\n",
+        "    part.first = 5;\n",
+    };
+    static const char before[] = "struct Part {\n    int first;\n};\n\n"
+                                 "__device__ void change(int &x) {\n    x++;\n}\n\n";
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        char body[512];
+        snprintf(body, sizeof body,
+                 "    Part part;\n    part.first = 1;\n%s    int x = 0;\n    change(x);\n"
+                 "    a.out[x] = part.first;\n",
+                 others[i]);
+        CASE("%s", others[i]);
+        expect_source(before, body, before, body);
+    }
+}
+
+TEST(constants_of_a_block_that_are_one_word) {
+    expect_source("constexpr int SIZE = 4;\n\n",
+                  "    const int other = SIZE;\n    const int both = SIZE + 1;\n"
+                  "    a.out[other] = a.out[both + 2 * other] + both;\n",
+                  "constexpr int SIZE = 4;\n\n",
+                  "    const int both = SIZE + 1;\n"
+                  "    a.out[SIZE] = a.out[both + 2 * SIZE] + both;\n");
+}
+
 TEST(members_stay_where_a_list_makes_the_struct) {
     static const char place[] = "struct Place {\n    int n;\n    int d;\n};\n\n";
     expect_source(place, "    Place p = {threadIdx.x, 2};\n    a.out[0] = p.n;\n", place,

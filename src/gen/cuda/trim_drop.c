@@ -145,6 +145,29 @@ static int read_declaration(const dropping *d, int token, declarator *all) {
     return count;
 }
 
+/* What a constant of the block stands for, where that is one word or number and stays the same:
+ * "const int x = y;". NULL: more than that. */
+static const char *alias_of(const dropping *d, int token, const declarator *this) {
+    const sg_trim_unit *unit = d->unit;
+    int from = this->name + 2, close = unit->tokens[d->block[token]].pair;
+    if (this->first != this->name || this->behind != from + 1 || !is(d, token, SG_TRIM_CONST))
+        return NULL;
+    bool number = unit->tokens[from].kind == SG_TRIM_NUMBER;
+    bool constant = sg_trim_is_word(unit, from) && sg_trim_is_constant_name(unit, from);
+    bool whole = is(d, token + 1, SG_TRIM_INT);
+    if (!whole || !(number || constant))
+        return NULL;
+    for (int i = this->behind; i < close; i++) {
+        if (is(d, i, unit->tokens[this->name].spelling) &&
+            (sg_trim_is_type(&d->facts, i - 1) || is(d, i - 1, SG_TRIM_BIT_AND) ||
+             is(d, i - 1, SG_TRIM_DOT) || is(d, i - 1, SG_TRIM_ARROW) ||
+             is_edited(unit, unit->tokens[i].start, unit->tokens[i].end)))
+            return NULL;
+    }
+    const sg_trim_token *t = &unit->tokens[from];
+    return sg_arena_text(unit->arena, unit->text + t->start, (size_t)(t->end - t->start));
+}
+
 /* Variables that nothing mentions again go, and so does "const int x = 0". */
 static bool drop_variable(dropping *d, int token) {
     sg_trim_unit *unit = d->unit;
@@ -155,6 +178,14 @@ static bool drop_variable(dropping *d, int token) {
         return false;
     bool whole = is(d, token, SG_TRIM_CONST) && is(d, token + 1, SG_TRIM_INT);
     int close = unit->tokens[d->block[token]].pair;
+    const char *alias = count == 1 ? alias_of(d, token, &all[0]) : NULL;
+    for (int i = all[0].behind; alias && i < close; i++)
+        if (is(d, i, unit->tokens[all[0].name].spelling))
+            sg_trim_replace(unit, unit->tokens[i].start, unit->tokens[i].end, alias);
+    if (alias) {
+        sg_trim_erase(unit, token, all[0].behind + 1);
+        return true;
+    }
     for (int i = 0; i < count; i++) {
         const declarator *this = &all[i];
         int spelling = unit->tokens[this->name].spelling;

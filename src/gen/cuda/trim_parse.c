@@ -229,6 +229,11 @@ static sg_trim_node *parse_primary(const sg_trim_facts *facts, int token) {
     return sg_trim_is_word(unit, token) ? parse_word(facts, token) : NULL;
 }
 
+static bool is_spelled(const sg_trim_unit *unit, int spelling, const char *text) {
+    return spelling >= 0 && unit->spelling_lengths[spelling] == (int)strlen(text) &&
+           memcmp(unit->spellings[spelling], text, strlen(text)) == 0;
+}
+
 /* What a call, or a conversion written like one, gives. */
 static void judge_call(const sg_trim_facts *facts, sg_trim_node *node) {
     const sg_trim_node *name = node->child[0], *argument = node->child[1];
@@ -246,6 +251,15 @@ static void judge_call(const sg_trim_facts *facts, sg_trim_node *node) {
         node->named = argument->named;
         if (whole && argument->value.type)
             node->value = (sg_trim_value){SG_TRIM_WHOLE, argument->value.number};
+        return;
+    }
+    const sg_trim_node *second = argument ? argument->next : NULL;
+    bool least = leaf && is_spelled(facts->unit, spelling, "min");
+    if (second && !second->next && (least || (leaf && is_spelled(facts->unit, spelling, "max"))) &&
+        argument->value.type == SG_TRIM_WHOLE && second->value.type == SG_TRIM_WHOLE) {
+        bool first = (argument->value.number < second->value.number) == least;
+        node->value = first ? argument->value : second->value;
+        node->named = argument->named && second->named;
         return;
     }
     if (spelling >= 0 && facts->constant_functions[spelling] && node->pure &&

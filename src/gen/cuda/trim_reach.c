@@ -24,6 +24,7 @@ typedef struct item {
     int parent;        /* the struct or namespace it stands in, -1: none */
     int open;          /* ( of the parameters, { of the members; else -1 */
     int from, to;      /* of one declarator among several: tokens that go with it; else 0 */
+    bool row;          /* data members, of which any may be named */
     bool overload, root, live;
 } item;
 
@@ -32,6 +33,7 @@ typedef struct reach {
     item *items;
     int count, capacity;
     bool *named;  /* by spelling: a live declaration mentions it */
+    bool *member; /* by spelling: one mentions it as a member, or within a struct */
     bool *called; /* by spelling: with a ( or a < behind it */
     bool *gates;  /* by spelling: a type that overloads are told apart by */
     bool *listed; /* by spelling: a struct made from a list in braces */
@@ -198,6 +200,7 @@ static int add_declaration(reach *r, int first, int limit, int parent) {
             }
             if (row)
                 new.name = -1;
+            new.row = row;
             add_item(r, new);
             return new.behind;
         } else if (is(r, i, SG_TRIM_OPEN_BLOCK) || is(r, i, SG_TRIM_CLOSE_BLOCK)) {
@@ -272,7 +275,8 @@ static void mark_lists(reach *r) {
         else if (is(r, i - 1, SG_TRIM_RETURN) || is(r, i - 1, SG_TRIM_OPEN) ||
                  is(r, i - 1, SG_TRIM_COMMA))
             mark_listed(r, -1);
-        else if (sg_trim_is_word(unit, i - 1) && !is(r, i - 2, SG_TRIM_STRUCT))
+        else if (sg_trim_is_word(unit, i - 1) && !is(r, i - 2, SG_TRIM_STRUCT) &&
+                 !(is(r, i - 2, SG_TRIM_COLON) && is(r, i - 4, SG_TRIM_STRUCT)))
             r->listed[unit->tokens[i - 1].spelling] = true;
     }
 }
@@ -282,8 +286,9 @@ static void mark_lists(reach *r) {
 /* A literal that is a double, and not at once made a `real`. */
 static bool is_double(const sg_trim_unit *unit, int token) {
     const sg_trim_token *t = &unit->tokens[token];
+    int before = token - 1 - sg_trim_is(unit, token - 1, SG_TRIM_MINUS);
     if (t->kind != SG_TRIM_NUMBER ||
-        (sg_trim_is(unit, token - 1, SG_TRIM_OPEN) && (sg_trim_is(unit, token - 2, SG_TRIM_REAL))))
+        (sg_trim_is(unit, before, SG_TRIM_OPEN) && sg_trim_is(unit, before - 1, SG_TRIM_REAL)))
         return false;
     char last = unit->text[t->end - 1];
     bool fraction = false;
@@ -292,12 +297,14 @@ static bool is_double(const sg_trim_unit *unit, int token) {
     return fraction && last != 'f' && last != 'F';
 }
 
-/* Everything that tokens first .. behind - 1 mention. */
-static void name_all(reach *r, int first, int behind) {
+/* Everything that tokens first .. behind - 1 mention. within: they stand in a struct. */
+static void name_all(reach *r, int first, int behind, bool within) {
     const sg_trim_unit *unit = r->unit;
     for (int i = first; i < behind; i++) {
         if (sg_trim_is_word(unit, i)) {
             r->named[unit->tokens[i].spelling] = true;
+            r->member[unit->tokens[i].spelling] |=
+                within || is(r, i - 1, SG_TRIM_DOT) || is(r, i - 1, SG_TRIM_ARROW);
             r->called[unit->tokens[i].spelling] |=
                 is(r, i + 1, SG_TRIM_OPEN) || is(r, i + 1, SG_TRIM_LESS);
         } else if (unit->tokens[i].kind == SG_TRIM_DIRECTIVE)
@@ -364,6 +371,17 @@ static bool is_hidden(const reach *r, const item *a) {
     return hidden;
 }
 
+/* Whether one of a row of data members is named. */
+static bool any_is_member(const reach *r, const item *a) {
+    for (int i = a->first; i < a->behind; i++) {
+        bool declared = is(r, i + 1, SG_TRIM_COMMA) || is(r, i + 1, SG_TRIM_SEMICOLON) ||
+                        is(r, i + 1, SG_TRIM_OPEN_INDEX);
+        if (sg_trim_is_word(r->unit, i) && declared && r->member[r->unit->tokens[i].spelling])
+            return true;
+    }
+    return false;
+}
+
 static bool may_live(const reach *r, const item *a) {
     if (a->parent >= 0 && !r->items[a->parent].live && r->items[a->parent].kind != ITEM_NAMESPACE)
         return false;
@@ -378,6 +396,7 @@ static bool may_live(const reach *r, const item *a) {
         if (r->listed[name->spelling] || (name->end - name->start == 9 &&
                                           memcmp(r->unit->text + name->start, "Arguments", 9) == 0))
             return true;
+        return a->row ? any_is_member(r, a) : a->name < 0 || r->member[a->name];
     }
     if (a->name >= 0 && !(a->kind == ITEM_FUNCTION ? r->called : r->named)[a->name])
         return false;
@@ -394,17 +413,19 @@ static bool may_live(const reach *r, const item *a) {
 
 static void enliven(reach *r, int number) {
     item *a = &r->items[number];
+    bool within = a->parent >= 0 && r->items[a->parent].kind == ITEM_STRUCT &&
+                  (a->kind == ITEM_FUNCTION || a->name < 0) && !a->row;
     a->live = true;
     if (a->kind == ITEM_STRUCT && a->open >= 0) {
-        name_all(r, a->first, a->open);
+        name_all(r, a->first, a->open, false);
     } else if (a->to) {
         int row = number; /* the first of the row: the type stands before it */
         while (row > 0 && r->items[row - 1].to && r->items[row - 1].first == a->first)
             row--;
-        name_all(r, a->first, r->items[row].from);
-        name_all(r, a->from, a->to);
+        name_all(r, a->first, r->items[row].from, within);
+        name_all(r, a->from, a->to, within);
     } else {
-        name_all(r, a->first, a->behind);
+        name_all(r, a->first, a->behind, within);
     }
     for (int p = a->parent; p >= 0; p = r->items[p].parent)
         r->items[p].live = true;
@@ -468,10 +489,11 @@ void sg_trim_reach(sg_trim_unit *unit) {
     reach r = {.unit = unit};
     int count = unit->spelling_count;
     r.named = SG_ARENA_NEW(unit->arena, bool, count);
+    r.member = SG_ARENA_NEW(unit->arena, bool, count);
     r.called = SG_ARENA_NEW(unit->arena, bool, count);
     r.gates = SG_ARENA_NEW(unit->arena, bool, count);
     r.listed = SG_ARENA_NEW(unit->arena, bool, count);
-    if (!r.named || !r.called || !r.gates || !r.listed ||
+    if (!r.named || !r.member || !r.called || !r.gates || !r.listed ||
         add_items(&r, 0, unit->token_count, -1) < 0)
         return;
     mark_overloads(&r);

@@ -443,7 +443,7 @@ static int by_start(const void *left, const void *right) {
 /* Takes the rest of the line, where nothing but white space is left of it. */
 static void take_line(const char *text, int from, sg_trim_edit *edit) {
     int start = edit->start, end = edit->end;
-    while (start > from && text[start - 1] == ' ')
+    while (start > from && (text[start - 1] == ' ' || text[start - 1] == *SG_TRIM_CHANGED))
         start--;
     while (text[end] == ' ' || text[end] == *SG_TRIM_CHANGED)
         end++;

@@ -143,6 +143,8 @@ const char *sg_trim_apply(sg_trim_unit *unit);
 void sg_trim_reach(sg_trim_unit *unit);
 /* Branches, loops, and operands that constants decide. */
 void sg_trim_fold(sg_trim_unit *unit);
+/* Data members that are assigned and not read, or assigned one number and nothing else. */
+void sg_trim_members(sg_trim_unit *unit);
 /* Calls of functions that do nothing, arguments that nobody reads, variables likewise. */
 void sg_trim_drop(sg_trim_unit *unit);
 /* Titles of sections and heads of files that nothing is left of; indentation, the length of lines,

@@ -1,11 +1,15 @@
 #include "gen/cuda/wgmma.h"
 
+enum { SUMS = 4 }; /* operands that are named at once */
+
 /* Operands are numbered: the sums, a, b, accumulate. */
 void sg_cuda_write_wgmma(sg_text *text, int n, bool a_from_registers, sg_dtype operands) {
     const char *type = operands == SG_BF16 ? "bf16" : "f16";
     int sums = n / 2;
     int b = sums + (a_from_registers ? 4 : 1);
     sg_text_add(text,
+                "#define SUMS(i) \"+f\"(d[i]), \"+f\"(d[i + 1]), \"+f\"(d[i + 2]), \"+f\"(d[i + "
+                "3])\n"
                 "__device__ __forceinline__ void wgmma(float (&d)[%d], %s,\n"
                 "                                      unsigned long long b, int accumulate) {\n"
                 "    asm volatile(\"{\\n\\t.reg .pred p;\\n\\tsetp.ne.b32 p, %%%d, 0;\\n\\t\"\n"
@@ -23,15 +27,15 @@ void sg_cuda_write_wgmma(sg_text *text, int n, bool a_from_registers, sg_dtype o
                     sums, sums + 1, sums + 2, sums + 3, b);
     else
         sg_text_add(text, "                 \"%%%d, %%%d, p, 1, 1, 0, 0;\\n\\t}\"\n", sums, b);
-    for (int i = 0; i < sums; i++)
-        sg_text_add(text, "%s\"+f\"(d[%d])%s",
-                    i == 0       ? "                 : "
-                    : i % 6 == 0 ? "                   "
-                                 : "",
+    for (int i = 0; i < sums; i += SUMS)
+        sg_text_add(text, "%sSUMS(%d)%s",
+                    i == 0        ? "                 : "
+                    : i % 32 == 0 ? "                   "
+                                  : "",
                     i,
-                    i == sums - 1 ? "\n"
-                    : i % 6 == 5  ? ",\n"
-                                  : ", ");
+                    i + SUMS == sums       ? "\n"
+                    : (i + SUMS) % 32 == 0 ? ",\n"
+                                           : ", ");
     sg_text_add(text, "                 : %s, \"l\"(b), \"r\"(accumulate));\n}\n",
                 a_from_registers ? "\"r\"(a[0]), \"r\"(a[1]), \"r\"(a[2]), \"r\"(a[3])"
                                  : "\"l\"(a)");
