@@ -70,7 +70,7 @@ struct NarrowLines {
     }
     /* Stores what is pending, and reads back what was put since. */
     __device__ __forceinline__ void turn(Stride s, int eights, int lane) {
-        store_pending(s);
+        store_turn(s);
         __syncwarp();
         SG_UNROLL
         for (int e = 0; e < eights; e++)
@@ -85,7 +85,7 @@ struct NarrowLines {
     __device__ __forceinline__ void flush(Stride s, int lane) {
         if (held)
             turn(s, 1, lane);
-        store_pending(s);
+        store_turn(s);
         held = pending_eights = 0;
     }
     /* Matrix p is of the warp's pixels 8 (p % 2 ROW_BLOCKS + p / 2) and on. */
@@ -118,7 +118,7 @@ struct NarrowLines {
             pending[i][0] = *reinterpret_cast<const unsigned short *>(from);
         }
     }
-    __device__ __forceinline__ void store_pending(Stride s) {
+    __device__ __forceinline__ void store_turn(Stride s) {
         if (pending_eights == 0)
             return;
         SG_UNROLL

@@ -25,6 +25,7 @@ constexpr int LINE_VECTOR = OUT_VECTOR ? OUT_VECTOR : 1;
 constexpr int LINE_LANES = WARP_PIXELS / LINE_VECTOR; /* lanes that hold one channel */
 constexpr int LINE_STEP = 32 / LINE_LANES;            /* channels that a warp stores at once */
 constexpr int LINE_VECTORS = 8 / (LINE_STEP ? LINE_STEP : 1);
+constexpr bool FLOAT_LINES = OUT_VECTOR && !NARROW_LINES;
 
 /* Every group of 8 channels of every tile is complete: half of the code that put is would be there
  * for the others. */
@@ -85,17 +86,19 @@ struct Tile : RowTile {
             first + 2 < CHANNELS) /* at first all sums are there yet, and no registers */
             read_table(first + 2);
     }
+    __device__ __forceinline__ real narrow_acc(int p, int j) {
+        if (p == 0 && j % 2 == 0)
+            table.turn_pair(*this, j / 2);
+        const float2 scale_bias = table.by[j / 2 % (ChannelTable::TABLE_AHEAD + 1)][j % 2];
+        const real sum = d[p / 2][j / 2 * 4 + p % 2 * 2 + j % 2];
+        return GUARDED ? sum * scale_bias.x + scale_bias.y : sum + scale_bias.y;
+    }
     __device__ __forceinline__ real acc(int p, int j) {
-        if (NARROW_LINES) {
-            if (p == 0 && j % 2 == 0)
-                table.turn_pair(*this, j / 2);
-            const float2 scale_bias = table.by[j / 2 % (ChannelTable::TABLE_AHEAD + 1)][j % 2];
-            const real sum = d[p / 2][j / 2 * 4 + p % 2 * 2 + j % 2];
-            return GUARDED ? sum * scale_bias.x + scale_bias.y : sum + scale_bias.y;
-        }
+        if (NARROW_LINES)
+            return narrow_acc(p, j);
         if (BIAS_HELD)
             return d[p / 2][j / 2 * 4 + p % 2 * 2 + j % 2] + held_bias[j];
-        if (!OUT_VECTOR)
+        if (!FLOAT_LINES)
             return RowTile::acc(p, j);
         if (p == 0 && j % 2 == 0) /* tails go through pixels and slots upwards */
             turn_table(j);
@@ -107,7 +110,7 @@ struct Tile : RowTile {
                 table.turn_pair(*this, j / 2);
             return table.operand[j / 2 % (ChannelTable::TABLE_AHEAD + 1)][k][j % 2];
         }
-        if (!OUT_VECTOR)
+        if (!FLOAT_LINES)
             return RowTile::per_channel(k, j);
         if (j % 2 == 0)
             turn_table(j);
@@ -120,7 +123,7 @@ struct Tile : RowTile {
     }
     template <int V>
     __device__ __forceinline__ void put(float *to, Stride s, int p, int j, real value) {
-        if (!OUT_VECTOR || (!ALL_WHOLE && !whole_group(j))) {
+        if (!FLOAT_LINES || (!ALL_WHOLE && !whole_group(j))) {
             RowTile::put<V>(to, s, p, j, value);
             return;
         }
@@ -184,8 +187,9 @@ struct Tile : RowTile {
     }
     template <int V, class T> __device__ __forceinline__ void flush(T *, Stride) {}
     template <int V> __device__ __forceinline__ void flush(float *, Stride s) {
-        if (OUT_VECTOR)
-            store_pending(s);
+        if (!FLOAT_LINES)
+            return;
+        store_pending(s);
         pending_first = -1;
     }
 
@@ -235,11 +239,21 @@ constexpr int CONSUMER_FLOATS = LINES_OF_CHANNELS ? 0
                                 : OUT_VECTOR      ? 4 * 8 * LINE
                                                   : 0;
 
+/* When scales have changed: those read ahead are the old ones. */
+__device__ __forceinline__ void forget_scales(Tile &tile) {
+    if (FLOAT_LINES)
+        tile.ahead = tile.now = -1;
+    if (NARROW_LINES)
+        tile.table.asked = -1;
+}
+
 __device__ __forceinline__ void open_tile(Tile &tile, float *lines, int consumer) {
     tile.lane = threadIdx.x % 32;
     tile.pixels.warp = threadIdx.x % WARPGROUP / 32;
-    tile.lines = lines + consumer * CONSUMER_FLOATS + tile.pixels.warp * 8 * LINE;
-    tile.pending_first = -1;
+    if (FLOAT_LINES) {
+        tile.lines = lines + consumer * CONSUMER_FLOATS + tile.pixels.warp * 8 * LINE;
+        tile.pending_first = -1;
+    }
     if (LINES_OF_CHANNELS) {
         tile.channels.waiting = 0;
     } else if (NARROW_LINES) {
@@ -247,21 +261,10 @@ __device__ __forceinline__ void open_tile(Tile &tile, float *lines, int consumer
                             tile.pixels.warp * NARROW_BYTES;
         tile.narrow.held = tile.narrow.pending_eights = 0;
     }
-    if (NARROW_LINES)
-        tile.table.asked = -1;
     SG_UNROLL
     for (int j = 0; j < (BIAS_HELD ? Tile::CHANNELS : 0); j++)
         tile.held_bias[j] = tile.scale_bias[tile.column(j)].y;
-    tile.ahead = -1;
-    tile.now = -1;
-}
-
-/* When scales have changed: those read ahead are the old ones. */
-__device__ __forceinline__ void forget_scales(Tile &tile) {
-    tile.ahead = -1;
-    tile.now = -1;
-    if (NARROW_LINES)
-        tile.table.asked = -1;
+    forget_scales(tile);
 }
 
 struct Filter {};
