@@ -60,6 +60,8 @@ static const char FEW[] = "%x = input : f32[2, 2, 20, 20]\n%w = input : f32[16, 
                           "%c = convolution %x, %w\n%y = relu %c\noutput %y";
 static const char DOUBLES[] = "%x = input : f64[2, 8, 20, 20]\n%w = input : f64[16, 8, 3, 3]\n"
                               "%c = convolution %x, %w\n%y = relu %c\noutput %y";
+static const char FEW_DOUBLES[] = "%x = input : f64[2, 4, 20, 20]\n%w = input : f64[16, 4, 3, 3]\n"
+                                  "%c = convolution %x, %w\n%y = relu %c\noutput %y";
 
 TEST(candidates_are_usable_and_fit) {
     static const char *const texts[] = {MIN, RELU, WALK, DOUBLES};
@@ -113,8 +115,9 @@ TEST(what_cannot_be_taken_is_told) {
         {WIDE, "sm_90a", "a block holds at most 512"},
         {FEW, "sm_90a", "sums of 18 products round less"},
         {DOUBLES, "sm_86", "doubles no faster than threads do"},
+        {FEW_DOUBLES, "sm_90a", "sums of 36 products round less"},
     };
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 4; i++) {
         prepared made;
         char reason[SG_REASON_MAX] = "";
         CASE("%s", refused[i].text);
