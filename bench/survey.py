@@ -4,7 +4,7 @@ Every region is compiled even where the planner would leave it to PyTorch, so th
 mistake show: a region taken that is slower (the contract says never), and one refused that would
 have been faster. Times are medians over interleaved rounds, one model after the other.
 
-    python bench/survey.py [--cases N] [--seed N] [--json FILE]
+    python bench/survey.py [--cases N] [--seed N] [--dtype TYPE] [--json FILE]
 """
 
 from __future__ import annotations
@@ -141,12 +141,13 @@ def expectation(explained: str) -> dict[str, float]:
     return {"expected_ms": float(found[1]), "expected_host_ms": float(found[2])} if found else {}
 
 
-def survey(count: int, seed: int) -> list[dict[str, Any]]:
+def survey(count: int, seed: int, dtype: torch.dtype) -> list[dict[str, Any]]:
     """Measures count cases; one object each."""
     source = random.Random(seed)
     rows = []
     for _ in range(count):
         name, case, x = draw(source)
+        case, x = case.to(dtype), x.to(dtype)
         with torch.no_grad():
             fused = make_dropin(case, Options(always=True), "silent")
             chosen = segue.explain(case, x)
@@ -165,9 +166,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--cases", type=int, default=60)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--dtype", choices=["float32", "bfloat16", "float16"], default="float32")
     parser.add_argument("--json", metavar="FILE")
     options = parser.parse_args()
-    rows = survey(options.cases, options.seed)
+    rows = survey(options.cases, options.seed, getattr(torch, options.dtype))
     losses = [r for r in rows if r["taken"] and r["segue_ms"] > r["eager_ms"]]
     missed = [r for r in rows if not r["taken"] and r["segue_ms"] < r["eager_ms"]]
     ratios = [r["eager_ms"] / r["segue_ms"] for r in rows if r["taken"]]

@@ -13,7 +13,9 @@
  * High-Performance Matrix Multiplication (2008), section 6, for the same argument.
  *
  * Where the instruction set has no fused multiply-add (generic), product and sum round
- * separately. */
+ * separately.
+ *
+ * Pairs of bfloat16 go the same way, two products at a time (kernels.h). */
 #include "variant.h"
 
 /* The accumulators live in an array that has to dissolve into registers, so every loop over it is
@@ -26,9 +28,22 @@
 
 enum { VECTORS_MAX = 16, SUMS_MAX = 32 };
 
-/* The body of all blocks; mr and nr are constants wherever it is inlined. */
-static inline __attribute__((always_inline)) void contract(const sg_contract_args *args,
-                                                           const int mr, const int nr) {
+#if SG_HAS_PAIRS
+#define MULTIPLY(pairs, weight, x, sum)                                                            \
+    (pairs ? f_dot_pairs((FU)x, splat_pair(weight), sum) : v_fma(K(*(weight)), x, sum))
+SG_INLINE FU splat_pair(const S *weight) {
+    uint32_t bits;
+    memcpy(&bits, weight, sizeof bits);
+    return (FU){0} + bits;
+}
+#else
+#define MULTIPLY(pairs, weight, x, sum) v_fma(K(*(weight)), x, sum)
+#endif
+
+/* The body of all blocks; mr, nr and pairs are constants wherever it is inlined. */
+static inline __attribute__((always_inline)) void
+contract(const sg_contract_args *args, const int mr, const int nr, const bool pairs) {
+    (void)pairs;
     const S *weights = args->weights;
     const S *slab = args->slab;
     const int32_t *offset = args->offset;
@@ -51,7 +66,7 @@ static inline __attribute__((always_inline)) void contract(const sg_contract_arg
                 x[n] = v_load(pixels + n * SG_VECTOR_LENGTH);
             }
             UNROLL for (int i = 0; i < mr * nr; i++) {
-                sum[i] = v_fma(K(weights[i / nr]), x[i % nr], sum[i]);
+                sum[i] = MULTIPLY(pairs, weights + i / nr, x[i % nr], sum[i]);
             }
         }
         bool bias_now = bias && !bias_first && k == args->k;
@@ -69,9 +84,14 @@ static inline __attribute__((always_inline)) void contract(const sg_contract_arg
 
 #define FUNCTION(mr, nr)                                                                           \
     static void contract_##mr##x##nr(const sg_contract_args *args) {                               \
-        contract(args, mr, nr);                                                                    \
+        contract(args, mr, nr, false);                                                             \
     }
 #define ENTRY(mr, nr) [nr] = contract_##mr##x##nr,
+#define PAIR_FUNCTION(mr, nr)                                                                      \
+    static void pairs_##mr##x##nr(const sg_contract_args *args) {                                  \
+        contract(args, mr, nr, true);                                                              \
+    }
+#define PAIR_ENTRY(mr, nr) [nr] = pairs_##mr##x##nr,
 
 /* Something for each number of vectors from 1 up. */
 #define EACH_2(emit, mr) emit(mr, 1) emit(mr, 2)
@@ -101,3 +121,13 @@ BLOCKS(FUNCTIONS)
 const sg_contract_block SG_NAME(contract_blocks)[] = {BLOCKS(ROW)};
 const int SG_NAME(contract_block_count) = sizeof SG_NAME(contract_blocks) /
                                           sizeof SG_NAME(contract_blocks)[0];
+
+#if SG_HAS_PAIRS
+#define PAIR_FUNCTIONS(mr, vectors) EACH_##vectors(PAIR_FUNCTION, mr)
+#define PAIR_ROW(mr, vectors)                                                                      \
+    {.channels = mr, .vectors_max = vectors, .contract = {EACH_##vectors(PAIR_ENTRY, mr)}},
+
+BLOCKS(PAIR_FUNCTIONS)
+
+const sg_contract_block SG_NAME(pair_blocks)[] = {BLOCKS(PAIR_ROW)};
+#endif

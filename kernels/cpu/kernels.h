@@ -140,8 +140,28 @@ typedef struct sg_plane {
     const void *src; /* of row 0 and column 0, which need not exist */
     int64_t row_step, column_step;
     sg_element type;
+    const void
+        *other; /* of sg_pack_pairs: the odd channel's; NULL where there is none, for zeros */
 } sg_plane;
 typedef void (*sg_pack_plane)(const sg_plane *plane);
+
+/* Pairs: where the processor multiplies bfloat16 two at a time, an element of the slab is those of
+ * two neighbouring channels, the even one in the lower half, and a product of the contraction is
+ * the sum of two. Such an element is as large as a float, so slab, packed weights and register
+ * blocks are those of floats with half the input channels. */
+
+/* As sg_pack_plane, of two channels of bfloat16. */
+typedef void (*sg_pack_pairs)(const sg_plane *plane);
+
+/* dst[pair][tap][row], rows up to width zero: weights of `rows` output channels. */
+typedef struct sg_weight_pairs {
+    void *dst;
+    int64_t rows, width, channels; /* input channels, which may be odd */
+    int64_t taps[3];               /* D, H, W, the last the fastest */
+    const void *src;
+    int64_t row_stride, channel_stride, tap_stride[3];
+} sg_weight_pairs;
+typedef void (*sg_pack_weight_pairs)(const sg_weight_pairs *weights);
 
 /* dst[column * width + row] = (compute type) src[row * row_stride + column], row < rows,
  * column < columns; rows up to width are zero. */
@@ -158,6 +178,11 @@ typedef struct sg_cpu_kernels {
     sg_accumulate_sum accumulate_sum;
     int contract_block_count;
     sg_contract_block contract_blocks[SG_CONTRACT_BLOCKS_MAX];
+    /* The same blocks of pairs, with which goes what packs them; NULL where there are none. Numbers
+     * below 2^-126 count as zero there, on the way in and out. */
+    const sg_contract_block *pair_blocks;
+    sg_pack_pairs pack_pairs;
+    sg_pack_weight_pairs pack_weight_pairs;
     sg_convert_in convert_in;
     sg_convert_out convert_out;
     sg_move_tile load_tile, store_tile;

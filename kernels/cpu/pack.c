@@ -35,11 +35,11 @@ SG_INLINE S *zero(S *dst, int64_t count) {
     return dst + count;
 }
 
-void SG_NAME(pack_plane)(const sg_plane *plane) {
-    const int64_t size = plane->type == SG_ELEMENT_BOOL  ? 1
-                         : plane->type == SG_ELEMENT_F64 ? 8
-                         : plane->type == SG_ELEMENT_F32 ? 4
-                                                         : 2;
+/* Writes count elements of a row; place: of the first, in elements from the plane's source. */
+typedef void (*line)(const sg_plane *plane, S *dst, int64_t place, int64_t count);
+
+/* A plane by its lines, which are inlined. */
+SG_INLINE void pack_lines(const sg_plane *plane, line pack_line) {
     const int64_t live = plane->end_column - plane->first_column;
     S *dst = plane->dst;
     for (int64_t row = 0; row < plane->rows; row++) {
@@ -47,15 +47,27 @@ void SG_NAME(pack_plane)(const sg_plane *plane) {
             dst = zero(dst, plane->width);
             continue;
         }
-        const char *src = (const char *)plane->src +
-                          (row * plane->row_step + plane->first_column * plane->column_step) * size;
         dst = zero(dst, plane->first_column);
-        if (plane->type == SG_COMPUTE_ELEMENT)
-            copy_line(dst, (const void *)src, live, plane->column_step);
-        else
-            SG_NAME(convert_in)(live, dst, 1, src, plane->column_step, plane->type);
+        pack_line(plane, dst, row * plane->row_step + plane->first_column * plane->column_step,
+                  live);
         dst = zero(dst + live, plane->width - plane->end_column);
     }
+}
+
+SG_INLINE void plain_line(const sg_plane *plane, S *dst, int64_t place, int64_t count) {
+    const int64_t size = plane->type == SG_ELEMENT_BOOL  ? 1
+                         : plane->type == SG_ELEMENT_F64 ? 8
+                         : plane->type == SG_ELEMENT_F32 ? 4
+                                                         : 2;
+    const char *src = (const char *)plane->src + place * size;
+    if (plane->type == SG_COMPUTE_ELEMENT)
+        copy_line(dst, (const void *)src, count, plane->column_step);
+    else
+        SG_NAME(convert_in)(count, dst, 1, src, plane->column_step, plane->type);
+}
+
+void SG_NAME(pack_plane)(const sg_plane *plane) {
+    pack_lines(plane, plain_line);
 }
 
 #if defined(__AVX__) && !defined(SG_COMPUTE_F64)
@@ -132,3 +144,61 @@ void SG_NAME(pack_transposed)(int64_t rows, int64_t columns, int64_t width, void
     for (int64_t column = 0; column < columns && rows < width; column++)
         zero(to + column * width + rows, width - rows);
 }
+
+#if SG_HAS_PAIRS
+
+/* A vector of bfloat16 as 32-bit numbers. */
+typedef uint16_t H __attribute__((vector_size(SG_VECTOR_BYTES / 2), aligned(2), may_alias));
+SG_INLINE FU widen(const uint16_t *from) {
+    return __builtin_convertvector(*(const H *)from, FU);
+}
+
+SG_INLINE void store_pair(S *dst, uint32_t even, uint32_t odd) {
+    const uint32_t bits = even | odd << 16;
+    memcpy(dst, &bits, sizeof bits);
+}
+
+SG_INLINE void pair_line(const sg_plane *plane, S *dst, int64_t place, int64_t count) {
+    const uint16_t *even = (const uint16_t *)plane->src + place;
+    const uint16_t *odd = plane->other ? (const uint16_t *)plane->other + place : NULL;
+    const int64_t step = plane->column_step;
+    int64_t i = 0;
+    if (step == 1) {
+        for (; i + SG_VECTOR_LENGTH <= count; i += SG_VECTOR_LENGTH) {
+            const FU high = odd ? widen(odd + i) << 16 : (FU){0};
+            v_store(dst + i, (F)(widen(even + i) | high));
+        }
+    }
+    for (; i < count; i++)
+        store_pair(dst + i, even[i * step], odd ? odd[i * step] : 0);
+}
+
+void SG_NAME(pack_pairs)(const sg_plane *plane) {
+    pack_lines(plane, pair_line);
+}
+
+/* One tap of two channels, for all rows. */
+SG_INLINE S *pair_tap(const sg_weight_pairs *weights, S *dst, const uint16_t *even, bool odd) {
+    for (int64_t row = 0; row < weights->rows; row++, even += weights->row_stride)
+        store_pair(dst + row, *even, odd ? even[weights->channel_stride] : 0);
+    return zero(dst + weights->rows, weights->width - weights->rows);
+}
+
+void SG_NAME(pack_weight_pairs)(const sg_weight_pairs *weights) {
+    const int64_t *taps = weights->taps, *stride = weights->tap_stride;
+    const uint16_t *src = weights->src;
+    S *dst = weights->dst;
+    for (int64_t channel = 0; channel < weights->channels; channel += 2) {
+        const bool odd = channel + 1 < weights->channels;
+        for (int64_t d = 0; d < taps[0]; d++) {
+            for (int64_t h = 0; h < taps[1]; h++) {
+                const uint16_t *from =
+                    src + channel * weights->channel_stride + d * stride[0] + h * stride[1];
+                for (int64_t w = 0; w < taps[2]; w++, from += stride[2])
+                    dst = pair_tap(weights, dst, from, odd);
+            }
+        }
+    }
+}
+
+#endif

@@ -135,6 +135,14 @@ SG_INLINE F f_fma(F a, F b, F c) {
     return a * b + c;
 #endif
 }
+#if SG_ISA_AVX512
+/* sum + x0 * y0 + x1 * y1 of bfloat16 pairs. Named to the assembler, not called as an intrinsic:
+ * the file is not compiled for the few processors that get here (table.c). */
+SG_INLINE F f_dot_pairs(FU x, FU y, F sum) {
+    __asm__("vdpbf16ps %2, %1, %0" : "+v"(sum) : "v"(x), "v"(y)); /* NOLINT */
+    return sum;
+}
+#endif
 SG_INLINE D d_fma(D a, D b, D c) {
 #if SG_ISA_AVX512
     return _mm512_fmadd_pd(a, b, c);

@@ -30,6 +30,13 @@ static void fill_table(void) {
     memcpy(table.reduce_columns, SG_NAME(reduce_columns), sizeof table.reduce_columns);
     for (int i = 0; i < table.contract_block_count; i++)
         table.contract_blocks[i] = SG_NAME(contract_blocks)[i];
+#if SG_HAS_PAIRS
+    if (__builtin_cpu_supports("avx512bf16")) {
+        table.pair_blocks = SG_NAME(pair_blocks);
+        table.pack_pairs = SG_NAME(pack_pairs);
+        table.pack_weight_pairs = SG_NAME(pack_weight_pairs);
+    }
+#endif
 }
 
 const sg_cpu_kernels *SG_NAME(table)(void) {

@@ -21,6 +21,12 @@
 #define SG_COMPUTE_NAME    f32
 #define SG_COMPUTE_ELEMENT SG_ELEMENT_F32
 #endif
+/* Kernels that multiply pairs of bfloat16. */
+#if SG_ISA_AVX512 && !defined(SG_COMPUTE_F64)
+#define SG_HAS_PAIRS 1
+#else
+#define SG_HAS_PAIRS 0
+#endif
 #define SG_NAME(name) SG_PASTE(sg_, name, SG_ISA, SG_COMPUTE_NAME)
 
 /* table.c: all of the below as one table. */
@@ -38,6 +44,9 @@ void SG_NAME(accumulate_sum)(int64_t rows, int64_t cols, void *acc, void *comp,
 /* contract.c: the register blocks, widest channel block first. */
 extern const sg_contract_block SG_NAME(contract_blocks)[];
 extern const int SG_NAME(contract_block_count);
+#if SG_HAS_PAIRS
+extern const sg_contract_block SG_NAME(pair_blocks)[];
+#endif
 
 /* convert.c. */
 void SG_NAME(convert_in)(int64_t count, void *dst, int64_t dst_stride, const void *src,
@@ -53,5 +62,9 @@ void SG_NAME(store_tile)(const sg_tile_move *move);
 void SG_NAME(pack_plane)(const sg_plane *plane);
 void SG_NAME(pack_transposed)(int64_t rows, int64_t columns, int64_t width, void *dst,
                               const void *src, int64_t row_stride, sg_element type);
+#if SG_HAS_PAIRS
+void SG_NAME(pack_pairs)(const sg_plane *plane);
+void SG_NAME(pack_weight_pairs)(const sg_weight_pairs *weights);
+#endif
 
 #endif

@@ -64,6 +64,7 @@ sg_status sg_compile_region(sg_compilation *compilation, bool tune, sg_arena *ar
     compilation->target.lanes = compilation->isa->vector_length;
     compilation->target.block_channels = compilation->isa->contract_blocks[0].channels;
     compilation->target.block_vectors = compilation->isa->contract_blocks[0].vectors_max;
+    compilation->target.pairs = compilation->isa->pair_blocks != NULL;
     sg_choose_plan(&compilation->problem, &compilation->target, &compilation->choice);
     if (!compilation->choice.strategy)
         return sg_fail(context, SG_NOT_APPLICABLE, "%s", compilation->choice.reason);

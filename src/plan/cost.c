@@ -24,6 +24,7 @@ static const double CACHE_BANDWIDTH = 40e9;  /* the same while all fits the last
 static const double HOST_F32_RATE = 0.7;  /* of the FMA peak, where channels fill vectors */
 static const double HOST_F64_RATE = 0.2;  /* no oneDNN: im2col and a matrix product */
 static const double HOST_HALF_RATE = 1.6; /* of the f32 peak, by the processor's own dot products */
+static const double HOST_FEW_HALVES = 1.35; /* where there are fewer than fill vectors of halves */
 static const double HOST_EMULATED_RATE = 0.05;      /* of the f32 peak, half types without them */
 static const double HOST_CALL_SECONDS = 4e-6;       /* one operator */
 static const double HOST_PRIMITIVE_SECONDS = 35e-6; /* a convolution that goes to oneDNN */
@@ -58,11 +59,20 @@ static double ceil_divide(double a, double b) {
     return ceil(a / b);
 }
 
-double sg_slab_elements(const sg_problem *problem, const sg_cpu_plan *plan) {
+static bool in_pairs(const sg_problem *problem, const sg_target *target) {
+    return target->pairs && sg_problem_pairs(problem);
+}
+
+double sg_slab_depth(const sg_problem *problem, const sg_target *target) {
+    return (double)sg_convolution_depth(&problem->convolution, in_pairs(problem, target));
+}
+
+double sg_slab_elements(const sg_problem *problem, const sg_target *target,
+                        const sg_cpu_plan *plan) {
     if (!problem->has_convolution)
         return 0;
     const sg_convolution *convolution = &problem->convolution;
-    double elements = (double)convolution->in_channels;
+    double elements = sg_slab_depth(problem, target) * (double)convolution->groups;
     for (int axis = 0; axis < SG_SPATIAL_MAX; axis++) {
         int64_t stride = convolution->stride[axis], kernel = convolution->kernel[axis];
         int64_t reach = (kernel - 1) * convolution->dilation[axis];
@@ -101,7 +111,7 @@ sg_tiling sg_tile(const sg_problem *problem, const sg_target *target, const sg_c
     tiling.run_vectors = ceil_divide(pixels, target->lanes) / runs;
     tiling.runs = runs * (double)plan->box[0] * (problem->flat ? 1 : (double)plan->box[1]);
     tiling.kept_runs = runs;
-    tiling.slab_elements = sg_slab_elements(problem, plan);
+    tiling.slab_elements = sg_slab_elements(problem, target, plan);
     return tiling;
 }
 
@@ -174,7 +184,7 @@ static double contract_vectors(const sg_problem *problem, const sg_target *targe
     if (!problem->has_convolution)
         return 0;
     const sg_convolution *convolution = &problem->convolution;
-    double products = (double)(convolution->in_channels / convolution->groups);
+    double products = sg_slab_depth(problem, target);
     for (int axis = 0; axis < SG_SPATIAL_MAX; axis++)
         products *= (double)convolution->kernel[axis];
     double channels = sg_padded_channels(problem, target);
@@ -198,18 +208,20 @@ static double sum_vectors(const sg_problem *problem, const sg_target *target,
     const sg_convolution *convolution = &problem->convolution;
     double taps =
         (double)(convolution->kernel[0] * convolution->kernel[1] * convolution->kernel[2]);
-    double channels = (double)(convolution->in_channels / convolution->groups);
+    double channels = sg_slab_depth(problem, target);
     double chunk = fmin((double)plan->chunk, channels);
-    double sums = ceil_divide(channels, chunk) * ceil_divide(chunk * taps, (double)plan->sum);
+    double sum = (double)plan->sum / (in_pairs(problem, target) ? 2 : 1);
+    double sums = ceil_divide(channels, chunk) * ceil_divide(chunk * taps, sum);
     return sums * sg_padded_channels(problem, target) * vectors;
 }
 
-static double planes_of(const sg_problem *problem, const sg_cpu_plan *plan) {
+static double planes_of(const sg_problem *problem, const sg_target *target,
+                        const sg_cpu_plan *plan) {
     if (!problem->has_convolution)
         return 0;
     const sg_convolution *convolution = &problem->convolution;
-    double planes =
-        (double)(convolution->in_channels * (plan->box[0] + convolution->kernel[0] - 1));
+    double planes = sg_slab_depth(problem, target) *
+                    (double)(convolution->groups * (plan->box[0] + convolution->kernel[0] - 1));
     for (int axis = 1; axis < SG_SPATIAL_MAX; axis++)
         planes *= (double)(convolution->stride[axis] < convolution->kernel[axis]
                                ? convolution->stride[axis]
@@ -227,7 +239,7 @@ double sg_cost_plan(const sg_problem *problem, const sg_target *target, const sg
         sum_vectors(problem, target, plan, tiling.run_vectors) / (LOAD_RATE * CLOCK) +
         tail_seconds(&on_tile, tiling.run_vectors, pieces);
     double pack = (tiling.slab_elements / target->lanes / PACK_RATE +
-                   planes_of(problem, plan) * PLANE_CYCLES) /
+                   planes_of(problem, target, plan) * PLANE_CYCLES) /
                   CLOCK;
     bool kept = !(problem->walk >> SG_ROLE_W & 1U); /* else one tile without a run is left */
     double late = kept ? tiling.kept_runs * tail_seconds(&after, tiling.run_vectors, pieces)
@@ -240,7 +252,7 @@ double sg_cost_plan(const sg_problem *problem, const sg_target *target, const sg
         weights = sg_padded_channels(problem, target);
         for (int axis = 0; axis < SG_SPATIAL_MAX; axis++)
             weights *= (double)convolution->kernel[axis];
-        weights *= (double)(convolution->in_channels / convolution->groups);
+        weights *= sg_slab_depth(problem, target);
         weights /= CLOCK * target->threads;
     }
     double compute = rounds * item + weights;
@@ -281,6 +293,8 @@ static double host_convolution(const sg_problem *problem, const sg_target *targe
     double padded = ceil_divide(out, lanes) * lanes / out;
     bool deep = convolution->kernel[0] > 1;
     padded *= in >= lanes ? ceil_divide(in, lanes) * lanes / in : deep ? 2 : 1.2;
+    if (sg_dtype_size(convolution->input.dtype) == 2 && in < 2 * lanes && !deep)
+        padded *= HOST_FEW_HALVES;
     if (in == 1 && out == 1) /* depthwise has a kernel of its own, limited by loads */
         padded = 4;
     double image = (double)convolution->in_channels;

@@ -20,7 +20,11 @@ typedef struct sg_tiling {
 sg_tiling sg_tile(const sg_problem *problem, const sg_target *target, const sg_cpu_plan *plan);
 
 /* Elements of one box's slab, phases and halo included, the slack of the last run not. */
-double sg_slab_elements(const sg_problem *problem, const sg_cpu_plan *plan);
+double sg_slab_elements(const sg_problem *problem, const sg_target *target,
+                        const sg_cpu_plan *plan);
+
+/* Input channels of a group in the slab, or pairs of them. */
+double sg_slab_depth(const sg_problem *problem, const sg_target *target);
 
 /* Output channels, rounded up to whole blocks. */
 double sg_padded_channels(const sg_problem *problem, const sg_target *target);

@@ -23,6 +23,18 @@ static unsigned roles_of(const sg_problem *problem, unsigned axes) {
     return roles;
 }
 
+bool sg_problem_pairs(const sg_problem *problem) {
+    const sg_convolution *convolution = &problem->convolution;
+    return problem->has_convolution && problem->compute == SG_F32 &&
+           convolution->input.dtype == SG_BF16 && convolution->weight.dtype == SG_BF16 &&
+           convolution->in_channels > convolution->groups;
+}
+
+int64_t sg_convolution_depth(const sg_convolution *convolution, bool pairs) {
+    int64_t channels = convolution->in_channels / convolution->groups;
+    return pairs ? (channels + 1) / 2 : channels;
+}
+
 unsigned sg_problem_domain(const sg_problem *problem, sg_value value) {
     return roles_of(problem, sg_region_domain(problem->region, value));
 }

@@ -66,6 +66,11 @@ typedef struct sg_problem {
 sg_status sg_problem_create(const sg_region *region, const sg_layout *inputs,
                             const sg_layout *outputs, sg_arena *arena, sg_problem *problem);
 
+/* Whether the anchor multiplies bfloat16 two channels at a time, where the processor can. */
+bool sg_problem_pairs(const sg_problem *problem);
+/* What the contraction takes one after the other of a group: input channels, or pairs of them. */
+int64_t sg_convolution_depth(const sg_convolution *convolution, bool pairs);
+
 /* Roles a value runs along, as bits. */
 unsigned sg_problem_domain(const sg_problem *problem, sg_value value);
 /* Whether a pixel axis (0: D, 1: H, 2: W) is walked. */

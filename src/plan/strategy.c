@@ -39,7 +39,7 @@ static const double SCRATCH_LIMIT = 64 << 20;
 /* Brings a plan from wisdom, which is anybody's text, within the limits that kernels rely on: boxes
  * no larger than the space, and of one place along kept axes outside the run. False when it would
  * still take too much memory. */
-static bool make_usable(const sg_problem *problem, sg_cpu_plan *plan) {
+static bool make_usable(const sg_problem *problem, const sg_target *target, sg_cpu_plan *plan) {
     for (int axis = 0; axis < SG_SPATIAL_MAX; axis++) {
         int role = SG_ROLE_D + axis;
         bool together = (problem->walk | sg_problem_run_roles(problem)) >> role & 1U;
@@ -54,7 +54,7 @@ static bool make_usable(const sg_problem *problem, sg_cpu_plan *plan) {
     int64_t pixels = problem->flat ? plan->box[1] * (plan->box[2] + reach) : plan->box[2];
     int64_t longest = (pixels + SG_RUN_STEP - 1) / SG_RUN_STEP * SG_RUN_STEP;
     plan->run = plan->run < longest ? plan->run : longest;
-    double slab = problem->has_convolution ? sg_slab_elements(problem, plan) : 0;
+    double slab = problem->has_convolution ? sg_slab_elements(problem, target, plan) : 0;
     double tile = (double)problem->size[SG_ROLE_C] * (double)plan->run;
     return (slab + tile) * sg_dtype_size(problem->compute) <= SCRATCH_LIMIT;
 }
@@ -66,7 +66,7 @@ void sg_choose_plan(const sg_problem *problem, const sg_target *target, sg_choic
         for (int i = 0; i < STRATEGY_COUNT; i++) {
             bool named = strcmp(registry[i]->name, name) == 0;
             if (named && registry[i]->applicable(problem, target, choice->reason) &&
-                make_usable(problem, &choice->plan)) {
+                make_usable(problem, target, &choice->plan)) {
                 choice->strategy = registry[i];
                 choice->cost = registry[i]->cost(problem, target, &choice->plan);
                 choice->from_wisdom = true;

@@ -17,6 +17,7 @@ typedef struct sg_target {
     int lanes;          /* elements of the compute type in a vector */
     int block_channels; /* the widest block of the contraction kernel: output channels, */
     int block_vectors;  /* and vectors of pixels */
+    bool pairs;         /* it has blocks for pairs of bfloat16 too */
 } sg_target;
 
 enum { SG_CANDIDATES_MAX = 64 };

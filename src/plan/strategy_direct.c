@@ -25,7 +25,7 @@ static bool applicable(const sg_problem *problem, const sg_target *target, char 
         return false;
     }
     sg_cpu_plan least = {.box = {1, 1, target->lanes}};
-    if (sg_slab_elements(problem, &least) * bytes > SLAB_LIMIT) {
+    if (sg_slab_elements(problem, target, &least) * bytes > SLAB_LIMIT) {
         snprintf(reason, SG_REASON_MAX,
                  "the input under one row of %d outputs does not fit the cache", target->lanes);
         return false;
@@ -45,7 +45,7 @@ static void fit_box(const sg_problem *problem, const sg_target *target, double b
     }
     if (plan->box[1] > rows)
         plan->box[1] = rows;
-    while (sg_slab_elements(problem, plan) * element > bytes) {
+    while (sg_slab_elements(problem, target, plan) * element > bytes) {
         if (plan->box[1] > 1)
             plan->box[1] = (plan->box[1] + 1) / 2;
         else if (plan->box[0] > 1)
@@ -70,7 +70,7 @@ static int64_t box_run(const sg_problem *problem, const sg_target *target,
 /* Input channels whose slab window and weights share most of the first-level cache. */
 static int64_t fit_chunk(const sg_problem *problem, const sg_target *target, int64_t run) {
     const sg_convolution *convolution = &problem->convolution;
-    int64_t channels = convolution->in_channels / convolution->groups;
+    int64_t channels = (int64_t)sg_slab_depth(problem, target);
     int64_t taps = convolution->kernel[0] * convolution->kernel[1] * convolution->kernel[2];
     int64_t rows = convolution->kernel[0] * convolution->kernel[1];
     int64_t per_channel = rows * (run + target->lanes) + taps * target->block_channels;
@@ -86,15 +86,19 @@ static int64_t fit_chunk(const sg_problem *problem, const sg_target *target, int
  * s) units: each sum grows like a random walk of s steps, and so does the sum of the n / s sums.
  * oneDNN mostly sums one vector of input channels by all taps at a time, as its measured errors
  * show. Stay below that by MARGIN in the square, as near to CHEAP as that allows: shorter sums cost
- * time (32 two per cent, 16 four), longer ones hardly gain any. */
+ * time (32 two per cent, 16 four), longer ones hardly gain any. Of half types the library rounds
+ * the result, next to which no sum's error counts. */
 static int64_t fit_sum(const sg_problem *problem, const sg_target *target) {
     static const double MARGIN = 0.85, CHEAP = 48;
     static const int64_t FEW = 16; /* products: two sums are enough */
+    static const int64_t HALVES = 192;
     const sg_convolution *convolution = &problem->convolution;
     int64_t taps = convolution->kernel[0] * convolution->kernel[1] * convolution->kernel[2];
     int64_t channels = convolution->in_channels / convolution->groups;
     if (channels * taps <= FEW)
         return (channels * taps + 1) / 2;
+    if (sg_dtype_size(convolution->input.dtype) == 2)
+        return HALVES;
     double products = (double)(channels * taps);
     double library = fmin((double)target->lanes, (double)channels) * (double)taps;
     double limit = MARGIN * (library + products / library);

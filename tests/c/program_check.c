@@ -141,6 +141,7 @@ static void remember_plan(check_run *run, const sg_graph *graph, const sg_layout
         target.lanes = isa->vector_length;
         target.block_channels = isa->contract_blocks[0].channels;
         target.block_vectors = isa->contract_blocks[0].vectors_max;
+        target.pairs = isa->pair_blocks != NULL;
         int count = sg_list_plans(&problem, &target, choices);
         if (count) {
             sg_choice *choice = &choices[random_between(&run->random, 0, count - 1)];

@@ -23,10 +23,11 @@ typedef struct sg_slab {
     int64_t extent[SG_SPATIAL_MAX]; /* positions of one phase */
     int64_t pitch[SG_SPATIAL_MAX];  /* elements between neighbours of one phase; W: 1 */
     int64_t phase_size;             /* elements of one combination of phases */
-    int64_t channel_size;           /* elements of one input channel */
+    int64_t channel_size;           /* elements of one input channel, or of one pair */
     int64_t size;                   /* elements, slack for the last run included */
     int64_t taps;
-    int32_t *offset; /* [in_channels / groups * taps], channel outermost */
+    int64_t depth;   /* channels of a group, or pairs of them */
+    int32_t *offset; /* [depth * taps], channel outermost */
 } sg_slab;
 
 /* Output channels in blocks that one micro-kernel call makes. */
@@ -43,6 +44,7 @@ typedef struct sg_cpu_kernel {
     unsigned walk;               /* walked roles, as bits */
     bool flat;                   /* runs go along H and W, else along W alone */
     bool has_convolution;
+    bool pairs; /* of bfloat16: the slab's channels are pairs of the input's */
     sg_convolution convolution;
     sg_slab slab;
     sg_channel_block *blocks;
@@ -52,7 +54,8 @@ typedef struct sg_cpu_kernel {
     sg_tile_program program;
     sg_cpu_plan plan;
     int64_t tile_rows; /* channels, rounded up to whole blocks */
-    int64_t span;      /* input channels whose register sums are added up before the next ones' */
+    int64_t sum;       /* products, or pairs of them, that are summed in registers */
+    int64_t span; /* channels of the slab whose register sums are added up before the next ones' */
     bool partial_tile; /* there is more than one span, so that they need a tile of their own */
 } sg_cpu_kernel;
 

@@ -18,6 +18,8 @@ sg_status sg_lower_cpu(const sg_problem *problem, const sg_cpu_plan *plan,
     sg_status status = SG_OK;
     if (problem->has_convolution) {
         kernel->convolution = problem->convolution;
+        kernel->pairs = isa->pair_blocks && sg_problem_pairs(problem);
+        kernel->sum = kernel->pairs ? (plan->sum + 1) / 2 : plan->sum;
         status = sg_lay_out_slab(problem, arena, kernel);
     }
     if (status == SG_OK) {

@@ -98,13 +98,14 @@ static void print_slab(const sg_cpu_kernel *kernel, sg_text *text) {
     const sg_slab *slab = &kernel->slab;
     double kib = (kernel->isa->compute == SG_ELEMENT_F64 ? 8.0 : 4.0) / 1024;
     sg_text_add(text,
-                "  %" PRId64 " products an output, %" PRId64 " to a register sum; slab of %" PRId64
-                " channels x %" PRId64 " x %" PRId64 " x %" PRId64
-                ", %.0f KiB; weights packed, %.0f KiB\n",
+                "  %" PRId64 " products an output, %" PRId64
+                " to a register sum%s; slab of %" PRId64 " channels x %" PRId64 " x %" PRId64
+                " x %" PRId64 ", %.0f KiB; weights packed, %.0f KiB\n",
                 convolution->in_channels / convolution->groups * slab->taps, kernel->plan.sum,
-                convolution->in_channels, slab->extent[0] * slab->phase_count[0],
-                slab->extent[1] * slab->phase_count[1], slab->extent[2] * slab->phase_count[2],
-                (double)slab->size * kib, (double)kernel->packed_size * kib);
+                kernel->pairs ? ", in pairs" : "", convolution->in_channels,
+                slab->extent[0] * slab->phase_count[0], slab->extent[1] * slab->phase_count[1],
+                slab->extent[2] * slab->phase_count[2], (double)slab->size * kib,
+                (double)kernel->packed_size * kib);
 }
 
 void sg_tile_program_print(const sg_cpu_kernel *kernel, const sg_graph *graph, sg_text *text) {

@@ -22,8 +22,10 @@ static int64_t phase_index(sg_slab *slab, int axis, int64_t residue) {
     return slab->phase_count[axis]++;
 }
 
-static bool measure(const sg_convolution *convolution, const sg_cpu_plan *plan, sg_arena *arena,
-                    sg_slab *slab) {
+static bool measure(const sg_cpu_kernel *kernel, sg_arena *arena, sg_slab *slab) {
+    const sg_convolution *convolution = &kernel->convolution;
+    const sg_cpu_plan *plan = &kernel->plan;
+    slab->depth = sg_convolution_depth(convolution, kernel->pairs);
     slab->taps = 1;
     slab->channel_size = 1;
     for (int axis = 0; axis < SG_SPATIAL_MAX; axis++) {
@@ -47,19 +49,18 @@ static bool measure(const sg_convolution *convolution, const sg_cpu_plan *plan, 
      * falls on other sets of the first-level cache. */
     slab->channel_size = sg_round_up(slab->channel_size, LINE) | LINE;
     /* The last run of the last channel reads on past the end. */
-    slab->size = slab->channel_size * convolution->in_channels + plan->run;
+    slab->size = slab->channel_size * slab->depth * convolution->groups + plan->run;
     return true;
 }
 
 /* Distance of each product's input from the output's own place, input channel outermost. */
 static bool list_offsets(const sg_convolution *convolution, sg_arena *arena, sg_slab *slab) {
-    int64_t channels = convolution->in_channels / convolution->groups;
-    slab->offset = SG_ARENA_NEW(arena, int32_t, channels * slab->taps + 1);
+    slab->offset = SG_ARENA_NEW(arena, int32_t, slab->depth * slab->taps + 1);
     if (!slab->offset) {
         return false;
     }
     int32_t *offset = slab->offset;
-    for (int64_t channel = 0; channel < channels; channel++) {
+    for (int64_t channel = 0; channel < slab->depth; channel++) {
         for (int64_t tap = 0; tap < slab->taps; tap++) {
             int64_t left = tap, phase = 0, inside = 0, weight = 1;
             for (int axis = SG_SPATIAL_MAX - 1; axis >= 0; axis--) {
@@ -81,8 +82,9 @@ static bool list_blocks(const sg_problem *problem, sg_arena *arena, sg_cpu_kerne
     const sg_convolution *convolution = &kernel->convolution;
     int64_t out_channels = problem->size[SG_ROLE_C];
     int64_t per_group = out_channels / convolution->groups;
-    int64_t products = convolution->in_channels / convolution->groups * kernel->slab.taps;
-    const sg_contract_block *table = kernel->isa->contract_blocks;
+    int64_t products = kernel->slab.depth * kernel->slab.taps;
+    const sg_contract_block *table =
+        kernel->pairs ? kernel->isa->pair_blocks : kernel->isa->contract_blocks;
     kernel->blocks = SG_ARENA_NEW(arena, sg_channel_block, out_channels + 1);
     if (!kernel->blocks) {
         return false;
@@ -115,8 +117,8 @@ static bool list_blocks(const sg_problem *problem, sg_arena *arena, sg_cpu_kerne
  * added up in spans of about the square root of their number, and the spans' sums after that. */
 static void choose_span(sg_cpu_kernel *kernel) {
     static const double MANY = 32;
-    double channels = (double)(kernel->convolution.in_channels / kernel->convolution.groups);
-    double sums = channels * (double)kernel->slab.taps / (double)kernel->plan.sum;
+    double channels = (double)kernel->slab.depth;
+    double sums = channels * (double)kernel->slab.taps / (double)kernel->sum;
     double spans = sums > MANY ? ceil(sqrt(sums)) : 1;
     kernel->span = (int64_t)ceil(channels / spans);
     kernel->partial_tile = (double)kernel->span < channels;
@@ -124,7 +126,7 @@ static void choose_span(sg_cpu_kernel *kernel) {
 
 sg_status sg_lay_out_slab(const sg_problem *problem, sg_arena *arena, sg_cpu_kernel *kernel) {
     sg_context *context = problem->region->graph->context;
-    if (!measure(&kernel->convolution, &kernel->plan, arena, &kernel->slab)) {
+    if (!measure(kernel, arena, &kernel->slab)) {
         return sg_fail_memory(context);
     }
     if (kernel->slab.size > INT32_MAX) {

@@ -150,7 +150,7 @@ void sg_frame_reset_running(sg_frame *frame) {
 
 /* A chunk of input channels for all output channels of the frame's run, into tile. */
 typedef struct sg_chunk {
-    int64_t first, count; /* input channels of each group */
+    int64_t first, count; /* channels of each group in the slab */
     char *tile;
     bool accumulate, last;
 } sg_chunk;
@@ -160,7 +160,7 @@ static void contract_chunk(const sg_frame *frame, const char *packed, const sg_c
     const sg_slab *slab = &kernel->slab;
     size_t bytes = sg_element_bytes(kernel->isa->compute);
     int lanes = kernel->isa->vector_length, vectors = (int)(frame->columns / lanes);
-    int64_t channels = kernel->convolution.in_channels / kernel->convolution.groups;
+    int64_t channels = slab->depth;
     int64_t stride = kernel->plan.run;
     int64_t place = (frame->d - frame->origin[0]) * slab->pitch[0] + frame->run_start;
     place += kernel->flat ? 0 : (frame->h - frame->origin[1]) * slab->pitch[1];
@@ -172,7 +172,7 @@ static void contract_chunk(const sg_frame *frame, const char *packed, const sg_c
             frame->slab + (size_t)(block->group * channels * slab->channel_size + place) * bytes;
         sg_contract_args args = {
             .k = chunk->count * slab->taps,
-            .sum = kernel->plan.sum,
+            .sum = kernel->sum,
             .offset = slab->offset + chunk->first * slab->taps,
             .weights = packed + (size_t)weights * bytes,
             .tile_row_stride = stride,
@@ -204,7 +204,7 @@ static void add_tile(const sg_frame *frame, char *tile, const char *partial) {
 void sg_contract_run(const sg_frame *frame, const void *packed) {
     const sg_cpu_kernel *kernel = frame->kernel;
     size_t bytes = sg_element_bytes(kernel->isa->compute);
-    int64_t channels = kernel->convolution.in_channels / kernel->convolution.groups;
+    int64_t channels = kernel->slab.depth;
     const sg_buffer *anchor = &kernel->program.buffers[kernel->program.anchor];
     char *tile = frame->buffers[SG_SHAPE_TILE] +
                  (size_t)(anchor->slot * kernel->plan.run * kernel->tile_rows) * bytes;

@@ -26,6 +26,23 @@ static void pack_scattered(const sg_cpu_kernel *kernel, const sg_channel_block *
     }
 }
 
+static void pack_pairs(const sg_cpu_kernel *kernel, const sg_channel_block *block,
+                       const char *source, char *to) {
+    const sg_convolution *convolution = &kernel->convolution;
+    const int64_t *size = convolution->kernel, *stride = convolution->weight.stride;
+    sg_weight_pairs weights = {
+        .dst = to,
+        .rows = block->count,
+        .width = block->contract->channels,
+        .channels = convolution->in_channels / convolution->groups,
+        .taps = {size[0], size[1], size[2]},
+        .src = source,
+        .row_stride = stride[SG_ROLE_N],
+        .channel_stride = stride[SG_ROLE_C],
+        .tap_stride = {stride[SG_ROLE_D], stride[SG_ROLE_H], stride[SG_ROLE_W]}};
+    kernel->isa->pack_weight_pairs(&weights);
+}
+
 /* Writes weights [k][MR] of one channel block; channels that pad the block are zero. The bias,
  * padded likewise, goes to the end of the packed memory. */
 void sg_pack_weights(const sg_cpu_kernel *kernel, const void *const *inputs, int64_t index,
@@ -46,7 +63,9 @@ void sg_pack_weights(const sg_cpu_kernel *kernel, const void *const *inputs, int
                        weight->stride[SG_ROLE_D] == kernel_size[1] * kernel_size[2];
     bool all_follow = (taps == 1 || taps_follow) && weight->stride[SG_ROLE_C] == taps;
     source += block->first * weight->stride[SG_ROLE_N] * (int64_t)from;
-    if (all_follow)
+    if (kernel->pairs)
+        pack_pairs(kernel, block, source, to);
+    else if (all_follow)
         kernel->isa->pack_transposed(block->count, channels * taps, width, to, source,
                                      weight->stride[SG_ROLE_N], type);
     else
@@ -129,15 +148,25 @@ static void pack_phase(const sg_frame *frame, const int64_t *residue, int64_t in
     int64_t size = (int64_t)sg_element_bytes(phase.plane.type);
     const char *image = (const char *)frame->inputs[input->index] +
                         (frame->n * input->stride[SG_ROLE_N] + phase.place) * size;
-    for (int64_t channel = 0; channel < kernel->convolution.in_channels; channel++) {
-        const char *from = image + channel * input->stride[SG_ROLE_C] * size;
+    /* Channels of the input in one of the slab's, and in a group of the input. */
+    int64_t together = kernel->pairs ? 2 : 1;
+    int64_t group = kernel->convolution.in_channels / kernel->convolution.groups;
+    sg_pack_plane pack = kernel->pairs ? kernel->isa->pack_pairs : kernel->isa->pack_plane;
+    for (int64_t channel = 0; channel < slab->depth * kernel->convolution.groups; channel++) {
+        int64_t within = channel % slab->depth * together;
+        int64_t first = channel / slab->depth * group + within;
+        const char *from = image + first * input->stride[SG_ROLE_C] * size;
+        bool alone = within + 1 == group; /* the odd one of a pair is missing */
         char *to = frame->slab + (channel * slab->channel_size + index * slab->phase_size) * bytes;
         for (int64_t z = 0; z < slab->extent[0]; z++) {
             sg_plane plane = phase.plane;
             plane.dst = to + z * slab->pitch[0] * bytes;
             plane.src = from + z * phase.depth_step * size;
+            plane.other = alone || !kernel->pairs
+                              ? NULL
+                              : (const char *)plane.src + input->stride[SG_ROLE_C] * size;
             plane.end_row = z >= phase.from && z < phase.upto ? plane.end_row : plane.first_row;
-            kernel->isa->pack_plane(&plane);
+            pack(&plane);
         }
     }
 }
