@@ -198,6 +198,8 @@ class _Writer:
             spec = attributes.get(argument.name)
             if converted and argument.name in ("dtype", "half_to_float"):
                 continue
+            if self._idle(argument.name, value, node):
+                continue
             if argument.name in rule.requirements:
                 _require(value, rule.requirements[argument.name])
             elif spec is not None:
@@ -216,6 +218,19 @@ class _Writer:
                 raise _Unmatched
             given[missing[0]["name"]] = self._attribute(missing[0], value)
         return self._spelled(row, operands, given, converted)
+
+    def _idle(self, name: str, value: Any, node: Node) -> bool:
+        """Whether an argument asks for what a tensor is anyway, as PyTorch's own casts do."""
+        if name == "layout":
+            return value is torch.strided
+        if name == "pin_memory":
+            return value is False
+        if name == "memory_format":
+            return value is torch.preserve_format
+        if name != "device" or value is None:
+            return False
+        every = [v for v in (*node.operands(), *node.results) if v is not None]
+        return len({self.capture.values[v].layout[3] for v in every}) == 1
 
     def _spelled(
         self,

@@ -88,6 +88,22 @@ def test_sums_told_a_dtype_are_segues(x: Tensor) -> None:
     assert "= cast %mul {dtype=f32}" in explained.graph
 
 
+def test_casts_that_say_where_are_segues() -> None:
+    """As PyTorch's own are, in operators that convert what they take."""
+
+    class Cast(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            here = {"layout": torch.strided, "device": x.device, "pin_memory": False}
+            wide = torch.ops.aten._to_copy.default(x * 2.0, dtype=torch.float32, **here)
+            return torch.softmax(wide, 1)
+
+    x = torch.randn(2, 8, 9, 9, dtype=torch.bfloat16)
+    fast = dropins.forced(Cast())
+    assert "run by PyTorch" not in segue.explain(fast, x)
+    with torch.no_grad():
+        torch.testing.assert_close(fast(x), Cast()(x))
+
+
 def test_each_dtype_has_its_entry(x: Tensor) -> None:
     model = Model(TAILS["stays half"])
     fast = dropins.forced(model)
