@@ -485,7 +485,10 @@ static const double CROSS_CYCLES = 10;      /* of a reduction across warps, for 
 static const double ITEM_CYCLES = 1800;     /* from a producer warp's load to its store */
 static const double ITEM_SLOTS = 320;       /* instructions of an item */
 static const double NARROW_SLOTS = 110;     /* the same of halves */
-static const double PRODUCER_LOSS = 0.01;   /* by each producer warpgroup beyond the first */
+static const double NARROW_LOSS = 1.1;      /* of all that a block does with halves, */
+static const double PRODUCER_LOSS = 0.01;   /* by each producer warpgroup beyond the first, */
+static const double NARROW_START = 7e-6;    /* and seconds before and after */
+static const double NARROW_TWICE = 26;      /* cycles of a sum that a tail comes back to */
 static const double PROLOGUE_CYCLES = 5000; /* before the first product, weights aside */
 static const double WEIGHT_CYCLES = 0.15;   /* of packing one weight */
 static const double COPY_RATE = 0.75;       /* of the card's, by rows in the ring */
@@ -504,7 +507,8 @@ static double tail_cycles(const sg_wgmma_ring *ring) {
     double sums = (double)ring->sums, crossed = ring->columns ? (double)ring->pixels / 4 : 0;
     bool alone = ring->narrow && ring->out_vector == 0;
     double store = ring->narrow_lines ? NARROW_STORE : alone ? NARROW_ALONE : STORE_CYCLES;
-    return TAIL_CYCLES + sums * (SUM_CYCLES + store * ring->tail.tile_stores) +
+    double again = ring->narrow ? fmax(0, ring->tail.channel_reductions - 1) * NARROW_TWICE : 0;
+    return TAIL_CYCLES + sums * (SUM_CYCLES + again + store * ring->tail.tile_stores) +
            crossed * CROSS_CYCLES * ring->tail.channel_reductions;
 }
 
@@ -554,9 +558,10 @@ static double cost(const sg_problem *problem, const sg_cuda_target *target,
     double pack = (double)(ring.steps * 16 * ring.tile_slots) * WEIGHT_CYCLES;
     double block = PROLOGUE_CYCLES + pack + fmax(consume, produce);
     if (ring.narrow)
-        block *= 1 + PRODUCER_LOSS * (double)(ring.producers - 1);
+        block *= NARROW_LOSS + PRODUCER_LOSS * (double)(ring.producers - 1);
     double memory = memory_bytes(problem, &ring) / (gpu->copy * COPY_RATE);
-    return gpu->launch + fmax(waves * block * cycle, memory);
+    double start = ring.narrow ? NARROW_START : 0;
+    return gpu->launch + start + fmax(waves * block * cycle, memory);
 }
 
 const sg_cuda_strategy sg_cuda_wgmma_ring = {"wgmma_ring", parameters, applicable,

@@ -38,6 +38,8 @@ static const double JOB_SECONDS = 1e-6;  /* from one tile to the next */
 /* Clocks of a tail, per value: any, one that is stored, away from what other lanes store, loaded,
  * reduced over channels. */
 static const double VALUE = 0.02, STORED = 0.15, STORED_ALONE = 2, LOADED = 0.3, REDUCED = 0.12;
+/* The same of narrow elements: stored in runs of channels, reduced once. */
+static const double STORED_RUNS = 0.45, REDUCED_NARROW = 0.02;
 static const double COPY_RATE = 0.85; /* of a large copy */
 
 static int64_t group_inputs(const sg_problem *problem) {
@@ -307,12 +309,15 @@ static double tail_clocks(const sg_problem *problem, const sg_cuda_target *targe
                           const sg_cuda_plan *plan, const sg_streamed_layout *layout) {
     sg_cuda_tail_facts facts;
     sg_cuda_get_tail_facts(problem, &facts);
+    bool narrow = !sg_streamed_carries(problem);
     bool alone = false; /* a lane stores an element away from those of the others */
     for (int i = 0; i < problem->output_count; i++)
         alone |= problem->outputs[i].stride[SG_ROLE_C] == 1 && problem->size[SG_ROLE_C] > 1;
-    alone &= !sg_streamed_stores_runs(problem, target, plan);
-    double each = VALUE + (alone ? STORED_ALONE : STORED) * facts.tile_stores +
-                  LOADED * facts.tile_loads + REDUCED * facts.channel_reductions;
+    bool runs = sg_streamed_stores_runs(problem, target, plan);
+    double stored = alone && !runs ? STORED_ALONE : runs && narrow ? STORED_RUNS : STORED;
+    double each = VALUE + stored * facts.tile_stores + LOADED * facts.tile_loads +
+                  (narrow && facts.channel_reductions == 1 ? REDUCED_NARROW : REDUCED) *
+                      facts.channel_reductions;
     return each * (double)(layout->tile_positions * layout->tile_n);
 }
 
