@@ -114,12 +114,8 @@ namespace conv2d_mul_min_code {
 using real = float;
 
 /* Element strides by role; 0 along what an operand does not vary with. */
-struct Stride {
-    long long n, c, d, h, w;
-};
-struct Place {
-    int n, d, h, w;
-};
+struct Stride { long long n, c, d, h, w; };
+struct Place { int n, d, h, w; };
 
 /* ---- elements ------------------------------------------------------------------------------ */
 
@@ -143,7 +139,7 @@ struct Min {
     static DEVICE real combine(real a, real b) { return v_min(a, b); }
 };
 
-constexpr int TILE_N = 128, TILE_REAL = 128, ROW_BLOCKS = 2;
+constexpr int TILE_N = 128, ROW_BLOCKS = 2;
 
 /* The tile of `wgmma` and of `mma.sync` with pixels as rows (M) and channels as columns (N).
  *
@@ -156,7 +152,7 @@ namespace ops {
 DEVICE real mul(real a, real b) { return a * b; }
 } // namespace ops
 
-/* ---- wgmma_ring -------------------------------------------------------------------------------- */
+/* ---- wgmma_ring ------------------------------------------------------------------------------ */
 namespace wgmma_ring {
 
 struct Arguments {
@@ -219,30 +215,23 @@ DEVICE void mbarrier_init(unsigned barrier, int arrivals) {
 }
 
 DEVICE void mbarrier_arrive(unsigned barrier) {
-    asm volatile("{\n\t.reg .b64 state;\n\t"
-                 "mbarrier.arrive.shared::cta.b64 state, [%0];\n\t}" ::"r"(barrier)
+    asm volatile("{ .reg .b64 state; mbarrier.arrive.shared::cta.b64 state, [%0]; }" ::"r"(barrier)
                  : "memory");
 }
 
 /* Returns when the phase of this parity has ended. A fresh barrier's phase 1 counts as ended. */
 DEVICE void mbarrier_wait(unsigned barrier, unsigned parity) {
-    asm volatile("{\n\t.reg .pred done;\n"
-                 "again:\n\t"
-                 "mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n\t"
-                 "@!done bra again;\n\t}" ::"r"(barrier),
-                 "r"(parity)
-                 : "memory");
+    asm volatile("{ .reg .pred done; again: "
+                 "mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1; @!done bra again; }"
+                 ::"r"(barrier), "r"(parity) : "memory");
 }
 
 /* Whether that phase has ended, without waiting. */
 DEVICE bool mbarrier_test(unsigned barrier, unsigned parity) {
     unsigned ended;
-    asm volatile("{\n\t.reg .pred done;\n\t"
-                 "mbarrier.test_wait.parity.shared::cta.b64 done, [%1], %2;\n\t"
-                 "selp.b32 %0, 1, 0, done;\n\t}"
-                 : "=r"(ended)
-                 : "r"(barrier), "r"(parity)
-                 : "memory");
+    asm volatile("{ .reg .pred done; mbarrier.test_wait.parity.shared::cta.b64 done, [%1], %2;"
+                 " selp.b32 %0, 1, 0, done; }"
+                 : "=r"(ended) : "r"(barrier), "r"(parity) : "memory");
     return ended != 0;
 }
 
@@ -382,13 +371,14 @@ DEVICE unsigned pack_halves_scaled(float low, float high, float scale, bool away
 }
 
 using element = float;
-constexpr int IN_CHANNELS = 64, STAGE_GROUPS = 8;
-constexpr int STAGE_ROWS = 1, STAGE_WIDTH = 130, PITCH = 130, PLANE = 130, VECTOR = 4, KERNEL_Z = 3;
-constexpr int KERNEL_X = 3, DILATION_Z = 1, UNROLL_Z = 3, UNROLL_X = 3, OUT_GROUP = 128;
+constexpr int IN_CHANNELS = 64;
+constexpr int STAGE_GROUPS = 8, STAGE_ROWS = 1, STAGE_WIDTH = 130, PITCH = 130, PLANE = 130;
+constexpr int VECTOR = 4, KERNEL_Z = 3, KERNEL_X = 3, DILATION_Z = 1, UNROLL_Z = 3, UNROLL_X = 3;
 
 constexpr int BOX_Y = 1, BOX_X = 128, ROW_TILES = 1, CONSUMERS = 2, PRODUCERS = 2, STAGES = 4;
 constexpr int PRODUCER_REGISTERS = 88, CONSUMER_REGISTERS = 168, PREFETCH = 0, ROUND_AWAY = 1;
 
+#define SUMS(i) "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3])
 DEVICE void wgmma(float (&d)[64], unsigned long long a, unsigned long long b, int accumulate) {
     asm volatile("{\n\t.reg .pred p;\n\tsetp.ne.b32 p, %66, 0;\n\t"
                  "wgmma.mma_async.sync.aligned.m64n128k16.f32.f16.f16 {"
@@ -397,17 +387,8 @@ DEVICE void wgmma(float (&d)[64], unsigned long long a, unsigned long long b, in
                  "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, "
                  "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63}, "
                  "%64, %65, p, 1, 1, 0, 0;\n\t}"
-                 : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]),
-                   "+f"(d[6]), "+f"(d[7]), "+f"(d[8]), "+f"(d[9]), "+f"(d[10]), "+f"(d[11]),
-                   "+f"(d[12]), "+f"(d[13]), "+f"(d[14]), "+f"(d[15]), "+f"(d[16]), "+f"(d[17]),
-                   "+f"(d[18]), "+f"(d[19]), "+f"(d[20]), "+f"(d[21]), "+f"(d[22]), "+f"(d[23]),
-                   "+f"(d[24]), "+f"(d[25]), "+f"(d[26]), "+f"(d[27]), "+f"(d[28]), "+f"(d[29]),
-                   "+f"(d[30]), "+f"(d[31]), "+f"(d[32]), "+f"(d[33]), "+f"(d[34]), "+f"(d[35]),
-                   "+f"(d[36]), "+f"(d[37]), "+f"(d[38]), "+f"(d[39]), "+f"(d[40]), "+f"(d[41]),
-                   "+f"(d[42]), "+f"(d[43]), "+f"(d[44]), "+f"(d[45]), "+f"(d[46]), "+f"(d[47]),
-                   "+f"(d[48]), "+f"(d[49]), "+f"(d[50]), "+f"(d[51]), "+f"(d[52]), "+f"(d[53]),
-                   "+f"(d[54]), "+f"(d[55]), "+f"(d[56]), "+f"(d[57]), "+f"(d[58]), "+f"(d[59]),
-                   "+f"(d[60]), "+f"(d[61]), "+f"(d[62]), "+f"(d[63])
+                 : SUMS(0), SUMS(4), SUMS(8), SUMS(12), SUMS(16), SUMS(20), SUMS(24), SUMS(28),
+                   SUMS(32), SUMS(36), SUMS(40), SUMS(44), SUMS(48), SUMS(52), SUMS(56), SUMS(60)
                  : "l"(a), "l"(b), "r"(accumulate));
 }
 /* Of a tap's weights, 8 halves each: one more than there are, so that a warp that packs the taps of
@@ -454,9 +435,8 @@ DEVICE void chunk_pixel(int lane, int &row, int &x) {
 DEVICE bool in_box(int row) { return row < STAGE_ROWS; }
 
 DEVICE bool in_image(const Source &from, int row, int x) {
-    return from.inside &&
-           static_cast<unsigned>(from.y + row) < static_cast<unsigned>(from.height) &&
-           static_cast<unsigned>(from.x + x) < static_cast<unsigned>(from.width);
+    return from.inside && static_cast<unsigned>(from.y + row) < static_cast<unsigned>(1) &&
+        static_cast<unsigned>(from.x + x) < static_cast<unsigned>(from.width);
 }
 
 /* An element that nobody writes. */
@@ -475,8 +455,7 @@ DEVICE void fetch_item(const Source &from, int item, int lane, Fetched &to) {
         int row, x;
         chunk_pixel(lane, row, x);
         const bool inside = in_box(row) && in_image(from, row, x);
-        const float *at = from.origin + group * 8 * from.channel_stride +
-                          (from.y + row) * from.row_stride + (from.x + x) * from.column_stride;
+        const float *at = from.origin + group * 8 * from.channel_stride + (from.x + x);
         UNROLLED for (int c = 0; c < 8; c++) {
             const bool present = inside;
             const float *here = at + c * from.channel_stride;
@@ -490,8 +469,7 @@ DEVICE void fetch_item(const Source &from, int item, int lane, Fetched &to) {
         const int channel = lane % 8, x = CHUNK + lane / 8;
         const bool present = x < STAGE_WIDTH && in_image(from, 0, x);
         to.edge[0] = present
-                         ? __ldg(from.origin + (group * 8 + channel) * from.channel_stride +
-                                 from.y * from.row_stride + (from.x + x) * from.column_stride)
+                         ? __ldg(from.origin + (group * 8 + channel) * from.channel_stride + (from.x + x))
                          : 0.0f;
     }
 }
@@ -600,12 +578,8 @@ struct RowTile {
     static constexpr int OWN = PIXELS / 4;
 
     real d[ROW_BLOCKS][TILE_N / 2]; /* as the instructions lay it out */
-    real running[1][1][1];
-    real group[PIXELS][2];    /* put: 8 channels on their way out */
     const float2 *scale_bias; /* [TILE_N], in shared memory */
     const real *operands;     /* [CHANNEL_OPERANDS][TILE_N], in shared memory */
-    int channel_first;        /* of slot 0 of the tile */
-    int channel_end;          /* the first beyond the tile */
     int lane;
     Pixels pixels;
 
@@ -617,11 +591,7 @@ struct RowTile {
         const float2 by = scale_bias[column(j)];
         return d[p / 2][j / 2 * 4 + p % 2 * 2 + j % 2] * by.x + by.y;
     }
-    DEVICE bool has(int j) const {
-        if (channel_end - channel_first == TILE_N) return true;
-        return channel(j) < channel_end;
-    }
-    DEVICE int channel(int j) const { return channel_first + column(j); }
+    DEVICE int channel(int j) const { return column(j); }
     DEVICE bool valid(int p) const { return pixels.valid(row(p)); }
     DEVICE Place place(int p) const { return pixels.place(row(p)); }
     DEVICE bool own_valid() const { return valid(own_pixel()); }
@@ -638,8 +608,7 @@ struct RowTile {
         }
         const bool second = lane >> 1 & 1;
         {
-            const int other = OWN;
-            const real keep = second ? half[other] : half[0], give = second ? half[0] : half[other];
+            const real keep = second ? half[OWN] : half[0], give = second ? half[0] : half[OWN];
             out[0] = Op::combine(keep, __shfl_xor_sync(~0U, give, 2));
         }
     }
@@ -653,36 +622,17 @@ struct RowTile {
     }
 };
 
-/* With OUT_VECTOR (outputs' w strides are 1 and a tile is one row of pixels) every warp turns eight
- * channels at a time around in shared memory of its own, and stores OUT_VECTOR neighbours a lane, a
- * channel's pixels side by side. What it reads back is stored a group later: shared memory answers
- * slowly while the other consumer's products keep it busy. */
-constexpr int WARP_PIXELS = 16 * ROW_BLOCKS;
-constexpr int LINE =
-    WARP_PIXELS + 4; /* 4 beyond a multiple of 16: a warp's stores meet no bank twice */
-
 struct Tile : RowTile {
-    real *lines;                              /* [8][LINE], of this warp */
-    int pending_first;                        /* its first channel; -1: none */
     /* Of the two channels of this group of slots and of the next: shared memory answers slowly. */
     float2 by[2], next_by[2];
-    real operand[1][2], next_operand[1][2];
-    int now, ahead; /* the slots that they are for; -1: none */
 
     DEVICE real acc(int p, int j) { return RowTile::acc(p, j); }
 };
 
-DEVICE void open_tile(Tile &tile, float *lines) {
+DEVICE void open_tile(Tile &tile) {
     tile.lane = threadIdx.x % 32;
     tile.pixels.warp = threadIdx.x % WARPGROUP / 32;
-    tile.lines = lines + tile.pixels.warp * 8 * LINE;
-    tile.pending_first = -1;
-    tile.ahead = -1;
-    tile.now = -1;
 }
-
-/* When scales have changed: those read ahead are the old ones. */
-DEVICE void forget_scales(Tile &tile) { tile.ahead = -1; tile.now = -1; }
 
 struct Filter {};
 
@@ -708,7 +658,6 @@ struct Tail {
         real r1[Tile::PIXELS];
         UNROLLED for (int p = 0; p < Tile::PIXELS; p++) r1[p] = Min::identity();
         UNROLLED for (int j = 0; j < Tile::CHANNELS; j++) {
-            if (!tile.has(j)) continue;
             UNROLLED for (int p = 0; p < Tile::PIXELS; p++) {
                 const real v0 = tile.acc(p, j);
                 r1[p] = Min::combine(r1[p], v0);
@@ -754,8 +703,7 @@ DEVICE Shared share(unsigned char *memory) {
     shared.weights = shared.ring + STAGES * STAGE_BYTES;
     shared.scale_bias = reinterpret_cast<float2 *>(shared.weights + WEIGHT_BYTES);
     shared.weight_scale = reinterpret_cast<float *>(shared.scale_bias + TILE_N);
-    shared.operands = shared.weight_scale + TILE_N;
-    shared.consumer = shared.operands;
+    shared.operands = shared.weight_scale + TILE_N; shared.consumer = shared.operands;
     shared.magnitude = reinterpret_cast<unsigned *>(shared.consumer);
     shared.full = shared_address(shared.magnitude + 2 * PRODUCER_WARPS);
     shared.empty = shared.full + STAGES * 8;
@@ -775,10 +723,6 @@ struct Part {
 
 DEVICE Part block_part(const Arguments &a) {
     Part part;
-    part.channel_tile = 0;
-    part.group = part.channel_tile;
-    part.first = part.group * OUT_GROUP;
-    part.end = min(part.first + TILE_REAL, (part.group + 1) * OUT_GROUP);
     const long long parts = gridDim.x, number = blockIdx.x;
     part.unit = static_cast<int>(number * a.units / parts);
     part.unit_end = static_cast<int>((number + 1) * a.units / parts);
@@ -796,10 +740,8 @@ DEVICE Segment open_segment(const Arguments &a, int unit, int end) {
     const int box = unit / units_z;
     Segment s;
     s.n = box / boxes_x / boxes_y;
-    s.z = unit - box * units_z;
-    s.y = box / boxes_x % boxes_y;
-    s.x = box % boxes_x * BOX_X;
-    s.rows = min(end - unit, units_z - s.z);
+    s.z = unit - box * units_z; s.y = box / boxes_x % boxes_y;
+    s.x = box % boxes_x * BOX_X; s.rows = min(end - unit, units_z - s.z);
     return s;
 }
 
@@ -849,15 +791,15 @@ DEVICE void pack_weights(const Arguments &a, const Shared &shared) {
     for (int slot = PACK * warp; slot < TILE_N; slot += CONSUMERS * 4 * PACK) {
         float held[PACK][HELD], largest[PACK] = {};
         UNROLLED for (int e = 0; e < PACK; e++) {
-            const int channel = part.first + slot + e;
-            const bool present = channel < part.end;
-            const element *from = a.weight + (present ? channel : part.first) * a.weight_stride.n;
+            const int channel = slot + e;
+            const bool present = channel < 128;
+            const element *from = a.weight + (present ? channel : 0) * a.weight_stride.n;
             UNROLLED for (int k = 0; k < HELD; k++)
                 held[e][k] = present ? read_weight(from, k * 32 + lane) : 0.0f;
         }
         UNROLLED for (int e = 0; e < PACK; e++) {
-            const int channel = part.first + slot + e;
-            const bool present = channel < part.end;
+            const int channel = slot + e;
+            const bool present = channel < 128;
             UNROLLED for (int k = 0; k < HELD; k++)
                 largest[e] = finite_magnitude(largest[e], held[e][k]);
             float scale = 1.0f;
@@ -898,18 +840,11 @@ struct Slices {
     }
 };
 
-DEVICE Slices open_slices(const Arguments &a, const Segment &s, int group) {
+DEVICE Slices open_slices(const Arguments &a, const Segment &s) {
     Slices of;
-    of.image = a.input + s.n * a.input_stride.n + group * IN_CHANNELS * a.input_stride.c;
-    of.stride = a.input_stride.h;
-    of.z = s.z;
-    of.from.y = s.y;
-    of.from.x = s.x;
-    of.from.height = 1;
-    of.from.width = static_cast<int>(a.in_x);
-    of.from.channel_stride = a.input_stride.c;
-    of.from.row_stride = 0;
-    of.from.column_stride = 1;
+    of.image = a.input + s.n * a.input_stride.n; of.stride = a.input_stride.h; of.z = s.z;
+    of.from.y = s.y; of.from.x = s.x;
+    of.from.width = static_cast<int>(a.in_x); of.from.channel_stride = a.input_stride.c;
     return of;
 }
 
@@ -932,8 +867,7 @@ DEVICE bool scaled_pixel(int item, int lane, int &group, int &row, int &x) {
 DEVICE void fetch_scaled(const Source &from, int item, int lane, float (&value)[8]) {
     int group, row, x;
     const bool inside = scaled_pixel(item, lane, group, row, x) && in_image(from, row, x);
-    const element *at = from.origin + group * 8 * from.channel_stride +
-                      (from.y + row) * from.row_stride + (from.x + x) * from.column_stride;
+    const element *at = from.origin + group * 8 * from.channel_stride + (from.x + x);
     UNROLLED for (int c = 0; c < 8; c++)
         value[c] = inside ? read_only(at + c * from.channel_stride) : 0.0f;
 }
@@ -1037,7 +971,7 @@ DEVICE void produce(const Arguments &a, const Shared &shared) {
         const Segment s = open_segment(a, unit, part.unit_end);
         const int slices = segment_slices(s);
         float largest = 0.0f;
-        Slices of = open_slices(a, s, part.group);
+        Slices of = open_slices(a, s);
         auto fetch = [&](Turn at, Fetched &to) {
             of.open_slice(a, at.slice);
             fetch_item(of.from, at.item, lane, to);
@@ -1166,10 +1100,7 @@ DEVICE void consume(const Arguments &a, const Shared &shared) {
     const bool signals = threadIdx.x % 32 == 0;
     Tile tile;
     tile.scale_bias = shared.scale_bias;
-    tile.operands = shared.operands;
-    tile.channel_first = part.first;
-    tile.channel_end = part.end;
-    open_tile(tile, shared.consumer);
+    open_tile(tile);
     Filter filter;
     Ring ring = {0, 0, 0, 0, 0, 0};
     const int next = consumer + 1 == CONSUMERS ? 0 : consumer + 1;
@@ -1198,17 +1129,13 @@ DEVICE void consume(const Arguments &a, const Shared &shared) {
             wgmma_wait<0>();
             ring.give_back(shared, min(following, ring.read), signals);
             ring.look(shared, slices);
-            tile.pixels.box.z = s.z + row;
-            tile.pixels.box.first = 0;
+            tile.pixels.box.z = s.z + row; tile.pixels.box.first = 0;
             tail.step(tile, a);
         }
         ahead = t - s.rows;
         ring.give_back(shared, slices, signals);
         const float scale = anew ? 0.0f : receive_verdict(ring, shared, slices, signals);
-        if (anew || scale != 0.0f) {
-            rescale(shared, scale != 0.0f ? scale : CARRIER_SCALE);
-            forget_scales(tile);
-        }
+        if (anew || scale != 0.0f) rescale(shared, scale != 0.0f ? scale : CARRIER_SCALE);
         anew = scale != 0.0f;
         unit = anew ? unit : behind(s, unit);
     }
@@ -1238,9 +1165,10 @@ __global__ void __launch_bounds__(THREADS, 1)
 #else /* other GPUs have no such instructions: here for the host to find */
 __global__ void __launch_bounds__(32) segue_conv_wgmma_ring(const __grid_constant__ Arguments a) {}
 #endif
+#undef SUMS
 } // namespace wgmma_ring
 
-/* ---- implicit_gemm ----------------------------------------------------------------------------- */
+/* ---- implicit_gemm --------------------------------------------------------------------------- */
 namespace implicit_gemm {
 
 struct Arguments {
@@ -1255,17 +1183,17 @@ struct Arguments {
     Stride store0_stride;
 };
 
-/* Convolution by `mma.sync` with its tail, the plain way: an implicit product of gathered pixels (M)
- * by channels (N), for any shape, stride, padding, dilation, groups and strides, from sm_80 on.
+/* Convolution by `mma.sync` with its tail, the plain way: an implicit product of gathered pixels
+ * (M) by channels (N), for any shape, stride, padding, dilation, groups and strides, from sm_80 on.
  *
  * A block makes BLOCK_PIXELS output pixels, counted through all images, by up to TILE_N channels of
- * one group. k runs over [input channel][tap], SLICE at a time: while one slice is multiplied out of
- * shared memory, the next is on its way to registers. Four neighbouring k of a pixel, or of a
+ * one group. k runs over [input channel][tap], SLICE at a time: while one slice is multiplied out
+ * of shared memory, the next is on its way to registers. Four neighbouring k of a pixel, or of a
  * channel, are one vector of 16 bytes there. Lane l multiplies vector l % 4: its first two words in
  * one product and its last two in the next, for the order of k is free.
  *
- * Class fp32 splits operands into high and low parts and sums three products. The tensor cores round
- * each addition toward zero, so the sums of a slice go to the other cores. */
+ * Class fp32 splits operands into high and low parts and sums three products. The tensor cores
+ * round each addition toward zero, so the sums of a slice go to the other cores. */
 
 /* Matrix products by warps, `mma.sync` (PTX ISA 9.7.14), for sm_80 and later; how float32 operands
  * become tf32; copies that go past the registers. */
@@ -1289,7 +1217,7 @@ DEVICE unsigned tf32_away(unsigned bits) {
 }
 
 typedef float input_t;
-constexpr int GROUP_INPUTS = 64, GROUP_OUTPUTS = 128, KERNEL_H = 3, KERNEL_W = 3;
+constexpr int GROUP_INPUTS = 64, KERNEL_H = 3, KERNEL_W = 3;
 constexpr int WARPS = 8, BLOCKS = 1, THREADS = WARPS * 32, BLOCK_PIXELS = WARPS * ROW_BLOCKS * 16;
 constexpr int TAPS = KERNEL_H * KERNEL_W, K = GROUP_INPUTS * TAPS;
 constexpr int SLICE = 16, SLICES = (K + SLICE - 1) / SLICE;
@@ -1307,12 +1235,7 @@ struct RowTile {
     static constexpr int OWN = PIXELS / 4;
 
     real d[ROW_BLOCKS][TILE_N / 2]; /* as the instructions lay it out */
-    real running[1][1][1];
-    real group[PIXELS][2];    /* put: 8 channels on their way out */
     const float2 *scale_bias; /* [TILE_N], in shared memory */
-    const real *operands;     /* [CHANNEL_OPERANDS][TILE_N], in shared memory */
-    int channel_first;        /* of slot 0 of the tile */
-    int channel_end;          /* the first beyond the tile */
     int lane;
     Pixels pixels;
 
@@ -1324,11 +1247,7 @@ struct RowTile {
         const float2 by = scale_bias[column(j)];
         return d[p / 2][j / 2 * 4 + p % 2 * 2 + j % 2] * by.x + by.y;
     }
-    DEVICE bool has(int j) const {
-        if (channel_end - channel_first == TILE_N) return true;
-        return channel(j) < channel_end;
-    }
-    DEVICE int channel(int j) const { return channel_first + column(j); }
+    DEVICE int channel(int j) const { return column(j); }
     DEVICE bool valid(int p) const { return pixels.valid(row(p)); }
     DEVICE Place place(int p) const { return pixels.place(row(p)); }
     DEVICE bool own_valid() const { return valid(own_pixel()); }
@@ -1345,8 +1264,7 @@ struct RowTile {
         }
         const bool second = lane >> 1 & 1;
         {
-            const int other = OWN;
-            const real keep = second ? half[other] : half[0], give = second ? half[0] : half[other];
+            const real keep = second ? half[OWN] : half[0], give = second ? half[0] : half[OWN];
             out[0] = Op::combine(keep, __shfl_xor_sync(~0U, give, 2));
         }
     }
@@ -1360,7 +1278,8 @@ struct RowTile {
     }
 };
 
-using Tile = RowTile;
+struct Tile : RowTile {
+};
 
 // ---- tail
 
@@ -1369,7 +1288,6 @@ struct Tail {
         real r1[Tile::PIXELS];
         UNROLLED for (int p = 0; p < Tile::PIXELS; p++) r1[p] = Min::identity();
         UNROLLED for (int j = 0; j < Tile::CHANNELS; j++) {
-            if (!tile.has(j)) continue;
             UNROLLED for (int p = 0; p < Tile::PIXELS; p++) {
                 const real v0 = tile.acc(p, j);
                 r1[p] = Min::combine(r1[p], v0);
@@ -1385,11 +1303,7 @@ struct Tail {
 // ---- end of tail
 
 /* One k: elements from a pixel's first input, and from a channel's first weight. */
-struct Tap {
-    long long input, weight;
-    Place from_first; /* of the input */
-    bool present;     /* false beyond the last */
-};
+struct Tap { long long input, weight; };
 
 /* Rows of vectors end two further: vectors that a warp reads at once lie in different banks. */
 struct Shared {
@@ -1397,15 +1311,12 @@ struct Shared {
     Tap taps[2][SLICE];
     Place places[BLOCK_PIXELS];
     float2 scale_bias[TILE_N];
-    real operands[1][TILE_N];
 };
 
 constexpr int PIXEL_VECTORS = SLICE / 4;
 constexpr int CHANNEL_VECTORS = (SLICE / 4 * TILE_N + THREADS - 1) / THREADS;
 
-struct Fetched {
-    real pixel[PIXEL_VECTORS][4], channel[CHANNEL_VECTORS][4];
-};
+struct Fetched { real pixel[PIXEL_VECTORS][4], channel[CHANNEL_VECTORS][4]; };
 
 /* Where a thread gathers. */
 struct Source {
@@ -1427,9 +1338,7 @@ DEVICE int next_index(long long &number, long long size) {
 DEVICE Place place_at(long long number, const Arguments &a) {
     Place at;
     at.w = next_index(number, a.size_w);
-    at.h = next_index(number, a.size_h);
-    at.d = 0;
-    at.n = static_cast<int>(number);
+    at.h = next_index(number, a.size_h); at.d = 0; at.n = static_cast<int>(number);
     return at;
 }
 
@@ -1438,7 +1347,7 @@ DEVICE Tap tap_at(int k, const Arguments &a) {
     const Place at = {0, 0, h, w};
     Tap tap;
     tap.input = c * a.input_stride.c + Tile::offset(at, a.input_stride);
-    tap.weight = c * a.weight_stride.c + Tile::offset({0, 0, h, w}, a.weight_stride);
+    tap.weight = c * a.weight_stride.c + Tile::offset(Place{0, 0, h, w}, a.weight_stride);
     return tap;
 }
 
@@ -1453,10 +1362,8 @@ DEVICE void fetch(const Source &from, const Tap (&taps)[SLICE], Fetched &to, con
     UNROLLED for (int i = 0; i < CHANNEL_VECTORS * 4; i++) {
         const int channel = (i / 4 * THREADS + threadIdx.x) / 4;
         const Tap &tap = taps[threadIdx.x % 4 * 4 + i % 4];
-        to.channel[i / 4][i % 4] =
-            channel < from.channels
-                ? load(from.weight + channel * a.weight_stride.n + tap.weight)
-                : real(0);
+        to.channel[i / 4][i % 4] = channel < 128
+            ? load(from.weight + channel * a.weight_stride.n + tap.weight) : real(0);
     }
 }
 
@@ -1506,8 +1413,7 @@ DEVICE void contract(Tile &tile, Shared &shared, const Arguments &a) {
     Source from;
     from.first = {place.n, place.d, place.h, place.w};
     from.input = a.input + Tile::offset(from.first, a.input_stride);
-    from.weight = a.weight + tile.channel_first * a.weight_stride.n;
-    from.channels = tile.channel_end - tile.channel_first;
+    from.weight = a.weight;
     place.n = number < a.pixels ? place.n : -1;
     __syncthreads(); /* the step before is done with shared memory */
     shared.places[mine] = place;
@@ -1537,31 +1443,22 @@ __global__ void __launch_bounds__(THREADS, BLOCKS)
     tile.lane = threadIdx.x % 32;
     tile.pixels.places = shared.places + threadIdx.x / 32 * ROW_BLOCKS * 16;
     tile.scale_bias = shared.scale_bias;
-    tile.operands = shared.operands[0];
-    tile.channel_first = 0;
-    tile.channel_end = min(tile.channel_first + TILE_REAL, GROUP_OUTPUTS);
     for (int slot = threadIdx.x; slot < TILE_N; slot += THREADS) {
-        const int channel = tile.channel_first + slot;
-        const bool present = channel < tile.channel_end;
+        const int channel = slot;
+        const bool present = channel < 128;
         shared.scale_bias[slot] = make_float2(
             1.0f, present ? load(a.bias + channel * a.bias_stride.c) : real(0));
     }
     Tail tail;
-    const int steps = 1;
-#pragma unroll 1
-    for (int step = 0; step < steps; step++) {
-        contract(tile, shared, a);
-        tail.step(tile, a);
-    }
+    contract(tile, shared, a);
+    tail.step(tile, a);
 }
 } // namespace implicit_gemm
 
 /* ---- the host's side ------------------------------------------------------------------------ */
 using Call = conv2d_mul_min_arguments;
 /* Of the result's axes, and of the input's. */
-struct Sizes {
-    long long n, h, w, in_h, in_w, processors;
-};
+struct Sizes { long long n, h, w, in_h, in_w, processors; };
 
 static long long least(long long x, long long y) { return x < y ? x : y; }
 static long long most(long long x, long long y) { return x > y ? x : y; }
@@ -1581,11 +1478,8 @@ static const char *const sentences[] = { // of results from -2 on
 
 /* Finds the sizes, and whether those of all tensors go together. */
 static int measure(const Call &t, Sizes &s) {
-    s.n = t.x.size[0];
-    s.in_h = t.x.size[2];
-    s.h = s.in_h - 2;
-    s.in_w = t.x.size[3];
-    s.w = s.in_w - 2;
+    s.n = t.x.size[0]; s.in_h = t.x.size[2];
+    s.h = s.in_h - 2; s.in_w = t.x.size[3]; s.w = s.in_w - 2;
     if (!(s.in_h >= 3 && s.in_h < 1 << 30 && s.in_w >= 3 && s.in_w < 1 << 30)) return -2;
     if (!(s.n >= 0 && s.n < 1 << 30)) return -3;
     if (!(t.x.size[1] == 64)) return -4;
@@ -1659,8 +1553,7 @@ static int run_first(const Call &t, const Sizes &s, cudaStream_t stream) {
     a.bias_stride = {0, t.conv_bias.stride[0], 0, 0, 0};
     a.in_z = s.in_h; a.in_y = 1; a.in_x = s.in_w; a.out_z = s.h; a.out_y = 1; a.out_x = s.w;
     a.boxes_y = a.out_y; a.boxes_x = pieces(a.out_x, 128);
-    a.units = s.n * a.boxes_y * a.boxes_x * a.out_z;
-    a.store0 = static_cast<float *>(t.amin.data);
+    a.units = s.n * a.boxes_y * a.boxes_x * a.out_z; a.store0 = static_cast<float *>(t.amin.data);
     a.store0_stride = {t.amin.stride[0], 0, 0, t.amin.stride[2], t.amin.stride[3]};
     if (!(a.units < 2147483648))
         return UNSUITED; // rows are counted in 31 bits
@@ -1678,8 +1571,7 @@ static int run_any(const Call &t, const Sizes &s, cudaStream_t stream) {
     a.bias = static_cast<const float *>(t.conv_bias.data);
     a.bias_stride = {0, t.conv_bias.stride[0], 0, 0, 0};
     a.size_d = 1; a.in_d = 1; a.size_h = s.h; a.in_h = s.in_h; a.size_w = s.w; a.in_w = s.in_w;
-    a.pixels = s.n * s.h * s.w; a.walk_count = 1;
-    a.store0 = static_cast<float *>(t.amin.data);
+    a.pixels = s.n * s.h * s.w; a.walk_count = 1; a.store0 = static_cast<float *>(t.amin.data);
     a.store0_stride = {t.amin.stride[0], 0, 0, t.amin.stride[2], t.amin.stride[3]};
     const long long blocks = pieces(a.pixels, 256);
     return launch(implicit_gemm::segue_implicit_gemm, a, blocks, 256, 56576, stream);

@@ -114,12 +114,8 @@ namespace conv3d_min_softmax_code {
 using real = float;
 
 /* Element strides by role; 0 along what an operand does not vary with. */
-struct Stride {
-    long long n, c, d, h, w;
-};
-struct Place {
-    int n, d, h, w;
-};
+struct Stride { long long n, c, d, h, w; };
+struct Place { int n, d, h, w; };
 
 /* ---- order, NaN first ---------------------------------------------------------------------- */
 
@@ -133,8 +129,7 @@ DEVICE float v_max(float a, float b) {
     asm("max.NaN.f32 %0, %1, %2;" : "=f"(result) : "f"(a), "f"(b));
     return result;
 }
-DEVICE double v_min(double a, double b) { return a < b || a != a ? a : b; }
-DEVICE double v_max(double a, double b) { return a > b || a != a ? a : b; }
+
 DEVICE real infinity() { return real(__uint_as_float(0x7f800000)); }
 
 /* ---- reductions: NaN in, NaN out ----------------------------------------------------------- */
@@ -172,13 +167,11 @@ constexpr int KERNEL_D = 3, KERNEL_H = 3, KERNEL_W = 3, TILE_N = 24, TILE_WALKS 
 
 namespace ops {
 DEVICE float v_fma(float a, float b, float c) { return fmaf(a, b, c); }
-DEVICE double v_fma(double a, double b, double c) { return fma(a, b, c); }
 
 /* ---- exponentials -------------------------------------------------------------------------- */
 
 /* Shorter than the above, and as good as the table asks where nothing is built on it. */
 DEVICE float v_exp(float x) { return expf(x); }
-DEVICE double v_exp(double x) { return exp(x); }
 } // namespace ops
 
 namespace ops {
@@ -187,7 +180,7 @@ DEVICE real exp(real a) { return v_exp(a); }
 DEVICE real div(real a, real b) { return a / b; }
 } // namespace ops
 
-/* ---- wgmma_packed ------------------------------------------------------------------------------ */
+/* ---- wgmma_packed ---------------------------------------------------------------------------- */
 namespace wgmma_packed {
 
 struct Arguments {
@@ -228,21 +221,11 @@ struct Arguments {
  * TILES * ROW_BLOCKS * 64 = BOX_H * BOX_W, CONSUMER_REGISTERS, PRODUCER_REGISTERS, HAS_BIAS, BFLOAT
  * (elements are bfloat16). */
 
-struct half_t {
-    unsigned short bits;
-};
+struct half_t { unsigned short bits; };
 
 /* ---- elements ------------------------------------------------------------------------------ */
 
 DEVICE float narrow(float x) { return x; }
-/* A double as a float rounded *to odd*, which makes a second rounding, to at most 22 bits, come out
- * as if it had been the only one (Boldo and Melquiond, Emulation of FMA and correctly rounded sums,
- * 2008). */
-DEVICE float narrow(double x) {
-    const float toward_zero = __double2float_rz(x);
-    const unsigned bits = __float_as_uint(toward_zero);
-    return __uint_as_float(double(toward_zero) == x ? bits : bits | 1);
-}
 
 DEVICE float widen(half_t x) {
     float value;
@@ -257,10 +240,8 @@ DEVICE half_t to_half(real x) {
 }
 
 DEVICE real load(const float *from) { return real(*from); }
-DEVICE real load(const double *from) { return real(*from); }
 DEVICE real load(const half_t *from) { return real(widen(*from)); }
 DEVICE void store(float *to, real x) { *to = float(x); }
-DEVICE void store(double *to, real x) { *to = double(x); }
 DEVICE void store(half_t *to, real x) { *to = to_half(x); }
 
 /* Hopper's own instructions, one function each and named after it: warpgroup products, barriers in
@@ -290,19 +271,15 @@ DEVICE void mbarrier_init(unsigned barrier, int arrivals) {
 }
 
 DEVICE void mbarrier_arrive(unsigned barrier) {
-    asm volatile("{\n\t.reg .b64 state;\n\t"
-                 "mbarrier.arrive.shared::cta.b64 state, [%0];\n\t}" ::"r"(barrier)
+    asm volatile("{ .reg .b64 state; mbarrier.arrive.shared::cta.b64 state, [%0]; }" ::"r"(barrier)
                  : "memory");
 }
 
 /* Returns when the phase of this parity has ended. A fresh barrier's phase 1 counts as ended. */
 DEVICE void mbarrier_wait(unsigned barrier, unsigned parity) {
-    asm volatile("{\n\t.reg .pred done;\n"
-                 "again:\n\t"
-                 "mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n\t"
-                 "@!done bra again;\n\t}" ::"r"(barrier),
-                 "r"(parity)
-                 : "memory");
+    asm volatile("{ .reg .pred done; again: "
+                 "mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1; @!done bra again; }"
+                 ::"r"(barrier), "r"(parity) : "memory");
 }
 
 /* A barrier among `threads` threads of the block; number 0 is __syncthreads'. */
@@ -418,6 +395,7 @@ constexpr int OUT_CHANNELS = 24, PARTS = 2, TURN = 3, K = 32, M = 256, BOX_H = 8
 constexpr int ROW_BLOCKS = 1, TILES = 1, LANE_ROWS = 2, LOAD_ROWS = 2, VECTOR = 4, STAGES = 8;
 constexpr int CONSUMERS = 4, PRODUCERS = 4, CONSUMER_REGISTERS = 88, PRODUCER_REGISTERS = 128;
 
+#define SUMS(i) "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3])
 DEVICE void wgmma(float (&d)[36], unsigned long long a, unsigned long long b, int accumulate) {
     asm volatile("{\n\t.reg .pred p;\n\tsetp.ne.b32 p, %38, 0;\n\t"
                  "wgmma.mma_async.sync.aligned.m64n72k16.f32.f16.f16 {"
@@ -425,12 +403,8 @@ DEVICE void wgmma(float (&d)[36], unsigned long long a, unsigned long long b, in
                  "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, "
                  "%32, %33, %34, %35}, "
                  "%36, %37, p, 1, 1, 0, 0;\n\t}"
-                 : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]),
-                   "+f"(d[6]), "+f"(d[7]), "+f"(d[8]), "+f"(d[9]), "+f"(d[10]), "+f"(d[11]),
-                   "+f"(d[12]), "+f"(d[13]), "+f"(d[14]), "+f"(d[15]), "+f"(d[16]), "+f"(d[17]),
-                   "+f"(d[18]), "+f"(d[19]), "+f"(d[20]), "+f"(d[21]), "+f"(d[22]), "+f"(d[23]),
-                   "+f"(d[24]), "+f"(d[25]), "+f"(d[26]), "+f"(d[27]), "+f"(d[28]), "+f"(d[29]),
-                   "+f"(d[30]), "+f"(d[31]), "+f"(d[32]), "+f"(d[33]), "+f"(d[34]), "+f"(d[35])
+                 : SUMS(0), SUMS(4), SUMS(8), SUMS(12), SUMS(16), SUMS(20), SUMS(24), SUMS(28),
+                   SUMS(32)
                  : "l"(a), "l"(b), "r"(accumulate));
 }
 
@@ -459,8 +433,7 @@ DEVICE Job job_at(int job, const Arguments &a) {
     job /= jobs_w;
     at.h = job % jobs_h * BOX_H;
     job /= jobs_h;
-    at.d = job % jobs_d * box_d;
-    at.n = job / jobs_d;
+    at.d = job % jobs_d * box_d; at.n = job / jobs_d;
     at.depths = min(box_d, static_cast<int>(a.out_d) - at.d);
     return at;
 }
@@ -664,8 +637,7 @@ __device__ constexpr int span_width(int i) {
 }
 
 /* Reads a span at `column` of a row; zeros outside the image. */
-DEVICE void load_span(const element *from, int stride, bool inside, int column, int width,
-                      held (&out)[SPAN]) {
+DEVICE void load_span(const element *from, bool inside, int column, int width, held (&out)[SPAN]) {
     int next = 0;
     UNROLLED for (int i = 0; i < SPAN; i++) {
         if (i < next) continue;
@@ -678,7 +650,7 @@ DEVICE void load_span(const element *from, int stride, bool inside, int column, 
             (i == 0 || static_cast<unsigned>(column + i) < static_cast<unsigned>(width));
         if (wide == 4) read_four(from + i, in, out + i);
         else if (wide == 2) read_two(from + i, in, out + i);
-        else read_one(from + i * stride, in, out[i]);
+        else read_one(from + i, in, out[i]);
     }
 }
 
@@ -703,13 +675,12 @@ __device__ constexpr bool row_used(int in) {
 DEVICE void load_row(const Arguments &a, const Patch &patch, int in,
                      held (&value)[ROW_SPANS][SPAN]) {
     const int y = min(patch.y + in, static_cast<int>(a.in_h) - 1);
-    const int stride_w = 1, stride_c = static_cast<int>(a.input_stride.c);
-    const element *row = patch.plane + y * static_cast<int>(a.input_stride.h) + patch.x * stride_w;
+    const int stride_c = static_cast<int>(a.input_stride.c);
+    const element *row = patch.plane + y * static_cast<int>(a.input_stride.h) + patch.x;
     UNROLLED for (int i = 0; i < ROW_SPANS; i++) {
         const int c = i;
         const bool inside = true;
-        load_span(row + c * stride_c, stride_w, inside, patch.x,
-                  static_cast<int>(a.in_w), value[i]);
+        load_span(row + c * stride_c, inside, patch.x, static_cast<int>(a.in_w), value[i]);
     }
 }
 
@@ -775,8 +746,7 @@ DEVICE unsigned rest_word(const RowWords (&rows)[IN_ROWS], int out, int p, int e
     UNROLLED for (int i = 0; i < 2; i++)
         if (e + i < KERNEL_H) {
             const RowWords &row = rows[out + (e + i)];
-            const int at = 4;
-            const unsigned word = low ? row.low[at][p] : row.high[at][p];
+            const unsigned word = low ? row.low[4][p] : row.high[4][p];
             halves[i] = word & 0xffff;
         }
     return halves[0] | halves[1] << 16;
@@ -857,12 +827,8 @@ struct Producer {
         m = quad / QUADS * LANE_ROWS * BOX_W + quad % QUADS * 4;
         int h = at.h + m / BOX_W, w = at.w + m % BOX_W;
         Patch patch;
-        /* Rows below the output's last serve pixels above, where rows are shared. */
-        patch.valid = w < a.out_w;
         w = min(w, (static_cast<int>(a.out_w) - 1) / 4 * 4);
-        patch.z = at.d + slice;
-        patch.y = h;
-        patch.x = w;
+        patch.z = at.d + slice; patch.y = h; patch.x = w;
         patch.plane = a.input + at.n * a.input_stride.n + patch.z * a.input_stride.d;
         return patch;
     }
@@ -912,11 +878,17 @@ struct Producer {
 DEVICE void produce(const Arguments &a, const Shared &shared) {
     Producer producer = {static_cast<int>(thread_index() / 32) - CONSUMERS * 4, 0};
     Work work = {0};
-    do { const Job at = job_at(work.job(), a); unsigned *magnitude =
-        shared.magnitude + work.number() % ROUND;
-        if (!work.anew()) { producer.make<false>(a, shared, at, CARRIER_SCALE, magnitude); continue;
-                           } if (!(__uint_as_float(*magnitude) <= FLOAT_MAX)) producer.look(a, at,
-                                                                                            magnitude); const float scale = segment_scale(__uint_as_float(*magnitude)); producer.make<true>(a, shared, at, scale, magnitude); } while (work.next(shared));
+    do {
+        const Job at = job_at(work.job(), a);
+        unsigned *magnitude = shared.magnitude + work.number() % ROUND;
+        if (!work.anew()) {
+            producer.make<false>(a, shared, at, CARRIER_SCALE, magnitude);
+            continue;
+        }
+        if (!(__uint_as_float(*magnitude) <= FLOAT_MAX)) producer.look(a, at, magnitude);
+        const float scale = segment_scale(__uint_as_float(*magnitude));
+        producer.make<true>(a, shared, at, scale, magnitude);
+    } while (work.next(shared));
 }
 
 /* A consumer's rows: blocks of 64 take turns in the slots by eights, so that a warp's are
@@ -1277,10 +1249,8 @@ DEVICE void consume(const Arguments &a, const Shared &shared) {
         static_cast<unsigned>(matrix_descriptor(shared_address(shared.stages) + first * 16, 0));
     ring.weights =
         static_cast<unsigned>(matrix_descriptor(shared_address(shared.weights), WEIGHT_ROWS * 16));
-    ring.full = opaque(shared.full);
-    ring.empty = opaque(shared.empty);
-    ring.lane = threadIdx.x % 32;
-    ring.slot = ring.parity = 0;
+    ring.full = opaque(shared.full); ring.empty = opaque(shared.empty);
+    ring.lane = threadIdx.x % 32; ring.slot = ring.parity = 0;
     Work work = {0};
     do {
         const Job at = job_at(work.job(), a);
@@ -1291,30 +1261,30 @@ DEVICE void consume(const Arguments &a, const Shared &shared) {
             rescale(shared, work.anew() ? segment_scale(largest) : CARRIER_SCALE);
             scales.open(tile[0], shared.scale_bias);
         }
-            tile[0].pixels.open(at, a);
-                tail[0].begin(tile[0]);
+        tile[0].pixels.open(at, a);
+        tail[0].begin(tile[0]);
 #pragma unroll 1
         for (int first_slice = 0; first_slice < slices; first_slice += TURNS) {
             UNROLLED for (int turn = 0; turn < TURNS; turn++) {
                 const int slice = first_slice + turn, done = (turn + 1) % TURN;
                 if (slice >= slices) break;
                 ring.wait();
-                    sums[0].pin();
+                sums[0].pin();
                 wgmma_fence();
-                    ring.start(sums[0], turn);
-                        wgmma_wait<0>();
-                        ring.give_back();
-                    sums[0].pin();
-                    sums[0].complete(tile[0], done);
-                    if (slice >= TURN - 1) {
-                        Sums::scale(tile[0], scales);
-                        tile[0].pixels.job.d = at.d + slice - (TURN - 1);
-                        tail[0].step(tile[0]);
-                    }
+                ring.start(sums[0], turn);
+                wgmma_wait<0>();
+                ring.give_back();
+                sums[0].pin();
+                sums[0].complete(tile[0], done);
+                if (slice >= TURN - 1) {
+                    Sums::scale(tile[0], scales);
+                    tile[0].pixels.job.d = at.d + slice - (TURN - 1);
+                    tail[0].step(tile[0]);
+                }
             }
         }
-            tile[0].pixels.job.d = at.d;
-            tail[0].end(tile[0], a);
+        tile[0].pixels.job.d = at.d;
+        tail[0].end(tile[0], a);
     } while (work.next(shared));
 }
 
@@ -1364,9 +1334,10 @@ __global__ void __launch_bounds__(THREADS, BLOCKS)
 #else /* other GPUs have no such instructions: here for the host to find */
 __global__ void __launch_bounds__(32) segue_conv_wgmma_packed(const __grid_constant__ Arguments a) {}
 #endif
+#undef SUMS
 } // namespace wgmma_packed
 
-/* ---- implicit_gemm ----------------------------------------------------------------------------- */
+/* ---- implicit_gemm --------------------------------------------------------------------------- */
 namespace implicit_gemm {
 
 struct Arguments {
@@ -1381,24 +1352,22 @@ struct Arguments {
     Stride store0_stride;
 };
 
-/* Convolution by `mma.sync` with its tail, the plain way: an implicit product of gathered pixels (M)
- * by channels (N), for any shape, stride, padding, dilation, groups and strides, from sm_80 on.
+/* Convolution by `mma.sync` with its tail, the plain way: an implicit product of gathered pixels
+ * (M) by channels (N), for any shape, stride, padding, dilation, groups and strides, from sm_80 on.
  *
  * A block makes BLOCK_PIXELS output pixels, counted through all images, by up to TILE_N channels of
- * one group. k runs over [input channel][tap], SLICE at a time: while one slice is multiplied out of
- * shared memory, the next is on its way to registers. Four neighbouring k of a pixel, or of a
+ * one group. k runs over [input channel][tap], SLICE at a time: while one slice is multiplied out
+ * of shared memory, the next is on its way to registers. Four neighbouring k of a pixel, or of a
  * channel, are one vector of 16 bytes there. Lane l multiplies vector l % 4: its first two words in
  * one product and its last two in the next, for the order of k is free.
  *
- * Class fp32 splits operands into high and low parts and sums three products. The tensor cores round
- * each addition toward zero, so the sums of a slice go to the other cores. */
+ * Class fp32 splits operands into high and low parts and sums three products. The tensor cores
+ * round each addition toward zero, so the sums of a slice go to the other cores. */
 
 /* ---- elements ------------------------------------------------------------------------------ */
 
 DEVICE real load(const float *from) { return real(*from); }
-DEVICE real load(const double *from) { return real(*from); }
 DEVICE void store(float *to, real x) { *to = float(x); }
-DEVICE void store(double *to, real x) { *to = double(x); }
 
 /* Matrix products by warps, `mma.sync` (PTX ISA 9.7.14), for sm_80 and later; how float32 operands
  * become tf32; copies that go past the registers. */
@@ -1433,9 +1402,8 @@ DEVICE void tf32_split(unsigned bits, unsigned &high, unsigned &low) {
 }
 
 typedef float input_t;
-constexpr int GROUP_INPUTS = 3, GROUP_OUTPUTS = 24, WARPS = 8, ROW_BLOCKS = 2;
-
-constexpr int TILE_REAL = 24, THREADS = WARPS * 32, BLOCK_PIXELS = WARPS * ROW_BLOCKS * 16;
+constexpr int GROUP_INPUTS = 3, WARPS = 8;
+constexpr int ROW_BLOCKS = 2, THREADS = WARPS * 32, BLOCK_PIXELS = WARPS * ROW_BLOCKS * 16;
 constexpr int TAPS = KERNEL_D * KERNEL_H * KERNEL_W, K = GROUP_INPUTS * TAPS;
 constexpr int SLICE = 16, SLICES = (K + SLICE - 1) / SLICE;
 
@@ -1453,31 +1421,20 @@ struct RowTile {
 
     real d[ROW_BLOCKS][TILE_N / 2]; /* as the instructions lay it out */
     real running[TILE_WALKS][PIXELS][CHANNELS];
-    real group[PIXELS][2];    /* put: 8 channels on their way out */
     const float2 *scale_bias; /* [TILE_N], in shared memory */
-    const real *operands;     /* [CHANNEL_OPERANDS][TILE_N], in shared memory */
-    int channel_first;        /* of slot 0 of the tile */
-    int channel_end;          /* the first beyond the tile */
     int lane;
     Pixels pixels;
 
     DEVICE int row(int p) const { return p * 8 + lane / 4; }
     DEVICE int column(int j) const { return j / 2 * 8 + lane % 4 * 2 + j % 2; }
-    DEVICE int own_pixel() const { return (lane & 1) * (PIXELS / 2) + (lane >> 1 & 1); }
 
     DEVICE real acc(int p, int j) const {
         const float2 by = scale_bias[column(j)];
         return d[p / 2][j / 2 * 4 + p % 2 * 2 + j % 2] * by.x + by.y;
     }
-    DEVICE bool has(int j) const {
-        if (channel_end - channel_first == TILE_N) return true;
-        return channel(j) < channel_end;
-    }
-    DEVICE int channel(int j) const { return channel_first + column(j); }
+    DEVICE int channel(int j) const { return column(j); }
     DEVICE bool valid(int p) const { return pixels.valid(row(p)); }
     DEVICE Place place(int p) const { return pixels.place(row(p)); }
-    DEVICE bool own_valid() const { return valid(own_pixel()); }
-    DEVICE Place own_place() const { return place(own_pixel()); }
     DEVICE real &walk(int p, int j) { return running[0][p][j]; }
 
     /* A quad's values, halved twice; with two pixels, halved once and combined once. */
@@ -1491,8 +1448,7 @@ struct RowTile {
         }
         const bool second = lane >> 1 & 1;
         {
-            const int other = OWN;
-            const real keep = second ? half[other] : half[0], give = second ? half[0] : half[other];
+            const real keep = second ? half[OWN] : half[0], give = second ? half[0] : half[OWN];
             out[0] = Op::combine(keep, __shfl_xor_sync(~0U, give, 2));
         }
     }
@@ -1503,50 +1459,8 @@ struct RowTile {
         }
     }
 
-    /* Stores whenever 8 channels of all pixels have come. A lane holds two channels of a quad's
-     * pixels; a line of memory wants one channel of many pixels, so lanes of a quad exchange
-     * until each has all 8 channels of its own pixels. Not where a lane of them may be absent. */
-    template <int V, class T> DEVICE void put(T *to, Stride s, int p, int j, real value) {
-        if (!whole_group(j)) {
-            put_alone(to, s, p, j, value);
-            return;
-        }
-        group[p][j % 2] = value;
-        if (p == PIXELS - 1 && j % 2 == 1) put_group(to, s, j / 2 * 8);
-    }
-    /* Whether all 8 channels around slot j are there; the same for all threads. */
-    DEVICE bool whole_group(int j) const {
-        return j / 2 * 8 + 8 <= TILE_REAL && channel_first + j / 2 * 8 + 8 <= channel_end;
-    }
     template <class T> DEVICE void put_alone(T *to, Stride s, int p, int j, real value) const {
-        if (valid(p) && has(j)) store(to + offset(place(p), s) + channel(j) * s.c, value);
-    }
-    template <class T> DEVICE void put_group(T *to, Stride s, int first) {
-        constexpr int HALF = PIXELS / 2, QUARTER = PIXELS / 4;
-        real once[HALF][4]; /* [pixel][pair of channels, two of them] */
-        const bool upper = lane & 1;
-        UNROLLED for (int i = 0; i < HALF; i++) {
-            UNROLLED for (int e = 0; e < 2; e++) {
-                const real low = group[i][e], high = group[HALF + i][e];
-                const real other = __shfl_xor_sync(~0U, upper ? low : high, 1);
-                once[i][e] = upper ? other : low;
-                once[i][2 + e] = upper ? high : other;
-            }
-        }
-        const bool second = lane >> 1 & 1;
-        {
-            T *at = to;
-            const bool inside = own_valid();
-            if (inside) at += offset(own_place(), s) + (channel_first + first) * s.c;
-            UNROLLED for (int e = 0; e < 4; e++) {
-                const real low = once[0][e], high = once[QUARTER][e];
-                const real other = __shfl_xor_sync(~0U, second ? low : high, 2);
-                if (inside) {
-                    store(at + e * s.c, second ? other : low);
-                    store(at + (4 + e) * s.c, second ? high : other);
-                }
-            }
-        }
+        if (valid(p)) store(to + offset(place(p), s) + channel(j) * s.c, value);
     }
 
     static DEVICE long long offset(Place at, Stride s) {
@@ -1554,7 +1468,12 @@ struct RowTile {
     }
 };
 
-using Tile = RowTile;
+struct Tile : RowTile {
+    /* Lanes of one store have eight neighbouring pixels of four channels: whole sectors. */
+    template <int V, class T> DEVICE void put(T *to, Stride s, int p, int j, real value) const {
+        put_alone(to, s, p, j, value);
+    }
+};
 
 struct Tail {
     DEVICE void begin(Tile &tile) {
@@ -1563,7 +1482,6 @@ struct Tail {
     }
     DEVICE void step(Tile &tile, const Arguments &a) {
         UNROLLED for (int j = 0; j < Tile::CHANNELS; j++) {
-            if (!tile.has(j)) continue;
             UNROLLED for (int p = 0; p < Tile::PIXELS; p++) {
                 const real v0 = tile.acc(p, j);
                 if (tile.valid(p)) tile.walk(p, j) = Min::combine(tile.walk(p, j), v0);
@@ -1574,7 +1492,6 @@ struct Tail {
         real r2[Tile::PIXELS];
         UNROLLED for (int p = 0; p < Tile::PIXELS; p++) r2[p] = Max::identity();
         UNROLLED for (int j = 0; j < Tile::CHANNELS; j++) {
-            if (!tile.has(j)) continue;
             UNROLLED for (int p = 0; p < Tile::PIXELS; p++) {
                 const real v1 = tile.walk(p, j);
                 r2[p] = Max::combine(r2[p], v1);
@@ -1587,7 +1504,6 @@ struct Tail {
         real r5[Tile::PIXELS];
         UNROLLED for (int p = 0; p < Tile::PIXELS; p++) r5[p] = Sum::identity();
         UNROLLED for (int j = 0; j < Tile::CHANNELS; j++) {
-            if (!tile.has(j)) continue;
             UNROLLED for (int p = 0; p < Tile::PIXELS; p++) {
                 const real v1 = tile.walk(p, j), v3 = ops::sub(v1, v2[p]), v4 = ops::exp(v3);
                 r5[p] = Sum::combine(r5[p], v4);
@@ -1598,7 +1514,6 @@ struct Tail {
         real v5[Tile::PIXELS];
         tile.spread(w5, v5);
         UNROLLED for (int j = 0; j < Tile::CHANNELS; j++) {
-            if (!tile.has(j)) continue;
             UNROLLED for (int p = 0; p < Tile::PIXELS; p++) {
                 const real v1 = tile.walk(p, j);
                 const real v3 = ops::sub(v1, v2[p]), v4 = ops::exp(v3), v6 = ops::div(v4, v5[p]);
@@ -1612,7 +1527,6 @@ struct Tail {
 /* One k: elements from a pixel's first input, and from a channel's first weight. */
 struct Tap {
     long long input, weight;
-    Place from_first; /* of the input */
     bool present;     /* false beyond the last */
 };
 
@@ -1622,15 +1536,12 @@ struct Shared {
     Tap taps[2][SLICE];
     Place places[BLOCK_PIXELS];
     float2 scale_bias[TILE_N];
-    real operands[1][TILE_N];
 };
 
 constexpr int PIXEL_VECTORS = SLICE / 4;
 constexpr int CHANNEL_VECTORS = (SLICE / 4 * TILE_N + THREADS - 1) / THREADS;
 
-struct Fetched {
-    real pixel[PIXEL_VECTORS][4], channel[CHANNEL_VECTORS][4];
-};
+struct Fetched { real pixel[PIXEL_VECTORS][4], channel[CHANNEL_VECTORS][4]; };
 
 /* Where a thread gathers. */
 struct Source {
@@ -1651,10 +1562,8 @@ DEVICE int next_index(long long &number, long long size) {
 /* Pixel `number` of those that are kept, at step `walked` of those that are not. */
 DEVICE Place place_at(long long number, long long walked, const Arguments &a) {
     Place at;
-    at.w = next_index(number, a.size_w);
-    at.h = next_index(number, a.size_h);
-    at.d = next_index(walked, a.size_d);
-    at.n = static_cast<int>(number);
+    at.w = next_index(number, a.size_w); at.h = next_index(number, a.size_h);
+    at.d = next_index(walked, a.size_d); at.n = static_cast<int>(number);
     return at;
 }
 
@@ -1664,7 +1573,7 @@ DEVICE Tap tap_at(int k, const Arguments &a) {
     const Place at = {0, d, h, w};
     Tap tap;
     tap.input = c * a.input_stride.c + Tile::offset(at, a.input_stride);
-    tap.weight = c * a.weight_stride.c + Tile::offset({0, d, h, w}, a.weight_stride);
+    tap.weight = c * a.weight_stride.c + Tile::offset(Place{0, d, h, w}, a.weight_stride);
     tap.present = k < K;
     return tap;
 }
@@ -1680,10 +1589,8 @@ DEVICE void fetch(const Source &from, const Tap (&taps)[SLICE], Fetched &to, con
     UNROLLED for (int i = 0; i < 4; i++) {
         const int channel = (i / 4 * THREADS + threadIdx.x) / 4;
         const Tap &tap = taps[threadIdx.x % 4 * 4 + i % 4];
-        to.channel[i / 4][i % 4] =
-            channel < from.channels && tap.present
-                ? load(from.weight + channel * a.weight_stride.n + tap.weight)
-                : real(0);
+        to.channel[i / 4][i % 4] = channel < 24 && tap.present
+            ? load(from.weight + channel * a.weight_stride.n + tap.weight) : real(0);
     }
 }
 
@@ -1750,8 +1657,7 @@ DEVICE void contract(Tile &tile, Shared &shared, int walked, const Arguments &a)
     Source from;
     from.first = {place.n, place.d, place.h, place.w};
     from.input = a.input + Tile::offset(from.first, a.input_stride);
-    from.weight = a.weight + tile.channel_first * a.weight_stride.n;
-    from.channels = tile.channel_end - tile.channel_first;
+    from.weight = a.weight;
     place.n = number < a.pixels ? place.n : -1;
     __syncthreads(); /* the step before is done with shared memory */
     shared.places[mine] = place;
@@ -1781,12 +1687,9 @@ __global__ void __launch_bounds__(THREADS, BLOCKS)
     tile.lane = threadIdx.x % 32;
     tile.pixels.places = shared.places + threadIdx.x / 32 * ROW_BLOCKS * 16;
     tile.scale_bias = shared.scale_bias;
-    tile.operands = shared.operands[0];
-    tile.channel_first = 0;
-    tile.channel_end = min(tile.channel_first + TILE_REAL, GROUP_OUTPUTS);
     for (int slot = threadIdx.x; slot < TILE_N; slot += THREADS) {
-        const int channel = tile.channel_first + slot;
-        const bool present = channel < tile.channel_end;
+        const int channel = slot;
+        const bool present = channel < 24;
         shared.scale_bias[slot] = make_float2(
             1.0f, present ? load(a.bias + channel * a.bias_stride.c) : real(0));
     }
@@ -1805,9 +1708,7 @@ __global__ void __launch_bounds__(THREADS, BLOCKS)
 /* ---- the host's side ------------------------------------------------------------------------ */
 using Call = conv3d_min_softmax_arguments;
 /* Of the result's axes, and of the input's. */
-struct Sizes {
-    long long n, d, h, w, in_d, in_h, in_w, processors;
-};
+struct Sizes { long long n, d, h, w, in_d, in_h, in_w, processors; };
 
 static long long least(long long x, long long y) { return x < y ? x : y; }
 static long long pieces(long long x, long long y) { return (x + y - 1) / y; }
@@ -1827,12 +1728,8 @@ static const char *const sentences[] = { // of results from -2 on
 /* Finds the sizes, and whether those of all tensors go together. */
 static int measure(const Call &t, Sizes &s) {
     s.n = t.x.size[0];
-    s.in_d = t.x.size[2];
-    s.d = s.in_d - 2;
-    s.in_h = t.x.size[3];
-    s.h = s.in_h - 2;
-    s.in_w = t.x.size[4];
-    s.w = s.in_w - 2;
+    s.in_d = t.x.size[2]; s.d = s.in_d - 2; s.in_h = t.x.size[3];
+    s.h = s.in_h - 2; s.in_w = t.x.size[4]; s.w = s.in_w - 2;
     if (!(s.in_d >= 3 && s.in_d < 1 << 30 && s.in_h >= 3 && s.in_h < 1 << 30 && s.in_w >= 3 &&
         s.in_w < 1 << 30))
         return -2;

@@ -1,14 +1,14 @@
-/* Convolution by `mma.sync` with its tail, the plain way: an implicit product of gathered pixels (M)
- * by channels (N), for any shape, stride, padding, dilation, groups and strides, from sm_80 on.
+/* Convolution by `mma.sync` with its tail, the plain way: an implicit product of gathered pixels
+ * (M) by channels (N), for any shape, stride, padding, dilation, groups and strides, from sm_80 on.
  *
  * A block makes BLOCK_PIXELS output pixels, counted through all images, by up to TILE_N channels of
- * one group. k runs over [input channel][tap], SLICE at a time: while one slice is multiplied out of
- * shared memory, the next is on its way to registers. Four neighbouring k of a pixel, or of a
+ * one group. k runs over [input channel][tap], SLICE at a time: while one slice is multiplied out
+ * of shared memory, the next is on its way to registers. Four neighbouring k of a pixel, or of a
  * channel, are one vector of 16 bytes there. Lane l multiplies vector l % 4: its first two words in
  * one product and its last two in the next, for the order of k is free.
  *
- * Class fp32 splits operands into high and low parts and sums three products. The tensor cores round
- * each addition toward zero, so the sums of a slice go to the other cores. */
+ * Class fp32 splits operands into high and low parts and sums three products. The tensor cores
+ * round each addition toward zero, so the sums of a slice go to the other cores. */
 //@ include common.cuh
 //@ include mma.cuh
 
@@ -33,7 +33,13 @@ struct Pixels {
 
 //@ include row_tile.cuh
 
-using Tile = RowTile;
+struct Tile : RowTile {
+    /* Lanes of one store have eight neighbouring pixels of four channels: whole sectors. */
+    template <int V, class T>
+    __device__ __forceinline__ void put(T *to, Stride s, int p, int j, real value) const {
+        put_alone(to, s, p, j, value);
+    }
+};
 
 //@ tail
 

@@ -31,15 +31,17 @@ __device__ __forceinline__ void mbarrier_arrive(unsigned barrier) {
 
 /* Returns when the phase of this parity has ended. A fresh barrier's phase 1 counts as ended. */
 __device__ __forceinline__ void mbarrier_wait(unsigned barrier, unsigned parity) {
-    asm volatile("{ .reg .pred done; again: mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;"
-                 " @!done bra again; }" ::"r"(barrier), "r"(parity) : "memory");
+    asm volatile("{ .reg .pred done; again: "
+                 "mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1; @!done bra again; }"
+                 ::"r"(barrier), "r"(parity) : "memory");
 }
 
 /* Whether that phase has ended, without waiting. */
 __device__ __forceinline__ bool mbarrier_test(unsigned barrier, unsigned parity) {
     unsigned ended;
     asm volatile("{ .reg .pred done; mbarrier.test_wait.parity.shared::cta.b64 done, [%1], %2;"
-                 " selp.b32 %0, 1, 0, done; }" : "=r"(ended) : "r"(barrier), "r"(parity) : "memory");
+                 " selp.b32 %0, 1, 0, done; }"
+                 : "=r"(ended) : "r"(barrier), "r"(parity) : "memory");
     return ended != 0;
 }
 

@@ -5,7 +5,7 @@
 
 #include "gen/cuda/formula.h"
 
-enum { COLUMNS = 100, INDENT = 4, STATEMENTS_MAX = 3 };
+enum { COLUMNS = 100, INDENT = 4, STATEMENTS_MAX = 3, SHORT = 48 };
 
 static const char SPECIFIERS[] = "__device__ __forceinline__", DEVICE[] = "DEVICE";
 static const char UNROLLED[] = "UNROLLED";
@@ -192,6 +192,14 @@ static bool is_statement(const line *l) {
            !has_comment(l->text) && !begins(l->text, "}");
 }
 
+/* The last of the statements on a line. */
+static const char *last_statement(const char *text) {
+    const char *last = text;
+    for (const char *at = strstr(text, "; "); at; at = strstr(at + 1, "; "))
+        last = at + 2;
+    return last;
+}
+
 /* Line i and the next become one; false where that is too long. */
 static bool join(lines *all, int i, const char *format) {
     const char *text =
@@ -278,6 +286,43 @@ static bool join_declarations(lines *all, int i) {
     return true;
 }
 
+/* The object that a short assignment is to, "of.from" of "of.from.x = s.x;"; 0: it is none. */
+static int assigned_object(const line *l) {
+    int length = (int)strcspn(l->text, " "), dot = length;
+    if (!is_statement(l) || is_control(l->text) || (int)strlen(l->text) > SHORT ||
+        strncmp(l->text + length, " = ", 3) != 0)
+        return 0;
+    for (int i = 0; i < length; i++) {
+        if (!is_word(l->text[i]) && l->text[i] != '.')
+            return 0;
+    }
+    while (dot > 0 && l->text[dot] != '.')
+        dot--;
+    return dot;
+}
+
+/* Members of one object that are set one after the other. */
+static bool join_assignments(lines *all, int i) {
+    const line *l = &all->line[i];
+    if (i + 1 >= all->count || l->kind != LINE_CODE || l[1].indent != l->indent)
+        return false;
+    int object = assigned_object(&l[1]);
+    if (!object || strncmp(l->text, l[1].text, (size_t)object + 1) != 0 || !is_statement(l) ||
+        assigned_object(&(line){LINE_CODE, 0, last_statement(l->text)}) != object)
+        return false;
+    return join(all, i, "%s %s");
+}
+
+/* A struct of a line or two without comments. */
+static bool join_struct(lines *all, int i) {
+    const line *l = &all->line[i];
+    if (i + 2 >= all->count || !begins(l->text, "struct ") || !ends(l->text, " {") ||
+        !is_statement(&l[1]) || strcmp(l[2].text, "};") != 0 ||
+        l->indent + strlen(l->text) + strlen(l[1].text) + 4 > COLUMNS)
+        return false;
+    return join(all, i, "%s %s") && join(all, i, "%s %s");
+}
+
 /* ---- functions ----------------------------------------------------------------------------- */
 
 static bool is_head(const char *text) {
@@ -327,9 +372,9 @@ static bool drop_empty(lines *all, int i) {
 /* ---- the whole ----------------------------------------------------------------------------- */
 
 void sg_emit_compact(const char *code, sg_arena *arena, sg_text *text) {
-    static bool (*const passes[])(lines *, int) = {join_unrolled, drop_braces,   join_governed,
-                                                   join_template, join_function, join_declarations,
-                                                   drop_empty};
+    static bool (*const passes[])(lines *, int) = {
+        join_unrolled,     drop_braces,      join_governed, join_template, join_function,
+        join_declarations, join_assignments, join_struct,   drop_empty};
     lines all = {.arena = arena};
     if (!read(&all, code)) {
         text->failed = true;

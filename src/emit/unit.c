@@ -251,7 +251,7 @@ static void forget_macros(const sg_items *items, bool shared, sg_text *text) {
 static void write_source(const sg_emit_launch *launch, const sg_items *items, sg_text *text) {
     sg_text_add(
         text, "\n/* ---- %s %.*s */\nnamespace %s {\n", launch->name,
-        (int)(90 - strlen(launch->name)),
+        (int)(88 - strlen(launch->name)),
         "-----------------------------------------------------------------------------------"
         "----------",
         launch->name);

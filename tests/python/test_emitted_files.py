@@ -219,6 +219,24 @@ def test_gallery(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert made.read_text(encoding="utf-8") == kept, "run `make gallery`"
 
 
+LINES = {
+    "conv2d_scale_min": 1850,
+    "conv2d_min_tanh_tanh": 1850,
+    "conv2d_min_add_mul": 1900,
+    "conv3d_min_softmax": 2100,
+}
+
+
+@pytest.mark.parametrize("name", LINES)
+def test_length(name: str) -> None:
+    """People are to read these files; what makes them longer has to be worth it."""
+    text = (TESTS.parent / "gallery" / f"{name}.py").read_text(encoding="utf-8")
+    lines = text.splitlines()
+    assert len(lines) <= LINES[name], f"{len(lines)} lines"
+    # Lists of sizes, of the title, may be wider.
+    assert max(map(len, lines)) <= 120
+
+
 @pytest.mark.parametrize("device", ["cuda", "cpu"])
 def test_c_folder(device: str, tmp_path: Path) -> None:
     """--emit c: a source and a header a kernel, and a project that names them all."""

@@ -345,7 +345,7 @@ static int walk_plain(const walker *w, int first, int indent) {
         if (!sg_trim_is(unit, i, SG_TRIM_OPEN_BLOCK))
             continue;
         bool body = members || sg_trim_is(unit, i - 1, SG_TRIM_CLOSE) ||
-                    sg_trim_is(unit, i - 1, SG_TRIM_CONST);
+                    sg_trim_is(unit, i - 1, SG_TRIM_CONST) || sg_trim_is(unit, i - 1, SG_TRIM_DO);
         if (!body) {
             i = unit->tokens[i].pair;
             continue;

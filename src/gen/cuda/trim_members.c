@@ -4,8 +4,6 @@
 
 #include "gen/cuda/trim_expression.h"
 
-enum { MEMBERS_MAX = 512 };
-
 typedef struct members {
     sg_trim_unit *unit;
     sg_trim_facts facts;
@@ -295,23 +293,53 @@ static bool examine(const members *m, member *of) {
     return true;
 }
 
+/* The bytes of a mention: a whole assignment, or the member with its object. False: it is not ours.
+ */
+static bool extent_of(const members *m, const member *of, int token, int *start, int *end,
+                      bool *assigns) {
+    sg_trim_node *value = NULL;
+    int first, object = token;
+    if (mention(m, of, token, &first, &value) != OURS)
+        return false;
+    while (is_of_object(m, object))
+        object -= 2;
+    *assigns = first >= 0;
+    *start = first >= 0 ? first : object;
+    *end = first >= 0 ? value->behind + 1 : token + 1;
+    return true;
+}
+
+/* Whether no noted edit touches what would change. */
+static bool is_free(const members *m, const member *of) {
+    const sg_trim_unit *unit = m->unit;
+    int first, behind;
+    bool assigns;
+    for (int i = unit->first[of->name]; i >= 0; i = unit->tokens[i].next) {
+        if (!extent_of(m, of, i, &first, &behind, &assigns))
+            continue;
+        int start = unit->tokens[first].start, end = unit->tokens[behind - 1].end;
+        for (int k = 0; k < unit->edit_count; k++)
+            if (unit->edits[k].start < end && unit->edits[k].end > start)
+                return false;
+    }
+    return true;
+}
+
 /* Every assignment goes, and the number stands where the member was read. */
 static void replace(members *m, const member *of) {
     sg_trim_unit *unit = m->unit;
+    int first, behind;
+    bool assigns;
     for (int i = unit->first[of->name]; i >= 0; i = unit->tokens[i].next) {
-        sg_trim_node *value = NULL;
-        int first, object = i;
-        if (mention(m, of, i, &first, &value) != OURS)
+        if (!extent_of(m, of, i, &first, &behind, &assigns))
             continue;
-        if (first >= 0) {
-            sg_trim_erase(unit, first, value->behind + 1);
+        if (assigns) {
+            sg_trim_erase(unit, first, behind);
             continue;
         }
-        while (is_of_object(m, object))
-            object -= 2;
         char text[64];
         int length = snprintf(text, sizeof text, SG_TRIM_CHANGED "%s", of->text);
-        sg_trim_replace(unit, unit->tokens[object].start, unit->tokens[i].end,
+        sg_trim_replace(unit, unit->tokens[first].start, unit->tokens[behind - 1].end,
                         sg_arena_text(unit->arena, text, (size_t)length));
     }
 }
@@ -336,9 +364,7 @@ void sg_trim_members(sg_trim_unit *unit) {
             continue;
         bool unread = of.reads == 0;
         bool constant = of.assignments == 1 && of.text && !is_listed(&m, type);
-        if (!unread && !constant)
-            continue;
-        replace(&m, &of);
-        return; /* one at a time, so that edits do not meet */
+        if ((unread || constant) && is_free(&m, &of))
+            replace(&m, &of);
     }
 }
