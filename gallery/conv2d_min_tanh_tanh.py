@@ -1542,6 +1542,18 @@ static int find_device(long long &processors, bool &first) {
     return 0;
 }
 
+template <class A> static void take_tensors(const Call &t, A &a) {
+    a.input = static_cast<const float *>(t.x.data);
+    a.input_stride = {t.x.stride[0], t.x.stride[1], 0, t.x.stride[2], t.x.stride[3]};
+    a.weight = static_cast<const float *>(t.conv_weight.data);
+    a.weight_stride = {t.conv_weight.stride[0], t.conv_weight.stride[1], 0, t.conv_weight.stride[2],
+        t.conv_weight.stride[3]};
+    a.bias = static_cast<const float *>(t.conv_bias.data);
+    a.bias_stride = {0, t.conv_bias.stride[0], 0, 0, 0};
+    a.store0 = static_cast<float *>(t.tanh_1.data);
+    a.store0_stride = {t.tanh_1.stride[0], 0, 0, t.tanh_1.stride[2], t.tanh_1.stride[3]};
+}
+
 template <class A>
 int launch(void (*kernel)(A), A &a, long long blocks, int threads, size_t shared,
            cudaStream_t stream) {
@@ -1560,17 +1572,10 @@ static int run_first(const Call &t, const Sizes &s, cudaStream_t stream) {
     if (!(aligned(t.x, 16) && t.x.stride[3] == 1 && t.x.stride[0] % 4 == 0 &&
         t.x.stride[1] % 4 == 0 && t.x.stride[2] % 4 == 0 && s.in_w % 4 == 0))
         return UNSUITED; // %x is read in vectors of 4
-    a.input = static_cast<const float *>(t.x.data);
-    a.input_stride = {t.x.stride[0], t.x.stride[1], 0, t.x.stride[2], t.x.stride[3]};
-    a.weight = static_cast<const float *>(t.conv_weight.data);
-    a.weight_stride = {t.conv_weight.stride[0], t.conv_weight.stride[1], 0, t.conv_weight.stride[2],
-        t.conv_weight.stride[3]};
-    a.bias = static_cast<const float *>(t.conv_bias.data);
-    a.bias_stride = {0, t.conv_bias.stride[0], 0, 0, 0};
+    take_tensors(t, a);
     a.in_z = s.in_h; a.in_y = 1; a.in_x = s.in_w; a.out_z = s.h; a.out_y = 1; a.out_x = s.w;
     a.boxes_y = a.out_y; a.boxes_x = pieces(a.out_x, 254);
-    a.units = s.n * a.boxes_y * a.boxes_x * a.out_z; a.store0 = static_cast<float *>(t.tanh_1.data);
-    a.store0_stride = {t.tanh_1.stride[0], 0, 0, t.tanh_1.stride[2], t.tanh_1.stride[3]};
+    a.units = s.n * a.boxes_y * a.boxes_x * a.out_z;
     if (!(a.boxes_x <= 1))
         return UNSUITED; // a row is one box
     if (!(a.units < 2147483648))
@@ -1581,16 +1586,9 @@ static int run_first(const Call &t, const Sizes &s, cudaStream_t stream) {
 
 static int run_any(const Call &t, const Sizes &s, cudaStream_t stream) {
     implicit_gemm::Arguments a;
-    a.input = static_cast<const float *>(t.x.data);
-    a.input_stride = {t.x.stride[0], t.x.stride[1], 0, t.x.stride[2], t.x.stride[3]};
-    a.weight = static_cast<const float *>(t.conv_weight.data);
-    a.weight_stride = {t.conv_weight.stride[0], t.conv_weight.stride[1], 0, t.conv_weight.stride[2],
-        t.conv_weight.stride[3]};
-    a.bias = static_cast<const float *>(t.conv_bias.data);
-    a.bias_stride = {0, t.conv_bias.stride[0], 0, 0, 0};
+    take_tensors(t, a);
     a.size_d = 1; a.in_d = 1; a.size_h = s.h; a.in_h = s.in_h; a.size_w = s.w; a.in_w = s.in_w;
-    a.pixels = s.n * s.h * s.w; a.walk_count = 1; a.store0 = static_cast<float *>(t.tanh_1.data);
-    a.store0_stride = {t.tanh_1.stride[0], 0, 0, t.tanh_1.stride[2], t.tanh_1.stride[3]};
+    a.pixels = s.n * s.h * s.w; a.walk_count = 1;
     const long long blocks = pieces(a.pixels, 128);
     return launch(implicit_gemm::segue_implicit_gemm, a, blocks, 128, 29184, stream);
 }

@@ -1778,6 +1778,19 @@ static int find_device(long long &processors, bool &first) {
     return 0;
 }
 
+template <class A> static void take_tensors(const Call &t, A &a) {
+    a.input = static_cast<const float *>(t.x.data);
+    a.input_stride = {t.x.stride[0], t.x.stride[1], t.x.stride[2], t.x.stride[3], t.x.stride[4]};
+    a.weight = static_cast<const float *>(t.conv_weight.data);
+    a.weight_stride = {t.conv_weight.stride[0], t.conv_weight.stride[1], t.conv_weight.stride[2],
+        t.conv_weight.stride[3], t.conv_weight.stride[4]};
+    a.bias = static_cast<const float *>(t.conv_bias.data);
+    a.bias_stride = {0, t.conv_bias.stride[0], 0, 0, 0};
+    a.store0 = static_cast<float *>(t.softmax.data);
+    a.store0_stride = {t.softmax.stride[0], t.softmax.stride[1], 0, t.softmax.stride[2],
+        t.softmax.stride[3]};
+}
+
 template <class A>
 int launch(void (*kernel)(A), A &a, long long blocks, int threads, size_t shared,
            cudaStream_t stream) {
@@ -1799,19 +1812,10 @@ static int run_first(const Call &t, const Sizes &s, cudaStream_t stream) {
     if (!(aligned(t.softmax, 8) && t.softmax.stride[3] == 1 && t.softmax.stride[0] % 2 == 0 &&
         t.softmax.stride[1] % 2 == 0 && t.softmax.stride[2] % 2 == 0 && s.w % 2 == 0))
         return UNSUITED; // %softmax is written in vectors of 2
-    a.input = static_cast<const float *>(t.x.data);
-    a.input_stride = {t.x.stride[0], t.x.stride[1], t.x.stride[2], t.x.stride[3], t.x.stride[4]};
-    a.weight = static_cast<const float *>(t.conv_weight.data);
-    a.weight_stride = {t.conv_weight.stride[0], t.conv_weight.stride[1], t.conv_weight.stride[2],
-        t.conv_weight.stride[3], t.conv_weight.stride[4]};
-    a.bias = static_cast<const float *>(t.conv_bias.data);
-    a.bias_stride = {0, t.conv_bias.stride[0], 0, 0, 0};
+    take_tensors(t, a);
     a.out_d = s.d; a.in_d = s.in_d; a.out_h = s.h; a.in_h = s.in_h; a.out_w = s.w; a.in_w = s.in_w;
     a.box_d = a.out_d; a.jobs_d = pieces(a.out_d, a.box_d); a.jobs_h = pieces(a.out_h, 8);
     a.jobs_w = pieces(a.out_w, 32); a.job_count = s.n * a.jobs_d * a.jobs_h * a.jobs_w;
-    a.store0 = static_cast<float *>(t.softmax.data);
-    a.store0_stride = {t.softmax.stride[0], t.softmax.stride[1], 0, t.softmax.stride[2],
-        t.softmax.stride[3]};
     if (!(a.job_count < 268435455))
         return UNSUITED; // boxes are counted in 28 bits
     const long long blocks = least(a.job_count, s.processors);
@@ -1820,18 +1824,9 @@ static int run_first(const Call &t, const Sizes &s, cudaStream_t stream) {
 
 static int run_any(const Call &t, const Sizes &s, cudaStream_t stream) {
     implicit_gemm::Arguments a;
-    a.input = static_cast<const float *>(t.x.data);
-    a.input_stride = {t.x.stride[0], t.x.stride[1], t.x.stride[2], t.x.stride[3], t.x.stride[4]};
-    a.weight = static_cast<const float *>(t.conv_weight.data);
-    a.weight_stride = {t.conv_weight.stride[0], t.conv_weight.stride[1], t.conv_weight.stride[2],
-        t.conv_weight.stride[3], t.conv_weight.stride[4]};
-    a.bias = static_cast<const float *>(t.conv_bias.data);
-    a.bias_stride = {0, t.conv_bias.stride[0], 0, 0, 0};
+    take_tensors(t, a);
     a.size_d = s.d; a.in_d = s.in_d; a.size_h = s.h; a.in_h = s.in_h; a.size_w = s.w;
     a.in_w = s.in_w; a.pixels = s.n * s.h * s.w; a.walk_count = s.d;
-    a.store0 = static_cast<float *>(t.softmax.data);
-    a.store0_stride = {t.softmax.stride[0], t.softmax.stride[1], 0, t.softmax.stride[2],
-        t.softmax.stride[3]};
     const long long blocks = pieces(a.pixels, 256);
     return launch(implicit_gemm::segue_implicit_gemm, a, blocks, 256, 42016, stream);
 }

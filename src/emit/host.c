@@ -108,8 +108,11 @@ static void add_statement(const char *statement, size_t *column, sg_text *text) 
     *column += strlen(statement) + (*column ? 1 : 4);
 }
 
+typedef enum word_part { ALL_WORDS, TENSORS, NUMBERS } word_part;
+
 /* Numbers that follow each other share lines. */
-static void write_words(const sg_emit_text *host, const sg_cuda_launch *launch, sg_text *text) {
+static void write_words(const sg_emit_text *host, const sg_cuda_launch *launch, word_part part,
+                        sg_text *text) {
     size_t column = 0;
     for (int i = 0; i <= launch->word_count; i++) {
         const sg_word *word = i < launch->word_count ? &launch->words[i] : NULL;
@@ -120,7 +123,9 @@ static void write_words(const sg_emit_text *host, const sg_cuda_launch *launch, 
             sg_text_add(text, "\n");
             column = 0;
         }
-        if (number) {
+        if (word && part != ALL_WORDS && number != (part == NUMBERS)) {
+            i += stride ? SG_ROLE_COUNT - 1 : 0;
+        } else if (number) {
             add_statement(
                 sg_emit_join(host, "a.%s = %s;", word->name, sg_emit_spell(host, word->formula)),
                 &column, text);
@@ -169,7 +174,9 @@ static bool names_sizes(const char *body) {
 static void write_words_and_blocks(sg_emit_text *host, const sg_cuda_launch *launch, bool last,
                                    const char *blocks, sg_text *text) {
     write_assumptions(host, launch, false, last, text);
-    write_words(host, launch, text);
+    if (host->alike)
+        sg_text_add(text, "    take_tensors(t, a);\n");
+    write_words(host, launch, host->alike ? NUMBERS : ALL_WORDS, text);
     write_assumptions(host, launch, true, last, text);
     sg_emit_long("    ",
                  sg_emit_join(host, "%s = %s;", blocks, sg_emit_spell(host, launch->grid_formula)),
@@ -193,6 +200,24 @@ static void write_fill(sg_emit_text *host, const sg_emit_launch *made, bool last
 }
 
 /* ---- the calls ----------------------------------------------------------------------------- */
+
+/* A function for both paths, where they are one launch each and take the same tensors. */
+static void write_tensors(sg_emit_text *host, const sg_emit_launch *launches, int count,
+                          sg_text *text) {
+    sg_text first = {0}, any = {0};
+    if (count == 2 && launches[0].path != launches[1].path) {
+        write_words(host, launches[0].launch, TENSORS, &first);
+        write_words(host, launches[1].launch, TENSORS, &any);
+        host->alike = first.data && any.data && strcmp(first.data, any.data) == 0;
+    }
+    if (host->alike)
+        sg_text_add(text,
+                    "template <class A> static void take_tensors(const Call &t, A &a) {\n%s}\n\n",
+                    first.data);
+    text->failed |= first.failed || any.failed;
+    sg_text_release(&first);
+    sg_text_release(&any);
+}
 
 static int launches_of(const sg_emit_launch *launches, int count, const sg_emit_path *path) {
     int of = 0;
@@ -442,6 +467,7 @@ void sg_emit_host(const sg_emission *emission, const sg_emit_launch *launches, i
         early |= launches[i].launch->early;
     }
     write_device(&host, launches, count, &body);
+    write_tensors(&host, launches, count, &body);
     write_launch(false, &body);
     if (early)
         write_launch(true, &body);

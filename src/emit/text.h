@@ -13,6 +13,7 @@ typedef struct sg_emit_text {
     sg_text sentences;
     int sentence_count;
     sg_text measure; /* the body of measure() */
+    bool alike;      /* the kernels of both paths take the same tensors: take_tensors() */
 } sg_emit_text;
 
 /* Results below 0: the first is the path's own business, the others are sentences. */
