@@ -186,7 +186,9 @@ struct Arguments {
  * Floats are carried as halves (GUARDED), weights scaled by a power of two for each output channel.
  * Behind the last slice of a segment the ring then carries a verdict: whether halves held what was
  * staged. If they did not, the same segment follows again, staged the slow way at a scale of its
- * own, and what consumers make of it takes the place of what they stored before. */
+ * own, and what consumers make of it takes the place of what they stored before.
+ *
+ * In class fp32 (PARTS 2) weights and stages are upper and lower halves (ring_parts.cuh). */
 
 /* Hopper's own instructions, one function each and named after it: warpgroup products, barriers in
  * shared memory, registers moved between warpgroups, and rounding to the eleven bits of tf32.
@@ -332,8 +334,8 @@ DEVICE float finite_magnitude(float largest, float x) {
 /* ---- scales: powers of two ----------------------------------------------------------------- */
 
 /* Whether a segment whose scaled operands' largest magnitude is this one must be made anew. */
-DEVICE bool carrier_fails(float largest) {
-    return !(largest <= CARRIER_MAX) || (largest < CARRIER_MIN && largest > 0.0f);
+DEVICE bool carrier_fails(float largest, float least = CARRIER_MIN) {
+    return !(largest <= CARRIER_MAX) || (largest < least && largest > 0.0f);
 }
 
 /* The power of two that brings a finite magnitude to [2^exponent, 2^(exponent + 1)); 1 for zero.
@@ -394,9 +396,14 @@ DEVICE void wgmma(float (&d)[64], unsigned long long a, unsigned long long b, in
 /* Of a tap's weights, 8 halves each: one more than there are, so that a warp that packs the taps of
  * a channel does not store them all to the same banks. */
 constexpr int TAP_ROWS = STAGE_GROUPS * TILE_N + 1;
+constexpr int PART_BYTES = STAGE_GROUPS * PLANE * 16; /* of a stage */
+constexpr float STAGE_SCALE = CARRIER_SCALE, STAGE_MIN = CARRIER_MIN;
 
 /* Producers of `wgmma` kernels: boxes of a float32 tensor become halves in shared memory, scaled
- * and rounded to 11 bits. */
+ * and rounded to 11 bits.
+ *
+ * With PARTS 2, a second such stage follows, of what rounding took away: in halves of the same
+ * scale, so that all products may be added up in one sum. */
 
 /* Where producers of `wgmma` kernels find a box of the input, and where its pixels go in shared
  * memory; stage_channels.cuh and stage_halves.cuh say how they get there.
@@ -474,14 +481,15 @@ DEVICE void fetch_item(const Source &from, int item, int lane, Fetched &to) {
     }
 }
 
-/* Two values as halves, scaled and rounded; low first. largest: of the values themselves. */
-DEVICE unsigned carried(float low, float high, float &largest) {
+/* Two values as the halves of a part, scaled and rounded; low first. Upper ones leave the rest in
+ * the values' place, for the lower. largest: of the values themselves. */
+DEVICE unsigned carried(float &low, float &high, float &largest) {
     largest = max_magnitude(max_magnitude(largest, low), high);
     return pack_halves_away(low, high);
 }
 
 /* Halves of pixel p of this lane's four, eight channels. */
-DEVICE uint4 staged_halves(const Fetched &from, int p, float &largest) {
+DEVICE uint4 staged_halves(Fetched &from, int p, float &largest) {
     unsigned pair[4];
     UNROLLED for (int i = 0; i < 4; i++)
         pair[i] = carried(from.value[2 * i][p], from.value[2 * i + 1][p], largest);
@@ -494,9 +502,7 @@ DEVICE void exchange(bool yes, uint4 &a, uint4 &b) {
     b = yes ? was : b;
 }
 
-/* stage: generic address of the stage. largest: the largest magnitude staged so far. */
-DEVICE void store_item(unsigned char *stage, int item, int lane, const Fetched &from,
-                       float &largest) {
+DEVICE void store_part(unsigned char *stage, int item, int lane, Fetched &from, float &largest) {
     const int group = item;
     uint4 *plane = reinterpret_cast<uint4 *>(stage) + group * PLANE;
     uint4 halves[4];
@@ -518,14 +524,20 @@ DEVICE void store_item(unsigned char *stage, int item, int lane, const Fetched &
     }
     {
         const int channel = lane % 8, x = CHUNK + lane / 8;
-        const unsigned half = carried(from.edge[0], 0.0f, largest);
+        float none = 0.0f;
+        const unsigned half = carried(from.edge[0], none, largest);
         if (x < STAGE_WIDTH)
             reinterpret_cast<unsigned short *>(plane + staged_pixel(0, x))[channel] =
                 static_cast<unsigned short>(half);
     }
 }
 
-/* A weight as products take it, as bits. */
+/* stage: generic address of the stage. largest: the largest magnitude staged so far. */
+DEVICE void store_item(unsigned char *stage, int item, int lane, Fetched &from, float &largest) {
+    store_part(stage, item, lane, from, largest);
+}
+
+/* A weight as products take it, as bits; of two halves the upper. */
 DEVICE unsigned short staged_weight(float weight, float scale) {
     const float scaled = weight * scale;
     return round_half(round_tf32_away(scaled));
@@ -636,13 +648,17 @@ DEVICE void open_tile(Tile &tile) {
 
 struct Filter {};
 
-/* One tap. slice: address of the stage's pixel that the tile's first meets under this tap. */
-DEVICE void multiply_tap(Tile &tile, unsigned slice, unsigned weights, int tap, int accumulate) {
+constexpr int TILE_BLOCKS = ROW_BLOCKS, BLOCK_SUMS = TILE_N / 2; /* of Tile::d */
+
+/* One tap. slice: address of the stage's pixel that the tile's first meets under this tap. part:
+ * where in the weights the part begins, in rows. */
+DEVICE void multiply_tap(float (&sums)[TILE_BLOCKS][BLOCK_SUMS], unsigned slice, unsigned weights,
+                         int tap, int accumulate) {
     const unsigned long long a = matrix_descriptor(slice, PLANE * 16, ROW_BLOCKS * 128);
     const unsigned long long b = matrix_descriptor(weights, TILE_N * 16, 128);
     UNROLLED for (int k = 0; k < STAGE_GROUPS / 2; k++)
         UNROLLED for (int block = 0; block < ROW_BLOCKS; block++)
-            wgmma(tile.d[block], descriptor_at(a, 2 * k * PLANE + block * 8),
+            wgmma(sums[block], descriptor_at(a, 2 * k * PLANE + block * 8),
                   descriptor_at(b, tap * TAP_ROWS + 2 * k * TILE_N), accumulate || k);
 }
 
@@ -672,8 +688,9 @@ struct Tail {
 };
 // ---- end of tail
 
-constexpr int TAPS = KERNEL_Z * KERNEL_X;
-constexpr int STAGE_BYTES = STAGE_GROUPS * PLANE * 16, WEIGHT_BYTES = TAPS * TAP_ROWS * 16;
+constexpr int TAPS = KERNEL_Z * KERNEL_X, STAGE_BYTES = PART_BYTES;
+constexpr int WEIGHT_ROWS = TAPS * TAP_ROWS; /* of 8 halves, of a part */
+constexpr int WEIGHT_BYTES = WEIGHT_ROWS * 16;
 constexpr int REACH_Z = KERNEL_Z - 1 + 1; /* slices that an output row needs */
 constexpr int PRODUCER_WARPS = PRODUCERS * 4, THREADS = (PRODUCERS + CONSUMERS) * WARPGROUP;
 /* With fewer items than warps, warps take different slices. */
@@ -762,11 +779,11 @@ DEVICE float read_weight(const element *from, int i) {
 }
 
 DEVICE void store_weight(const Shared &shared, int slot, int i, float weight, float scale) {
+    const unsigned short upper = staged_weight(weight, scale);
     const int c = i / TAPS, tap = i % TAPS;
-    if (i < WEIGHTS)
-        reinterpret_cast<unsigned short *>(
-            shared.weights)[(tap * TAP_ROWS + c / 8 * TILE_N + slot) * 8 + c % 8] =
-            staged_weight(weight, scale);
+    unsigned short *at = reinterpret_cast<unsigned short *>(shared.weights) +
+                         (tap * TAP_ROWS + c / 8 * TILE_N + slot) * 8 + c % 8;
+    if (i < WEIGHTS) *at = upper;
 }
 
 /* What a channel's sums are multiplied by and its bias, and the tail's operands. */
@@ -775,7 +792,7 @@ DEVICE void fill_tables(const Arguments &a, const Shared &shared, int slot, int 
     const int lane = threadIdx.x % 32;
     if (lane == 0) {
         const float bias = present ? load(a.bias + channel * a.bias_stride.c) : 0.0f;
-        shared.scale_bias[slot] = make_float2(unscale(scale, CARRIER_SCALE), bias);
+        shared.scale_bias[slot] = make_float2(unscale(scale, STAGE_SCALE), bias);
         shared.weight_scale[slot] = scale;
     }
     for (int k = lane; k < CHANNEL_OPERANDS; k += 32)
@@ -876,12 +893,11 @@ DEVICE void store_scaled(unsigned char *stage, int item, int lane, const float (
                          float scale) {
     int group, row, x;
     const bool present = scaled_pixel(item, lane, group, row, x);
-    unsigned pair[4];
+    uint4 *at = reinterpret_cast<uint4 *>(stage) + group * PLANE + staged_pixel(row, x);
+    unsigned upper[4];
     UNROLLED for (int i = 0; i < 4; i++)
-        pair[i] = pack_halves_scaled(value[2 * i], value[2 * i + 1], scale, ROUND_AWAY);
-    if (present)
-        (reinterpret_cast<uint4 *>(stage) + group * PLANE)[staged_pixel(row, x)] =
-            make_uint4(pair[0], pair[1], pair[2], pair[3]);
+        upper[i] = pack_halves_scaled(value[2 * i], value[2 * i + 1], scale, ROUND_AWAY);
+    if (present) *at = make_uint4(upper[0], upper[1], upper[2], upper[3]);
 }
 
 /* The largest magnitude that any producer warp found. turn: alternates from call to call. */
@@ -948,7 +964,7 @@ DEVICE float stage_again(const Arguments &a, const Shared &shared, Slices &of, i
 DEVICE int judge(const Arguments &a, const Shared &shared, Slices &of, int slices, int staged,
                  float largest, int &turn) {
     largest = agree(shared, largest, turn);
-    const bool fails = carrier_fails(largest * CARRIER_SCALE);
+    const bool fails = carrier_fails(largest * STAGE_SCALE, STAGE_MIN);
     bool looks = fails && !(largest <= FLOAT_MAX);
     if (!fails) send_verdict(shared, staged++, 0.0f);
     /* Once, or twice where the scale is not known yet. */
@@ -1069,7 +1085,7 @@ DEVICE void multiply(Tile &tile, const Filter &filter, const Shared &shared, int
         at -= at >= STAGES ? STAGES : 0;
 #pragma unroll UNROLL_X
         for (int x = 0; x < KERNEL_X; x++)
-            multiply_tap(tile, ring + at * STAGE_BYTES + staged_pixel(0, x) * 16, weights,
+            multiply_tap(tile.d, ring + at * STAGE_BYTES + staged_pixel(0, x) * 16, weights,
                          z * KERNEL_X + x, z + x != 0);
     }
     wgmma_commit();
@@ -1135,7 +1151,7 @@ DEVICE void consume(const Arguments &a, const Shared &shared) {
         ahead = t - s.rows;
         ring.give_back(shared, slices, signals);
         const float scale = anew ? 0.0f : receive_verdict(ring, shared, slices, signals);
-        if (anew || scale != 0.0f) rescale(shared, scale != 0.0f ? scale : CARRIER_SCALE);
+        if (anew || scale != 0.0f) rescale(shared, scale != 0.0f ? scale : STAGE_SCALE);
         anew = scale != 0.0f;
         unit = anew ? unit : behind(s, unit);
     }

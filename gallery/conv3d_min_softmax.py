@@ -355,11 +355,19 @@ DEVICE float finite_magnitude(float largest, float x) {
  * second half holds, and meet the other operand's first half alone, which has its sign. */
 DEVICE float finite_part(float x) { return fabsf(x) <= FLOAT_MAX ? x : x > 0.0f ? 1.0f : -1.0f; }
 
+constexpr float HALF_MIN = 5.9604645e-8f; /* 2^-24, the least that halves hold */
+
+/* A weight's half that is zero only where the weight is, for infinity may meet it. */
+DEVICE unsigned short nonzero_half(float x) {
+    if (x != 0.0f && fabsf(x) < HALF_MIN) x = copysignf(HALF_MIN, x);
+    return round_half(x);
+}
+
 /* ---- scales: powers of two ----------------------------------------------------------------- */
 
 /* Whether a segment whose scaled operands' largest magnitude is this one must be made anew. */
-DEVICE bool carrier_fails(float largest) {
-    return !(largest <= CARRIER_MAX) || (largest < CARRIER_MIN && largest > 0.0f);
+DEVICE bool carrier_fails(float largest, float least = CARRIER_MIN) {
+    return !(largest <= CARRIER_MAX) || (largest < least && largest > 0.0f);
 }
 
 /* The power of two that brings a finite magnitude to [2^exponent, 2^(exponent + 1)); 1 for zero.
@@ -1057,14 +1065,6 @@ DEVICE void store_half(unsigned char *rows, int k, int row, unsigned short half)
 }
 
 DEVICE float round_weight(float x) { return x; }
-
-constexpr float HALF_MIN = 5.9604645e-8f; /* 2^-24, the least that halves hold */
-
-/* A half that is zero only where the weight is, for infinity may meet it. */
-DEVICE unsigned short nonzero_half(float x) {
-    if (x != 0.0f && fabsf(x) < HALF_MIN) x = copysignf(HALF_MIN, x);
-    return round_half(x);
-}
 
 /* Weight e of channel o, scaled: into the one or two rows of B that hold its slice. */
 DEVICE void store_weight(const Shared &shared, int o, int e, float scaled) {

@@ -212,15 +212,6 @@ __device__ __forceinline__ unsigned short weight_bits(float x) {
     return BFLOAT ? to_bfloat(x).bits : round_half(x);
 }
 
-constexpr float HALF_MIN = 5.9604645e-8f; /* 2^-24, the least that halves hold */
-
-/* A half that is zero only where the weight is, for infinity may meet it. */
-__device__ __forceinline__ unsigned short nonzero_half(float x) {
-    if (x != 0.0f && fabsf(x) < HALF_MIN)
-        x = copysignf(HALF_MIN, x);
-    return round_half(x);
-}
-
 /* Weight e of channel o, scaled: into the one or two rows of B that hold its slice. */
 __device__ __forceinline__ void store_weight(const Shared &shared, int o, int e, float scaled) {
     constexpr int PLANE_TAPS = KERNEL_H * KERNEL_W, TAPS = KERNEL_D * PLANE_TAPS;

@@ -17,11 +17,13 @@
  * staged. If they did not, the same segment follows again, staged the slow way at a scale of its
  * own, and what consumers make of it takes the place of what they stored before.
  *
+ * In class fp32 (PARTS 2) weights and stages are upper and lower halves (ring_parts.cuh).
+ *
  * Constants beyond those of the files before: CONSUMERS, PRODUCERS (warpgroups), STAGES,
  * KERNEL_Z/Y/X, STRIDE_Z, PADDING_Z/Y, STAGE_LEFT (columns of the stage left of the box's first
  * pixel without padding), PADDING_X, DILATION_Z/Y/X, ROW_TILES, CONSUMER_PIXELS,
  * OUT_GROUP (output channels of a group), CHANNEL_TILES, GROUP_TILES (tiles of a group),
- * UNROLL_Z/Y/X, PRODUCER_REGISTERS, CONSUMER_REGISTERS, PREFETCH (producers have registers for two
+ * UNROLL_Z/Y/X, UNROLL_PARTS, UNROLL_TAPS, SPANS, SPAN_TAPS, PRODUCER_REGISTERS, CONSUMER_REGISTERS, PREFETCH (producers have registers for two
  * items), HAS_BIAS, WEIGHTS_IN_ORDER ([input channel][tap] of an output channel lie together). */
 
 //@ include common.cuh
@@ -34,14 +36,18 @@ struct Arguments {
 /* Of a tap's weights, 8 halves each: one more than there are, so that a warp that packs the taps of
  * a channel does not store them all to the same banks. */
 constexpr int TAP_ROWS = STAGE_GROUPS * TILE_N + 1;
+constexpr int PART_BYTES = STAGE_GROUPS * PLANE * 16; /* of a stage */
+constexpr float STAGE_SCALE = PARTS == 2 ? SPLIT_SCALE : CARRIER_SCALE;
+constexpr float STAGE_MIN = PARTS == 2 ? SPLIT_MIN : CARRIER_MIN;
 //@ staging
 //@ include ring_pixels.cuh
 //@ orientation
 //@ tail
 
 constexpr int TAPS = KERNEL_Z * KERNEL_Y * KERNEL_X;
-constexpr int STAGE_BYTES = STAGE_GROUPS * PLANE * 16;
-constexpr int WEIGHT_BYTES = TAPS * TAP_ROWS * 16;
+constexpr int STAGE_BYTES = PARTS * PART_BYTES;
+constexpr int WEIGHT_ROWS = TAPS * TAP_ROWS; /* of 8 halves, of a part */
+constexpr int WEIGHT_BYTES = PARTS * WEIGHT_ROWS * 16;
 constexpr int REACH_Z = (KERNEL_Z - 1) * DILATION_Z + 1; /* slices that an output row needs */
 constexpr int PRODUCER_WARPS = PRODUCERS * 4;
 constexpr int THREADS = (PRODUCERS + CONSUMERS) * WARPGROUP;
@@ -53,6 +59,10 @@ constexpr int SLICES_AT_ONCE = PRODUCER_WARPS / SLICE_WARPS;
 constexpr int AHEAD = STAGES >= 8 ? 2 : 0;
 /* Slices that a consumer's next tile may need beyond its last one's. */
 constexpr int STEP_Z = (CONSUMERS + ROW_TILES - 1) / ROW_TILES;
+/* Taps whose products are through when at most one group of products is under way. */
+constexpr int FIRST_TAPS = PARTS == 1 ? KERNEL_Y * KERNEL_X : (SPANS - 1) * SPAN_TAPS;
+/* Where sums move in the middle of a tile, the products of others had better fill the gap. */
+constexpr bool TAKES_TURNS = CONSUMERS > 1 && (PARTS == 1 || SPANS <= 2);
 /* Numbers of barriers: 1 .. CONSUMERS are a tile's own. */
 constexpr int PACKED = 1 + CONSUMERS, STAGED = PACKED + 1, TURNS = STAGED + 1;
 
@@ -155,11 +165,14 @@ __device__ __forceinline__ float read_weight(const Arguments &a, const element *
 
 __device__ __forceinline__ void store_weight(const Shared &shared, int slot, int i, float weight,
                                              float scale) {
+    const unsigned short upper = staged_weight(weight, scale);
     const int c = i / TAPS, tap = i % TAPS;
+    unsigned short *at = reinterpret_cast<unsigned short *>(shared.weights) +
+                         (tap * TAP_ROWS + c / 8 * TILE_N + slot) * 8 + c % 8;
     if (i < WEIGHTS)
-        reinterpret_cast<unsigned short *>(
-            shared.weights)[(tap * TAP_ROWS + c / 8 * TILE_N + slot) * 8 + c % 8] =
-            staged_weight(weight, scale);
+        *at = upper;
+    if (PARTS == 2 && i < WEIGHTS) /* what that leaves */
+        at[WEIGHT_ROWS * 8] = round_half(weight * scale - unpack_halves(upper).x);
 }
 
 /* What a channel's sums are multiplied by and its bias, and the tail's operands. */
@@ -168,7 +181,7 @@ __device__ __forceinline__ void fill_tables(const Arguments &a, const Shared &sh
     const int lane = threadIdx.x % 32;
     if (lane == 0) {
         const float bias = HAS_BIAS && present ? load(a.bias + channel * a.bias_stride.c) : 0.0f;
-        shared.scale_bias[slot] = make_float2(GUARDED ? unscale(scale, CARRIER_SCALE) : 1.0f, bias);
+        shared.scale_bias[slot] = make_float2(GUARDED ? unscale(scale, STAGE_SCALE) : 1.0f, bias);
         shared.weight_scale[slot] = scale;
     }
     for (int k = lane; k < CHANNEL_OPERANDS; k += 32)
@@ -399,13 +412,15 @@ __device__ __forceinline__ void multiply(Tile &tile, const Filter &filter, const
 #pragma unroll UNROLL_X
             for (int x = 0; x < KERNEL_X; x++)
                 multiply_tap(
-                    tile, filter,
+                    tile.d, filter,
                     ring + at * STAGE_BYTES +
                         staged_pixel(y * DILATION_Y, x * DILATION_X + STAGE_LEFT - PADDING_X) * 16,
-                    weights, (z * KERNEL_Y + y) * KERNEL_X + x, z + y + x != 0);
+                    weights, (z * KERNEL_Y + y) * KERNEL_X + x, 0, z + y + x != 0);
     }
     wgmma_commit();
 }
+
+//@ include ring_parts.cuh
 
 /* The verdict behind the `slices` of a segment; 0: what was made of it stands. */
 __device__ __forceinline__ float receive_verdict(Ring &ring, const Shared &shared, int slices,
@@ -437,12 +452,13 @@ __device__ __forceinline__ void consume(const Arguments &a, const Shared &shared
     tile.channel_first = part.first;
     tile.channel_end = part.end;
     open_tile(tile, shared.consumer, consumer);
+    Sums others; /* of the spans before the last */
     Filter filter;
     load_filter(filter, shared.weights);
     Ring ring = {0, 0, 0, 0, 0, 0};
     const int next = consumer + 1 == CONSUMERS ? 0 : consumer + 1;
     int ahead = consumer; /* its first tile of the segment */
-    if (CONSUMERS > 1 && next == 0)
+    if (TAKES_TURNS && next == 0)
         barrier_arrive(TURNS, 2 * WARPGROUP); /* the first consumer begins */
     int unit = part.unit;
     bool anew = false; /* this segment has been made before */
@@ -467,17 +483,22 @@ __device__ __forceinline__ void consume(const Arguments &a, const Shared &shared
             const int first_pixel = t % ROW_TILES * CONSUMER_PIXELS;
             ring.give_back(shared, row * STRIDE_Z, signals);
             ring.wait_for(shared, row * STRIDE_Z + REACH_Z);
-            if (CONSUMERS > 1)
+            if (TAKES_TURNS)
                 barrier_sync(TURNS + consumer, 2 * WARPGROUP);
-            multiply(tile, filter, shared, ring.freeing, first_pixel);
-            if (CONSUMERS > 1)
+            if (PARTS == 1)
+                multiply(tile, filter, shared, ring.freeing, first_pixel);
+            else
+                multiply_parts(tile, others, filter, shared, ring.freeing, first_pixel);
+            if (TAKES_TURNS)
                 barrier_arrive(TURNS + next, 2 * WARPGROUP);
-            if (KERNEL_Z > 1) {
+            if (KERNEL_Z > 1 && FIRST_TAPS >= KERNEL_Y * KERNEL_X) {
                 wgmma_wait<1>();
                 ring.give_back(shared, min(row * STRIDE_Z + DILATION_Z, following * STRIDE_Z),
                                signals);
             }
             wgmma_wait<0>();
+            if (SPANS > 1)
+                add_sums(tile.d, others);
             ring.give_back(shared, min(following * STRIDE_Z, ring.read), signals);
             ring.look(shared, slices);
             tile.pixels.box.z = s.z + row;
@@ -493,7 +514,7 @@ __device__ __forceinline__ void consume(const Arguments &a, const Shared &shared
         if (GUARDED) {
             const float scale = anew ? 0.0f : receive_verdict(ring, shared, slices, signals);
             if (anew || scale != 0.0f) {
-                rescale(shared, scale != 0.0f ? scale : CARRIER_SCALE);
+                rescale(shared, scale != 0.0f ? scale : STAGE_SCALE);
                 forget_scales(tile);
             }
             anew = scale != 0.0f;

@@ -9,10 +9,11 @@
  *
  * The weights' launch may still run when this one starts: whoever reads what it wrote waits for it.
  *
- * With PRODUCTS 3, operands are two halves each, upper + lower / 2048, and a part's taps make three
- * products (step_tap): upper by upper halves, whose sums move to registers of their own after every
- * SPAN_TAPS taps, then the mixed ones, whose sum is scaled down on its way there. With one product,
- * sums move after every PROMOTE parts; 0: never.
+ * With PRODUCTS 3, operands are two halves each, upper + lower, and a tap has two blocks of weights.
+ * The lower come first, and meet the input's upper halves; the upper meet its lower halves, then its
+ * upper ones: additions in the tensor cores round toward zero, so what weighs little is added first,
+ * and sums move to registers of their own after every SPAN_TAPS taps. Meanwhile the other warpgroup
+ * multiplies: they take turns. With one product, sums move after every PROMOTE parts; 0: never.
  *
  * Blocks stay; block b makes jobs b, b + grid, ... A job's neighbours in number share its pixels,
  * so that they meet in the second-level cache. Where floats are carried as halves (GUARDED), a job
@@ -36,9 +37,10 @@ constexpr int WARPGROUP_PIXELS = 64 * ROW_BLOCKS;
 constexpr int TILE_PIXELS = CONSUMERS * WARPGROUP_PIXELS;
 constexpr int CHUNKS = (IN_CHANNELS + CHUNK - 1) / CHUNK; /* IN_CHANNELS: of one group */
 constexpr int HALF_BOX = CELLS * BOX_PIXELS * 16; /* bytes of a box's upper or lower halves */
-constexpr int BOX_BYTES = (PRODUCTS == 3 ? 2 : 1) * HALF_BOX;
+constexpr int BOX_BYTES = TAP_BLOCKS * HALF_BOX;
 constexpr int BLOCK_BYTES = CHUNK * TILE_N * 2;
 constexpr int SLOTS = BOX_STAGES + STAGERS + 1; /* more than stagers may be apart in jobs */
+constexpr int TURNS = 2 + CONSUMERS; /* barriers: a consumer's turn to multiply */
 constexpr int ROUND = 1024; /* jobs of a block after which it makes anew what must be */
 
 /* Where a warp's rows stand: blocks of 8 rows are dealt so that a warp's are neighbours. */
@@ -243,10 +245,10 @@ __device__ __forceinline__ void stream_weights(Shared &shared, unsigned char *bl
     for (Sequence jobs; jobs.more(a); jobs.next(shared, a)) {
         const unsigned char *from = reinterpret_cast<const unsigned char *>(a.weights) +
                                     static_cast<long long>(Job(jobs.number).tile) *
-                                        (CHUNKS * TAPS * PRODUCTS) * BLOCK_BYTES;
+                                        (CHUNKS * TAPS * TAP_BLOCKS) * BLOCK_BYTES;
         if (GUARDED && jobs.anew)
             meet();
-        for (int i = 0; i < CHUNKS * TAPS * PRODUCTS && threadIdx.x % 32 == 0; i++) {
+        for (int i = 0; i < CHUNKS * TAPS * TAP_BLOCKS && threadIdx.x % 32 == 0; i++) {
             const unsigned full = shared_address(&shared.block_full[turn.stage]);
             mbarrier_wait(shared_address(&shared.block_empty[turn.stage]), turn.parity ^ 1);
             mbarrier_arrive_expect_tx(full, BLOCK_BYTES);
@@ -267,7 +269,7 @@ __device__ __forceinline__ void load_channels(Shared &shared, int consumer, cons
         const bool has = channel < job.channel_end();
         float scale = GUARDED && has ? a.scales[channel] : 1.0f;
         if (GUARDED && !anew)
-            scale = unscale(scale, CARRIER_SCALE);
+            scale = unscale(scale, STAGE_SCALE);
         const float bias = HAS_BIAS && has ? load(a.bias + channel * a.bias_stride.c) : 0.0f;
         shared.scale_bias[consumer][i] = make_float2(scale, bias);
         for (int k = 0; k < CHANNEL_OPERANDS; k++)
@@ -314,6 +316,19 @@ __device__ __forceinline__ void multiply(float (&d)[TILE_N / 2], unsigned long l
               accumulate);
 }
 
+/* CHUNK of k: a block of weights. */
+__device__ __forceinline__ void multiply_block(Tile &tile, unsigned long long left,
+                                               unsigned long long right, int &accumulate) {
+    SG_UNROLL
+    for (int k = 0; k < CHUNK / 16; k++) {
+        SG_UNROLL
+        for (int m = 0; m < ROW_BLOCKS; m++)
+            multiply(tile.d[m], left + k * (2 * BOX_PIXELS) + m * 8, right + k * (2 * TILE_N),
+                     accumulate);
+        accumulate = 1;
+    }
+}
+
 /* What a warp has used and must give back, once its products are through. */
 struct Used {
     unsigned long long *block = nullptr, *box = nullptr;
@@ -335,11 +350,10 @@ struct Totals {
         for (int i = 0; i < (PROMOTE ? ROW_BLOCKS * TILE_N / 2 : 0); i++)
             sum[i / (TILE_N / 2)][i % (TILE_N / 2)] = 0.0f;
     }
-    __device__ __forceinline__ void add(const Tile &tile, float by) {
+    __device__ __forceinline__ void add(const Tile &tile) {
         SG_UNROLL
         for (int i = 0; i < (PROMOTE ? ROW_BLOCKS * TILE_N / 2 : 0); i++)
-            sum[i / (TILE_N / 2)][i % (TILE_N / 2)] +=
-                tile.d[i / (TILE_N / 2)][i % (TILE_N / 2)] * by;
+            sum[i / (TILE_N / 2)][i % (TILE_N / 2)] += tile.d[i / (TILE_N / 2)][i % (TILE_N / 2)];
     }
     __device__ __forceinline__ void get(Tile &tile) const {
         SG_UNROLL
@@ -347,21 +361,6 @@ struct Totals {
             tile.d[i / (TILE_N / 2)][i % (TILE_N / 2)] = sum[i / (TILE_N / 2)][i % (TILE_N / 2)];
     }
 };
-
-/* Which tap a part's step is about, and whether with the lower halves of the input. Three products
- * come in this order: of every tap upper by upper halves, then of every tap upper by lower and
- * lower by upper ones. */
-__device__ __forceinline__ int step_tap(int step, int taps) {
-    return step < taps ? step : (step - taps) / 2;
-}
-__device__ __forceinline__ bool step_lower(int step, int taps) {
-    return step >= taps && (step - taps) % 2 == 1;
-}
-/* Whether sums move after a step, with three products. */
-__device__ __forceinline__ bool step_moves(int step, int taps) {
-    const int next = step + 1;
-    return next <= taps ? next % SPAN_TAPS == 0 || next == taps : next == 3 * taps;
-}
 
 __device__ __forceinline__ void contract(Shared &shared, unsigned boxes, unsigned blocks,
                                          int consumer, const Arguments &a) {
@@ -378,6 +377,8 @@ __device__ __forceinline__ void contract(Shared &shared, unsigned boxes, unsigne
     tile.scale_bias = shared.scale_bias[consumer];
     tile.operands = &shared.operands[consumer][0][0];
     tile.fetched = shared.fetched[consumer * 4 + warp];
+    if (PRODUCTS == 3 && consumer == 1)
+        barrier_arrive(TURNS, 2 * WARPGROUP); /* the other begins */
     for (Sequence jobs; jobs.more(a); jobs.next(shared, a)) {
         const Job job(jobs.number);
         const bool anew = GUARDED && jobs.anew;
@@ -394,39 +395,39 @@ __device__ __forceinline__ void contract(Shared &shared, unsigned boxes, unsigne
                 mbarrier_wait(shared_address(&shared.box_full[box_turn.stage]), box_turn.parity);
                 const unsigned box =
                     boxes + box_turn.stage * BOX_BYTES + consumer * (WARPGROUP_PIXELS * 16);
-                const int taps = PART_TAPS[part], steps = taps * PRODUCTS;
+                const int steps = PART_TAPS[part] * TAP_BLOCKS;
                 for (int step = 0; step < steps; step++) {
-                    const int tap = PART_FIRST[part] + step_tap(step, taps);
+                    const int tap = PART_FIRST[part] + step / TAP_BLOCKS;
                     const int reach = (TAP_D[tap] * static_cast<int>(a.pitch_h) + TAP_H[tap]) *
                                           static_cast<int>(a.pitch_w) +
                                       TAP_W[tap];
                     mbarrier_wait(shared_address(&shared.block_full[block_turn.stage]),
                                   block_turn.parity);
-                    unsigned long long left = matrix_descriptor(
-                        box + reach * 16 + (step_lower(step, taps) ? HALF_BOX : 0), BOX_PIXELS * 16,
-                        ROW_BLOCKS * 128);
-                    unsigned long long right = matrix_descriptor(
+                    const unsigned long long left =
+                        matrix_descriptor(box + reach * 16, BOX_PIXELS * 16, ROW_BLOCKS * 128);
+                    const unsigned long long right = matrix_descriptor(
                         blocks + block_turn.stage * BLOCK_BYTES, TILE_N * 16, 128);
+                    const bool opens = step % (2 * SPAN_TAPS) == 0;
+                    const bool closes = (step + 1) % (2 * SPAN_TAPS) == 0 || step + 1 == steps;
+                    if (PRODUCTS == 3 && opens)
+                        barrier_sync(TURNS + consumer, 2 * WARPGROUP);
                     wgmma_fence();
-                    SG_UNROLL
-                    for (int k = 0; k < CHUNK / 16; k++) {
-                        SG_UNROLL
-                        for (int m = 0; m < ROW_BLOCKS; m++)
-                            multiply(tile.d[m], left + k * (2 * BOX_PIXELS) + m * 8,
-                                     right + k * (2 * TILE_N), accumulate);
-                        accumulate = 1;
-                    }
+                    if (PRODUCTS == 3 && step % 2 == 1)
+                        multiply_block(tile, left + HALF_BOX / 16, right, accumulate);
+                    multiply_block(tile, left, right, accumulate);
                     wgmma_commit();
+                    if (PRODUCTS == 3 && closes)
+                        barrier_arrive(TURNS + 1 - consumer, 2 * WARPGROUP);
                     wgmma_wait<1>();
                     used.give_back();
                     used.block = &shared.block_empty[block_turn.stage];
                     if (step + 1 == steps)
                         used.box = &shared.box_empty[box_turn.stage];
                     block_turn.next();
-                    if (PRODUCTS == 3 && step_moves(step, taps)) {
+                    if (PRODUCTS == 3 && closes) {
                         wgmma_wait<0>();
                         used.give_back();
-                        totals.add(tile, step < taps ? 1.0f : 1.0f / 2048);
+                        totals.add(tile);
                         accumulate = 0;
                     }
                 }
@@ -434,7 +435,7 @@ __device__ __forceinline__ void contract(Shared &shared, unsigned boxes, unsigne
                 if (PRODUCTS == 1 && PROMOTE && ++parts == PROMOTE) {
                     wgmma_wait<0>();
                     used.give_back();
-                    totals.add(tile, 1.0f);
+                    totals.add(tile);
                     accumulate = parts = 0;
                 }
             }
@@ -443,7 +444,7 @@ __device__ __forceinline__ void contract(Shared &shared, unsigned boxes, unsigne
         used.give_back();
         if (PROMOTE) {
             if (parts)
-                totals.add(tile, 1.0f);
+                totals.add(tile);
             totals.get(tile);
         }
         tile.channel_first = job.channel();

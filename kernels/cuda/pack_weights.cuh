@@ -49,14 +49,14 @@ __device__ __forceinline__ void find_largest(const element *const (&from)[PACK_C
             largest[k] = fmaxf(largest[k], warps[k][i]);
 }
 
-/* A weight as it is carried, as bits: its half, or 2^11 times what that leaves. With three
+/* A weight as it is carried, as bits: its half, or what that leaves. With three
  * products, infinity and NaN are lower halves, as in stage_box.cuh. */
 __device__ __forceinline__ unsigned short carried(float weight, float scale, bool lower) {
     const float scaled = weight * scale;
     if (PRODUCTS == 1)
         return round_half(ROUND_EVEN ? scaled : round_tf32_away(scaled));
-    const half_t upper = {round_half(finite_part(scaled))};
-    return lower ? round_half((scaled - widen(upper)) * 2048.0f) : upper.bits;
+    const half_t upper = {nonzero_half(finite_part(scaled))};
+    return lower ? round_half(scaled - widen(upper)) : upper.bits;
 }
 template <class T> __device__ __forceinline__ unsigned short carried(T weight, float, bool) {
     return weight.bits;
@@ -86,16 +86,16 @@ extern "C" __global__ void __launch_bounds__(THREADS)
                 a.scales[first + slot + k] = scale[k];
         }
     }
-    uint4 *to = a.packed + static_cast<long long>(tile) * (CELLS * TAPS * PRODUCTS * TILE_N) + slot;
+    uint4 *to = a.packed + static_cast<long long>(tile) * (CELLS * TAPS * TAP_BLOCKS * TILE_N) + slot;
     const int k = threadIdx.x % PACK_CHANNELS;
     const element *channel = k ? from[PACK_CHANNELS - 1] : from[0];
     const float by = k ? scale[PACK_CHANNELS - 1] : scale[0];
-    constexpr int BLOCK_CELLS = CHUNK / 8, CHUNK_CELLS = BLOCK_CELLS * TAPS * PRODUCTS;
+    constexpr int BLOCK_CELLS = CHUNK / 8, CHUNK_CELLS = BLOCK_CELLS * TAPS * TAP_BLOCKS;
 #pragma unroll 2
     for (int cell = threadIdx.x / PACK_CHANNELS; cell < CHUNKS * CHUNK_CELLS;
          cell += THREADS / PACK_CHANNELS) {
         const int input = cell % BLOCK_CELLS * 8 + cell / CHUNK_CELLS * CHUNK;
-        const int block = cell / BLOCK_CELLS % (TAPS * PRODUCTS);
+        const int block = cell / BLOCK_CELLS % (TAPS * TAP_BLOCKS);
         const bool lower = PRODUCTS == 3 && BLOCK_LOWER[block];
         unsigned short halves[8];
 #pragma unroll

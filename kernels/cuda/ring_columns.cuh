@@ -23,7 +23,7 @@ __device__ __forceinline__ void open_tile(Tile &tile, float *crossing, int consu
 /* When scales have changed. */
 __device__ __forceinline__ void forget_scales(Tile &) {}
 
-/* The weights, where they fit registers: FILTER_STEPS products' operands, else none. */
+/* The weights (upper halves), where they fit registers: FILTER_STEPS products' operands, else none. */
 struct Filter {
     unsigned part[FILTER_STEPS ? FILTER_STEPS : 1][4];
 };
@@ -45,9 +45,13 @@ __device__ __forceinline__ void load_filter(Filter &filter, const unsigned char 
                 thread % 4 * 4);
 }
 
-/* One tap. slice: address of the stage's pixel that the tile's first meets under this tap. */
-__device__ __forceinline__ void multiply_tap(Tile &tile, const Filter &filter, unsigned slice,
-                                             unsigned weights, int tap, int accumulate) {
+constexpr int TILE_BLOCKS = CHANNEL_BLOCKS, BLOCK_SUMS = TILE_PIXELS / 2; /* of Tile::d */
+
+/* One tap. slice: address of the stage's pixel that the tile's first meets under this tap. part:
+ * where in the weights the part begins, in rows. */
+__device__ __forceinline__ void multiply_tap(float (&sums)[TILE_BLOCKS][BLOCK_SUMS],
+                                             const Filter &filter, unsigned slice, unsigned weights,
+                                             int tap, int part, int accumulate) {
     const unsigned long long a = matrix_descriptor(weights, TILE_N * 16, 128);
     const unsigned long long b = matrix_descriptor(slice, PLANE * 16, 128);
 #pragma unroll
@@ -55,11 +59,12 @@ __device__ __forceinline__ void multiply_tap(Tile &tile, const Filter &filter, u
 #pragma unroll
         for (int block = 0; block < CHANNEL_BLOCKS; block++) {
             const int step = tap * (STAGE_GROUPS / 2) + k;
-            if (FILTER_STEPS)
-                wgmma(tile.d[block], filter.part[FILTER_STEPS ? step : 0],
+            if (FILTER_STEPS && part == 0)
+                wgmma(sums[block], filter.part[FILTER_STEPS ? step : 0],
                       descriptor_at(b, 2 * k * PLANE), accumulate || k);
             else
-                wgmma(tile.d[block], descriptor_at(a, tap * TAP_ROWS + 2 * k * TILE_N + block * 64),
+                wgmma(sums[block],
+                      descriptor_at(a, part + tap * TAP_ROWS + 2 * k * TILE_N + block * 64),
                       descriptor_at(b, 2 * k * PLANE), accumulate || k);
         }
     }

@@ -30,13 +30,22 @@ __device__ __forceinline__ void store_scaled(unsigned char *stage, int item, int
                                              const float (&value)[8], float scale) {
     int group, row, x;
     const bool present = scaled_pixel(item, lane, group, row, x);
-    unsigned pair[4];
+    uint4 *at = reinterpret_cast<uint4 *>(stage) + group * PLANE + staged_pixel(row, x);
+    unsigned upper[4], lower[4];
 #pragma unroll
-    for (int i = 0; i < 4; i++)
-        pair[i] = pack_halves_scaled(value[2 * i], value[2 * i + 1], scale, ROUND_AWAY);
+    for (int i = 0; i < 4; i++) {
+        if (PARTS == 1) {
+            upper[i] = pack_halves_scaled(value[2 * i], value[2 * i + 1], scale, ROUND_AWAY);
+        } else {
+            const float low = value[2 * i] * scale, high = value[2 * i + 1] * scale;
+            upper[i] = pack_halves(finite_part(low), finite_part(high));
+            lower[i] = remainder(upper[i], low, high);
+        }
+    }
     if (present)
-        (reinterpret_cast<uint4 *>(stage) + group * PLANE)[staged_pixel(row, x)] =
-            make_uint4(pair[0], pair[1], pair[2], pair[3]);
+        *at = make_uint4(upper[0], upper[1], upper[2], upper[3]);
+    if (PARTS == 2 && present)
+        at[STAGE_GROUPS * PLANE] = make_uint4(lower[0], lower[1], lower[2], lower[3]);
 }
 
 /* The largest magnitude that any producer warp found. turn: alternates from call to call. */
@@ -112,7 +121,7 @@ __device__ __forceinline__ float stage_again(const Arguments &a, const Shared &s
 __device__ __forceinline__ int judge(const Arguments &a, const Shared &shared, Slices &of,
                                      int slices, int staged, float largest, int &turn) {
     largest = agree(shared, largest, turn);
-    const bool fails = carrier_fails(largest * CARRIER_SCALE);
+    const bool fails = carrier_fails(largest * STAGE_SCALE, STAGE_MIN);
     bool looks = fails && !(largest <= FLOAT_MAX);
     if (!fails)
         send_verdict(shared, staged++, 0.0f);

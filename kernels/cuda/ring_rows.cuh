@@ -270,15 +270,19 @@ __device__ __forceinline__ void open_tile(Tile &tile, float *lines, int consumer
 struct Filter {};
 __device__ __forceinline__ void load_filter(Filter &, const unsigned char *) {}
 
-/* One tap. slice: address of the stage's pixel that the tile's first meets under this tap. */
-__device__ __forceinline__ void multiply_tap(Tile &tile, const Filter &, unsigned slice,
-                                             unsigned weights, int tap, int accumulate) {
+constexpr int TILE_BLOCKS = ROW_BLOCKS, BLOCK_SUMS = TILE_N / 2; /* of Tile::d */
+
+/* One tap. slice: address of the stage's pixel that the tile's first meets under this tap. part:
+ * where in the weights the part begins, in rows. */
+__device__ __forceinline__ void multiply_tap(float (&sums)[TILE_BLOCKS][BLOCK_SUMS],
+                                             const Filter &, unsigned slice, unsigned weights,
+                                             int tap, int part, int accumulate) {
     const unsigned long long a = matrix_descriptor(slice, PLANE * 16, ROW_BLOCKS * 128);
     const unsigned long long b = matrix_descriptor(weights, TILE_N * 16, 128);
 #pragma unroll
     for (int k = 0; k < STAGE_GROUPS / 2; k++)
 #pragma unroll
         for (int block = 0; block < ROW_BLOCKS; block++)
-            wgmma(tile.d[block], descriptor_at(a, 2 * k * PLANE + block * 8),
-                  descriptor_at(b, tap * TAP_ROWS + 2 * k * TILE_N), accumulate || k);
+            wgmma(sums[block], descriptor_at(a, 2 * k * PLANE + block * 8),
+                  descriptor_at(b, part + tap * TAP_ROWS + 2 * k * TILE_N), accumulate || k);
 }

@@ -16,10 +16,13 @@
 
 //@ include load_if.cuh
 
+constexpr float STAGE_SCALE = PRODUCTS == 3 ? SPLIT_SCALE : CARRIER_SCALE;
+constexpr float STAGE_MIN = PRODUCTS == 3 ? SPLIT_MIN : CARRIER_MIN;
+
 /* Two activations, scaled and rounded to 11 bits, as halves. */
 __device__ __forceinline__ unsigned carry(float low, float high) {
     if (ROUND_EVEN || PRODUCTS == 3)
-        return pack_halves(low * CARRIER_SCALE, high * CARRIER_SCALE);
+        return pack_halves(low * STAGE_SCALE, high * STAGE_SCALE);
     /* Half of the last bit kept, and the scale's exponent, in one addition; where the exponent
      * overflows, the segment is made anew. */
     constexpr unsigned ADD = 0x1000 + (6U << 23), KEEP = 0xffffe000U;
@@ -263,8 +266,8 @@ struct Met {
 
     __device__ __forceinline__ void take(float largest, int segment) {
         const unsigned bit = segment < SEGMENTS ? 1U << segment : 0;
-        over |= largest <= CARRIER_MAX / CARRIER_SCALE ? 0 : bit;
-        enough |= largest >= CARRIER_MIN / CARRIER_SCALE ? bit : 0;
+        over |= largest <= CARRIER_MAX / STAGE_SCALE ? 0 : bit;
+        enough |= largest >= STAGE_MIN / STAGE_SCALE ? bit : 0;
         some |= largest > 0.0f ? bit : 0;
     }
 };
@@ -273,7 +276,8 @@ struct Met {
  * of the segments' largest finite magnitudes; read when wanted, since to keep them takes registers. */
 __device__ __forceinline__ float scale_anew(const volatile unsigned *largest, int segment) {
     const float magnitude = __uint_as_float(largest[min(segment, SEGMENTS - 1)]);
-    return carrier_fails(magnitude * CARRIER_SCALE) ? segment_scale(magnitude) : CARRIER_SCALE;
+    return carrier_fails(magnitude * STAGE_SCALE, STAGE_MIN) ? segment_scale(magnitude)
+                                                             : STAGE_SCALE;
 }
 
 /* The largest finite magnitudes of an item, by segment, to shared memory. */
@@ -310,16 +314,6 @@ struct Carried {
     uint4 upper, lower;
 };
 
-/* What two halves leave of two floats, times 2^11. */
-__device__ __forceinline__ unsigned remainder(unsigned halves, float low, float high) {
-    float a, b;
-    asm("{\n\t.reg .b16 a, b;\n\tmov.b32 {a, b}, %2;\n\t"
-        "cvt.f32.f16 %0, a;\n\tcvt.f32.f16 %1, b;\n\t}"
-        : "=f"(a), "=f"(b)
-        : "r"(halves));
-    return pack_halves((low - a) * 2048.0f, (high - b) * 2048.0f);
-}
-
 /* Two values that have their scale, as halves. With three products, infinity and NaN are lower
  * halves (finite_part). */
 __device__ __forceinline__ void pack_scaled(float low, float high, unsigned &upper,
@@ -346,7 +340,7 @@ __device__ __forceinline__ Carried pack_cell(const float (&value)[8], float &lar
         largest = max_magnitude(max_magnitude(largest, low), high);
         upper[i] = carry(low, high);
         if (PRODUCTS == 3)
-            lower[i] = remainder(upper[i], low * CARRIER_SCALE, high * CARRIER_SCALE);
+            lower[i] = remainder(upper[i], low * STAGE_SCALE, high * STAGE_SCALE);
     }
     return Carried{make_uint4(upper[0], upper[1], upper[2], upper[3]),
                    make_uint4(lower[0], lower[1], lower[2], lower[3])};

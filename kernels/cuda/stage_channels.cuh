@@ -1,8 +1,11 @@
 /* Producers of `wgmma` kernels: boxes of a float32 tensor become halves in shared memory, scaled
  * and rounded to 11 bits.
  *
- * Constants beyond those of stage_pixels.cuh: ROUND_AWAY, PREFETCH (there are registers for two
- * items). */
+ * With PARTS 2, a second such stage follows, of what rounding took away: in halves of the same
+ * scale, so that all products may be added up in one sum.
+ *
+ * Constants beyond those of stage_pixels.cuh: PARTS, PART_BYTES and STAGE_SCALE (of the kernel),
+ * ROUND_AWAY, PREFETCH (there are registers for two items). */
 
 //@ include stage_pixels.cuh
 
@@ -65,19 +68,29 @@ __device__ __forceinline__ void fetch_item(const Source &from, int item, int lan
     }
 }
 
-/* Two values as halves, scaled and rounded; low first. largest: of the values themselves. */
-__device__ __forceinline__ unsigned carried(float low, float high, float &largest) {
+/* Two values as the halves of a part, scaled and rounded; low first. Upper ones leave the rest in
+ * the values' place, for the lower. largest: of the values themselves. */
+__device__ __forceinline__ unsigned carried(float &low, float &high, int part, float &largest) {
+    if (part == 1)
+        return pack_halves(low, high);
     largest = max_magnitude(max_magnitude(largest, low), high);
-    return ROUND_AWAY ? pack_halves_away(low, high)
-                      : pack_halves(low * CARRIER_SCALE, high * CARRIER_SCALE);
+    if (PARTS == 1 && ROUND_AWAY)
+        return pack_halves_away(low, high);
+    const unsigned upper = pack_halves(low * STAGE_SCALE, high * STAGE_SCALE);
+    if (PARTS == 2) {
+        const float2 taken = unpack_halves(upper);
+        low = low * STAGE_SCALE - taken.x;
+        high = high * STAGE_SCALE - taken.y;
+    }
+    return upper;
 }
 
 /* Halves of pixel p of this lane's four, eight channels. */
-__device__ __forceinline__ uint4 staged_halves(const Fetched &from, int p, float &largest) {
+__device__ __forceinline__ uint4 staged_halves(Fetched &from, int p, int part, float &largest) {
     unsigned pair[4];
 #pragma unroll
     for (int i = 0; i < 4; i++)
-        pair[i] = carried(from.value[2 * i][p], from.value[2 * i + 1][p], largest);
+        pair[i] = carried(from.value[2 * i][p], from.value[2 * i + 1][p], part, largest);
     return make_uint4(pair[0], pair[1], pair[2], pair[3]);
 }
 
@@ -87,15 +100,14 @@ __device__ __forceinline__ void exchange(bool yes, uint4 &a, uint4 &b) {
     b = yes ? was : b;
 }
 
-/* stage: generic address of the stage. largest: the largest magnitude staged so far. */
-__device__ __forceinline__ void store_item(unsigned char *stage, int item, int lane,
-                                           const Fetched &from, float &largest) {
+__device__ __forceinline__ void store_part(unsigned char *stage, int item, int lane, Fetched &from,
+                                           int part, float &largest) {
     const int group = item / CHUNKS, chunk = item % CHUNKS;
-    uint4 *plane = reinterpret_cast<uint4 *>(stage) + group * PLANE;
+    uint4 *plane = reinterpret_cast<uint4 *>(stage + part * PART_BYTES) + group * PLANE;
     uint4 halves[4];
 #pragma unroll
     for (int p = 0; p < 4; p++)
-        halves[p] = staged_halves(from, p, largest);
+        halves[p] = staged_halves(from, p, part, largest);
     if (VECTOR == 4 && STRIDE_X == 1) {
         /* In one order for all, lanes would be 64 bytes apart and meet in the banks: in pairs,
          * lanes start with another of their pixels. */
@@ -125,7 +137,8 @@ __device__ __forceinline__ void store_item(unsigned char *stage, int item, int l
 #pragma unroll
         for (int i = 0; i < EDGE_LOADS; i++) {
             const int channel = lane % 8, x = CHUNKS * CHUNK + i * 4 + lane / 8;
-            const unsigned half = carried(from.edge[i], 0.0f, largest);
+            float none = 0.0f;
+            const unsigned half = carried(from.edge[i], none, part, largest);
             if (x < STAGE_WIDTH)
                 reinterpret_cast<unsigned short *>(plane + staged_pixel(0, x))[channel] =
                     static_cast<unsigned short>(half);
@@ -133,8 +146,18 @@ __device__ __forceinline__ void store_item(unsigned char *stage, int item, int l
     }
 }
 
-/* A weight as products take it, as bits. */
+/* stage: generic address of the stage. largest: the largest magnitude staged so far. */
+__device__ __forceinline__ void store_item(unsigned char *stage, int item, int lane, Fetched &from,
+                                           float &largest) {
+#pragma unroll
+    for (int part = 0; part < PARTS; part++)
+        store_part(stage, item, lane, from, part, largest);
+}
+
+/* A weight as products take it, as bits; of two halves the upper. */
 __device__ __forceinline__ unsigned short staged_weight(float weight, float scale) {
     const float scaled = weight * scale;
-    return round_half(ROUND_AWAY ? round_tf32_away(scaled) : scaled);
+    if (PARTS == 1)
+        return round_half(ROUND_AWAY ? round_tf32_away(scaled) : scaled);
+    return nonzero_half(finite_part(scaled));
 }

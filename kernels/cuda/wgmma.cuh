@@ -12,6 +12,9 @@ constexpr int WARPGROUP = 128;           /* threads */
 constexpr float CARRIER_SCALE = 64.0f;   /* activations, before they become halves */
 constexpr float CARRIER_MAX = 65504.0f;  /* of scaled values: beyond it, fp16 has infinity */
 constexpr float CARRIER_MIN = 0.015625f; /* of a segment's largest, scaled: less is made anew */
+/* The same of activations that are two halves of one scale, of which the lower, too, is a multiple of
+ * 2^-24: so they are off by at most 2^-28 of a segment's largest. */
+constexpr float SPLIT_SCALE = 256.0f, SPLIT_MIN = 8.0f;
 constexpr float FLOAT_MAX = 3.40282347e38f;
 
 __device__ __forceinline__ unsigned shared_address(const void *pointer) {
@@ -153,6 +156,19 @@ __device__ __forceinline__ unsigned short round_half(float x) {
     return half;
 }
 
+/* Two halves as floats, low first. */
+__device__ __forceinline__ float2 unpack_halves(unsigned pair) {
+    const half_t low = {static_cast<unsigned short>(pair & 0xffff)};
+    const half_t high = {static_cast<unsigned short>(pair >> 16)};
+    return make_float2(widen(low), widen(high));
+}
+
+/* What two halves leave of two floats, as halves. */
+__device__ __forceinline__ unsigned remainder(unsigned halves, float low, float high) {
+    const float2 taken = unpack_halves(halves);
+    return pack_halves(low - taken.x, high - taken.y);
+}
+
 /* The larger magnitude; NaN if there is one. */
 __device__ __forceinline__ float max_magnitude(float largest, float x) {
     float result;
@@ -172,11 +188,20 @@ __device__ __forceinline__ float finite_part(float x) {
     return fabsf(x) <= FLOAT_MAX ? x : x > 0.0f ? 1.0f : -1.0f;
 }
 
+constexpr float HALF_MIN = 5.9604645e-8f; /* 2^-24, the least that halves hold */
+
+/* A weight's half that is zero only where the weight is, for infinity may meet it. */
+__device__ __forceinline__ unsigned short nonzero_half(float x) {
+    if (x != 0.0f && fabsf(x) < HALF_MIN)
+        x = copysignf(HALF_MIN, x);
+    return round_half(x);
+}
+
 /* ---- scales: powers of two ----------------------------------------------------------------- */
 
 /* Whether a segment whose scaled operands' largest magnitude is this one must be made anew. */
-__device__ __forceinline__ bool carrier_fails(float largest) {
-    return !(largest <= CARRIER_MAX) || (largest < CARRIER_MIN && largest > 0.0f);
+__device__ __forceinline__ bool carrier_fails(float largest, float least = CARRIER_MIN) {
+    return !(largest <= CARRIER_MAX) || (largest < least && largest > 0.0f);
 }
 
 /* The power of two that brings a finite magnitude to [2^exponent, 2^(exponent + 1)); 1 for zero.

@@ -23,6 +23,7 @@ static void write_stage(const sg_problem *problem, const sg_wgmma_ring *ring, sg
         {"PITCH", ring->pitch},
         {"PHASE_PIXELS", ring->phase_pixels},
         {"PLANE", ring->plane},
+        {"PARTS", ring->parts},
         {"VECTOR", ring->vector},
         {"GUARDED", !ring->narrow},
     };
@@ -33,6 +34,8 @@ static void write_filter(const sg_wgmma_ring *ring, sg_text *text) {
     int64_t block = ring->columns ? ring->tile_slots / 64 : ring->pixels / 64;
     int64_t x = ring->kernel[SG_RING_X] * ring->stage_groups / 2 * block;
     int64_t yx = x * ring->kernel[SG_RING_Y], zyx = yx * ring->kernel[SG_RING_Z];
+    /* Of two parts: span by span, and those in the middle are a loop. */
+    bool unrolled = ring->parts == 2 && ring->spans <= 2 && 3 * zyx <= UNROLLED_MAX;
     const sg_cuda_constant constants[] = {
         {"KERNEL_Z", ring->kernel[SG_RING_Z]},
         {"KERNEL_Y", ring->kernel[SG_RING_Y]},
@@ -46,6 +49,10 @@ static void write_filter(const sg_wgmma_ring *ring, sg_text *text) {
         {"UNROLL_Z", zyx <= UNROLLED_MAX ? ring->kernel[SG_RING_Z] : 1},
         {"UNROLL_Y", yx <= UNROLLED_MAX ? ring->kernel[SG_RING_Y] : 1},
         {"UNROLL_X", x <= UNROLLED_MAX ? ring->kernel[SG_RING_X] : 1},
+        {"UNROLL_PARTS", unrolled ? 2 : 1},
+        {"UNROLL_TAPS", unrolled ? ring->span_taps : 1},
+        {"SPANS", ring->spans},
+        {"SPAN_TAPS", ring->span_taps},
         {"FILTER_STEPS", ring->filter ? ring->steps : 0},
     };
     sg_cuda_write_constants(constants, sizeof constants / sizeof *constants, text);

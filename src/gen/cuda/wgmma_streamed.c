@@ -29,7 +29,7 @@ static void lay_out_workspace(lowering *lowering) {
     const sg_streamed_layout *layout = &lowering->layout;
     lowering->weights = 0;
     lowering->scales = layout->channel_tiles * layout->chunks * layout->tap_count *
-                       sg_streamed_products(lowering->problem, lowering->target) *
+                       sg_streamed_tap_blocks(lowering->problem, lowering->target) *
                        sg_streamed_block_bytes(lowering->plan);
     lowering->workspace = lowering->scales + lowering->problem->size[SG_ROLE_C] * 4;
 }
@@ -61,6 +61,7 @@ static void write_common(const lowering *lowering, sg_text *text) {
         {"CHUNK", lowering->plan->parameter[SG_STREAMED_CHUNK]},
         {"TAPS", layout->tap_count},
         {"PRODUCTS", sg_streamed_products(lowering->problem, lowering->target)},
+        {"TAP_BLOCKS", sg_streamed_tap_blocks(lowering->problem, lowering->target)},
         {"GUARDED", sg_streamed_carries(lowering->problem)},
     };
     sg_cuda_write_constants(constants, sizeof constants / sizeof *constants, text);
@@ -141,22 +142,20 @@ static bool weights_are_dense(const sg_convolution *convolution) {
            convolution->weight.stride[SG_ROLE_C] == step;
 }
 
-/* Which tap each block is of, and whether it has the lower halves: in the order of step_tap. */
+/* Which tap each block is of, and whether it has the lower halves, which come first. */
 static void write_blocks(const lowering *lowering, sg_text *text) {
     const sg_convolution *convolution = &lowering->problem->convolution;
     const sg_streamed_layout *layout = &lowering->layout;
-    int products = (int)sg_streamed_products(lowering->problem, lowering->target);
-    int place[3 * SG_STREAMED_TAPS_MAX], lower[3 * SG_STREAMED_TAPS_MAX];
+    int blocks = (int)sg_streamed_tap_blocks(lowering->problem, lowering->target);
+    int place[2 * SG_STREAMED_TAPS_MAX], lower[2 * SG_STREAMED_TAPS_MAX];
     int count = 0;
     for (int p = 0; p < layout->part_count; p++) {
         const sg_streamed_part *part = &layout->parts[p];
-        for (int step = 0; step < part->tap_count * products; step++) {
-            int mixed = step - part->tap_count; /* its number among the mixed ones, or less */
-            int tap = mixed < 0 ? step : mixed / 2;
-            const int *at = layout->taps[part->first_tap + tap].kernel;
+        for (int step = 0; step < part->tap_count * blocks; step++) {
+            const int *at = layout->taps[part->first_tap + step / blocks].kernel;
             int row = at[0] * (int)convolution->kernel[1] + at[1];
             place[count] = row * (int)convolution->kernel[2] + at[2];
-            lower[count++] = mixed >= 0 && mixed % 2 == 0;
+            lower[count++] = blocks == 2 && step % 2 == 0;
         }
     }
     write_table(text, "BLOCK_TAP", place, 1, count);

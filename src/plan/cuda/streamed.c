@@ -245,6 +245,10 @@ int64_t sg_streamed_products(const sg_problem *problem, const sg_cuda_target *ta
     return sg_streamed_carries(problem) && target->precision == SG_PRECISION_FP32 ? 3 : 1;
 }
 
+int64_t sg_streamed_tap_blocks(const sg_problem *problem, const sg_cuda_target *target) {
+    return sg_streamed_products(problem, target) == 3 ? 2 : 1;
+}
+
 int64_t sg_streamed_span(const sg_cuda_plan *plan, const sg_streamed_layout *layout) {
     int64_t chunk = plan->parameter[SG_STREAMED_CHUNK];
     bool few = layout->chunks * chunk * layout->tap_count <= SG_STREAMED_FEW;
@@ -281,8 +285,8 @@ bool sg_streamed_wide(const sg_problem *problem, const sg_cuda_target *target,
 
 int64_t sg_streamed_box_bytes(const sg_problem *problem, const sg_cuda_target *target,
                               const sg_cuda_plan *plan) {
-    int64_t halves = sg_streamed_products(problem, target) == 3 ? 2 : 1;
-    return halves * plan->parameter[SG_STREAMED_CHUNK] * plan->parameter[SG_STREAMED_BOX] * 2;
+    return sg_streamed_tap_blocks(problem, target) * plan->parameter[SG_STREAMED_CHUNK] *
+           plan->parameter[SG_STREAMED_BOX] * 2;
 }
 
 int64_t sg_streamed_block_bytes(const sg_cuda_plan *plan) {

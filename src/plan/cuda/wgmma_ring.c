@@ -36,8 +36,14 @@ enum {
     NARROW_LINES_EXTRA = 40,  /* the same of narrow elements, and tables read ahead */
     TWICE_EXTRA = 16,         /* and more where a tail goes over its sums twice */
     SUMS_COLUMNS_EXTRA = 32,  /* the same with channels as rows, and half of a tile's pixels */
+    SPAN_MAX = 80,            /* k that products of two parts sum up in their own registers; */
+    SPAN_TAP_MAX = 128,       /* of one tap */
     PREFETCH_REGISTERS = 136, /* of a producer that fetches an item while it stores another */
     PRODUCER_REGISTERS = 80,  /* that no way of reading does without */
+    SPLIT_EXTRA = 32,         /* and more than both where elements are split into two halves */
+    SPANS_EXTRA = 8,          /* and more of a consumer of pixels as rows with two sums, */
+    MOVES_EXTRA = 40,         /* where sums move in the middle of a tile, and */
+    GROUPS_EXTRA = 64,        /* where it stores 8 channels of 256 pixels at a time */
     NARROW_FEWER = 48         /* fewer than the first where two elements share a register */
 };
 
@@ -163,7 +169,7 @@ static bool share_registers(const sg_cuda_target *target, sg_wgmma_ring *ring) {
     int64_t wide = ring->columns ? ring->pixels : ring->tile_slots;
     if (wide > 192 && cap < WIDE_CAP)
         return false;
-    int64_t sums = ring->sums * (1 + ring->tail.full_walks);
+    int64_t sums = ring->sums * (1 + ring->tail.full_walks + (ring->spans > 1));
     if (sums > TILE_SUMS_MAX)
         return false;
     int64_t want = sums + (ring->filter ? 4 * ring->steps : 0);
@@ -173,10 +179,15 @@ static bool share_registers(const sg_cuda_target *target, sg_wgmma_ring *ring) {
     if (ring->columns)
         want += SUMS_COLUMNS_EXTRA;
     else
-        want += SUMS_ROWS_EXTRA + (ring->narrow_lines ? NARROW_LINES_EXTRA
-                                   : ring->out_vector ? LINES_EXTRA
-                                                      : 0);
+        want += SUMS_ROWS_EXTRA + (ring->spans > 1 ? SPANS_EXTRA : 0) +
+                (ring->narrow_lines ? NARROW_LINES_EXTRA
+                 : ring->out_vector ? LINES_EXTRA
+                                    : 0);
     want += ring->bias_held ? ring->tile_slots / 4 : 0;
+    want += ring->spans > 2 ? MOVES_EXTRA : 0;
+    bool alone = ring->tail.tile_stores > 0 && !ring->out_vector && !ring->channel_lines;
+    if (!ring->columns && ring->pixels == 256 && alone)
+        want += GROUPS_EXTRA;
     want = most(round_up(want, 8), cap + 8);
     int64_t left = (warpgroups * cap - ring->consumers * want) / ring->producers / 8 * 8;
     left = least(left, cap - 8);
@@ -184,8 +195,9 @@ static bool share_registers(const sg_cuda_target *target, sg_wgmma_ring *ring) {
         least((warpgroups * cap - ring->producers * left) / ring->consumers / 8 * 8, REGISTERS_MAX);
     ring->producer_registers = left;
     bool shares = ring->narrow && ring->vector > 1;
-    ring->prefetch = left >= PREFETCH_REGISTERS - (shares ? NARROW_FEWER : 0);
-    return want <= REGISTERS_MAX && left >= PRODUCER_REGISTERS;
+    int64_t split = ring->parts == 2 ? SPLIT_EXTRA : 0;
+    ring->prefetch = left >= PREFETCH_REGISTERS + split - (shares ? NARROW_FEWER : 0);
+    return want <= REGISTERS_MAX && left >= PRODUCER_REGISTERS + split;
 }
 
 static void measure_shared(sg_wgmma_ring *ring) {
@@ -195,10 +207,10 @@ static void measure_shared(sg_wgmma_ring *ring) {
                             : ring->narrow_lines  ? 16 * (ring->pixels / 2 + 16)
                             : ring->out_vector    ? 4 * 8 * (ring->pixels / 4 + 4)
                                                   : 0;
-    ring->shared = ring->stages * ring->stage_groups * ring->plane * 16 +
-                   ring->taps * (ring->stage_groups * ring->tile_slots + 1) * 16 + tables +
-                   ring->consumers * ring->consumer_floats * 4 + 2 * ring->producers * 4 * 4 +
-                   ring->stages * (2 * 8 + 4);
+    ring->shared = ring->parts * ring->stages * ring->stage_groups * ring->plane * 16 +
+                   ring->parts * ring->taps * (ring->stage_groups * ring->tile_slots + 1) * 16 +
+                   tables + ring->consumers * ring->consumer_floats * 4 +
+                   2 * ring->producers * 4 * 4 + ring->stages * (2 * 8 + 4);
 }
 
 bool sg_wgmma_ring_lines(const sg_operand *output) {
@@ -263,6 +275,14 @@ static int64_t least_stages(const sg_wgmma_ring *ring) {
     return ring->reach + rows * ring->stride[SG_RING_Z];
 }
 
+/* Tensor cores round every addition toward zero, so that long sums err more than a library's. */
+static void measure_parts(const sg_cuda_target *target, sg_wgmma_ring *ring) {
+    ring->parts = !ring->narrow && target->precision == SG_PRECISION_FP32 ? 2 : 1;
+    int64_t span = ring->parts == 2 ? most(1, SPAN_MAX / (8 * ring->stage_groups)) : ring->taps;
+    ring->span_taps = ceil_div(ring->taps, ceil_div(ring->taps, span));
+    ring->spans = ceil_div(ring->taps, ring->span_taps);
+}
+
 /* Units of work and blocks. */
 static void measure_grid(const sg_problem *problem, const sg_cuda_target *target,
                          sg_wgmma_ring *ring) {
@@ -297,6 +317,7 @@ bool sg_wgmma_ring_measure(const sg_problem *problem, const sg_cuda_target *targ
     ring->narrow_lines = ring->channel_lines || (ring->out_vector > 0 && has_narrow_lines(problem));
     ring->bias_held = ring->narrow && !ring->columns && ring->tail.tile_stores == 0 &&
                       ring->tile_slots <= HELD_SLOTS;
+    measure_parts(target, ring);
     measure_shared(ring);
     measure_grid(problem, target, ring);
     int64_t covered = ring->pixels * ring->row_tiles;
@@ -305,14 +326,15 @@ bool sg_wgmma_ring_measure(const sg_problem *problem, const sg_cuda_target *targ
     bool fits = (ring->box_y - 1) * ring->pitch + ring->box_x <= covered &&
                 ring->stages >= least_stages(ring) && ring->shared <= target->gpu.shared_block &&
                 ring->units <= UNITS_MAX && (!walks || ring->row_tiles == ring->consumers);
-    bool filter = !ring->filter || (ring->columns && ring->tile_slots == 64);
+    bool filter = !ring->filter || (ring->columns && ring->tile_slots == 64 && ring->spans <= 2);
+    bool sums = ring->parts == 1 || 8 * ring->stage_groups <= SPAN_TAP_MAX;
     /* With channels as rows a thread has half of a warp's pixels: too many for a tail that keeps
      * more than one value of each, and too scattered for stores. */
     bool simple = ring->tail.channel_reductions <= 1 && ring->tail.tile_stores == 0 &&
                   ring->tail.full_walks == 0;
     bool shape = ring->columns ? simple && ring->pixels % 128 == 0 : ring->tile_slots <= 256;
     bool blocks = ring->columns || ring->pixels != 192;
-    return whole && fits && filter && shape && blocks && share_registers(target, ring);
+    return whole && fits && filter && sums && shape && blocks && share_registers(target, ring);
 }
 
 /* ---- applicability ------------------------------------------------------------------------- */
@@ -340,8 +362,6 @@ static bool applicable(const sg_problem *problem, const sg_cuda_target *target, 
         (dtype != SG_F32 && !is_narrow(dtype)))
         return refuse(reason, "the operands of the convolution are not both float32, float16 or "
                               "bfloat16");
-    if (dtype == SG_F32 && target->precision == SG_PRECISION_FP32)
-        return refuse(reason, "halves carry eleven bits of an operand, and fp32 asks for more");
     if (!walks_only(problem, 0) && !walks_only(problem, 1))
         return refuse(reason, "a ring rolls along one axis, and the region walks along another");
     sg_cuda_plan plan;
@@ -417,13 +437,17 @@ static bool rolls(const sg_problem *problem, bool depth) {
 
 static int list_shapes(const sg_problem *problem, const sg_cuda_target *target,
                        const sg_wgmma_ring *base, sg_cuda_plan *plans, int limit) {
-    /* pixels, consumers, producers, tiles of a row */
+    /* pixels, consumers, producers, tiles of a row; the last where sums may be kept twice */
     static const int64_t shapes[][4] = {
         {128, 2, 2, 1}, {128, 2, 1, 1}, {256, 2, 2, 1}, {256, 2, 1, 1}, {64, 2, 2, 1},
-        {64, 3, 1, 2},  {128, 3, 1, 2}, {64, 3, 2, 1},  {64, 1, 1, 1},
+        {64, 3, 1, 2},  {128, 3, 1, 2}, {64, 3, 2, 1},  {64, 1, 1, 1},  {128, 2, 2, 2},
+        {128, 2, 1, 2}, {64, 2, 2, 2},  {64, 2, 1, 2},
     };
+    const sg_dtype dtype = problem->convolution.input.dtype;
+    const bool twice = !is_narrow(dtype) && target->precision == SG_PRECISION_FP32;
+    const size_t shape_count = sizeof shapes / sizeof *shapes - (twice ? 0 : 4);
     int count = 0;
-    for (size_t i = 0; i < sizeof shapes / sizeof *shapes && count < limit; i++) {
+    for (size_t i = 0; i < shape_count && count < limit; i++) {
         sg_wgmma_ring ring = *base;
         ring.pixels = shapes[i][0];
         ring.consumers = shapes[i][1];
@@ -472,6 +496,12 @@ static int candidates(const sg_problem *problem, const sg_cuda_target *target,
 static const double SHARED_BYTES = 128;     /* of shared memory, a cycle */
 static const double TENSOR_FLOPS = 4096;    /* of one multiprocessor, a cycle */
 static const double PRODUCT_LOSS = 1.1;     /* by others in shared memory */
+static const double SPLIT_PRODUCTS = 3.1;   /* of operands of two parts, for one of one, */
+static const double SPLIT_FED = 1.07;       /* of which shared memory feeds fewer, */
+static const double SPLIT_ROW = 200;        /* what each row of them costs beside, */
+static const double SPLIT_SEGMENT = 2000;   /* and each segment */
+static const double MOVE_CYCLES = 500;      /* of sums, in the middle of a tile */
+static const double SPLIT_SLOTS = 240;      /* instructions of an item's second part */
 static const double START_CYCLES = 100;     /* between the products of two tiles */
 static const double TAIL_LOSS = 2;          /* of instructions beside products; a third consumer
                                              * only adds to it */
@@ -499,8 +529,11 @@ static double product_cycles(const sg_wgmma_ring *ring) {
     double n = (double)(ring->columns ? ring->pixels : ring->tile_slots);
     double blocks = (double)(ring->columns ? ring->tile_slots : ring->pixels) / 64;
     double bytes = (ring->filter ? 0 : 2048) + n * 32;
-    double cycles = fmax(n * 64 * 32 / TENSOR_FLOPS, bytes / SHARED_BYTES);
-    return blocks * (double)ring->steps * cycles;
+    double tensor = n * 64 * 32 / TENSOR_FLOPS, fed = bytes / SHARED_BYTES;
+    if (ring->parts == 1)
+        return blocks * (double)ring->steps * fmax(tensor, fed);
+    double moves = (double)(ring->spans - 1) * (ring->spans > 2 ? MOVE_CYCLES : 0);
+    return blocks * (double)ring->steps * fmax(tensor, fed * SPLIT_FED) * SPLIT_PRODUCTS + moves;
 }
 
 static double tail_cycles(const sg_wgmma_ring *ring) {
@@ -519,7 +552,10 @@ static double stage_cycles(const sg_wgmma_ring *ring) {
                                    : ceil((double)ring->stage_rows * vectors * along / CHUNK);
     double items = chunks * (double)ring->stage_groups;
     double latency = items * ITEM_CYCLES / ((double)ring->producers * 4);
-    return fmax(latency, items * (ring->narrow ? NARROW_SLOTS : ITEM_SLOTS) / 4);
+    double slots = ring->narrow       ? NARROW_SLOTS
+                   : ring->parts == 2 ? ITEM_SLOTS + SPLIT_SLOTS
+                                      : ITEM_SLOTS;
+    return fmax(latency, items * slots / 4);
 }
 
 /* Bytes through memory: staged input, and the rest once. */
@@ -553,6 +589,8 @@ static double cost(const sg_problem *problem, const sg_cuda_target *target,
     double tiles = rows * (double)ring.row_tiles;
     double turn = (product + tail * TAIL_LOSS + TILE_CYCLES) / fmin(consumers, 2);
     double consume = tiles * fmax(product * PRODUCT_LOSS + START_CYCLES, turn) + product + tail;
+    if (ring.parts == 2)
+        consume += rows * (SPLIT_ROW + SPLIT_SEGMENT / (double)most(1, ring.out_size[SG_RING_Z]));
     double produce =
         (rows * (double)ring.stride[SG_RING_Z] + (double)ring.reach) * stage_cycles(&ring);
     double pack = (double)(ring.steps * 16 * ring.tile_slots) * WEIGHT_CYCLES;

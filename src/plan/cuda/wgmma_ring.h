@@ -31,6 +31,8 @@ typedef struct sg_wgmma_ring {
     int64_t taps, reach;             /* reach: slices under one output row */
     int64_t tile_slots;              /* channel slots of a tile */
     int64_t stage_groups;            /* of 8 channels */
+    int64_t parts;                   /* halves that an operand is: 2 in class fp32 */
+    int64_t spans, span_taps;        /* with 2 parts: sums of the products' own, and taps of each */
     int64_t vector;                  /* how producers read: 4, 2, 1 along x; 8 along channels */
     int64_t stage_rows, stage_width; /* of the input box */
     int64_t stage_left;              /* columns left of the first pixel */

@@ -30,10 +30,12 @@ static const double L2_RATE = 6.9e12;     /* bytes a second out of the second-le
  * more; narrow elements one by one; and in vectors. */
 static const double STAGE_RATE_WIDE = 2.9e12, STAGE_RATE = 3.3e12, STAGE_RATE_NARROW = 2.6e12;
 static const double STAGE_RATE_VECTOR = 4.2e12;
+static const double STAGE_SPLIT = 0.4;   /* of these rates, where a float becomes two halves */
 static const double STRIDED = 1.5;       /* of what is used, comes in where columns are skipped */
 static const double PRODUCT_RATE = 0.97; /* of the tensor cores, with everything at hand */
 static const double STEP_CLOCKS = 30;    /* between the blocks of one tap and the next */
-static const double MOVE_CLOCKS = 100;   /* of sums to registers of their own */
+static const double FEW_BLOCKS = 1.1;    /* of the time for a step, with three products, */
+static const double MOVE_CLOCKS = 200;   /* of sums to registers of their own */
 static const double JOB_SECONDS = 1e-6;  /* from one tile to the next */
 /* Clocks of a tail, per value: any, one that is stored, away from what other lanes store, loaded,
  * reduced over channels. */
@@ -175,10 +177,11 @@ static bool usable(const sg_problem *problem, const sg_cuda_target *target,
  * neighbouring boxes both read. */
 static void fit_stages(const sg_problem *problem, const sg_cuda_target *target,
                        sg_cuda_plan *plan) {
-    enum { BLOCKS_BYTES = 56 << 10, ALL_BYTES = 136 << 10 };
+    enum { BLOCKS_BYTES = 56 << 10, SPLIT_BYTES = 96 << 10, ALL_BYTES = 136 << 10 };
     int64_t *p = plan->parameter;
     int64_t limit = shared_limit(problem, target, plan);
-    int64_t blocks = BLOCKS_BYTES / sg_streamed_block_bytes(plan);
+    bool split = sg_streamed_products(problem, target) == 3;
+    int64_t blocks = (split ? SPLIT_BYTES : BLOCKS_BYTES) / sg_streamed_block_bytes(plan);
     p[SG_STREAMED_BOXES] = 2;
     p[SG_STREAMED_BLOCKS] = blocks < 3 ? 3 : blocks > 8 ? 8 : blocks;
     while (p[SG_STREAMED_BLOCKS] > 2 && sg_streamed_shared(problem, target, plan) > limit)
@@ -288,20 +291,24 @@ static int candidates(const sg_problem *problem, const sg_cuda_target *target,
 /* Clocks of a tile's products: of the tensor cores, or of shared memory, 128 bytes each, which
  * feeds them both operands, 16 deep, 64 positions by n channels, and takes boxes and blocks in. */
 static double product_clocks(const sg_cuda_plan *plan, const sg_streamed_layout *layout,
-                             int64_t products) {
+                             int64_t products, int64_t tap_blocks) {
     double rows = (double)plan->parameter[SG_STREAMED_ROWS];
     double pieces = layout->tile_n > 192 ? 2 : 1, n = (double)layout->tile_n / pieces;
     double count = 2 * rows * pieces;
     double parts = (double)layout->part_count / (double)layout->tap_count;
     double stored = (double)layout->tile_n + parts * (double)plan->parameter[SG_STREAMED_BOX];
+    stored *= (double)tap_blocks / (double)products;
     double shared = (count * (64 + n) + stored) * 32 / 128;
     double step = fmax(count * n / 2, shared) / PRODUCT_RATE;
-    double blocks = (double)(layout->chunks * layout->tap_count * products);
+    double taps = (double)(layout->chunks * layout->tap_count);
     double moves = 0;
     for (int i = 0; i < layout->part_count && products == 3; i++)
-        moves +=
-            (double)(divide_up(layout->parts[i].tap_count, sg_streamed_span(plan, layout)) + 1);
-    return blocks * (step * (double)plan->parameter[SG_STREAMED_CHUNK] / 16 + STEP_CLOCKS) +
+        moves += (double)divide_up(layout->parts[i].tap_count, sg_streamed_span(plan, layout));
+    /* One warpgroup has a tap's blocks while the other multiplies by the next one's. */
+    if (products == 3 && plan->parameter[SG_STREAMED_BLOCKS] < 6)
+        step *= FEW_BLOCKS;
+    double chunk = (double)plan->parameter[SG_STREAMED_CHUNK] / 16;
+    return taps * ((double)products * step * chunk + (double)tap_blocks * STEP_CLOCKS) +
            moves * (double)layout->chunks * MOVE_CLOCKS;
 }
 
@@ -343,14 +350,16 @@ static double cost(const sg_problem *problem, const sg_cuda_target *target,
     double clock = gpu->half / (4096 * processors); /* at which the tensor cores reach their rate */
 
     int64_t count = sg_streamed_products(problem, target);
+    int64_t tap_blocks = sg_streamed_tap_blocks(problem, target);
     double depth = (double)(layout.chunks * plan->parameter[SG_STREAMED_CHUNK]);
     double size = (double)sg_dtype_size(problem->convolution.input.dtype);
     double boxes = depth * (double)(layout.part_count * plan->parameter[SG_STREAMED_BOX]);
     boxes *= problem->convolution.stride[2] > 1 ? STRIDED : 1;
-    double blocks = depth * (double)(layout.tap_count * layout.tile_n * count) * 2;
+    double blocks = depth * (double)(layout.tap_count * layout.tile_n * tap_blocks) * 2;
     double fetched = (boxes * size + blocks) / L2_RATE * processors;
-    double staged = boxes / stage_rate(problem, target, plan, &layout) * processors;
-    double products = product_clocks(plan, &layout, count) / clock;
+    double staged = boxes / stage_rate(problem, target, plan, &layout) * processors /
+                    (tap_blocks == 2 && problem->convolution.stride[2] == 1 ? STAGE_SPLIT : 1);
+    double products = product_clocks(plan, &layout, count, tap_blocks) / clock;
 
     double jobs = (double)(layout.position_tiles * layout.channel_tiles);
     double job =
@@ -360,7 +369,7 @@ static double cost(const sg_problem *problem, const sg_cuda_target *target,
     double waste = layout.strips > 1 ? 24.0 / (double)plan->parameter[SG_STREAMED_STRIP] : 0;
     double memory = problem->bytes * (1 + waste) / (gpu->copy * COPY_RATE);
     double weights = depth * (double)(layout.tap_count * layout.channel_tiles * layout.tile_n) *
-                     (size + 2 * (double)count);
+                     (size + 2 * (double)tap_blocks);
     return START + WEIGHTS_LEAST + weights / WEIGHTS_RATE +
            fmax(waves * (job + JOB_SECONDS), memory);
 }
