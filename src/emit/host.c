@@ -25,6 +25,13 @@ static const char *bare_entry(const char *entry) {
     return entry;
 }
 
+/* Whether a path's instructions are sm_90a's: warpgroup products, or large ones of doubles. */
+static bool is_for_hopper(const sg_emit_path *path) {
+    const char *name = path->choice->strategy->name;
+    bool doubles = strcmp(name, "mma") == 0 && path->problem->compute == SG_F64;
+    return strncmp(name, "wgmma", 5) == 0 || (doubles && path->target->gpu.major >= 9);
+}
+
 int sg_emit_list_launches(const sg_emission *emission, sg_emit_launch *launches) {
     int count = 0;
     for (int p = 0; p < emission->path_count; p++) {
@@ -32,7 +39,7 @@ int sg_emit_list_launches(const sg_emission *emission, sg_emit_launch *launches)
         for (int i = 0; i < path->kernel->launch_count; i++) {
             sg_emit_launch *made = &launches[count];
             *made = (sg_emit_launch){.path = path, .launch = &path->kernel->launches[i]};
-            made->guarded = strncmp(path->choice->strategy->name, "wgmma", 5) == 0;
+            made->guarded = is_for_hopper(path);
             const char *bare = bare_entry(made->launch->entry);
             bool taken = false;
             for (int k = 0; k < count; k++)

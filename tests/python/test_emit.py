@@ -299,6 +299,15 @@ def test_kernels_compile(name: str) -> None:
     nvrtc.compile_source(text, "sm_80" if name == "streamed" else "sm_90a")
 
 
+@pytest.mark.skipif(not nvrtc.available(), reason="there is no NVRTC")
+@pytest.mark.parametrize("architecture", ["sm_80", "sm_90a"])
+def test_doubles_compile(architecture: str) -> None:
+    """Larger pieces than sm_80 can multiply are left out there."""
+    body = conv("32", "64, 32, 3, 3", "", "  %y = relu %c\n  output %y\n", "f64")
+    case = Case(body, (8, 32, 32), (), strategy="mma")
+    nvrtc.compile_source(emitted.kernels_alone(emit(case, "kernel")), architecture)
+
+
 @pytest.mark.skipif(not shutil.which("nvcc"), reason="there is no nvcc")
 def test_units_share_a_file(tmp_path: Path) -> None:
     source = tmp_path / "regions.cu"
