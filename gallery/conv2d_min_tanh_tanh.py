@@ -118,12 +118,10 @@ struct Stride { long long n, c, d, h, w; };
 struct Place { int n, d, h, w; };
 
 /* ---- elements ------------------------------------------------------------------------------ */
-
 DEVICE real load(const float *from) { return real(*from); }
 DEVICE void store(float *to, real x) { *to = float(x); }
 
 /* ---- order, NaN first ---------------------------------------------------------------------- */
-
 DEVICE float v_min(float a, float b) {
     float result;
     asm("min.NaN.f32 %0, %1, %2;" : "=f"(result) : "f"(a), "f"(b));
@@ -133,7 +131,6 @@ DEVICE float v_min(float a, float b) {
 DEVICE real infinity() { return real(__uint_as_float(0x7f800000)); }
 
 /* ---- reductions: NaN in, NaN out ----------------------------------------------------------- */
-
 struct Min {
     static DEVICE real identity() { return infinity(); }
     static DEVICE real combine(real a, real b) { return v_min(a, b); }
@@ -159,7 +156,6 @@ constexpr int TILE_N = 64;
 
 namespace ops {
 /* ---- exponentials -------------------------------------------------------------------------- */
-
 DEVICE float v_tanh(float x) { return tanhf(x); }
 } // namespace ops
 
@@ -171,15 +167,11 @@ DEVICE real tanh(real a) { return v_tanh(a); }
 namespace wgmma_ring {
 
 struct Arguments {
-    const float *__restrict__ input;
-    Stride input_stride;
-    const float *__restrict__ weight;
-    Stride weight_stride;
-    const float *__restrict__ bias;
-    Stride bias_stride;
+    const float *__restrict__ input; Stride input_stride;
+    const float *__restrict__ weight; Stride weight_stride;
+    const float *__restrict__ bias; Stride bias_stride;
     long long in_z, in_y, in_x, out_z, out_y, out_x, boxes_y, boxes_x, units;
-    float *__restrict__ store0;
-    Stride store0_stride;
+    float *__restrict__ store0; Stride store0_stride;
 };
 
 #if !defined(__CUDA_ARCH__) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
@@ -226,7 +218,6 @@ DEVICE unsigned shared_address(const void *pointer) {
 }
 
 /* ---- barriers ------------------------------------------------------------------------------ */
-
 DEVICE void mbarrier_init(unsigned barrier, int arrivals) {
     asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(barrier), "r"(arrivals));
 }
@@ -280,7 +271,6 @@ template <int REGISTERS> DEVICE void setmaxnreg_dec() {
 }
 
 /* ---- products ------------------------------------------------------------------------------ */
-
 /* leading, stride: bytes, multiples of 16, below 2^18. Adding bytes / 16 moves the first core. */
 DEVICE unsigned long long matrix_descriptor(unsigned address, int leading, int stride) {
     const unsigned low = (address & 0x3FFFF) >> 4 | static_cast<unsigned>(leading) >> 4 << 16;
@@ -304,7 +294,6 @@ template <int PENDING> DEVICE void wgmma_wait() {
 }
 
 /* ---- rounding ------------------------------------------------------------------------------ */
-
 /* To 11 significant bits, halves away from zero; NaN and infinity stay. */
 DEVICE float round_tf32_away(float x) {
     unsigned bits;
@@ -339,7 +328,6 @@ DEVICE float finite_magnitude(float largest, float x) {
 }
 
 /* ---- scales: powers of two ----------------------------------------------------------------- */
-
 /* Whether a segment whose scaled operands' largest magnitude is this one must be made anew. */
 DEVICE bool carrier_fails(float largest, float least = CARRIER_MIN) {
     return !(largest <= CARRIER_MAX) || (largest < least && largest > 0.0f);
@@ -741,7 +729,6 @@ DEVICE Shared share(unsigned char *memory) {
 }
 
 /* ---- the work ------------------------------------------------------------------------------ */
-
 /* The block's own part of the output's channels and of the work. Made anew wherever it is wanted:
  * cheaper than registers held across a phase that has none to spare. */
 struct Part {
@@ -778,7 +765,6 @@ DEVICE int behind(const Segment &s, int unit) { return unit + s.rows; }
 DEVICE int segment_slices(const Segment &s) { return s.rows - 1 + REACH_Z; }
 
 /* ---- weights ------------------------------------------------------------------------------- */
-
 constexpr int WEIGHTS = STAGE_GROUPS * 8 * TAPS; /* of an output channel, absent inputs included */
 constexpr int HELD = (WEIGHTS + 31) / 32;
 constexpr int PACK = 2; /* channels that a warp packs at once; for four there are no registers */
@@ -843,7 +829,6 @@ DEVICE void pack_weights(const Arguments &a, const Shared &shared) {
 }
 
 /* ---- producers ----------------------------------------------------------------------------- */
-
 /* A warp's items in order, over the slices that it takes part in. */
 struct Turn {
     int slice, item;
@@ -1039,7 +1024,6 @@ DEVICE void produce(const Arguments &a, const Shared &shared) {
 }
 
 /* ---- consumers ----------------------------------------------------------------------------- */
-
 /* A consumer's view of the ring: it waits for every slice and gives every slice back, in order, so
  * that each use of a slot counts each warp once. */
 struct Ring {
@@ -1174,7 +1158,6 @@ DEVICE void consume(const Arguments &a, const Shared &shared) {
 }
 
 /* ---- the kernel ---------------------------------------------------------------------------- */
-
 __global__ void __launch_bounds__(THREADS, 1)
     segue_conv_wgmma_ring(const __grid_constant__ Arguments a) {
     extern __shared__ __align__(128) unsigned char memory[];
@@ -1204,15 +1187,11 @@ __global__ void __launch_bounds__(32) segue_conv_wgmma_ring(const __grid_constan
 namespace implicit_gemm {
 
 struct Arguments {
-    const float *__restrict__ input;
-    Stride input_stride;
-    const float *__restrict__ weight;
-    Stride weight_stride;
-    const float *__restrict__ bias;
-    Stride bias_stride;
+    const float *__restrict__ input; Stride input_stride;
+    const float *__restrict__ weight; Stride weight_stride;
+    const float *__restrict__ bias; Stride bias_stride;
     long long size_d, in_d, size_h, in_h, size_w, in_w, pixels, walk_count;
-    float *__restrict__ store0;
-    Stride store0_stride;
+    float *__restrict__ store0; Stride store0_stride;
 };
 
 /* Convolution by `mma.sync` with its tail, the plain way: an implicit product of gathered pixels
@@ -1358,7 +1337,6 @@ struct Source {
 };
 
 /* ---- places -------------------------------------------------------------------------------- */
-
 DEVICE int next_index(long long &number, long long size) {
     const long long rest = number / size;
     const int index = static_cast<int>(number - rest * size);
@@ -1384,7 +1362,6 @@ DEVICE Tap tap_at(int k, const Arguments &a) {
 }
 
 /* ---- a slice ------------------------------------------------------------------------------- */
-
 /* Padding, absent channels, and k beyond the last come as zeros. */
 DEVICE void fetch(const Source &from, const Tap (&taps)[SLICE], Fetched &to, const Arguments &a) {
     UNROLLED for (int i = 0; i < PIXEL_VECTORS * 4; i++) {
@@ -1436,7 +1413,6 @@ DEVICE void multiply(Tile &tile, const Shared &shared, int buffer) {
 }
 
 /* ---- the kernel ---------------------------------------------------------------------------- */
-
 /* All products of the block's pixels at one step of the walk. */
 DEVICE void contract(Tile &tile, Shared &shared, const Arguments &a) {
     const int mine = threadIdx.x % BLOCK_PIXELS;

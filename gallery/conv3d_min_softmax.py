@@ -118,7 +118,6 @@ struct Stride { long long n, c, d, h, w; };
 struct Place { int n, d, h, w; };
 
 /* ---- order, NaN first ---------------------------------------------------------------------- */
-
 DEVICE float v_min(float a, float b) {
     float result;
     asm("min.NaN.f32 %0, %1, %2;" : "=f"(result) : "f"(a), "f"(b));
@@ -133,7 +132,6 @@ DEVICE float v_max(float a, float b) {
 DEVICE real infinity() { return real(__uint_as_float(0x7f800000)); }
 
 /* ---- reductions: NaN in, NaN out ----------------------------------------------------------- */
-
 struct Min {
     static DEVICE real identity() { return infinity(); }
     static DEVICE real combine(real a, real b) { return v_min(a, b); }
@@ -169,7 +167,6 @@ namespace ops {
 DEVICE float v_fma(float a, float b, float c) { return fmaf(a, b, c); }
 
 /* ---- exponentials -------------------------------------------------------------------------- */
-
 /* Shorter than the above, and as good as the table asks where nothing is built on it. */
 DEVICE float v_exp(float x) { return expf(x); }
 } // namespace ops
@@ -184,15 +181,11 @@ DEVICE real div(real a, real b) { return a / b; }
 namespace wgmma_packed {
 
 struct Arguments {
-    const float *__restrict__ input;
-    Stride input_stride;
-    const float *__restrict__ weight;
-    Stride weight_stride;
-    const float *__restrict__ bias;
-    Stride bias_stride;
+    const float *__restrict__ input; Stride input_stride;
+    const float *__restrict__ weight; Stride weight_stride;
+    const float *__restrict__ bias; Stride bias_stride;
     long long out_d, in_d, out_h, in_h, out_w, in_w, box_d, jobs_d, jobs_h, jobs_w, job_count;
-    float *__restrict__ store0;
-    Stride store0_stride;
+    float *__restrict__ store0; Stride store0_stride;
 };
 
 #if !defined(__CUDA_ARCH__) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
@@ -224,7 +217,6 @@ struct Arguments {
 struct half_t { unsigned short bits; };
 
 /* ---- elements ------------------------------------------------------------------------------ */
-
 DEVICE float narrow(float x) { return x; }
 
 DEVICE float widen(half_t x) {
@@ -265,7 +257,6 @@ DEVICE unsigned shared_address(const void *pointer) {
 }
 
 /* ---- barriers ------------------------------------------------------------------------------ */
-
 DEVICE void mbarrier_init(unsigned barrier, int arrivals) {
     asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(barrier), "r"(arrivals));
 }
@@ -306,7 +297,6 @@ template <int REGISTERS> DEVICE void setmaxnreg_dec() {
 }
 
 /* ---- products ------------------------------------------------------------------------------ */
-
 /* leading, stride: bytes, multiples of 16, below 2^18. Adding bytes / 16 moves the first core. */
 DEVICE unsigned long long matrix_descriptor(unsigned address, int leading) {
     const unsigned low = (address & 0x3FFFF) >> 4 | static_cast<unsigned>(leading) >> 4 << 16;
@@ -324,7 +314,6 @@ template <int PENDING> DEVICE void wgmma_wait() {
 }
 
 /* ---- rounding ------------------------------------------------------------------------------ */
-
 /* Two floats, of at most 11 significant bits or to be rounded to even, as two halves; low first. */
 DEVICE unsigned pack_halves(float low, float high) {
     unsigned pair;
@@ -364,7 +353,6 @@ DEVICE unsigned short nonzero_half(float x) {
 }
 
 /* ---- scales: powers of two ----------------------------------------------------------------- */
-
 /* Whether a segment whose scaled operands' largest magnitude is this one must be made anew. */
 DEVICE bool carrier_fails(float largest, float least = CARRIER_MIN) {
     return !(largest <= CARRIER_MAX) || (largest < least && largest > 0.0f);
@@ -1054,7 +1042,6 @@ struct Tail {
 // ---- end of tail
 
 /* ---- weights ------------------------------------------------------------------------------- */
-
 constexpr int TURNS = 1; /* that sums take */
 constexpr int WEIGHT_PARTS = 3, WEIGHT_ROWS = (TURN + TURNS - 1) * TILE_N;
 constexpr int WEIGHT_BYTES = K / 8 * WEIGHT_ROWS * 16; /* of one part */
@@ -1149,7 +1136,6 @@ DEVICE void rescale(const Shared &shared, float activation_scale) {
 }
 
 /* ---- consumers ----------------------------------------------------------------------------- */
-
 struct Scales {
     const float2 *shared;
     float2 held[1];
@@ -1289,7 +1275,6 @@ DEVICE void consume(const Arguments &a, const Shared &shared) {
 }
 
 /* ---- the kernel ---------------------------------------------------------------------------- */
-
 /* Registers of a thread at the kernel's start. */
 constexpr int ENTRY_REGISTERS = 65536 / THREADS / 8 * 8;
 
@@ -1341,15 +1326,11 @@ __global__ void __launch_bounds__(32) segue_conv_wgmma_packed(const __grid_const
 namespace implicit_gemm {
 
 struct Arguments {
-    const float *__restrict__ input;
-    Stride input_stride;
-    const float *__restrict__ weight;
-    Stride weight_stride;
-    const float *__restrict__ bias;
-    Stride bias_stride;
+    const float *__restrict__ input; Stride input_stride;
+    const float *__restrict__ weight; Stride weight_stride;
+    const float *__restrict__ bias; Stride bias_stride;
     long long size_d, in_d, size_h, in_h, size_w, in_w, pixels, walk_count;
-    float *__restrict__ store0;
-    Stride store0_stride;
+    float *__restrict__ store0; Stride store0_stride;
 };
 
 /* Convolution by `mma.sync` with its tail, the plain way: an implicit product of gathered pixels
@@ -1365,7 +1346,6 @@ struct Arguments {
  * round each addition toward zero, so the sums of a slice go to the other cores. */
 
 /* ---- elements ------------------------------------------------------------------------------ */
-
 DEVICE real load(const float *from) { return real(*from); }
 DEVICE void store(float *to, real x) { *to = float(x); }
 
@@ -1551,7 +1531,6 @@ struct Source {
 };
 
 /* ---- places -------------------------------------------------------------------------------- */
-
 DEVICE int next_index(long long &number, long long size) {
     const long long rest = number / size;
     const int index = static_cast<int>(number - rest * size);
@@ -1579,7 +1558,6 @@ DEVICE Tap tap_at(int k, const Arguments &a) {
 }
 
 /* ---- a slice ------------------------------------------------------------------------------- */
-
 /* Padding, absent channels, and k beyond the last come as zeros. */
 DEVICE void fetch(const Source &from, const Tap (&taps)[SLICE], Fetched &to, const Arguments &a) {
     UNROLLED for (int i = 0; i < PIXEL_VECTORS * 4; i++) {
@@ -1648,7 +1626,6 @@ DEVICE void multiply(Tile &tile, const Shared &shared, int buffer) {
 }
 
 /* ---- the kernel ---------------------------------------------------------------------------- */
-
 /* All products of the block's pixels at one step of the walk. */
 DEVICE void contract(Tile &tile, Shared &shared, int walked, const Arguments &a) {
     const int mine = threadIdx.x % BLOCK_PIXELS;

@@ -313,6 +313,14 @@ static bool join_assignments(lines *all, int i) {
     return join(all, i, "%s %s");
 }
 
+/* A tensor of a kernel's parameter: its address and its strides. */
+static bool join_strides(lines *all, int i) {
+    const line *l = &all->line[i];
+    return i + 1 < all->count && is_statement(l) && strstr(l->text, "*__restrict__ ") &&
+           is_statement(&l[1]) && begins(l[1].text, "Stride ") && l[1].indent == l->indent &&
+           join(all, i, "%s %s");
+}
+
 /* A struct of a line or two without comments. */
 static bool join_struct(lines *all, int i) {
     const line *l = &all->line[i];
@@ -363,7 +371,9 @@ static bool drop_empty(lines *all, int i) {
     const line *l = &all->line[i];
     if (l->kind != LINE_EMPTY || i == 0 || i + 1 >= all->count)
         return false;
-    if (l[1].kind != LINE_EMPTY && !(is_short_function(&l[-1]) && is_short_function(&l[1])))
+    bool title = l[-1].kind == LINE_COMMENT && begins(l[-1].text, "/* ---- ");
+    bool functions = is_short_function(&l[-1]) && is_short_function(&l[1]);
+    if (l[1].kind != LINE_EMPTY && !title && !functions)
         return false;
     take_out(all, i, i + 1);
     return true;
@@ -374,7 +384,7 @@ static bool drop_empty(lines *all, int i) {
 void sg_emit_compact(const char *code, sg_arena *arena, sg_text *text) {
     static bool (*const passes[])(lines *, int) = {
         join_unrolled,     drop_braces,      join_governed, join_template, join_function,
-        join_declarations, join_assignments, join_struct,   drop_empty};
+        join_declarations, join_assignments, join_struct,   join_strides,  drop_empty};
     lines all = {.arena = arena};
     if (!read(&all, code)) {
         text->failed = true;
