@@ -497,6 +497,82 @@ def problem(case: Case, results: list[Tensor], inputs: list[Tensor]) -> str:
     return ""
 
 
+# ---- halves --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Halves:
+    """A convolution of float16 or bfloat16, negated and multiplied by channel.
+
+    Operands go to the tensor cores as they are, subnormal ones too, and results are rounded once.
+    Some operands are NaN or infinite.
+    """
+
+    dtype: str
+    shape: tuple[int, ...]  # of the input
+    last: bool  # channels last
+    kernel: int
+    padding: int
+    features: int
+
+    def case(self) -> Case:
+        """The case; with odd or broken eights of channels what was negated is a result too."""
+        rank = len(self.shape) - 2
+        template = Template(
+            self.dtype, "fp32", self.shape[1], self.features, rank, (self.kernel,) * rank,
+            (1,) * rank, (self.padding,) * rank, (1,) * rank, bias=True,
+            tail=(Step("unary", "neg"), Step("operand", "mul", domain="channel")),
+            also=0 if self.features % 16 else -1,
+        )  # fmt: skip
+        case = make_case(template, self.shape[0], self.shape[2:])
+        if self.last:
+            out = (self.shape[0], self.features, *out_image(template, self.shape[2:]))
+            case.inputs[0] = (self.dtype, self.shape, channels_last(self.shape))
+            case.outputs = [(self.dtype, out, channels_last(out))] * (2 + template.also)
+        return case
+
+    def values(self, device: torch.device, generator: torch.Generator) -> list[Tensor]:
+        """Inputs, some of them subnormal, NaN or infinite."""
+        inputs = values(self.case(), device, generator)
+        x = inputs[0]
+        x[0, 1] *= torch.finfo(x.dtype).smallest_normal
+        x[-1, 0, ..., 1, 7] = math.nan
+        x[-1, 3, ..., -1, -3] = math.inf
+        return inputs
+
+    def problem(self, results: list[Tensor], inputs: list[Tensor]) -> str:
+        """What is wrong with results; "" when nothing is."""
+        case = self.case()
+        x, weight, _, factor = inputs
+        a, b = (t.nan_to_num(0, 0, 0).double().abs() for t in (x, weight))
+        summed = (1 + convolved(case.template, a, b, None)) * (1 + factor.double().abs())
+        kinds = torch.finfo(x.dtype)
+        for index, (actual, wanted) in enumerate(zip(results, truth(case, inputs), strict=True)):
+            if not (torch.equal(actual.isnan(), wanted.isnan()) and bool(wanted.isnan().any())):
+                return f"result {index} has NaN in other places"
+            if not torch.equal(actual.isinf(), wanted.isinf()):
+                return f"result {index} is infinite in other places"
+            allowed = 1.01 * kinds.eps / 2 * wanted.abs() + 1e-6 * summed + kinds.smallest_normal
+            off = ((actual.double() - wanted).abs() / allowed)[wanted.isfinite()].max().item()
+            if not off <= 1:
+                return f"result {index} is off by {off:.3g} times what is allowed"
+        return ""
+
+
+# Vectors of 8, 4, 2 and 1 neighbours, columns beyond whole chunks, rows in slices, channels side by
+# side; whole, odd and broken eights of channels.
+HALVES = [
+    Halves("f16", (2, 16, 5, 32), False, 1, 0, 32),
+    Halves("bf16", (1, 24, 6, 28), False, 3, 1, 24),
+    Halves("f16", (1, 16, 4, 134), False, 3, 0, 16),
+    Halves("bf16", (2, 20, 5, 29), False, 3, 1, 20),
+    Halves("f16", (2, 16, 6, 22), True, 3, 1, 40),
+    Halves("bf16", (1, 64, 4, 30), True, 3, 0, 32),
+    Halves("f16", (1, 16, 3, 6, 13), False, 3, 1, 24),
+    Halves("bf16", (1, 32, 3, 5, 14), True, 3, 1, 16),
+]
+
+
 @dataclass
 class Tally:
     """What became of a family's cases."""

@@ -158,3 +158,15 @@ def test_nan_and_infinity(family: str, precision: str) -> None:
     rounded = [gpu_cases.rounded(t, precision).nan_to_num(0, 0, 0).double() for t in (x, weight)]
     wanted = -gpu_cases.convolved(template, rounded[0], rounded[1], None)
     assert float((actual.double() - wanted)[finite].abs().max()) < 3e-5
+
+
+@pytest.mark.sm(90)
+@pytest.mark.parametrize("halves", gpu_cases.HALVES, ids=str)
+def test_ring_takes_halves_as_they_are(halves: gpu_cases.Halves) -> None:
+    """No operand is rounded, subnormal ones neither; results are, once; NaN and infinity stay."""
+    program = compiled(halves.case(), "wgmma_ring")
+    inputs = halves.values(torch.device("cuda"), torch.Generator("cuda").manual_seed(5))
+    _, outputs = outputs_of(program, torch.device("cuda"))
+    launch(program, inputs, outputs)
+    wrong = halves.problem(outputs, inputs)
+    assert not wrong, wrong

@@ -164,56 +164,12 @@ def test_doubles(gpu: str, emulator: Emulator) -> None:
         assert bool(((actual - wanted).abs() <= allowed).all()), f"times {scale}"
 
 
-# Dtype, sizes of the input, layout, kernel, padding, features: vectors of 8, 4, 2 and 1 neighbours,
-# columns beyond whole chunks, rows in slices, channels side by side; whole, odd and broken eights
-# of channels.
-HALVES: list[tuple[str, tuple[int, ...], str, int, int, int]] = [
-    ("f16", (2, 16, 5, 32), "contiguous", 1, 0, 32),
-    ("bf16", (1, 24, 6, 28), "contiguous", 3, 1, 24),
-    ("f16", (1, 16, 4, 134), "contiguous", 3, 0, 16),
-    ("bf16", (2, 20, 5, 29), "contiguous", 3, 1, 20),
-    ("f16", (2, 16, 6, 22), "last", 3, 1, 40),
-    ("bf16", (1, 64, 4, 30), "last", 3, 0, 32),
-    ("f16", (1, 16, 3, 6, 13), "contiguous", 3, 1, 24),
-    ("bf16", (1, 32, 3, 5, 14), "last", 3, 1, 16),
-]
-
-
-@pytest.mark.parametrize(("dtype", "shape", "layout", "kernel", "padding", "features"), HALVES)
-def test_ring_takes_halves_as_they_are(
-    dtype: str,
-    shape: tuple[int, ...],
-    layout: str,
-    kernel: int,
-    padding: int,
-    features: int,
-    emulator: Emulator,
-) -> None:
+@pytest.mark.parametrize("halves", gpu_cases.HALVES, ids=str)
+def test_ring_takes_halves_as_they_are(halves: gpu_cases.Halves, emulator: Emulator) -> None:
     """No operand is rounded, subnormal ones neither; results are, once; NaN and infinity stay."""
-    rank = len(shape) - 2
-    template = gpu_cases.Template(
-        dtype, "fp32", shape[1], features, rank, (kernel,) * rank, (1,) * rank, (padding,) * rank,
-        (1,) * rank, bias=True, also=0 if features % 16 else -1,
-        tail=(gpu_cases.Step("unary", "neg"), gpu_cases.Step("operand", "mul", domain="channel")),
-    )  # fmt: skip
-    case = gpu_cases.make_case(template, shape[0], shape[2:])
-    if layout == "last":
-        out = (shape[0], features, *gpu_cases.out_image(template, shape[2:]))
-        case.inputs[0] = (dtype, shape, gpu_cases.channels_last(shape))
-        case.outputs = [(dtype, out, gpu_cases.channels_last(out))] * (2 + template.also)
-    inputs = gpu_cases.values(case, torch.device("cpu"), torch.Generator().manual_seed(5))
-    x, weight, _, factor = inputs
-    x[0, 1] *= torch.finfo(x.dtype).smallest_normal
-    x[-1, 0, ..., 1, 7] = math.nan
-    x[-1, 3, ..., -1, -3] = math.inf
+    case = halves.case()
+    inputs = halves.values(torch.device("cpu"), torch.Generator().manual_seed(5))
     results = emulator.run(case, "wgmma_ring", 0, inputs)
     assert not isinstance(results, str), results
-    a, b = (t.nan_to_num(0, 0, 0).double().abs() for t in (x, weight))
-    summed = (1 + gpu_cases.convolved(template, a, b, None)) * (1 + factor.double().abs())
-    kinds = torch.finfo(x.dtype)
-    for actual, wanted in zip(results, gpu_cases.truth(case, inputs), strict=True):
-        assert wanted.isnan().any() and torch.equal(actual.isnan(), wanted.isnan())
-        assert torch.equal(actual.isinf(), wanted.isinf())
-        allowed = 1.01 * kinds.eps / 2 * wanted.abs() + 1e-6 * summed + kinds.smallest_normal
-        where = wanted.isfinite()
-        assert ((actual.double() - wanted).abs() <= allowed)[where].all()
+    wrong = halves.problem(results, inputs)
+    assert not wrong, wrong
