@@ -99,6 +99,33 @@ def test_magnitudes(strategy: str, precision: str, emulator: Emulator) -> None:
         assert worst <= 1.0, f"{kind}: {worst:.3g} times what is allowed"
 
 
+SPLIT = {  # strategy, channels, what follows, numbers of plans, and what their sources have
+    "ring": ("wgmma_ring", 16, 16, ("unary", "neg"), (0, 4), "ROW_BLOCKS = "),
+    "ring, channels as rows": ("wgmma_ring", 16, 64, ("reduce", "amin"), (4, 13), "TILE_PIXELS = "),
+    "ring, many spans": ("wgmma_ring", 40, 16, ("unary", "neg"), (0, 1), "SPANS = 9"),
+    "streamed": ("wgmma_streamed", 40, 16, ("unary", "neg"), (0, 5), "TAP_BLOCKS = 2"),
+}
+
+
+@pytest.mark.parametrize("name", SPLIT)
+def test_two_halves(name: str, emulator: Emulator) -> None:
+    """No product of halves is missing: in class fp32 results err like float32's."""
+    strategy, channels, features, step, picks, has = SPLIT[name]
+    template = gpu_cases.Template(
+        "f32", "fp32", channels, features, 2, (3, 3), (1, 1), (1, 1), (1, 1),
+        tail=(gpu_cases.Step(*step),),
+    )  # fmt: skip
+    case = gpu_cases.make_case(template, 1, (7, 25))
+    inputs = gpu_cases.values(case, torch.device("cpu"), torch.Generator().manual_seed(5))
+    wanted = gpu_cases.truth(case, inputs)[0]
+    for pick in picks:
+        results = emulator.run(case, strategy, pick, inputs)
+        assert not isinstance(results, str), results
+        assert any(has in source.read_text() for source in emulator.directory.glob("?.cu"))
+        error = float((results[0].double() - wanted).norm() / wanted.norm())
+        assert error < 3e-7, f"plan {pick} errs {error:.2g}"
+
+
 @pytest.mark.parametrize(
     ("strategy", "precision"),
     [*itertools.product(STRATEGIES, ["tf32", "fp32"]), ("mma", "f64")],
