@@ -31,9 +31,12 @@ enum {
     WIDE_CAP = 154,           /* registers at entry that a product of 256 columns compiles with */
     UNITS_MAX = 1 << 30,      /* the kernel counts in ints */
     SUMS_ROWS_EXTRA = 40,     /* registers of a consumer beyond its sums */
+    LINE_WINDOW = 32,         /* pixels of a line on their way through shared memory */
+    SECTOR = 8,               /* values of memory that are read or written as one */
     LINES_EXTRA = 16,         /* and more where it turns lines of output around */
     HELD_SLOTS = 64,          /* channels whose biases stay in registers, a quarter a thread */
     NARROW_LINES_EXTRA = 40,  /* the same of narrow elements, and tables read ahead */
+    COLUMN_LINES_EXTRA = 32,  /* the same with channels as rows */
     TWICE_EXTRA = 16,         /* and more where a tail goes over its sums twice */
     SUMS_COLUMNS_EXTRA = 32,  /* the same with channels as rows, and half of a tile's pixels */
     SPAN_MAX = 80,            /* k that products of two parts sum up in their own registers; */
@@ -137,6 +140,12 @@ static bool has_edge(const sg_wgmma_ring *ring) {
     return ring->stage_rows == 1 && ring->stage_width > CHUNK && ring->stage_width % CHUNK <= EDGE;
 }
 
+int64_t sg_wgmma_ring_chunks(const sg_wgmma_ring *ring) {
+    int64_t along = ring->vector == 8 ? 1 : ring->vector;
+    int64_t width = round_up(ring->stage_width, along);
+    return has_edge(ring) ? ring->stage_width / CHUNK : ceil_div(ring->stage_rows * width, CHUNK);
+}
+
 static void measure_stage(sg_wgmma_ring *ring) {
     int64_t along = ring->vector == 8 ? 1 : ring->vector;
     int64_t sy = ring->stride[SG_RING_Y], sx = ring->stride[SG_RING_X];
@@ -177,7 +186,7 @@ static bool share_registers(const sg_cuda_target *target, sg_wgmma_ring *ring) {
     if (ring->tail.channel_reductions > 1 || ring->tail.tile_stores > 1)
         want += ring->sums + TWICE_EXTRA;
     if (ring->columns)
-        want += SUMS_COLUMNS_EXTRA;
+        want += SUMS_COLUMNS_EXTRA + (ring->out_lines ? COLUMN_LINES_EXTRA : 0);
     else
         want += SUMS_ROWS_EXTRA + (ring->spans > 1 ? SPANS_EXTRA : 0) +
                 (ring->narrow_lines ? NARROW_LINES_EXTRA
@@ -200,17 +209,22 @@ static bool share_registers(const sg_cuda_target *target, sg_wgmma_ring *ring) {
     return want <= REGISTERS_MAX && left >= PRODUCER_REGISTERS + split;
 }
 
-static void measure_shared(sg_wgmma_ring *ring) {
+static void measure_shared(const sg_problem *problem, sg_wgmma_ring *ring) {
     int64_t tables = ring->tile_slots * (12 + 4 * (int64_t)ring->tail.channel_loads);
-    ring->consumer_floats = ring->columns         ? 8 * ring->pixels
+    int64_t crossing = ring->tail.channel_reductions > 0 ? 8 * ring->pixels : 0;
+    int64_t lines = ring->out_lines > 0 ? 4 * 8 * (LINE_WINDOW + SECTOR) : 0;
+    ring->consumer_floats = ring->columns         ? crossing + lines
                             : ring->channel_lines ? 0
                             : ring->narrow_lines  ? 16 * (ring->pixels / 2 + 16)
                             : ring->out_vector    ? 4 * 8 * (ring->pixels / 4 + 4)
                                                   : 0;
+    /* Of a channel a sector; of a consumer, a barrier for eight channels. */
+    int64_t carry = ring->tile_slots * SECTOR * 4 + ring->consumers * ring->tile_slots / 8 * 8;
+    int64_t carries = problem->walk ? 0 : ring->out_lines;
     ring->shared = ring->parts * ring->stages * ring->stage_groups * ring->plane * 16 +
                    ring->parts * ring->taps * (ring->stage_groups * ring->tile_slots + 1) * 16 +
                    tables + ring->consumers * ring->consumer_floats * 4 +
-                   2 * ring->producers * 4 * 4 + ring->stages * (2 * 8 + 4);
+                   2 * ring->producers * 4 * 4 + ring->stages * (2 * 8 + 4) + carries * carry;
 }
 
 bool sg_wgmma_ring_lines(const sg_operand *output) {
@@ -269,6 +283,27 @@ static int64_t choose_out_vector(const sg_problem *problem, const sg_cuda_target
     return ring->pixels > 128 && vector == 1 ? 0 : vector;
 }
 
+/* With channels as rows, outputs leave by lines or not at all. */
+static void measure_lines(const sg_problem *problem, const sg_cuda_target *target,
+                          sg_wgmma_ring *ring) {
+    ring->out_lines = ring->out_pairs = 0;
+    if (!ring->columns || ring->box_y > 1 || ring->channels % 8 != 0 || ring->out_group % 8 != 0)
+        return;
+    const unsigned others = ((1U << SG_ROLE_COUNT) - 1) & ~(1U << SG_ROLE_W);
+    bool pairs = target->alignment >= 8 && ring->out_size[SG_RING_X] % 2 == 0 &&
+                 (ring->boxes_x == 1 || ring->box_x % 2 == 0);
+    for (int i = 0; i < problem->output_count; i++) {
+        const sg_operand *output = &problem->outputs[i];
+        if (!(output->domain >> SG_ROLE_C & 1U))
+            continue;
+        if (output->dtype != SG_F32 || output->stride[SG_ROLE_W] != 1)
+            return;
+        pairs = pairs && divides(output, others, 2);
+    }
+    ring->out_lines = ring->tail.tile_stores;
+    ring->out_pairs = pairs;
+}
+
 /* Slices under the tiles that consumers may hold at once. */
 static int64_t least_stages(const sg_wgmma_ring *ring) {
     int64_t rows = (ring->consumers + ring->row_tiles - 2) / ring->row_tiles;
@@ -318,7 +353,8 @@ bool sg_wgmma_ring_measure(const sg_problem *problem, const sg_cuda_target *targ
     ring->bias_held = ring->narrow && !ring->columns && ring->tail.tile_stores == 0 &&
                       ring->tile_slots <= HELD_SLOTS;
     measure_parts(target, ring);
-    measure_shared(ring);
+    measure_lines(problem, target, ring);
+    measure_shared(problem, ring);
     measure_grid(problem, target, ring);
     int64_t covered = ring->pixels * ring->row_tiles;
     bool whole = ring->tiles == 1 || ring->tail.splits_channels;
@@ -329,9 +365,10 @@ bool sg_wgmma_ring_measure(const sg_problem *problem, const sg_cuda_target *targ
     bool filter = !ring->filter || (ring->columns && ring->tile_slots == 64 && ring->spans <= 2);
     bool sums = ring->parts == 1 || 8 * ring->stage_groups <= SPAN_TAP_MAX;
     /* With channels as rows a thread has half of a warp's pixels: too many for a tail that keeps
-     * more than one value of each, and too scattered for stores. */
-    bool simple = ring->tail.channel_reductions <= 1 && ring->tail.tile_stores == 0 &&
-                  ring->tail.full_walks == 0;
+     * more than one value of each. */
+    bool stores =
+        ring->tail.tile_stores == 0 || (ring->out_lines > 0 && ring->tail.channel_reductions == 0);
+    bool simple = ring->tail.channel_reductions <= 1 && stores && ring->tail.full_walks == 0;
     bool shape = ring->columns ? simple && ring->pixels % 128 == 0 : ring->tile_slots <= 256;
     bool blocks = ring->columns || ring->pixels != 192;
     return whole && fits && filter && sums && shape && blocks && share_registers(target, ring);
@@ -490,117 +527,5 @@ static int candidates(const sg_problem *problem, const sg_cuda_target *target,
     return list_plans(problem, target, plans, SG_CUDA_CANDIDATES_MAX);
 }
 
-/* ---- cost ---------------------------------------------------------------------------------- */
-
-/* Cycles, from runs on an H200. */
-static const double SHARED_BYTES = 128;     /* of shared memory, a cycle */
-static const double TENSOR_FLOPS = 4096;    /* of one multiprocessor, a cycle */
-static const double PRODUCT_LOSS = 1.1;     /* by others in shared memory */
-static const double SPLIT_PRODUCTS = 3.1;   /* of operands of two parts, for one of one, */
-static const double SPLIT_FED = 1.07;       /* of which shared memory feeds fewer, */
-static const double SPLIT_ROW = 200;        /* what each row of them costs beside, */
-static const double SPLIT_SEGMENT = 2000;   /* and each segment */
-static const double MOVE_CYCLES = 500;      /* of sums, in the middle of a tile */
-static const double SPLIT_SLOTS = 240;      /* instructions of an item's second part */
-static const double START_CYCLES = 100;     /* between the products of two tiles */
-static const double TAIL_LOSS = 2;          /* of instructions beside products; a third consumer
-                                             * only adds to it */
-static const double TILE_CYCLES = 600;      /* of waiting and counting, a tile */
-static const double TAIL_CYCLES = 300;      /* of a tile's tail, whatever it does */
-static const double SUM_CYCLES = 6;         /* of a tail, for each sum of a thread */
-static const double STORE_CYCLES = 32;      /* the same for each that is stored */
-static const double NARROW_STORE = 18;      /* of a half, in lines */
-static const double NARROW_ALONE = 250;     /* and without */
-static const double CROSS_CYCLES = 10;      /* of a reduction across warps, for each pixel */
-static const double ITEM_CYCLES = 1800;     /* from a producer warp's load to its store */
-static const double ITEM_SLOTS = 320;       /* instructions of an item */
-static const double NARROW_SLOTS = 110;     /* the same of halves */
-static const double NARROW_LOSS = 1.1;      /* of all that a block does with halves, */
-static const double PRODUCER_LOSS = 0.01;   /* by each producer warpgroup beyond the first, */
-static const double NARROW_START = 7e-6;    /* and seconds before and after */
-static const double NARROW_TWICE = 26;      /* cycles of a sum that a tail comes back to */
-static const double PROLOGUE_CYCLES = 5000; /* before the first product, weights aside */
-static const double WEIGHT_CYCLES = 0.15;   /* of packing one weight */
-static const double COPY_RATE = 0.75;       /* of the card's, by rows in the ring */
-static const double CLOCK = 1.07;           /* over the one that products alone would keep */
-
-/* Cycles of the products of one tile: the tensor cores' or the shared memory's that feed them. */
-static double product_cycles(const sg_wgmma_ring *ring) {
-    double n = (double)(ring->columns ? ring->pixels : ring->tile_slots);
-    double blocks = (double)(ring->columns ? ring->tile_slots : ring->pixels) / 64;
-    double bytes = (ring->filter ? 0 : 2048) + n * 32;
-    double tensor = n * 64 * 32 / TENSOR_FLOPS, fed = bytes / SHARED_BYTES;
-    if (ring->parts == 1)
-        return blocks * (double)ring->steps * fmax(tensor, fed);
-    double moves = (double)(ring->spans - 1) * (ring->spans > 2 ? MOVE_CYCLES : 0);
-    return blocks * (double)ring->steps * fmax(tensor, fed * SPLIT_FED) * SPLIT_PRODUCTS + moves;
-}
-
-static double tail_cycles(const sg_wgmma_ring *ring) {
-    double sums = (double)ring->sums, crossed = ring->columns ? (double)ring->pixels / 4 : 0;
-    bool alone = ring->narrow && ring->out_vector == 0;
-    double store = ring->narrow_lines ? NARROW_STORE : alone ? NARROW_ALONE : STORE_CYCLES;
-    double again = ring->narrow ? fmax(0, ring->tail.channel_reductions - 1) * NARROW_TWICE : 0;
-    return TAIL_CYCLES + sums * (SUM_CYCLES + again + store * ring->tail.tile_stores) +
-           crossed * CROSS_CYCLES * ring->tail.channel_reductions;
-}
-
-static double stage_cycles(const sg_wgmma_ring *ring) {
-    double along = ring->vector == 8 ? 1 : (double)ring->vector;
-    double vectors = ceil((double)ring->stage_width / along);
-    double chunks = has_edge(ring) ? (double)(ring->stage_width / CHUNK)
-                                   : ceil((double)ring->stage_rows * vectors * along / CHUNK);
-    double items = chunks * (double)ring->stage_groups;
-    double latency = items * ITEM_CYCLES / ((double)ring->producers * 4);
-    double slots = ring->narrow       ? NARROW_SLOTS
-                   : ring->parts == 2 ? ITEM_SLOTS + SPLIT_SLOTS
-                                      : ITEM_SLOTS;
-    return fmax(latency, items * slots / 4);
-}
-
-/* Bytes through memory: staged input, and the rest once. */
-static double memory_bytes(const sg_problem *problem, const sg_wgmma_ring *ring) {
-    const sg_convolution *convolution = &problem->convolution;
-    double image =
-        (double)sg_dtype_size(convolution->input.dtype) * (double)convolution->in_channels;
-    for (int i = 0; i < SG_SPATIAL_MAX; i++)
-        image *= (double)convolution->in_size[i];
-    double input = image * (double)problem->size[SG_ROLE_N];
-    double boxes = (double)(ring->boxes_x * ring->boxes_y);
-    double staged = (double)(ring->stage_rows * ring->stage_width) * boxes;
-    double slice = (double)(ring->in_size[SG_RING_Y] * ring->in_size[SG_RING_X]);
-    double again = fmax(1, staged / fmax(1, slice)) * (double)ring->group_tiles;
-    return problem->bytes + input * (fmin(again, 4) - 1);
-}
-
-static double cost(const sg_problem *problem, const sg_cuda_target *target,
-                   const sg_cuda_plan *plan) {
-    sg_wgmma_ring ring;
-    if (!sg_wgmma_ring_measure(problem, target, plan, &ring))
-        return INFINITY;
-    const sg_gpu *gpu = &target->gpu;
-    double cycle = TENSOR_FLOPS * gpu->multiprocessors / gpu->half / CLOCK;
-    double parts = (double)ring.grid / (double)ring.tiles;
-    double waves = ceil((double)ring.grid / gpu->multiprocessors);
-    double rows = ceil((double)ring.units / fmax(1, parts)) *
-                  (problem->walk ? (double)ring.out_size[SG_RING_Z] : 1);
-    double consumers = (double)ring.consumers, product = product_cycles(&ring);
-    double tail = tail_cycles(&ring);
-    double tiles = rows * (double)ring.row_tiles;
-    double turn = (product + tail * TAIL_LOSS + TILE_CYCLES) / fmin(consumers, 2);
-    double consume = tiles * fmax(product * PRODUCT_LOSS + START_CYCLES, turn) + product + tail;
-    if (ring.parts == 2)
-        consume += rows * (SPLIT_ROW + SPLIT_SEGMENT / (double)most(1, ring.out_size[SG_RING_Z]));
-    double produce =
-        (rows * (double)ring.stride[SG_RING_Z] + (double)ring.reach) * stage_cycles(&ring);
-    double pack = (double)(ring.steps * 16 * ring.tile_slots) * WEIGHT_CYCLES;
-    double block = PROLOGUE_CYCLES + pack + fmax(consume, produce);
-    if (ring.narrow)
-        block *= NARROW_LOSS + PRODUCER_LOSS * (double)(ring.producers - 1);
-    double memory = memory_bytes(problem, &ring) / (gpu->copy * COPY_RATE);
-    double start = ring.narrow ? NARROW_START : 0;
-    return gpu->launch + start + fmax(waves * block * cycle, memory);
-}
-
 const sg_cuda_strategy sg_cuda_wgmma_ring = {"wgmma_ring", parameters, applicable,
-                                             candidates,   usable,     cost};
+                                             candidates,   usable,     sg_wgmma_ring_cost};

@@ -44,6 +44,9 @@ typedef struct sg_wgmma_ring {
     int64_t shared;   /* bytes */
     int64_t boxes_y, boxes_x, units, grid;
     int64_t out_vector; /* neighbours along x that outputs' stores write at once; 0: they do not */
+    int64_t
+        out_lines; /* channels as rows: outputs with channels, stored by lines of whole sectors */
+    int64_t out_pairs;  /* whose lines begin at even values of a sector */
     bool channel_lines; /* stores write channels that lie side by side */
     bool narrow_lines;  /* either, of halves or bfloats */
     bool bias_held;     /* the channels' biases lie in registers */
@@ -52,6 +55,13 @@ typedef struct sg_wgmma_ring {
 /* False where the plan does not suit problem or target; the geometry is then incomplete. */
 bool sg_wgmma_ring_measure(const sg_problem *problem, const sg_cuda_target *target,
                            const sg_cuda_plan *plan, sg_wgmma_ring *ring);
+
+/* Pieces of a stage of eight channels that a producer warp stages at once. */
+int64_t sg_wgmma_ring_chunks(const sg_wgmma_ring *ring);
+
+/* Seconds; INFINITY where the plan is not usable. */
+double sg_wgmma_ring_cost(const sg_problem *problem, const sg_cuda_target *target,
+                          const sg_cuda_plan *plan);
 
 /* Whether an output has channels and a type that consumers turn around in lines (out_vector). */
 bool sg_wgmma_ring_lines(const sg_operand *output);
