@@ -406,7 +406,6 @@ DEVICE void wgmma(float (&d)[64], unsigned long long a, unsigned long long b, in
  * a channel does not store them all to the same banks. */
 constexpr int TAP_ROWS = STAGE_GROUPS * TILE_N + 1;
 constexpr int PART_BYTES = STAGE_GROUPS * PLANE * 16; /* of a stage */
-constexpr float STAGE_SCALE = CARRIER_SCALE, STAGE_MIN = CARRIER_MIN;
 
 /* Producers of `wgmma` kernels: boxes of a float32 tensor become halves in shared memory, scaled
  * and rounded to 11 bits.
@@ -426,8 +425,7 @@ constexpr float STAGE_SCALE = CARRIER_SCALE, STAGE_MIN = CARRIER_MIN;
  * first store. VECTOR 4, 2 or 1: neighbours along x read at once; 8: the 8 channels of a pixel,
  * which lie side by side. */
 
-constexpr int BOX_PIXELS = STAGE_WIDTH;
-constexpr int ALONG_X = VECTOR, ROW_VECTORS = (STAGE_WIDTH + ALONG_X - 1) / ALONG_X;
+constexpr int ROW_VECTORS = (STAGE_WIDTH + VECTOR - 1) / VECTOR;
 
 /* Where a stage comes from. */
 struct Source {
@@ -444,7 +442,7 @@ DEVICE int staged_pixel(int row, int x) { return row * PITCH + x; }
 DEVICE void chunk_pixel(int lane, int &row, int &x) {
     const int vector = lane;
     row = 0;
-    x = (vector - row * ROW_VECTORS) * ALONG_X;
+    x = (vector - row * ROW_VECTORS) * VECTOR;
 }
 
 DEVICE bool in_box(int row) { return row < STAGE_ROWS; }
@@ -456,8 +454,6 @@ DEVICE bool in_image(const Source &from, int row, int x) {
 
 /* An element that nobody writes. */
 DEVICE float read_only(const float *from) { return __ldg(from); }
-
-constexpr int ITEMS = STAGE_GROUPS;
 
 struct Fetched {
     float value[8][4]; /* [channel][pixel of this lane's] */
@@ -600,8 +596,7 @@ struct RowTile {
 constexpr int WARP_PIXELS = 16 * ROW_BLOCKS;
 constexpr int LINE =
     WARP_PIXELS + 4; /* 4 beyond a multiple of 16: a warp's stores meet no bank twice */
-constexpr int LINE_VECTOR = OUT_VECTOR;
-constexpr int LINE_LANES = WARP_PIXELS / LINE_VECTOR; /* lanes that hold one channel */
+constexpr int LINE_LANES = WARP_PIXELS / OUT_VECTOR; /* lanes that hold one channel */
 constexpr int LINE_STEP = 32 / LINE_LANES;            /* channels that a warp stores at once */
 constexpr int LINE_VECTORS = 8 / LINE_STEP;
 
@@ -617,7 +612,7 @@ DEVICE void store_vector(float *to, float x, float y, float z, float w) {
 
 struct Tile : RowTile {
     real *lines;                              /* [8][LINE], of this warp */
-    float pending[LINE_VECTORS][LINE_VECTOR]; /* read back, to be stored */
+    float pending[LINE_VECTORS][OUT_VECTOR]; /* read back, to be stored */
     int pending_first;                        /* its first channel; -1: none */
     float *line; /* where this lane stores the first of what it stores, of channel 0 */
     bool line_inside;
@@ -666,16 +661,16 @@ struct Tile : RowTile {
     template <int V> DEVICE void flush(Stride s) { store_pending(s); pending_first = -1; }
 
     DEVICE void read_back(int first) {
-        const float *from = lines + lane / LINE_LANES * LINE + lane % LINE_LANES * LINE_VECTOR;
+        const float *from = lines + lane / LINE_LANES * LINE + lane % LINE_LANES * OUT_VECTOR;
         UNROLLED for (int i = 0; i < LINE_VECTORS; i++) {
             const float *at = from + i * LINE_STEP * LINE;
             const float2 two = *reinterpret_cast<const float2 *>(at);
-            pending[i][0] = two.x, pending[i][1 % LINE_VECTOR] = two.y;
+            pending[i][0] = two.x, pending[i][1 % OUT_VECTOR] = two.y;
         }
         pending_first = first;
     }
     DEVICE void open_lines(float *to, Stride s) {
-        const int pixel = pixels.warp * WARP_PIXELS + lane % LINE_LANES * LINE_VECTOR;
+        const int pixel = pixels.warp * WARP_PIXELS + lane % LINE_LANES * OUT_VECTOR;
         line_inside = pixels.box.valid(pixel);
         line = to + offset(pixels.box.place(pixel), s) + lane / LINE_LANES * s.c;
     }
@@ -683,7 +678,7 @@ struct Tile : RowTile {
         if (pending_first < 0 || !line_inside) return;
         float *at = line + pending_first * s.c;
         UNROLLED for (int i = 0; i < LINE_VECTORS; i++, at += LINE_STEP * s.c)
-            store_vector(at, pending[i][0], pending[i][1 % LINE_VECTOR]);
+            store_vector(at, pending[i][0], pending[i][1 % OUT_VECTOR]);
     }
 };
 
@@ -737,7 +732,7 @@ struct Tail {
 };
 // ---- end of tail
 
-constexpr int TAPS = KERNEL_Z * KERNEL_X, STAGE_BYTES = PART_BYTES;
+constexpr int TAPS = KERNEL_Z * KERNEL_X;
 constexpr int WEIGHT_ROWS = TAPS * TAP_ROWS; /* of 8 halves, of a part */
 constexpr int WEIGHT_BYTES = WEIGHT_ROWS * 16;
 constexpr int REACH_Z = KERNEL_Z - 1 + 1; /* slices that an output row needs */
@@ -766,7 +761,7 @@ struct Shared {
 DEVICE Shared share(unsigned char *memory) {
     Shared shared;
     shared.ring = memory;
-    shared.weights = shared.ring + STAGES * STAGE_BYTES;
+    shared.weights = shared.ring + STAGES * PART_BYTES;
     shared.scale_bias = reinterpret_cast<float2 *>(shared.weights + WEIGHT_BYTES);
     shared.weight_scale = reinterpret_cast<float *>(shared.scale_bias + TILE_N);
     shared.operands = shared.weight_scale + TILE_N; shared.consumer = shared.operands + TILE_N;
@@ -839,7 +834,7 @@ DEVICE void fill_tables(const Arguments &a, const Shared &shared, int slot, int 
     const int lane = threadIdx.x % 32;
     if (lane == 0) {
         const float bias = present ? load(a.bias + channel * a.bias_stride.c) : 0.0f;
-        shared.scale_bias[slot] = make_float2(unscale(scale, STAGE_SCALE), bias);
+        shared.scale_bias[slot] = make_float2(unscale(scale, CARRIER_SCALE), bias);
         shared.weight_scale[slot] = scale;
     }
     for (int k = lane; k < CHANNEL_OPERANDS; k += 32)
@@ -884,7 +879,7 @@ struct Turn {
     int slice, item;
 
     DEVICE Turn next() const {
-        const bool same = item + SLICE_WARPS < ITEMS;
+        const bool same = item + SLICE_WARPS < STAGE_GROUPS;
         return Turn{same ? slice : slice + SLICES_AT_ONCE,
                     same ? item + SLICE_WARPS : item % SLICE_WARPS};
     }
@@ -915,13 +910,13 @@ DEVICE Slices open_slices(const Arguments &a, const Segment &s) {
  * not hold. Nothing of this is wanted where operands are halves themselves (GUARDED false). */
 
 /* Items of the slow way: 8 channels of 32 pixels of the box each, some of them in flight. */
-constexpr int SCALED_ITEMS = (STAGE_GROUPS * BOX_PIXELS + 31) / 32;
+constexpr int SCALED_ITEMS = (STAGE_GROUPS * STAGE_WIDTH + 31) / 32;
 constexpr int SCALED_AT_ONCE = 4;
 
 /* Group, row and x of an item's pixel of this lane; false where there is none. */
 DEVICE bool scaled_pixel(int item, int lane, int &group, int &row, int &x) {
-    const int pixel = (item * 32 + lane) % BOX_PIXELS;
-    group = (item * 32 + lane) / BOX_PIXELS;
+    const int pixel = (item * 32 + lane) % STAGE_WIDTH;
+    group = (item * 32 + lane) / STAGE_WIDTH;
     row = pixel / STAGE_WIDTH;
     x = pixel % STAGE_WIDTH;
     return group < STAGE_GROUPS;
@@ -988,7 +983,7 @@ DEVICE float stage_again(const Arguments &a, const Shared &shared, Slices &of, i
                 mbarrier_wait(shared.empty + 8 * slot, number / STAGES & 1 ^ 1);
             UNROLLED for (int k = 0; k < SCALED_AT_ONCE; k++) {
                 if (scale != 0.0f)
-                    store_scaled(shared.ring + slot * STAGE_BYTES, i + k * SLICE_WARPS, lane,
+                    store_scaled(shared.ring + slot * PART_BYTES, i + k * SLICE_WARPS, lane,
                                  value[k], scale);
                 else
                     UNROLLED for (int c = 0; c < 8; c++)
@@ -1010,7 +1005,7 @@ DEVICE float stage_again(const Arguments &a, const Shared &shared, Slices &of, i
 DEVICE int judge(const Arguments &a, const Shared &shared, Slices &of, int slices, int staged,
                  float largest, int &turn) {
     largest = agree(shared, largest, turn);
-    const bool fails = carrier_fails(largest * STAGE_SCALE, STAGE_MIN);
+    const bool fails = carrier_fails(largest * CARRIER_SCALE, CARRIER_MIN);
     bool looks = fails && !(largest <= FLOAT_MAX);
     if (!fails) send_verdict(shared, staged++, 0.0f);
     /* Once, or twice where the scale is not known yet. */
@@ -1047,7 +1042,7 @@ DEVICE void produce(const Arguments &a, const Shared &shared) {
             const int number = staged + at.slice, slot = number % STAGES;
             if (at.item < SLICE_WARPS)
                 mbarrier_wait(shared.empty + 8 * slot, number / STAGES & 1 ^ 1);
-            store_item(shared.ring + slot * STAGE_BYTES, at.item, lane, current, largest);
+            store_item(shared.ring + slot * PART_BYTES, at.item, lane, current, largest);
             if (next.slice != at.slice) {
                 fence_proxy_async();
                 __syncwarp();
@@ -1130,7 +1125,7 @@ DEVICE void multiply(Tile &tile, const Filter &filter, const Shared &shared, int
         at -= at >= STAGES ? STAGES : 0;
 #pragma unroll UNROLL_X
         for (int x = 0; x < KERNEL_X; x++)
-            multiply_tap(tile.d, ring + at * STAGE_BYTES + staged_pixel(0, x) * 16, weights,
+            multiply_tap(tile.d, ring + at * PART_BYTES + staged_pixel(0, x) * 16, weights,
                          z * KERNEL_X + x, z + x != 0);
     }
     wgmma_commit();
@@ -1196,7 +1191,7 @@ DEVICE void consume(const Arguments &a, const Shared &shared) {
         ring.give_back(shared, slices, signals);
         const float scale = anew ? 0.0f : receive_verdict(ring, shared, slices, signals);
         if (anew || scale != 0.0f) {
-            rescale(shared, scale != 0.0f ? scale : STAGE_SCALE);
+            rescale(shared, scale != 0.0f ? scale : CARRIER_SCALE);
             forget_scales(tile);
         }
         anew = scale != 0.0f;

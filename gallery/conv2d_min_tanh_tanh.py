@@ -388,7 +388,6 @@ DEVICE void wgmma(float (&d)[32], unsigned long long a, unsigned long long b, in
  * a channel does not store them all to the same banks. */
 constexpr int TAP_ROWS = STAGE_GROUPS * TILE_N + 1;
 constexpr int PART_BYTES = STAGE_GROUPS * PLANE * 16; /* of a stage */
-constexpr float STAGE_SCALE = CARRIER_SCALE, STAGE_MIN = CARRIER_MIN;
 
 /* Producers of `wgmma` kernels: boxes of a float32 tensor become halves in shared memory, scaled
  * and rounded to 11 bits.
@@ -408,8 +407,8 @@ constexpr float STAGE_SCALE = CARRIER_SCALE, STAGE_MIN = CARRIER_MIN;
  * first store. VECTOR 4, 2 or 1: neighbours along x read at once; 8: the 8 channels of a pixel,
  * which lie side by side. */
 
-constexpr int CHUNK = 128, BOX_PIXELS = STAGE_WIDTH, ALONG_X = VECTOR;
-constexpr int ROW_VECTORS = (STAGE_WIDTH + ALONG_X - 1) / ALONG_X, CHUNKS = STAGE_WIDTH / CHUNK;
+constexpr int CHUNK = 128;
+constexpr int ROW_VECTORS = (STAGE_WIDTH + VECTOR - 1) / VECTOR, CHUNKS = STAGE_WIDTH / CHUNK;
 
 /* Where a stage comes from. */
 struct Source {
@@ -441,7 +440,7 @@ DEVICE int staged_pixel(int row, int x) { return row * PITCH + x; }
 DEVICE void chunk_pixel(int chunk, int lane, int &row, int &x) {
     const int vector = chunk * 32 + lane;
     row = 0;
-    x = (vector - row * ROW_VECTORS) * ALONG_X;
+    x = (vector - row * ROW_VECTORS) * VECTOR;
 }
 
 DEVICE bool in_box(int row) { return row < STAGE_ROWS; }
@@ -482,7 +481,7 @@ DEVICE void fetch_item(const Source &from, int item, int lane, Fetched &to) {
  * the values' place, for the lower. largest: of the values themselves. */
 DEVICE unsigned carried(float &low, float &high, float &largest) {
     largest = max_magnitude(max_magnitude(largest, low), high);
-    const unsigned upper = pack_halves(low * STAGE_SCALE, high * STAGE_SCALE);
+    const unsigned upper = pack_halves(low * CARRIER_SCALE, high * CARRIER_SCALE);
     return upper;
 }
 
@@ -684,7 +683,7 @@ struct Tail {
 };
 // ---- end of tail
 
-constexpr int TAPS = KERNEL_Z * KERNEL_X, STAGE_BYTES = PART_BYTES;
+constexpr int TAPS = KERNEL_Z * KERNEL_X;
 constexpr int WEIGHT_ROWS = TAPS * TAP_ROWS; /* of 8 halves, of a part */
 constexpr int WEIGHT_BYTES = WEIGHT_ROWS * 16;
 constexpr int REACH_Z = KERNEL_Z - 1 + 1; /* slices that an output row needs */
@@ -716,7 +715,7 @@ struct Shared {
 DEVICE Shared share(unsigned char *memory) {
     Shared shared;
     shared.ring = memory;
-    shared.weights = shared.ring + STAGES * STAGE_BYTES;
+    shared.weights = shared.ring + STAGES * PART_BYTES;
     shared.scale_bias = reinterpret_cast<float2 *>(shared.weights + WEIGHT_BYTES);
     shared.weight_scale = reinterpret_cast<float *>(shared.scale_bias + TILE_N);
     shared.operands = shared.weight_scale + TILE_N; shared.consumer = shared.operands;
@@ -789,7 +788,7 @@ DEVICE void fill_tables(const Arguments &a, const Shared &shared, int slot, int 
     const int lane = threadIdx.x % 32;
     if (lane == 0) {
         const float bias = present ? load(a.bias + channel * a.bias_stride.c) : 0.0f;
-        shared.scale_bias[slot] = make_float2(unscale(scale, STAGE_SCALE), bias);
+        shared.scale_bias[slot] = make_float2(unscale(scale, CARRIER_SCALE), bias);
         shared.weight_scale[slot] = scale;
     }
     for (int k = lane; k < CHANNEL_OPERANDS; k += 32)
@@ -865,13 +864,13 @@ DEVICE Slices open_slices(const Arguments &a, const Segment &s) {
  * not hold. Nothing of this is wanted where operands are halves themselves (GUARDED false). */
 
 /* Items of the slow way: 8 channels of 32 pixels of the box each, some of them in flight. */
-constexpr int SCALED_ITEMS = (STAGE_GROUPS * BOX_PIXELS + 31) / 32;
+constexpr int SCALED_ITEMS = (STAGE_GROUPS * STAGE_WIDTH + 31) / 32;
 constexpr int SCALED_AT_ONCE = 2;
 
 /* Group, row and x of an item's pixel of this lane; false where there is none. */
 DEVICE bool scaled_pixel(int item, int lane, int &group, int &row, int &x) {
-    const int pixel = (item * 32 + lane) % BOX_PIXELS;
-    group = (item * 32 + lane) / BOX_PIXELS;
+    const int pixel = (item * 32 + lane) % STAGE_WIDTH;
+    group = (item * 32 + lane) / STAGE_WIDTH;
     row = pixel / STAGE_WIDTH;
     x = pixel % STAGE_WIDTH;
     return group < STAGE_GROUPS;
@@ -938,7 +937,7 @@ DEVICE float stage_again(const Arguments &a, const Shared &shared, Slices &of, i
                 mbarrier_wait(shared.empty + 8 * slot, number / STAGES & 1 ^ 1);
             UNROLLED for (int k = 0; k < SCALED_AT_ONCE; k++) {
                 if (scale != 0.0f)
-                    store_scaled(shared.ring + slot * STAGE_BYTES, i + k * SLICE_WARPS, lane,
+                    store_scaled(shared.ring + slot * PART_BYTES, i + k * SLICE_WARPS, lane,
                                  value[k], scale);
                 else
                     UNROLLED for (int c = 0; c < 8; c++)
@@ -960,7 +959,7 @@ DEVICE float stage_again(const Arguments &a, const Shared &shared, Slices &of, i
 DEVICE int judge(const Arguments &a, const Shared &shared, Slices &of, int slices, int staged,
                  float largest, int &turn) {
     largest = agree(shared, largest, turn);
-    const bool fails = carrier_fails(largest * STAGE_SCALE, STAGE_MIN);
+    const bool fails = carrier_fails(largest * CARRIER_SCALE, CARRIER_MIN);
     bool looks = fails && !(largest <= FLOAT_MAX);
     if (!fails) send_verdict(shared, staged++, 0.0f);
     /* Once, or twice where the scale is not known yet. */
@@ -1001,7 +1000,7 @@ DEVICE void produce(const Arguments &a, const Shared &shared) {
                 }
                 mbarrier_wait(shared.empty + 8 * slot, number / STAGES & 1 ^ 1);
             }
-            store_item(shared.ring + slot * STAGE_BYTES, at.item, lane, current, largest);
+            store_item(shared.ring + slot * PART_BYTES, at.item, lane, current, largest);
             if (next.slice != at.slice) {
                 fence_proxy_async();
                 __syncwarp();
@@ -1085,7 +1084,7 @@ DEVICE void multiply(Tile &tile, const Filter &filter, const Shared &shared, int
         at -= at >= STAGES ? STAGES : 0;
 #pragma unroll UNROLL_X
         for (int x = 0; x < KERNEL_X; x++)
-            multiply_tap(tile.d, ring + at * STAGE_BYTES + staged_pixel(0, x) * 16, weights,
+            multiply_tap(tile.d, ring + at * PART_BYTES + staged_pixel(0, x) * 16, weights,
                          z * KERNEL_X + x, z + x != 0);
     }
     wgmma_commit();
@@ -1151,7 +1150,7 @@ DEVICE void consume(const Arguments &a, const Shared &shared) {
         ahead = t - s.rows;
         ring.give_back(shared, slices, signals);
         const float scale = anew ? 0.0f : receive_verdict(ring, shared, slices, signals);
-        if (anew || scale != 0.0f) rescale(shared, scale != 0.0f ? scale : STAGE_SCALE);
+        if (anew || scale != 0.0f) rescale(shared, scale != 0.0f ? scale : CARRIER_SCALE);
         anew = scale != 0.0f;
         unit = anew ? unit : behind(s, unit);
     }

@@ -537,7 +537,7 @@ struct Work {
 constexpr int UNIT = 128 * LANE_ROWS; /* pixels of a warp at a time */
 constexpr int UNITS = M / UNIT;       /* of a stage */
 constexpr int SPAN = 3 + (KERNEL_W - 1) + 1; /* columns under neighbours */
-constexpr int ROW_SPANS = IN_CHANNELS, ROW_TAPS = ROW_SPANS * KERNEL_W;
+constexpr int ROW_TAPS = IN_CHANNELS * KERNEL_W;
 constexpr int ROW_WORDS = (ROW_TAPS + 1) / 2, WORDS = KERNEL_H * ROW_WORDS;
 constexpr int GROUPS = K / 8, IN_ROWS = LANE_ROWS - 1 + (KERNEL_H - 1) + 1;
 constexpr int MAINS = KERNEL_H; /* the first groups of k */
@@ -669,11 +669,11 @@ __device__ constexpr bool row_used(int in) {
 
 /* Without padding, rows outside are read from inside, and belong to pixels that are dropped. */
 DEVICE void load_row(const Arguments &a, const Patch &patch, int in,
-                     held (&value)[ROW_SPANS][SPAN]) {
+                     held (&value)[IN_CHANNELS][SPAN]) {
     const int y = min(patch.y + in, static_cast<int>(a.in_h) - 1);
     const int stride_c = static_cast<int>(a.input_stride.c);
     const element *row = patch.plane + y * static_cast<int>(a.input_stride.h) + patch.x;
-    UNROLLED for (int i = 0; i < ROW_SPANS; i++) {
+    UNROLLED for (int i = 0; i < IN_CHANNELS; i++) {
         const int c = i;
         const bool inside = true;
         load_span(row + c * stride_c, inside, patch.x, static_cast<int>(a.in_w), value[i]);
@@ -685,9 +685,9 @@ struct RowWords {
     unsigned high[ROW_WORDS][4], low[ROW_WORDS][4];
 
     template <bool ANEW>
-    DEVICE void pack(held (&value)[ROW_SPANS][SPAN], float scale, float &largest) {
-        float rest[ROW_SPANS][SPAN];
-        UNROLLED for (int i = 0; i < ROW_SPANS; i++)
+    DEVICE void pack(held (&value)[IN_CHANNELS][SPAN], float scale, float &largest) {
+        float rest[IN_CHANNELS][SPAN];
+        UNROLLED for (int i = 0; i < IN_CHANNELS; i++)
             UNROLLED for (int e = 0; e < SPAN; e++)
                 if (span_uses(e)) rest[i][e] = prepare<ANEW>(value[i][e], scale, largest);
         UNROLLED for (int word = 0; word < ROW_WORDS; word++)
@@ -768,7 +768,7 @@ DEVICE float pack_patch(const Arguments &a, const Patch &patch, unsigned char *s
     RowWords rows[IN_ROWS];
     float largest = 0.0f;
     UNROLLED for (int first = 0; first < IN_ROWS; first += READ_ROWS) {
-        held value[READ_ROWS][ROW_SPANS][SPAN];
+        held value[READ_ROWS][IN_CHANNELS][SPAN];
         UNROLLED for (int i = 0; i < READ_ROWS; i++)
             if (first + i < IN_ROWS && row_used(first + i)) load_row(a, patch, first + i, value[i]);
         if (first == 0) mbarrier_wait(empty, parity);
@@ -802,9 +802,9 @@ DEVICE float look_at_patch(const Arguments &a, const Patch &patch) {
         bool used = false;
         for (int out = 0; out < LANE_ROWS; out++) used = used || kernel_row(in, out) >= 0;
         if (!used) continue;
-        held value[ROW_SPANS][SPAN];
+        held value[IN_CHANNELS][SPAN];
         load_row(a, patch, in, value);
-        UNROLLED for (int i = 0; i < ROW_SPANS; i++)
+        UNROLLED for (int i = 0; i < IN_CHANNELS; i++)
             UNROLLED for (int e = 0; e < SPAN; e++)
                 if (span_uses(e)) largest = finite_magnitude(largest, value[i][e]);
     }

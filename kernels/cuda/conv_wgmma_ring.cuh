@@ -74,8 +74,10 @@ struct Shared {
     float *weight_scale;  /* [TILE_N] */
     float *operands;      /* [CHANNEL_OPERANDS][TILE_N] */
     float *consumer;      /* [CONSUMERS][CONSUMER_FLOATS] */
+    float *carried;       /* [CARRY_FLOATS], from each tile for the next */
     unsigned *magnitude;  /* [2][PRODUCER_WARPS] */
     unsigned full, empty; /* addresses of [STAGES] barriers each */
+    unsigned passed;      /* the same of [CARRY_BARRIERS] */
     float *verdict;       /* [STAGES], of slices that are none: a segment's own scale, 0: it held */
 };
 
@@ -87,11 +89,13 @@ __device__ __forceinline__ Shared share(unsigned char *memory) {
     shared.weight_scale = reinterpret_cast<float *>(shared.scale_bias + TILE_N);
     shared.operands = shared.weight_scale + TILE_N;
     shared.consumer = shared.operands + CHANNEL_OPERANDS * TILE_N;
-    shared.magnitude = reinterpret_cast<unsigned *>(shared.consumer + CONSUMERS * CONSUMER_FLOATS);
+    shared.carried = shared.consumer + CONSUMERS * CONSUMER_FLOATS;
+    shared.magnitude = reinterpret_cast<unsigned *>(shared.carried + CARRY_FLOATS);
     shared.full = shared_address(shared.magnitude + 2 * PRODUCER_WARPS);
     shared.empty = shared.full + STAGES * 8;
-    shared.verdict =
-        reinterpret_cast<float *>(shared.magnitude + 2 * PRODUCER_WARPS) + 2 * STAGES * 2;
+    shared.passed = shared.empty + STAGES * 8;
+    shared.verdict = reinterpret_cast<float *>(shared.magnitude + 2 * PRODUCER_WARPS) +
+                     2 * (2 * STAGES + CARRY_BARRIERS);
     return shared;
 }
 
@@ -451,7 +455,7 @@ __device__ __forceinline__ void consume(const Arguments &a, const Shared &shared
     tile.operands = shared.operands;
     tile.channel_first = part.first;
     tile.channel_end = part.end;
-    open_tile(tile, shared.consumer, consumer);
+    open_tile(tile, shared, consumer);
     Sums others; /* of the spans before the last */
     Filter filter;
     load_filter(filter, shared.weights);
@@ -460,7 +464,7 @@ __device__ __forceinline__ void consume(const Arguments &a, const Shared &shared
     int ahead = consumer; /* its first tile of the segment */
     if (TAKES_TURNS && next == 0)
         barrier_arrive(TURNS, 2 * WARPGROUP); /* the first consumer begins */
-    int unit = part.unit;
+    int unit = part.unit, tiles = 0; /* of the segments before */
     bool anew = false; /* this segment has been made before */
     while (unit < part.unit_end) {
         const Segment s = open_segment(a, unit, part.unit_end);
@@ -503,12 +507,15 @@ __device__ __forceinline__ void consume(const Arguments &a, const Shared &shared
             ring.look(shared, slices);
             tile.pixels.box.z = s.z + row;
             tile.pixels.box.first = first_pixel;
+            begin_tile(tile, tiles + t, row, s.rows);
             tail.step(tile, a);
         }
+        tiles += s.rows * ROW_TILES;
         ahead = t - s.rows * ROW_TILES;
         ring.give_back(shared, slices, signals);
         if (WALKS) {
             tile.pixels.box.z = s.z;
+            begin_tile(tile, tiles, 0, 1);
             tail.end(tile, a);
         }
         if (GUARDED) {
@@ -533,6 +540,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
         mbarrier_init(shared.full + 8 * threadIdx.x, SLICE_WARPS);
         mbarrier_init(shared.empty + 8 * threadIdx.x, CONSUMERS * 4);
     }
+    for (int i = threadIdx.x; i < CARRY_BARRIERS; i += THREADS)
+        mbarrier_init(shared.passed + 8 * i, 1);
     __syncthreads();
     if (threadIdx.x < PRODUCERS * WARPGROUP) {
         setmaxnreg_dec<PRODUCER_REGISTERS>();

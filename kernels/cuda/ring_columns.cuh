@@ -9,15 +9,29 @@ struct Pixels {
 };
 
 //@ include tile_columns.cuh
+//@ include column_lines.cuh
 
 /* Shared memory of a consumer beyond what all have. */
-constexpr int CONSUMER_FLOATS = CROSSING;
+constexpr int CONSUMER_FLOATS = CROSSING + LINE_FLOATS;
 
-__device__ __forceinline__ void open_tile(Tile &tile, float *crossing, int consumer) {
+template <class S>
+__device__ __forceinline__ void open_tile(Tile &tile, const S &shared, int consumer) {
     tile.thread = threadIdx.x % WARPGROUP;
-    tile.crossing = crossing + consumer * CROSSING;
+    tile.crossing = shared.consumer + consumer * CONSUMER_FLOATS;
     tile.barrier = 1 + consumer;
     tile.turn = 0;
+    tile.consumer = consumer;
+    tile.lines = tile.crossing + CROSSING + tile.thread / 32 * 8 * LINE;
+    tile.carried = shared.carried;
+    tile.passed = shared.passed;
+}
+
+/* Tile number `tiles` of the block, in a segment of `rows`. */
+__device__ __forceinline__ void begin_tile(Tile &tile, int tiles, int row, int rows) {
+    tile.tiles = tiles;
+    tile.at_row = row;
+    tile.rows = rows;
+    tile.output = 0;
 }
 
 /* When scales have changed. */

@@ -238,6 +238,7 @@ constexpr int CONSUMER_FLOATS = LINES_OF_CHANNELS ? 0
                                 : NARROW_LINES    ? NARROW_BYTES
                                 : OUT_VECTOR      ? 4 * 8 * LINE
                                                   : 0;
+constexpr int CARRY_FLOATS = 0, CARRY_BARRIERS = 0;
 
 /* When scales have changed: those read ahead are the old ones. */
 __device__ __forceinline__ void forget_scales(Tile &tile) {
@@ -247,17 +248,18 @@ __device__ __forceinline__ void forget_scales(Tile &tile) {
         tile.table.asked = -1;
 }
 
-__device__ __forceinline__ void open_tile(Tile &tile, float *lines, int consumer) {
+template <class S>
+__device__ __forceinline__ void open_tile(Tile &tile, const S &shared, int consumer) {
     tile.lane = threadIdx.x % 32;
     tile.pixels.warp = threadIdx.x % WARPGROUP / 32;
     if (FLOAT_LINES) {
-        tile.lines = lines + consumer * CONSUMER_FLOATS + tile.pixels.warp * 8 * LINE;
+        tile.lines = shared.consumer + consumer * CONSUMER_FLOATS + tile.pixels.warp * 8 * LINE;
         tile.pending_first = -1;
     }
     if (LINES_OF_CHANNELS) {
         tile.channels.waiting = 0;
     } else if (NARROW_LINES) {
-        tile.narrow.lines = reinterpret_cast<unsigned char *>(lines + consumer * CONSUMER_FLOATS) +
+        tile.narrow.lines = reinterpret_cast<unsigned char *>(shared.consumer + consumer * CONSUMER_FLOATS) +
                             tile.pixels.warp * NARROW_BYTES;
         tile.narrow.held = tile.narrow.pending_eights = 0;
     }
@@ -266,6 +268,8 @@ __device__ __forceinline__ void open_tile(Tile &tile, float *lines, int consumer
         tile.held_bias[j] = tile.scale_bias[tile.column(j)].y;
     forget_scales(tile);
 }
+
+__device__ __forceinline__ void begin_tile(Tile &, int, int, int) {}
 
 struct Filter {};
 __device__ __forceinline__ void load_filter(Filter &, const unsigned char *) {}

@@ -11,15 +11,17 @@
  *   constexpr int TILE_N       channel slots, 64 CHANNEL_BLOCKS
  *   constexpr int TILE_REAL    channels of a full tile; the rest up to TILE_N is padding
  *   constexpr int TILE_WALKS   running values with channels
+ *   constexpr int CROSSES      whether the tail reduces over channels, or spreads over them
  *   struct Pixels              bool valid(int column) const; Place place(int column) const;
- * and set in every Tile: d (the sums), scale_bias, operands, channel_first, channel_end, thread (of
+ * and set in every tile: d (the sums), scale_bias, operands, channel_first, channel_end, thread (of
  * the warpgroup), pixels, crossing, barrier and turn. */
 
 #define SG_UNROLL _Pragma("unroll")
 
-constexpr int CROSSING = 2 * 4 * TILE_PIXELS; /* floats of shared memory of a warpgroup */
+/* Floats of shared memory of a warpgroup; none without a reduction over channels. */
+constexpr int CROSSING = CROSSES ? 2 * 4 * TILE_PIXELS : 0;
 
-struct Tile {
+struct ColumnTile {
     static constexpr int PIXELS = TILE_PIXELS / 4, CHANNELS = 2 * CHANNEL_BLOCKS;
     static constexpr int OWN = TILE_PIXELS / 128;
 

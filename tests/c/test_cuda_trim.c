@@ -110,6 +110,14 @@ TEST(members_of_more_than_one_number_stay) {
     }
 }
 
+TEST(constants_that_are_another_go) {
+    expect_source("constexpr int SIZE = 4;\nconstexpr int ITEMS = SIZE;\n"
+                  "/* Of a row. */\nconstexpr int WIDTH = SIZE;\n\n",
+                  "    a.out[ITEMS] = WIDTH + threadIdx.x;\n",
+                  "constexpr int SIZE = 4;\n/* Of a row. */\nconstexpr int WIDTH = SIZE;\n\n",
+                  "    a.out[SIZE] = WIDTH + threadIdx.x;\n");
+}
+
 TEST(constants_of_a_block_that_are_one_word) {
     expect_source("constexpr int SIZE = 4;\n\n",
                   "    const int other = SIZE;\n    const int both = SIZE + 1;\n"

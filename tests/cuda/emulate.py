@@ -10,6 +10,7 @@ import re
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -107,6 +108,8 @@ def _body(name: str, signature: str, text: str) -> str | None:
         assert columns
         bfloat = str("bf16" in text).lower()
         return f"emu_wgmma<{columns.group(1)}, {bfloat}>(d, a, b, accumulate);"
+    if name == "put_pair":
+        return ALIGNED.format("to", 8) + "to[0] = x; to[1] = y;"
     if name == "store_vector":
         four = "float w" in signature
         stores = "to[0] = x; to[1] = y;" + (" to[2] = z; to[3] = w;" if four else "")
@@ -168,12 +171,9 @@ class Emulator:
             self.built[source] = program
         return self.built[source]
 
-    def run(self, case: Case, strategy: str, pick: int, inputs: list[Tensor]) -> list[Tensor] | str:
-        """Results of a case by the plan numbered pick; or why the strategy does not take it."""
-        outputs = case.outputs or [
-            (case.template.dtype, tuple(y.shape), gpu_cases.contiguous(tuple(y.shape)))
-            for y in gpu_cases.truth(case, inputs)
-        ]
+    def plan(self, case: Case, strategy: str, pick: int, outputs: list[Any]) -> str:
+        """Writes the sources of the plan numbered pick, and says what is launched; LookupError,
+        with the reason, where the strategy has no such plan."""
         (self.directory / "graph").write_text(case.text)
         strides = [" ".join(map(str, layout[2])) for layout in [*case.inputs, *outputs]]
         (self.directory / "layouts").write_text("\n".join(strides))
@@ -185,8 +185,20 @@ class Emulator:
             check=False,
         )
         if said.returncode == 2:
-            return said.stdout.strip()
+            raise LookupError(said.stdout.strip())
         assert said.returncode == 0, said.stderr
+        return said.stdout
+
+    def run(self, case: Case, strategy: str, pick: int, inputs: list[Tensor]) -> list[Tensor] | str:
+        """Results of a case by the plan numbered pick; or why the strategy does not take it."""
+        outputs = case.outputs or [
+            (case.template.dtype, tuple(y.shape), gpu_cases.contiguous(tuple(y.shape)))
+            for y in gpu_cases.truth(case, inputs)
+        ]
+        try:
+            launches = self.plan(case, strategy, pick, outputs)
+        except LookupError as reason:
+            return str(reason)
         memory = _Memory()
         places: dict[int, list[int]] = {1: [], 2: []}
         for tensor, (dtype, sizes, stride) in zip(inputs, case.inputs, strict=True):
@@ -196,7 +208,7 @@ class Emulator:
         for dtype, sizes, stride in outputs:
             span = gpu_cases.span((dtype, sizes, stride), 0)
             places[2].append(memory.put(torch.full((span,), torch.nan, dtype=DTYPES[dtype])))
-        self._launch(said.stdout.splitlines(), places, memory)
+        self._launch(launches.splitlines(), places, memory)
         results = []
         for (dtype, sizes, stride), place in zip(outputs, places[2], strict=True):
             span = gpu_cases.span((dtype, sizes, stride), 0)

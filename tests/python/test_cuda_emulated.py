@@ -99,6 +99,33 @@ def test_magnitudes(strategy: str, precision: str, emulator: Emulator) -> None:
         assert worst <= 1.0, f"{kind}: {worst:.3g} times what is allowed"
 
 
+SPLIT = {  # strategy, channels, what follows, numbers of plans, and what their sources have
+    "ring": ("wgmma_ring", 16, 16, ("unary", "neg"), (0, 4), "ROW_BLOCKS = "),
+    "ring, channels as rows": ("wgmma_ring", 16, 64, ("reduce", "amin"), (4, 13), "TILE_PIXELS = "),
+    "ring, many spans": ("wgmma_ring", 40, 16, ("unary", "neg"), (0, 1), "SPANS = 9"),
+    "streamed": ("wgmma_streamed", 40, 16, ("unary", "neg"), (0, 5), "TAP_BLOCKS = 2"),
+}
+
+
+@pytest.mark.parametrize("name", SPLIT)
+def test_two_halves(name: str, emulator: Emulator) -> None:
+    """No product of halves is missing: in class fp32 results err like float32's."""
+    strategy, channels, features, step, picks, has = SPLIT[name]
+    template = gpu_cases.Template(
+        "f32", "fp32", channels, features, 2, (3, 3), (1, 1), (1, 1), (1, 1),
+        tail=(gpu_cases.Step(*step),),
+    )  # fmt: skip
+    case = gpu_cases.make_case(template, 1, (7, 25))
+    inputs = gpu_cases.values(case, torch.device("cpu"), torch.Generator().manual_seed(5))
+    wanted = gpu_cases.truth(case, inputs)[0]
+    for pick in picks:
+        results = emulator.run(case, strategy, pick, inputs)
+        assert not isinstance(results, str), results
+        assert any(has in source.read_text() for source in emulator.directory.glob("?.cu"))
+        error = float((results[0].double() - wanted).norm() / wanted.norm())
+        assert error < 3e-7, f"plan {pick} errs {error:.2g}"
+
+
 @pytest.mark.parametrize(
     ("strategy", "precision"),
     [*itertools.product(STRATEGIES, ["tf32", "fp32"]), ("mma", "f64")],
@@ -173,3 +200,31 @@ def test_ring_takes_halves_as_they_are(halves: gpu_cases.Halves, emulator: Emula
     assert not isinstance(results, str), results
     wrong = halves.problem(results, inputs)
     assert not wrong, wrong
+
+
+@pytest.mark.parametrize(("width", "features"), [(9, 72), (42, 72), (43, 64), (128, 24), (262, 24)])
+def test_lines(width: int, features: int, emulator: Emulator) -> None:
+    """Rows that begin anywhere in a sector of memory, and go on from tile to tile or do not."""
+    template = gpu_cases.Template(
+        "f32", "tf32", 8, features, 2, (3, 3), (1, 1), (1, 1), (1, 1), bias=True,
+        tail=(gpu_cases.Step("unary", "neg"),),
+    )  # fmt: skip
+    case = gpu_cases.make_case(template, 2, (5, width))
+    inputs = gpu_cases.values(case, torch.device("cpu"), torch.Generator().manual_seed(5))
+    shape = (2, features, 5, width)
+    output = ("f32", shape, gpu_cases.contiguous(shape))
+    ran = 0
+    for pick in range(64):
+        try:
+            emulator.plan(case, "wgmma_ring", pick, [output])
+        except LookupError:
+            break
+        if "store_alone" not in (emulator.directory / "0.cu").read_text():
+            continue
+        results = emulator.run(case, "wgmma_ring", pick, inputs)
+        wrong = gpu_cases.problem(case, results, inputs)
+        assert not wrong, f"plan {pick}: {wrong}"
+        ran += 1
+        if ran == 2:
+            break
+    assert ran

@@ -206,6 +206,37 @@ static bool drop_variable(dropping *d, int token) {
     return false;
 }
 
+/* Whether the declaration at `token` is "constexpr T A = B;", of all kernels and without a comment
+ * that says what A is for. */
+static bool is_other_name(const dropping *d, int token) {
+    const sg_trim_unit *unit = d->unit;
+    return is(d, token, SG_TRIM_CONSTEXPR) && d->block[token] < 0 &&
+           sg_trim_is_type(&d->facts, token + 1) && is(d, token + 3, SG_TRIM_ASSIGN) &&
+           is(d, token + 5, SG_TRIM_SEMICOLON) && sg_trim_is_constant_name(unit, token + 2) &&
+           sg_trim_is_constant_name(unit, token + 4) &&
+           sg_trim_lead(unit, token) == unit->tokens[token].start &&
+           sg_trim_trail(unit, token + 5) == unit->tokens[token + 5].end;
+}
+
+/* A constant that is another goes, and the other stands in its place. */
+static void drop_other_name(dropping *d, int token) {
+    sg_trim_unit *unit = d->unit;
+    const sg_trim_token *other = &unit->tokens[token + 4];
+    int name = unit->tokens[token + 2].spelling;
+    for (int i = unit->first[name]; i >= 0; i = unit->tokens[i].next)
+        if (i != token + 2 && (sg_trim_is_type(&d->facts, i - 1) ||
+                               is_edited(unit, unit->tokens[i].start, unit->tokens[i].end)))
+            return;
+    if (is_edited(unit, unit->tokens[token].start, unit->tokens[token + 5].end))
+        return;
+    const char *text =
+        sg_arena_text(unit->arena, unit->text + other->start, (size_t)(other->end - other->start));
+    for (int i = unit->first[name]; i >= 0 && text; i = unit->tokens[i].next)
+        if (i != token + 2)
+            sg_trim_replace(unit, unit->tokens[i].start, unit->tokens[i].end, text);
+    sg_trim_erase(unit, token, token + 6);
+}
+
 /* Not a member of a struct: those count for their layout. */
 static bool is_code(const dropping *d, int token) {
     const sg_trim_unit *unit = d->unit;
@@ -420,6 +451,9 @@ void sg_trim_drop(sg_trim_unit *unit) {
         if (starts_statement(&d, i) && is_code(&d, i) && !drop_call(&d, i))
             drop_variable(&d, i);
     }
+    for (int i = 0; i + 5 < unit->token_count; i++)
+        if (is_other_name(&d, i))
+            drop_other_name(&d, i);
     for (int i = 1; i < unit->token_count; i++)
         if (sg_trim_is_function(&d.facts, i) && d.declared[unit->tokens[i].spelling] == 1)
             drop_parameter(&d, i);

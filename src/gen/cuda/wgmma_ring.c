@@ -94,6 +94,10 @@ static void write_tile(const sg_problem *problem, const sg_cuda_target *target,
         {"NARROW_LINES", ring->narrow_lines},
         {"LINES_OF_CHANNELS", ring->channel_lines},
         {"BIAS_HELD", ring->bias_held},
+        {"OUT_LINES", ring->out_lines},
+        {"OUT_PAIRS", ring->out_pairs},
+        {"CARRIED", ring->out_lines > 0 && !problem->walk},
+        {"CROSSES", ring->tail.channel_reductions > 0},
         {"CONSUMERS", ring->consumers},
         {"PRODUCERS", ring->producers},
         {"STAGES", ring->stages},
@@ -139,15 +143,16 @@ static void assume(const sg_problem *problem, const sg_wgmma_ring *ring,
         if (sg_wgmma_ring_lines(output))
             sg_cuda_assume_vectors(arguments, output, true, SG_ROLE_C, 8, NULL);
     }
-    for (int i = 0; i < problem->output_count && ring->out_vector > 0; i++) {
+    int64_t neighbours = ring->out_lines > 0 ? 1 + ring->out_pairs : ring->out_vector;
+    for (int i = 0; i < problem->output_count && neighbours > 0; i++) {
         const sg_operand *output = &problem->outputs[i];
         if (!sg_wgmma_ring_lines(output))
             continue;
         sg_cuda_assume(arguments, "pixels of the output lie side by side", "%s == 1",
                        sg_cuda_stride(problem, output, true, SG_ROLE_W, arguments->arena));
-        sg_cuda_assume_vectors(arguments, output, true, SG_ROLE_W, ring->out_vector,
+        sg_cuda_assume_vectors(arguments, output, true, SG_ROLE_W, neighbours,
                                sg_cuda_size(problem, SG_ROLE_W, arguments->arena));
-        if (ring->box_x % ring->out_vector != 0)
+        if (ring->box_x % neighbours != 0)
             sg_cuda_assume(arguments, "a row is one box", "a.boxes_x <= 1");
     }
     sg_cuda_assume(arguments, "rows are counted in 31 bits", "a.units < 2147483648");

@@ -2,6 +2,7 @@
  * of the input rolling through a ring (kernels/cuda/conv_wgmma_ring.cuh). */
 #include "plan/cuda/wgmma_ring.h"
 
+#include <math.h>
 #include <stdio.h>
 
 static int64_t ceil_div(int64_t a, int64_t b) {
@@ -30,9 +31,12 @@ enum {
     WIDE_CAP = 154,           /* registers at entry that a product of 256 columns compiles with */
     UNITS_MAX = 1 << 30,      /* the kernel counts in ints */
     SUMS_ROWS_EXTRA = 40,     /* registers of a consumer beyond its sums */
+    LINE_WINDOW = 32,         /* pixels of a line on their way through shared memory */
+    SECTOR = 8,               /* values of memory that are read or written as one */
     LINES_EXTRA = 16,         /* and more where it turns lines of output around */
     HELD_SLOTS = 64,          /* channels whose biases stay in registers, a quarter a thread */
     NARROW_LINES_EXTRA = 40,  /* the same of narrow elements, and tables read ahead */
+    COLUMN_LINES_EXTRA = 32,  /* the same with channels as rows */
     TWICE_EXTRA = 16,         /* and more where a tail goes over its sums twice */
     SUMS_COLUMNS_EXTRA = 32,  /* the same with channels as rows, and half of a tile's pixels */
     SPAN_MAX = 80,            /* k that products of two parts sum up in their own registers; */
@@ -136,6 +140,12 @@ static bool has_edge(const sg_wgmma_ring *ring) {
     return ring->stage_rows == 1 && ring->stage_width > CHUNK && ring->stage_width % CHUNK <= EDGE;
 }
 
+int64_t sg_wgmma_ring_chunks(const sg_wgmma_ring *ring) {
+    int64_t along = ring->vector == 8 ? 1 : ring->vector;
+    int64_t width = round_up(ring->stage_width, along);
+    return has_edge(ring) ? ring->stage_width / CHUNK : ceil_div(ring->stage_rows * width, CHUNK);
+}
+
 static void measure_stage(sg_wgmma_ring *ring) {
     int64_t along = ring->vector == 8 ? 1 : ring->vector;
     int64_t sy = ring->stride[SG_RING_Y], sx = ring->stride[SG_RING_X];
@@ -148,9 +158,6 @@ static void measure_stage(sg_wgmma_ring *ring) {
         (ring->box_x - 1) * sx + reach_x + ring->stage_left - ring->padding[SG_RING_X];
     if (!has_edge(ring))
         ring->stage_width = round_up(ring->stage_width, along);
-    ring->chunks = has_edge(ring)
-                       ? ring->stage_width / CHUNK
-                       : ceil_div(ring->stage_rows * round_up(ring->stage_width, along), CHUNK);
     ring->pitch = ceil_div(ring->stage_width, sx);
     ring->phase_pixels = ceil_div(ring->stage_rows, sy) * ring->pitch;
     ring->plane = sx * sy * ring->phase_pixels;
@@ -179,7 +186,7 @@ static bool share_registers(const sg_cuda_target *target, sg_wgmma_ring *ring) {
     if (ring->tail.channel_reductions > 1 || ring->tail.tile_stores > 1)
         want += ring->sums + TWICE_EXTRA;
     if (ring->columns)
-        want += SUMS_COLUMNS_EXTRA;
+        want += SUMS_COLUMNS_EXTRA + (ring->out_lines ? COLUMN_LINES_EXTRA : 0);
     else
         want += SUMS_ROWS_EXTRA + (ring->spans > 1 ? SPANS_EXTRA : 0) +
                 (ring->narrow_lines ? NARROW_LINES_EXTRA
@@ -202,17 +209,22 @@ static bool share_registers(const sg_cuda_target *target, sg_wgmma_ring *ring) {
     return want <= REGISTERS_MAX && left >= PRODUCER_REGISTERS + split;
 }
 
-static void measure_shared(sg_wgmma_ring *ring) {
+static void measure_shared(const sg_problem *problem, sg_wgmma_ring *ring) {
     int64_t tables = ring->tile_slots * (12 + 4 * (int64_t)ring->tail.channel_loads);
-    ring->consumer_floats = ring->columns         ? 8 * ring->pixels
+    int64_t crossing = ring->tail.channel_reductions > 0 ? 8 * ring->pixels : 0;
+    int64_t lines = ring->out_lines > 0 ? 4 * 8 * (LINE_WINDOW + SECTOR) : 0;
+    ring->consumer_floats = ring->columns         ? crossing + lines
                             : ring->channel_lines ? 0
                             : ring->narrow_lines  ? 16 * (ring->pixels / 2 + 16)
                             : ring->out_vector    ? 4 * 8 * (ring->pixels / 4 + 4)
                                                   : 0;
+    /* Of a channel a sector; of a consumer, a barrier for eight channels. */
+    int64_t carry = ring->tile_slots * SECTOR * 4 + ring->consumers * ring->tile_slots / 8 * 8;
+    int64_t carries = problem->walk ? 0 : ring->out_lines;
     ring->shared = ring->parts * ring->stages * ring->stage_groups * ring->plane * 16 +
                    ring->parts * ring->taps * (ring->stage_groups * ring->tile_slots + 1) * 16 +
                    tables + ring->consumers * ring->consumer_floats * 4 +
-                   2 * ring->producers * 4 * 4 + ring->stages * (2 * 8 + 4);
+                   2 * ring->producers * 4 * 4 + ring->stages * (2 * 8 + 4) + carries * carry;
 }
 
 bool sg_wgmma_ring_lines(const sg_operand *output) {
@@ -271,6 +283,27 @@ static int64_t choose_out_vector(const sg_problem *problem, const sg_cuda_target
     return ring->pixels > 128 && vector == 1 ? 0 : vector;
 }
 
+/* With channels as rows, outputs leave by lines or not at all. */
+static void measure_lines(const sg_problem *problem, const sg_cuda_target *target,
+                          sg_wgmma_ring *ring) {
+    ring->out_lines = ring->out_pairs = 0;
+    if (!ring->columns || ring->box_y > 1 || ring->channels % 8 != 0 || ring->out_group % 8 != 0)
+        return;
+    const unsigned others = ((1U << SG_ROLE_COUNT) - 1) & ~(1U << SG_ROLE_W);
+    bool pairs = target->alignment >= 8 && ring->out_size[SG_RING_X] % 2 == 0 &&
+                 (ring->boxes_x == 1 || ring->box_x % 2 == 0);
+    for (int i = 0; i < problem->output_count; i++) {
+        const sg_operand *output = &problem->outputs[i];
+        if (!(output->domain >> SG_ROLE_C & 1U))
+            continue;
+        if (output->dtype != SG_F32 || output->stride[SG_ROLE_W] != 1)
+            return;
+        pairs = pairs && divides(output, others, 2);
+    }
+    ring->out_lines = ring->tail.tile_stores;
+    ring->out_pairs = pairs;
+}
+
 /* Slices under the tiles that consumers may hold at once. */
 static int64_t least_stages(const sg_wgmma_ring *ring) {
     int64_t rows = (ring->consumers + ring->row_tiles - 2) / ring->row_tiles;
@@ -320,7 +353,8 @@ bool sg_wgmma_ring_measure(const sg_problem *problem, const sg_cuda_target *targ
     ring->bias_held = ring->narrow && !ring->columns && ring->tail.tile_stores == 0 &&
                       ring->tile_slots <= HELD_SLOTS;
     measure_parts(target, ring);
-    measure_shared(ring);
+    measure_lines(problem, target, ring);
+    measure_shared(problem, ring);
     measure_grid(problem, target, ring);
     int64_t covered = ring->pixels * ring->row_tiles;
     bool whole = ring->tiles == 1 || ring->tail.splits_channels;
@@ -331,9 +365,10 @@ bool sg_wgmma_ring_measure(const sg_problem *problem, const sg_cuda_target *targ
     bool filter = !ring->filter || (ring->columns && ring->tile_slots == 64 && ring->spans <= 2);
     bool sums = ring->parts == 1 || 8 * ring->stage_groups <= SPAN_TAP_MAX;
     /* With channels as rows a thread has half of a warp's pixels: too many for a tail that keeps
-     * more than one value of each, and too scattered for stores. */
-    bool simple = ring->tail.channel_reductions <= 1 && ring->tail.tile_stores == 0 &&
-                  ring->tail.full_walks == 0;
+     * more than one value of each. */
+    bool stores =
+        ring->tail.tile_stores == 0 || (ring->out_lines > 0 && ring->tail.channel_reductions == 0);
+    bool simple = ring->tail.channel_reductions <= 1 && stores && ring->tail.full_walks == 0;
     bool shape = ring->columns ? simple && ring->pixels % 128 == 0 : ring->tile_slots <= 256;
     bool blocks = ring->columns || ring->pixels != 192;
     return whole && fits && filter && sums && shape && blocks && share_registers(target, ring);

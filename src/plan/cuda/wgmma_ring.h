@@ -36,7 +36,6 @@ typedef struct sg_wgmma_ring {
     int64_t vector;                  /* how producers read: 4, 2, 1 along x; 8 along channels */
     int64_t stage_rows, stage_width; /* of the input box */
     int64_t stage_left;              /* columns left of the first pixel */
-    int64_t chunks;                  /* items of a group of 8 channels of a stage */
     int64_t pitch, phase_pixels, plane;
     int64_t consumer_floats;
     int64_t sums, steps; /* registers of a thread; products of 16 deep of a tile's block */
@@ -45,6 +44,9 @@ typedef struct sg_wgmma_ring {
     int64_t shared;   /* bytes */
     int64_t boxes_y, boxes_x, units, grid;
     int64_t out_vector; /* neighbours along x that outputs' stores write at once; 0: they do not */
+    int64_t
+        out_lines; /* channels as rows: outputs with channels, stored by lines of whole sectors */
+    int64_t out_pairs;  /* whose lines begin at even values of a sector */
     bool channel_lines; /* stores write channels that lie side by side */
     bool narrow_lines;  /* either, of halves or bfloats */
     bool bias_held;     /* the channels' biases lie in registers */
@@ -54,7 +56,10 @@ typedef struct sg_wgmma_ring {
 bool sg_wgmma_ring_measure(const sg_problem *problem, const sg_cuda_target *target,
                            const sg_cuda_plan *plan, sg_wgmma_ring *ring);
 
-/* Seconds; INFINITY where the plan does not suit. */
+/* Pieces of a stage of eight channels that a producer warp stages at once. */
+int64_t sg_wgmma_ring_chunks(const sg_wgmma_ring *ring);
+
+/* Seconds; INFINITY where the plan is not usable. */
 double sg_wgmma_ring_cost(const sg_problem *problem, const sg_cuda_target *target,
                           const sg_cuda_plan *plan);
 

@@ -1,5 +1,4 @@
-/* What a plan of `wgmma_ring` is expected to take: a block's producers and consumers work beside
- * each other, and everything beside memory. */
+/* What the ring costs: cycles of its parts, from runs on an H200. */
 #include <math.h>
 
 #include "plan/cuda/wgmma_ring.h"
@@ -23,6 +22,7 @@ static const double SUM_CYCLES = 6;         /* of a tail, for each sum of a thre
 static const double STORE_CYCLES = 32;      /* the same for each that is stored */
 static const double NARROW_STORE = 18;      /* of a half, in lines */
 static const double NARROW_ALONE = 250;     /* and without */
+static const double LINE_CYCLES = 12;       /* the same by lines of whole sectors */
 static const double CROSS_CYCLES = 10;      /* of a reduction across warps, for each pixel */
 static const double ITEM_CYCLES = 1800;     /* from a producer warp's load to its store */
 static const double ITEM_SLOTS = 320;       /* instructions of an item */
@@ -51,14 +51,17 @@ static double product_cycles(const sg_wgmma_ring *ring) {
 static double tail_cycles(const sg_wgmma_ring *ring) {
     double sums = (double)ring->sums, crossed = ring->columns ? (double)ring->pixels / 4 : 0;
     bool alone = ring->narrow && ring->out_vector == 0;
-    double store = ring->narrow_lines ? NARROW_STORE : alone ? NARROW_ALONE : STORE_CYCLES;
+    double store = ring->columns        ? LINE_CYCLES
+                   : ring->narrow_lines ? NARROW_STORE
+                   : alone              ? NARROW_ALONE
+                                        : STORE_CYCLES;
     double again = ring->narrow ? fmax(0, ring->tail.channel_reductions - 1) * NARROW_TWICE : 0;
     return TAIL_CYCLES + sums * (SUM_CYCLES + again + store * ring->tail.tile_stores) +
            crossed * CROSS_CYCLES * ring->tail.channel_reductions;
 }
 
 static double stage_cycles(const sg_wgmma_ring *ring) {
-    double items = (double)(ring->chunks * ring->stage_groups);
+    double items = (double)sg_wgmma_ring_chunks(ring) * (double)ring->stage_groups;
     double latency = items * ITEM_CYCLES / ((double)ring->producers * 4);
     double slots = ring->narrow       ? NARROW_SLOTS
                    : ring->parts == 2 ? ITEM_SLOTS + SPLIT_SLOTS

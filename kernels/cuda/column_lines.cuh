@@ -1,0 +1,214 @@
+/* conv_wgmma_ring.cuh, channels as rows of the products: outputs that leave in whole sectors.
+ *
+ * Memory takes a sector (32 bytes) that is written in two parts at the price of several whole ones,
+ * and a line of pixels, as a rule, begins in the middle of one. So where one tile's line goes on in
+ * the next tile's, the first leaves its last pixels, less than a sector, for the second, and every
+ * sector is written once. On the way a warp turns eight channels around in shared memory of its
+ * own, WINDOW pixels at a time: [8][LINE], used as a ring of LINE values, in which what is beyond
+ * the last whole sector waits for the next window.
+ *
+ * With OUT_LINES, the number of outputs with channels: float32, w stride 1, TILE_REAL and OUT_GROUP
+ * multiples of 8, and a tile is (part of) one row of pixels. OUT_PAIRS: lines begin at even values
+ * of a sector. CARRIED: tiles go along the rows and from one to the next. */
+
+constexpr int SECTOR = 8; /* values */
+constexpr int WINDOW = 32, LINE = WINDOW + SECTOR;
+constexpr int WINDOWS = TILE_PIXELS / WINDOW;
+constexpr int CARRIES = CARRIED ? OUT_LINES : 0; /* outputs that have carries */
+constexpr int CARRY_FLOATS = CARRIES * TILE_N * SECTOR;
+constexpr int CARRY_BARRIERS = CONSUMERS * CARRIES * 2 * CHANNEL_BLOCKS * 4;
+constexpr int LINE_FLOATS = OUT_LINES ? 4 * 8 * LINE : 0; /* of a consumer */
+
+/* Neighbours in one store: written in C, they come apart. */
+__device__ __forceinline__ void store_vector(float *to, float x, float y, float z, float w) {
+    asm volatile("st.global.v4.f32 [%0], {%1, %2, %3, %4};" ::"l"(to), "f"(x), "f"(y), "f"(z),
+                 "f"(w)
+                 : "memory");
+}
+
+__device__ __forceinline__ void put_pair(float *to, float x, float y) {
+    asm volatile("st.shared.v2.f32 [%0], {%1, %2};" ::"r"(shared_address(to)), "f"(x), "f"(y)
+                 : "memory");
+}
+
+struct Tile : ColumnTile {
+    int consumer;
+    float *lines;     /* [8][LINE], of this warp */
+    float *carried;   /* [CARRIES][TILE_N][SECTOR] */
+    unsigned passed;  /* address of [CONSUMERS][CARRIES][CHANNELS][4] barriers */
+    int tiles;        /* of the block so far, of all consumers */
+    int at_row, rows; /* of the segment: this tile's, and how many */
+    int output;       /* which is being written */
+    bool joins, joined; /* the tile before ends where this one begins; the next, where it ends */
+    int here;           /* pixels of the tile that are there */
+    /* Of the channel that this lane puts: values of its line's first sector before its first pixel,
+     * and where it puts its two pixels of eight, as offsets of `lines`, by whether the ring of the
+     * line has come round. */
+    int begin, put_at[2][2];
+    /* Of the two channels that this lane stores. */
+    int begins[2];
+    float *next_at[2];
+    float pair;
+    float2 by; /* of the channel that is being put */
+
+    __device__ __forceinline__ real acc(int p, int j) {
+        if (!OUT_LINES)
+            return ColumnTile::acc(p, j);
+        if (p == 0) /* tails go through pixels upwards */
+            by = scale_bias[row(j)];
+        return d[j / 2][p / 2 * 4 + j % 2 * 2 + p % 2] * by.x + by.y;
+    }
+
+    template <int V, class T>
+    __device__ __forceinline__ void put(T *to, const Stride &s, int p, int j, real value) {
+        ColumnTile::put<V>(to, s, p, j, value);
+    }
+    template <int V>
+    __device__ __forceinline__ void put(float *to, const Stride &s, int p, int j, real value) {
+        if (!OUT_LINES) {
+            ColumnTile::put<V>(to, s, p, j, value);
+            return;
+        }
+        constexpr int BLOCKS = LINE / SECTOR;
+        const int window = p / 8, block = (window * (WINDOW / SECTOR) + p % 8 / 2) % BLOCKS;
+        if (p == 0 && j == 0)
+            open_lines(to, s);
+        const int e = OUT_PAIRS ? 0 : p % 2;
+        float *at = lines + (block == BLOCKS - 1 ? put_at[e][1] : put_at[e][0] + block * SECTOR);
+        /* Windows beyond the last pixel would come round to what is left of the line. */
+        const bool wanted = window == 0 || window * WINDOW < here;
+        if (!OUT_PAIRS && wanted)
+            *at = value;
+        if (OUT_PAIRS && p % 2 == 1 && wanted)
+            put_pair(at, pair, value);
+        pair = value;
+        if (p % 8 == 7)
+            close_window(s, window, j);
+    }
+    template <int V, class T> __device__ __forceinline__ void flush(T *, const Stride &) {}
+    template <int V> __device__ __forceinline__ void flush(float *, const Stride &) { output++; }
+
+    /* How many pixels the tile has whose first is `first` of its box. */
+    __device__ __forceinline__ int pixels_at(int first) const {
+        const Box &box = pixels.box;
+        return max(0, min(TILE_PIXELS, min(BOX_X, box.width - box.x) - first));
+    }
+    /* Whether a tile's line goes on where that of the tile `first` of `row` ends. */
+    __device__ __forceinline__ bool goes_on(int first, int row, const Stride &s) const {
+        constexpr int LAST = (ROW_TILES - 1) * TILE_PIXELS;
+        if (!CARRIED || row < 0 || pixels_at(first) < SECTOR)
+            return false;
+        if (first < LAST)
+            return pixels_at(first + TILE_PIXELS) >= SECTOR;
+        return row + 1 < rows && pixels.box.width <= BOX_X &&
+               (RING_DEPTH ? s.d : s.h) == pixels.box.width && pixels_at(0) >= SECTOR;
+    }
+    __device__ __forceinline__ float *first_pixel(float *to, const Stride &s) const {
+        const Box &box = pixels.box;
+        const int x = box.x + box.first;
+        return to + offset(RING_DEPTH ? Place{box.n, box.z, box.y, x} : Place{box.n, 0, box.z, x}, s);
+    }
+    __device__ __forceinline__ void open_lines(float *to, const Stride &s) {
+        const Box &box = pixels.box;
+        const int lane = thread % 32;
+        /* Eight channels further a line begins alike. */
+        float *line = first_pixel(to, s) + (channel_first + thread / 32 * 16) * s.c;
+        auto sector_begin = [&](int channel) {
+            return static_cast<int>(reinterpret_cast<unsigned long long>(line + channel * s.c) / 4 %
+                                    SECTOR);
+        };
+        begin = sector_begin(lane / 4);
+        SG_UNROLL
+        for (int e = 0; e < 2; e++) {
+            const int at = begin + lane % 4 * 2 + e, from = lane / 4 * LINE + at % SECTOR;
+            put_at[e][0] = from + at / SECTOR * SECTOR;
+            put_at[e][1] = from + (at < SECTOR ? WINDOW : 0);
+            begins[e] = sector_begin(e * 4 + lane / 8);
+            next_at[e] = line + (e * 4 + lane / 8) * s.c + (lane % 8 * 4 - begins[e]);
+        }
+        here = pixels_at(box.first);
+        joins = box.first > 0 ? goes_on(box.first - TILE_PIXELS, at_row, s)
+                              : goes_on((ROW_TILES - 1) * TILE_PIXELS, at_row - 1, s);
+        joined = goes_on(box.first, at_row, s);
+    }
+
+    /* Where a line's last sector begins that it does not fill. */
+    __device__ __forceinline__ int end_of(int begin) const {
+        return (begin + here) / SECTOR * SECTOR;
+    }
+    /* Value `at` of the line that this lane puts. */
+    __device__ __forceinline__ float *own_line(int at) const {
+        return lines + thread % 32 / 4 * LINE + at;
+    }
+    __device__ __forceinline__ void close_window(const Stride &s, int window, int j) {
+        const int lane = thread % 32, mine = lane % 4 * 2;
+        if (window == 0 && CARRIES)
+            bring(j);
+        __syncwarp();
+        SG_UNROLL
+        for (int i = 0; i < 2; i++) {
+            const int first = joins ? 0 : (begins[i] + SECTOR - 1) / SECTOR * SECTOR;
+            const int at = window * WINDOW + lane % 8 * 4;
+            int ring = window * WINDOW % LINE + lane % 8 * 4;
+            ring -= ring >= LINE ? LINE : 0;
+            const float4 part =
+                *reinterpret_cast<const float4 *>(lines + (i * 4 + lane / 8) * LINE + ring);
+            if (at >= first && at < end_of(begins[i]))
+                store_vector(next_at[i] + window * WINDOW, part.x, part.y, part.z, part.w);
+        }
+        if (window == 0 && !joins) /* the first sector is not whole */
+            store_alone(0, begin, begin > 0 ? min(SECTOR, end_of(begin)) : 0);
+        if (window == WINDOWS - 1) {
+            if (CARRIES && joined) {
+                float *left = carry(j);
+                SG_UNROLL
+                for (int e = 0; e < 2; e++)
+                    if (end_of(begin) + mine + e < begin + here)
+                        left[mine + e] = *own_line((end_of(begin) + mine + e) % LINE);
+            } else {
+                store_alone(end_of(begin), begin, begin + here);
+            }
+        }
+        __syncwarp();
+        if (window < WINDOWS - 1)
+            return;
+        if (CARRIES && lane == 0)
+            mbarrier_arrive(passed_on(consumer, j));
+        SG_UNROLL
+        for (int i = 0; i < 2; i++)
+            next_at[i] += (j % 2 == 0 ? 8 : 56) * s.c;
+    }
+    /* Values low .. high - 1, and no more than a sector from `base`, of the line that this lane puts.
+     * All lanes take part: the lanes that store whole sectors know where the line begins. */
+    __device__ __forceinline__ void store_alone(int base, int low, int high) const {
+        const int lane = thread % 32, from = lane / 4 % 4 * 8;
+        unsigned long long at[2];
+        SG_UNROLL
+        for (int i = 0; i < 2; i++)
+            at[i] = __shfl_sync(~0U, reinterpret_cast<unsigned long long>(next_at[i]), from);
+        float *line = reinterpret_cast<float *>(lane < 16 ? at[0] : at[1]);
+        SG_UNROLL
+        for (int e = 0; e < 2; e++) {
+            const int k = base + lane % 4 * 2 + e;
+            if (k >= low && k < high)
+                line[k] = *own_line(k % LINE);
+        }
+    }
+    /* What the tile before has left. */
+    __device__ __forceinline__ void bring(int j) {
+        const int mine = thread % 4 * 2;
+        mbarrier_wait(passed_on(consumer == 0 ? CONSUMERS - 1 : consumer - 1, j),
+                      (tiles + CONSUMERS - 1) / CONSUMERS & 1 ^ 1);
+        const float *from = carry(j);
+        SG_UNROLL
+        for (int e = 0; e < 2; e++)
+            if (joins && mine + e < begin)
+                *own_line(mine + e) = from[mine + e];
+    }
+    __device__ __forceinline__ float *carry(int j) const {
+        return carried + (output * TILE_N + row(j)) * SECTOR;
+    }
+    __device__ __forceinline__ unsigned passed_on(int by, int j) const {
+        return passed + 8 * (((by * CARRIES + output) * CHANNELS + j) * 4 + thread / 32);
+    }
+};
