@@ -170,3 +170,35 @@ def test_ring_takes_halves_as_they_are(halves: gpu_cases.Halves) -> None:
     launch(program, inputs, outputs)
     wrong = halves.problem(outputs, inputs)
     assert not wrong, wrong
+
+
+# ---- float64 on the tensor cores ---------------------------------------------------------------
+
+
+@pytest.mark.sm(80)
+@pytest.mark.parametrize("scale", [1.0, 1e150, 1e-150, 1e-310])
+def test_doubles(scale: float) -> None:
+    """Products are fused and rounded once, also to subnormals; NaN and infinities go through."""
+    template = gpu_cases.Template(
+        "f64", "fp32", 13, 72, 2, (3, 2), (2, 1), (1, 0), (1, 2), bias=True,
+        tail=(gpu_cases.Step("unary", "neg"),),
+    )  # fmt: skip
+    case = gpu_cases.make_case(template, 3, (19, 34))
+    program = compiled(case, "mma")
+    generator = torch.Generator("cuda").manual_seed(4)
+    x, weight, bias = gpu_cases.values(case, torch.device("cuda"), generator)
+    inputs = [x * scale, weight, bias * scale]
+    inputs[0][2, 1, 3, 4], inputs[0][2, 2, 10, 20], inputs[0][2, 0, 6, 6] = (
+        math.nan,
+        math.inf,
+        -math.inf,
+    )
+    actual = run(program, inputs)
+    wanted = -gpu_cases.convolved(template, *(t.cpu() for t in inputs)).cuda()
+    assert torch.equal(actual.isnan(), wanted.isnan())
+    assert torch.equal(actual[wanted.isinf()], wanted[wanted.isinf()])
+    summed = gpu_cases.convolved(template, *(t.abs() for t in inputs))
+    products = 13 * 3 * 2
+    allowed = 2 * products * 2.0**-53 * summed + products * 5e-324
+    finite = wanted.isfinite()
+    assert bool(((actual - wanted).abs() <= allowed)[finite].all())

@@ -66,7 +66,7 @@ FAMILIES = [
     Family("mma", "sm_80", "tf32", PRODUCTS, 6),
     Family("mma", "sm_80", "fp32", PRODUCTS, 4),
     Family("mma", "sm_90a", "fp32", PRODUCTS, 6, "f64"),
-    Family("mma", "sm_80", "fp32", PRODUCTS, 6, "f64"),
+    Family("mma", "sm_80", "fp32", PRODUCTS[:6], 4, "f64"),
     Family("implicit_gemm", "sm_90a", "tf32", PRODUCTS, 6),
     Family("implicit_gemm", "sm_80", "tf32", PRODUCTS, 6),
     Family("implicit_gemm", "sm_80", "fp32", PRODUCTS, 6),
