@@ -205,14 +205,14 @@ struct Arguments {
  *
  * PARTS = 2 (fp32): x = hi + lo. Stages hold hi and lo * 2048, B holds hi, lo and hi / 2048. Every
  * addition rounds toward zero, so one sum takes hi * lo and lo * hi first, while it is small, then
- * hi * hi; and with TURN > 1 it takes one slice alone, and slices are added up in other registers
- * (MOVES). No sum has more than 256 of the last.
+ * hi * hi, of one slice alone with TURN > 1, else of SUM_K k; such sums are added up in other
+ * registers (MOVES).
  *
  * A job is one box of one image, at BOX_D places along depth or, walked, at all of them. Constants
  * beyond those of the files taken in: TURN, PARTS, CONSUMERS (warpgroups), PRODUCERS (warps, a
  * multiple of 4), STAGES, BLOCKS (of a multiprocessor), TILES (of a consumer), M = CONSUMERS *
  * TILES * ROW_BLOCKS * 64 = BOX_H * BOX_W, CONSUMER_REGISTERS, PRODUCER_REGISTERS, HAS_BIAS, BFLOAT
- * (elements are bfloat16). */
+ * (elements are bfloat16), WEIGHTS_IN_ORDER (they lie as `raw` holds them). */
 
 struct half_t { unsigned short bits; };
 
@@ -531,8 +531,8 @@ struct Work {
  * k: KERNEL_D or 1), K, M, BOX_W, BOX_H, LANE_ROWS, LOAD_ROWS (rows of the input read at once),
  * PARTS, STAGES, PRODUCERS, VECTOR (elements that may be read at once: 4, 2 or 1), NEIGHBOURS
  * (columns lie side by side), ROUND_EVEN, GUARDED (elements are float32), and the types `element`,
- * of the input, and `held`: float, or unsigned for the bits of a narrow element. STAGES * UNITS is a
- * multiple of PRODUCERS, so that what a thread overwrites is its own. */
+ * of the input, and `held`: float, or unsigned for the bits of a narrow element. STAGES * UNITS is
+ * a multiple of PRODUCERS, so that what a thread overwrites is its own. */
 
 constexpr int UNIT = 128 * LANE_ROWS; /* pixels of a warp at a time */
 constexpr int UNITS = M / UNIT;       /* of a stage */
@@ -1042,29 +1042,33 @@ struct Tail {
 // ---- end of tail
 
 /* ---- weights ------------------------------------------------------------------------------- */
+constexpr int SPANS = 1;
 constexpr int TURNS = 1; /* that sums take */
 constexpr int WEIGHT_PARTS = 3, WEIGHT_ROWS = (TURN + TURNS - 1) * TILE_N;
 constexpr int WEIGHT_BYTES = K / 8 * WEIGHT_ROWS * 16; /* of one part */
 constexpr int WEIGHTS = IN_CHANNELS * KERNEL_D * KERNEL_H * KERNEL_W; /* of a channel */
 
-DEVICE void store_half(unsigned char *rows, int k, int row, unsigned short half) {
-    *reinterpret_cast<unsigned short *>(rows + (k / 8 * WEIGHT_ROWS + row) * 16 + k % 8 * 2) = half;
-}
-
 DEVICE float round_weight(float x) { return x; }
 
-/* Weight e of channel o, scaled: into the one or two rows of B that hold its slice. */
-DEVICE void store_weight(const Shared &shared, int o, int e, float scaled) {
+/* Bytes before weight e of channel 0 in the row of B that holds its slice. */
+DEVICE int weight_place(int e, int &turn) {
     constexpr int PLANE_TAPS = KERNEL_H * KERNEL_W, TAPS = KERNEL_D * PLANE_TAPS;
-    const int kd = e / PLANE_TAPS % KERNEL_D, kh = e / KERNEL_W % KERNEL_H, span = e / TAPS;
-    const int k = place_in_k(kh, span * KERNEL_W + e % KERNEL_W), turn = (TURN - kd) % TURN;
-    const float rest = split(scaled, false);
-    UNROLLED for (int block = 0; block < 2 * TURN; block += TURN) {
-        const int row = (turn + block) * TILE_N + o;
-        if (row >= WEIGHT_ROWS) continue;
-        store_half(shared.weights, k, row, nonzero_half(scaled));
-        store_half(shared.weights + WEIGHT_BYTES, k, row, round_half(rest));
-        store_half(shared.weights + 2 * WEIGHT_BYTES, k, row, nonzero_half(scaled / REST_SCALE));
+    const int kd = e / PLANE_TAPS % KERNEL_D, kh = e / KERNEL_W % KERNEL_H;
+    const int span = e / TAPS, k = place_in_k(kh, span * KERNEL_W + e % KERNEL_W);
+    turn = (TURN - kd) % TURN;
+    return (k / 8 * WEIGHT_ROWS + turn * TILE_N) * 16 + k % 8 * 2;
+}
+
+/* twice: where the row's slice stands in B once more. */
+DEVICE void store_weight(unsigned char *to, float scaled, bool twice) {
+    unsigned short halves[WEIGHT_PARTS];
+    halves[0] = nonzero_half(scaled);
+    halves[1 % WEIGHT_PARTS] = round_half(split(scaled, false));
+    halves[2 % WEIGHT_PARTS] = nonzero_half(scaled / REST_SCALE);
+    UNROLLED for (int part = 0; part < WEIGHT_PARTS; part++) {
+        unsigned char *at = to + part * WEIGHT_BYTES;
+        *reinterpret_cast<unsigned short *>(at) = halves[part];
+        if (twice) *reinterpret_cast<unsigned short *>(at + TURN * TILE_N * 16) = halves[part];
     }
 }
 
@@ -1075,12 +1079,7 @@ DEVICE void fetch_weights(const Arguments &a, const Shared &shared) {
     const unsigned raw = shared_address(shared.raw);
 #pragma unroll 1
     for (int i = thread_index(); i < OUT_CHANNELS * WEIGHTS; i += THREADS) {
-        const int e = i % WEIGHTS;
-        const element *from = a.weight + i / WEIGHTS * a.weight_stride.n +
-                            e / TAPS * a.weight_stride.c +
-                            e / PLANE_TAPS % KERNEL_D * a.weight_stride.d +
-                            e / KERNEL_W % KERNEL_H * a.weight_stride.h +
-                            e % KERNEL_W * a.weight_stride.w;
+        const element *from = a.weight + i;
         asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" ::"r"(raw + i * 4), "l"(from)
                      : "memory");
     }
@@ -1105,23 +1104,31 @@ DEVICE void fetch_weights(const Arguments &a, const Shared &shared) {
 
 /* Then, by the consumers: a warp packs channels of its own. */
 DEVICE void pack_weights(const Shared &shared) {
-    const int lane = thread_index() % 32;
+    const int lane = thread_index() % 32, warp = thread_index() / 32;
     for (int i = thread_index(); i < 0; i += CONSUMER_THREADS)
         shared.operands[i] = i % TILE_N < OUT_CHANNELS ? channel_operand() : 0.0f;
-    for (int o = thread_index() / 32; o < OUT_CHANNELS; o += CONSUMERS * 4) {
+    for (int o = warp; o < OUT_CHANNELS; o += CONSUMERS * 4) {
         float largest = 0.0f;
-        for (int e = lane; e < WEIGHTS; e += 32) {
-            const float x = round_weight(shared.raw[o * WEIGHTS + e]);
-            largest = finite_magnitude(largest, x);
-        }
+#pragma unroll 4
+        for (int e = lane; e < WEIGHTS; e += 32)
+            largest = finite_magnitude(largest, round_weight(shared.raw[o * WEIGHTS + e]));
         largest = __uint_as_float(__reduce_max_sync(~0U, __float_as_uint(largest)));
         const float scale = weight_scale(largest);
         if (lane == 0) {
             shared.scale[o] = scale;
             shared.scale_bias[o].x = unscale(scale, CARRIER_SCALE);
         }
-        for (int e = lane; e < WEIGHTS; e += 32)
-            store_weight(shared, o, e, round_weight(shared.raw[o * WEIGHTS + e]) * scale);
+    }
+    __syncwarp();
+    for (int e = lane; e < WEIGHTS; e += 32) {
+        int turn;
+        unsigned char *to = shared.weights + weight_place(e, turn);
+#pragma unroll 4
+        for (int o = warp; o < OUT_CHANNELS; o += CONSUMERS * 4) {
+            const float scale = shared.scale[o];
+            store_weight(to + o * 16, round_weight(shared.raw[o * WEIGHTS + e]) * scale,
+                         turn < TURNS - 1);
+        }
     }
     fence_proxy_async();
     barrier_sync(1, CONSUMER_THREADS);
@@ -1147,7 +1154,7 @@ struct Scales {
 /* Sums in the order of their instructions: blocks of TILE_N columns, one for each depth. */
 struct Sums {
     float of[ROW_BLOCKS][TURN * TILE_N / 2];
-    float depth[TURN - 1][ROW_BLOCKS][TILE_N / 2]; /* the next to be complete first */
+    float depth[TURN - 1][ROW_BLOCKS][TILE_N / 2]; /* the next complete first */
     float zero; /* not a constant to the compiler, which spends two instructions on constants */
 
     /* Keeps the compiler from moving what it does to sums past the products' fences. */
@@ -1163,7 +1170,8 @@ struct Sums {
             UNROLLED for (int next = 0; next < TURN - 1; next++) {
                 const float slice = of[0][(next + 2) % TURN * TILE_N / 2 + i];
                 depth[next][0][i] =
-                    next + 2 < TURN ? slice + depth[(next + 1) % (TURN - 1)][0][i] : slice;
+                    next + 2 < TURN ? slice + depth[next + 2 < TURN ? next + 1 : 0][0][i]
+                                    : slice;
             }
             tile.d[0][i] = sum;
         }
@@ -1188,23 +1196,30 @@ struct Ring {
     }
     static DEVICE unsigned long long of_weights(unsigned low) { return 8ULL << 32 | low; }
     DEVICE void wait() const { mbarrier_wait(full + 8 * slot, parity); }
-    /* One sum of products of a tile, all of K: `fresh`, or added to what stands there. */
-    static DEVICE void multiply(Sums &sums, unsigned x, unsigned w, bool fresh) {
+    /* Products of a tile along k, from 16 `first` to 16 `end`: their sum is `fresh`, or added to
+     * what stands there. */
+    static DEVICE void multiply(Sums &sums, unsigned x, unsigned w, bool fresh, int first = 0,
+                                int end = K / 16) {
         UNROLLED for (int k = 0; k < K / 16; k++) {
+            if (k < first || k >= end) continue;
             const unsigned leading = group_at(2 * k + 1) - group_at(2 * k);
             wgmma(sums.of[0], of_pixels(x + group_at(2 * k) + (leading << 16)),
-                  of_weights(w + k * 2 * WEIGHT_ROWS), !fresh || k > 0);
+                  of_weights(w + k * 2 * WEIGHT_ROWS), !fresh || k > first);
         }
     }
-    /* Starts the products of the stage with tile t; turn: the slice's number modulo TURN. */
-    DEVICE void start(Sums &sums, int turn) const {
-        constexpr int WEIGHT_PART = WEIGHT_BYTES / 16;
-        const unsigned x = pixels + slot * (STAGE_BYTES / 16);
+    /* Starts a span's products of the stage with all tiles, when it is full; turn: the slice's
+     * number modulo TURNS. */
+    DEVICE void start(Sums (&sums)[TILES], int turn) const {
+        constexpr int WEIGHT_PART = WEIGHT_BYTES / 16, STEPS = K / 16 + SPANS - 1;
         const unsigned w = weights + (TURN - turn) % TURN * TILE_N;
+        wait();
+        sums[0].pin();
+        wgmma_fence();
+        const unsigned x = pixels + slot * (STAGE_BYTES / 16);
         /* small ones first: each addition rounds toward zero */
-        multiply(sums, x, w + WEIGHT_PART, TURNS == 1);
-        multiply(sums, x + PART_BYTES / 16, w + 2 * WEIGHT_PART, false);
-        multiply(sums, x, w, TURNS == 1 && PARTS == 1);
+        multiply(sums[0], x, w + WEIGHT_PART, TURNS == 1);
+        multiply(sums[0], x + PART_BYTES / 16, w + 2 * WEIGHT_PART, false);
+        multiply(sums[0], x, w, TURNS == 1 && (PARTS == 1 || false), 0, min(STEPS, K / 16));
         wgmma_commit();
     }
     DEVICE void give_back() {
@@ -1239,25 +1254,27 @@ DEVICE void consume(const Arguments &a, const Shared &shared) {
     ring.lane = threadIdx.x % 32; ring.slot = ring.parity = 0;
     Work work = {0};
     do {
-        const Job at = job_at(work.job(), a);
-        const int slices = at.slices();
+        Job at;
+        int slices = 1; /* or more */
+        auto open = [&]() {
+            at = job_at(work.job(), a);
+            slices = at.slices();
+            tile[0].pixels.open(at, a);
+            tail[0].begin(tile[0]);
+        };
         if (work.rescaled()) {
             ring.wait(); /* producers have found the scale */
             const float largest = __uint_as_float(shared.magnitude[work.number() % ROUND]);
             rescale(shared, work.anew() ? segment_scale(largest) : CARRIER_SCALE);
             scales.open(tile[0], shared.scale_bias);
         }
-        tile[0].pixels.open(at, a);
-        tail[0].begin(tile[0]);
+        open();
 #pragma unroll 1
         for (int first_slice = 0; first_slice < slices; first_slice += TURNS) {
             UNROLLED for (int turn = 0; turn < TURNS; turn++) {
                 const int slice = first_slice + turn, done = (turn + 1) % TURN;
                 if (slice >= slices) break;
-                ring.wait();
-                sums[0].pin();
-                wgmma_fence();
-                ring.start(sums[0], turn);
+                ring.start(sums, turn);
                 wgmma_wait<0>();
                 ring.give_back();
                 sums[0].pin();
@@ -1784,6 +1801,10 @@ static int run_first(const Call &t, const Sizes &s, cudaStream_t stream) {
         t.x.stride[1] % 4 == 0 && t.x.stride[2] % 4 == 0 && t.x.stride[3] % 4 == 0 &&
         s.in_w % 4 == 0))
         return UNSUITED; // %x is read in vectors of 4
+    if (!(t.conv_weight.stride[4] == 1 && t.conv_weight.stride[3] == 3 &&
+        t.conv_weight.stride[2] == 9 && t.conv_weight.stride[1] == 27 &&
+        t.conv_weight.stride[0] == 81))
+        return UNSUITED; // elements of %conv.weight lie side by side
     if (!(t.x.stride[4] == 1))
         return UNSUITED; // columns of the input lie side by side
     if (!(aligned(t.softmax, 8) && t.softmax.stride[3] == 1 && t.softmax.stride[0] % 2 == 0 &&

@@ -13,14 +13,14 @@
  *
  * PARTS = 2 (fp32): x = hi + lo. Stages hold hi and lo * 2048, B holds hi, lo and hi / 2048. Every
  * addition rounds toward zero, so one sum takes hi * lo and lo * hi first, while it is small, then
- * hi * hi; and with TURN > 1 it takes one slice alone, and slices are added up in other registers
- * (MOVES). No sum has more than 256 of the last.
+ * hi * hi, of one slice alone with TURN > 1, else of SUM_K k; such sums are added up in other
+ * registers (MOVES).
  *
  * A job is one box of one image, at BOX_D places along depth or, walked, at all of them. Constants
  * beyond those of the files taken in: TURN, PARTS, CONSUMERS (warpgroups), PRODUCERS (warps, a
  * multiple of 4), STAGES, BLOCKS (of a multiprocessor), TILES (of a consumer), M = CONSUMERS *
  * TILES * ROW_BLOCKS * 64 = BOX_H * BOX_W, CONSUMER_REGISTERS, PRODUCER_REGISTERS, HAS_BIAS, BFLOAT
- * (elements are bfloat16). */
+ * (elements are bfloat16), WEIGHTS_IN_ORDER (they lie as `raw` holds them). */
 //@ include common.cuh
 //@ include wgmma.cuh
 //@ constants
@@ -193,17 +193,14 @@ struct Tile : RowTile {
 
 /* ---- weights ------------------------------------------------------------------------------- */
 
-constexpr bool MOVES = PARTS == 2 && TURN > 1;
+constexpr int SUM_K = 64; /* of a sum */
+constexpr int SPANS = PARTS == 2 && TURN == 1 ? (K + SUM_K - 1) / SUM_K : 1;
+constexpr bool MOVES = SPANS > 1 || (PARTS == 2 && TURN > 1);
 constexpr int TURNS = MOVES ? 1 : TURN; /* that sums take */
 constexpr int WEIGHT_PARTS = PARTS == 2 ? 3 : 1;
 constexpr int WEIGHT_ROWS = (TURN + TURNS - 1) * TILE_N;
 constexpr int WEIGHT_BYTES = K / 8 * WEIGHT_ROWS * 16; /* of one part */
 constexpr int WEIGHTS = IN_CHANNELS * KERNEL_D * KERNEL_H * KERNEL_W; /* of a channel */
-
-__device__ __forceinline__ void store_half(unsigned char *rows, int k, int row,
-                                           unsigned short half) {
-    *reinterpret_cast<unsigned short *>(rows + (k / 8 * WEIGHT_ROWS + row) * 16 + k % 8 * 2) = half;
-}
 
 __device__ __forceinline__ float round_weight(float x) {
     return ROUND_AWAY ? round_tf32_away(x) : x;
@@ -212,25 +209,32 @@ __device__ __forceinline__ unsigned short weight_bits(float x) {
     return BFLOAT ? to_bfloat(x).bits : round_half(x);
 }
 
-/* Weight e of channel o, scaled: into the one or two rows of B that hold its slice. */
-__device__ __forceinline__ void store_weight(const Shared &shared, int o, int e, float scaled) {
+/* Bytes before weight e of channel 0 in the row of B that holds its slice. */
+__device__ __forceinline__ int weight_place(int e, int &turn) {
     constexpr int PLANE_TAPS = KERNEL_H * KERNEL_W, TAPS = KERNEL_D * PLANE_TAPS;
     const int kd = e / PLANE_TAPS % KERNEL_D, kh = e / KERNEL_W % KERNEL_H;
     const int span = TURN > 1 ? e / TAPS : e / TAPS * KERNEL_D + kd;
     const int k = place_in_k(kh, span * KERNEL_W + e % KERNEL_W);
-    const int turn = TURN > 1 ? (TURN - kd) % TURN : 0;
-    const float rest = PARTS == 2 ? split(scaled, false) : 0.0f;
+    turn = TURN > 1 ? (TURN - kd) % TURN : 0;
+    return (k / 8 * WEIGHT_ROWS + turn * TILE_N) * 16 + k % 8 * 2;
+}
+
+/* twice: where the row's slice stands in B once more. */
+__device__ __forceinline__ void store_weight(unsigned char *to, float scaled, bool twice) {
+    unsigned short halves[WEIGHT_PARTS];
+    if (PARTS == 2) {
+        halves[0] = nonzero_half(scaled);
+        halves[1 % WEIGHT_PARTS] = round_half(split(scaled, false));
+        halves[2 % WEIGHT_PARTS] = nonzero_half(scaled / REST_SCALE);
+    } else {
+        halves[0] = weight_bits(scaled);
+    }
 #pragma unroll
-    for (int block = 0; block < 2 * TURN; block += TURN) {
-        const int row = (turn + block) * TILE_N + o;
-        if (row >= WEIGHT_ROWS)
-            continue;
-        store_half(shared.weights, k, row, PARTS == 2 ? nonzero_half(scaled) : weight_bits(scaled));
-        if (PARTS == 2) {
-            store_half(shared.weights + WEIGHT_BYTES, k, row, round_half(rest));
-            store_half(shared.weights + 2 * WEIGHT_BYTES, k, row,
-                       nonzero_half(scaled / REST_SCALE));
-        }
+    for (int part = 0; part < WEIGHT_PARTS; part++) {
+        unsigned char *at = to + part * WEIGHT_BYTES;
+        *reinterpret_cast<unsigned short *>(at) = halves[part];
+        if (twice)
+            *reinterpret_cast<unsigned short *>(at + TURN * TILE_N * 16) = halves[part];
     }
 }
 
@@ -242,11 +246,11 @@ __device__ __forceinline__ void fetch_weights(const Arguments &a, const Shared &
 #pragma unroll 1
     for (int i = thread_index(); i < OUT_CHANNELS * WEIGHTS; i += THREADS) {
         const int e = i % WEIGHTS;
-        const element *from = a.weight + i / WEIGHTS * a.weight_stride.n +
-                            e / TAPS * a.weight_stride.c +
-                            e / PLANE_TAPS % KERNEL_D * a.weight_stride.d +
-                            e / KERNEL_W % KERNEL_H * a.weight_stride.h +
-                            e % KERNEL_W * a.weight_stride.w;
+        const element *from = a.weight + i;
+        if (!WEIGHTS_IN_ORDER)
+            from = a.weight + i / WEIGHTS * a.weight_stride.n + e / TAPS * a.weight_stride.c +
+                   e / PLANE_TAPS % KERNEL_D * a.weight_stride.d +
+                   e / KERNEL_W % KERNEL_H * a.weight_stride.h + e % KERNEL_W * a.weight_stride.w;
         if (GUARDED)
             asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" ::"r"(raw + i * 4), "l"(from)
                          : "memory");
@@ -275,24 +279,32 @@ __device__ __forceinline__ void fetch_weights(const Arguments &a, const Shared &
 
 /* Then, by the consumers: a warp packs channels of its own. */
 __device__ __forceinline__ void pack_weights(const Arguments &a, const Shared &shared) {
-    const int lane = thread_index() % 32;
+    const int lane = thread_index() % 32, warp = thread_index() / 32;
     for (int i = thread_index(); i < CHANNEL_OPERANDS * TILE_N; i += CONSUMER_THREADS)
         shared.operands[i] =
             i % TILE_N < OUT_CHANNELS ? channel_operand(i / TILE_N, i % TILE_N, a) : 0.0f;
-    for (int o = thread_index() / 32; o < OUT_CHANNELS; o += CONSUMERS * 4) {
+    for (int o = warp; o < OUT_CHANNELS && GUARDED; o += CONSUMERS * 4) {
         float largest = 0.0f;
-        for (int e = lane; e < WEIGHTS && GUARDED; e += 32) {
-            const float x = round_weight(shared.raw[o * WEIGHTS + e]);
-            largest = finite_magnitude(largest, x);
-        }
+#pragma unroll 4
+        for (int e = lane; e < WEIGHTS; e += 32)
+            largest = finite_magnitude(largest, round_weight(shared.raw[o * WEIGHTS + e]));
         largest = __uint_as_float(__reduce_max_sync(~0U, __float_as_uint(largest)));
-        const float scale = GUARDED ? weight_scale(largest) : 1.0f;
-        if (lane == 0 && GUARDED) {
+        const float scale = weight_scale(largest);
+        if (lane == 0) {
             shared.scale[o] = scale;
             shared.scale_bias[o].x = unscale(scale, CARRIER_SCALE);
         }
-        for (int e = lane; e < WEIGHTS; e += 32)
-            store_weight(shared, o, e, round_weight(shared.raw[o * WEIGHTS + e]) * scale);
+    }
+    __syncwarp();
+    for (int e = lane; e < WEIGHTS; e += 32) {
+        int turn;
+        unsigned char *to = shared.weights + weight_place(e, turn);
+#pragma unroll 4
+        for (int o = warp; o < OUT_CHANNELS; o += CONSUMERS * 4) {
+            const float scale = GUARDED ? shared.scale[o] : 1.0f;
+            store_weight(to + o * 16, round_weight(shared.raw[o * WEIGHTS + e]) * scale,
+                         turn < TURNS - 1);
+        }
     }
     fence_proxy_async();
     barrier_sync(1, CONSUMER_THREADS);
@@ -326,10 +338,17 @@ struct Scales {
     }
 };
 
+/* The same number in a register of its own. */
+__device__ __forceinline__ float moved(float x) {
+    float copy;
+    asm volatile("mov.b32 %0, %1;" : "=f"(copy) : "f"(x));
+    return copy;
+}
+
 /* Sums in the order of their instructions: blocks of TILE_N columns, one for each depth. */
 struct Sums {
     float of[ROW_BLOCKS][TURN * TILE_N / 2];
-    float depth[MOVES ? TURN - 1 : 1][ROW_BLOCKS][TILE_N / 2]; /* the next to be complete first */
+    float depth[TURN > 1 ? TURN - 1 : 1][ROW_BLOCKS][TILE_N / 2]; /* the next complete first */
     float zero; /* not a constant to the compiler, which spends two instructions on constants */
 
     /* Keeps the compiler from moving what it does to sums past the products' fences. */
@@ -345,9 +364,17 @@ struct Sums {
         for (int t = 0; t < ROW_BLOCKS; t++)
 #pragma unroll
             for (int i = 0; i < TILE_N / 2; i++)
-                asm volatile("mov.b32 %0, %1;"
-                             : "=f"(of[t][turn * TILE_N / 2 + i])
-                             : "f"(zero));
+                of[t][turn * TILE_N / 2 + i] = moved(zero);
+    }
+    /* Behind all spans but the last. */
+    __device__ __forceinline__ void keep(bool first) {
+#pragma unroll
+        for (int t = 0; t < ROW_BLOCKS; t++)
+#pragma unroll
+            for (int i = 0; i < TILE_N / 2; i++) {
+                depth[0][t][i] = first ? of[t][i] : depth[0][t][i] + of[t][i];
+                asm volatile("" : "+f"(depth[0][t][i])::"memory");
+            }
     }
     /* Behind a slice: brings the block of the depth that it completes to the tile. */
     __device__ __forceinline__ void complete(Tile &tile, int turn) {
@@ -356,13 +383,15 @@ struct Sums {
 #pragma unroll
             for (int i = 0; i < TILE_N / 2; i++) {
                 float sum = of[t][turn * TILE_N / 2 + i];
-                if (MOVES) {
+                if (MOVES)
                     sum += depth[0][t][i];
+                if (MOVES && TURN > 1) {
 #pragma unroll
                     for (int next = 0; next < TURN - 1; next++) {
                         const float slice = of[t][(next + 2) % TURN * TILE_N / 2 + i];
                         depth[next][t][i] =
-                            next + 2 < TURN ? slice + depth[(next + 1) % (TURN - 1)][t][i] : slice;
+                            next + 2 < TURN ? slice + depth[next + 2 < TURN ? next + 1 : 0][t][i]
+                                            : slice;
                     }
                 }
                 tile.d[t][i] = sum;
@@ -393,29 +422,43 @@ struct Ring {
         return 8ULL << 32 | low;
     }
     __device__ __forceinline__ void wait() const { mbarrier_wait(full + 8 * slot, parity); }
-    /* One sum of products of a tile, all of K: `fresh`, or added to what stands there. */
-    static __device__ __forceinline__ void multiply(Sums &sums, unsigned x, unsigned w,
-                                                    bool fresh) {
+    /* Products of a tile along k, from 16 `first` to 16 `end`: their sum is `fresh`, or added to
+     * what stands there. */
+    static __device__ __forceinline__ void multiply(Sums &sums, unsigned x, unsigned w, bool fresh,
+                                                    int first = 0, int end = K / 16) {
 #pragma unroll
         for (int k = 0; k < K / 16; k++) {
+            if (k < first || k >= end)
+                continue;
             const unsigned leading = group_at(2 * k + 1) - group_at(2 * k);
 #pragma unroll
             for (int block = 0; block < ROW_BLOCKS; block++)
                 wgmma(sums.of[block], of_pixels(x + group_at(2 * k) + block * 8 + (leading << 16)),
-                      of_weights(w + k * 2 * WEIGHT_ROWS), !fresh || k > 0);
+                      of_weights(w + k * 2 * WEIGHT_ROWS), !fresh || k > first);
         }
     }
-    /* Starts the products of the stage with tile t; turn: the slice's number modulo TURN. */
-    __device__ __forceinline__ void start(Sums &sums, int t, int turn) const {
-        constexpr int WEIGHT_PART = WEIGHT_BYTES / 16;
-        const unsigned x = pixels + slot * (STAGE_BYTES / 16) + t * ROW_BLOCKS * 64;
+    /* Starts a span's products of the stage with all tiles, when it is full; turn: the slice's
+     * number modulo TURNS. */
+    __device__ __forceinline__ void start(Sums (&sums)[TILES], int turn, int span) const {
+        constexpr int WEIGHT_PART = WEIGHT_BYTES / 16, STEPS = (K / 16 + SPANS - 1) / SPANS;
         const unsigned w = weights + (TURN - turn) % TURN * TILE_N;
-        if (PARTS == 2) { /* small ones first: each addition rounds toward zero */
-            multiply(sums, x, w + WEIGHT_PART, TURNS == 1);
-            multiply(sums, x + PART_BYTES / 16, w + 2 * WEIGHT_PART, false);
+        if (span == 0)
+            wait();
+#pragma unroll
+        for (int t = 0; t < TILES; t++)
+            sums[t].pin();
+        wgmma_fence();
+#pragma unroll
+        for (int t = 0; t < TILES; t++) {
+            const unsigned x = pixels + slot * (STAGE_BYTES / 16) + t * ROW_BLOCKS * 64;
+            if (PARTS == 2 && span == 0) { /* small ones first: each addition rounds toward zero */
+                multiply(sums[t], x, w + WEIGHT_PART, TURNS == 1);
+                multiply(sums[t], x + PART_BYTES / 16, w + 2 * WEIGHT_PART, false);
+            }
+            multiply(sums[t], x, w, TURNS == 1 && (PARTS == 1 || span > 0), span * STEPS,
+                     min((span + 1) * STEPS, K / 16));
+            wgmma_commit();
         }
-        multiply(sums, x, w, TURNS == 1 && PARTS == 1);
-        wgmma_commit();
     }
     __device__ __forceinline__ void give_back() {
         if (lane == 0)
@@ -457,22 +500,30 @@ __device__ __forceinline__ void consume(const Arguments &a, const Shared &shared
     ring.slot = ring.parity = 0;
     Work work = {0};
     do {
-        const Job at = job_at(work.job(), a);
-        const int slices = at.slices();
+        Job at;
+        int slices = 1; /* or more */
+        auto open = [&]() {
+            at = job_at(work.job(), a);
+            slices = at.slices();
+#pragma unroll
+            for (int t = 0; t < TILES; t++) {
+                tile[t].pixels.open(at, a);
+                if (WALKS)
+                    tail[t].begin(tile[t]);
+            }
+        };
         if (work.rescaled()) {
             ring.wait(); /* producers have found the scale */
             const float largest = __uint_as_float(shared.magnitude[work.number() % ROUND]);
             rescale(shared, work.anew() ? segment_scale(largest) : CARRIER_SCALE);
             scales.open(tile[0], shared.scale_bias);
         }
+        if (TURN > 1)
+            open();
 #pragma unroll
-        for (int t = 0; t < TILES; t++) {
-            tile[t].pixels.open(at, a);
-            if (WALKS)
-                tail[t].begin(tile[t]);
+        for (int t = 0; t < TILES; t++)
             for (int turn = 0; TURNS > 1 && turn < TURN; turn++)
                 sums[t].clear(turn);
-        }
 #pragma unroll 1
         for (int first_slice = 0; first_slice < slices; first_slice += TURNS) {
 #pragma unroll
@@ -480,14 +531,19 @@ __device__ __forceinline__ void consume(const Arguments &a, const Shared &shared
                 const int slice = first_slice + turn, done = (turn + 1) % TURN;
                 if (slice >= slices)
                     break;
-                ring.wait();
+                ring.start(sums, turn, 0);
+                if (TURN == 1 && slice == 0) /* behind products, where jobs are short */
+                    open();
 #pragma unroll
-                for (int t = 0; t < TILES; t++)
-                    sums[t].pin();
-                wgmma_fence();
+                for (int span = 1; span < SPANS; span++) {
+                    wgmma_wait<0>();
 #pragma unroll
-                for (int t = 0; t < TILES; t++)
-                    ring.start(sums[t], t, turn);
+                    for (int t = 0; t < TILES; t++) {
+                        sums[t].pin();
+                        sums[t].keep(span == 1);
+                    }
+                    ring.start(sums, turn, span);
+                }
 #pragma unroll
                 for (int t = 0; t < TILES; t++) {
                     if (t < TILES - 1) {

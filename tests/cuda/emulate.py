@@ -39,6 +39,7 @@ BODIES = {
     "opaque": "return value;",
     "thread_index": "return threadIdx.x;",
     "unforeseen": "return x;",
+    "moved": "return x;",
     "barrier_or": "return emu_bar_or(number, WARPGROUP, mine);",
     "barrier_sync": "emu_bar_sync(number, threads);",
     "barrier_meet": "emu_bar_sync(number, threads);",
@@ -87,7 +88,6 @@ STATEMENTS = {
     "griddepcontrol": "(void)0",
     "wait_all": "(void)0",
     '("" :': "(void)0",
-    "mov.b32 %0": "of[t][turn * TILE_N / 2 + i] = zero",
     "cp.async.ca.shared.global": "memcpy(emu_at(raw + i * 4), from, 4)",
 }
 

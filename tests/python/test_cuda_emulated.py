@@ -171,6 +171,28 @@ def test_segments_side_by_side(strategy: str, precision: str, emulator: Emulator
 SCALES = [1.0, 1e150, 1e-150, 1e-310]  # the last: results are subnormal
 
 
+@pytest.mark.parametrize(
+    ("dtype", "precision", "channels", "rank"),
+    [("f32", "tf32", 3, 3), ("f32", "fp32", 3, 3), ("bf16", "tf32", 3, 3), ("f32", "fp32", 8, 2)],
+)
+def test_packed_sums(
+    dtype: str, precision: str, channels: int, rank: int, emulator: Emulator
+) -> None:
+    """Slices side by side under a walk along them; more k than one sum of class fp32 takes."""
+    ending = (gpu_cases.Step("softmax", "softmax", axis=1),)
+    walk = (gpu_cases.Step("reduce", "amin", axis=2),) if rank == 3 else ()
+    template = gpu_cases.Template(
+        dtype, precision, channels, 24, rank, (3,) * rank, (1,) * rank, (0,) * rank, (1,) * rank,
+        bias=True, tail=walk + ending,
+    )  # fmt: skip
+    case = gpu_cases.make_case(template, 2, (6, 8, 12)[3 - rank :])
+    inputs = gpu_cases.values(case, torch.device("cpu"), torch.Generator().manual_seed(5))
+    results = emulator.run(case, "wgmma_packed", 0, inputs)
+    assert not isinstance(results, str), results
+    wrong = gpu_cases.problem(case, results, inputs)
+    assert not wrong, wrong
+
+
 @pytest.mark.parametrize("gpu", ["sm_80", "sm_90a"])
 def test_doubles(gpu: str, emulator: Emulator) -> None:
     """Each product is fused and rounded once, in both shapes of the instruction, at every scale."""

@@ -6,6 +6,19 @@
 #include "gen/cuda/block.h"
 #include "gen/cuda/wgmma.h"
 
+/* Whether channels of weights lie as shared memory takes them, one after the other. */
+static bool weights_in_order(const sg_convolution *convolution) {
+    const int64_t *kernel = convolution->kernel, *stride = convolution->weight.stride;
+    int64_t step = 1;
+    for (int i = SG_SPATIAL_MAX - 1; i >= 0; i--) {
+        if (kernel[i] > 1 && stride[SG_ROLE_D + i] != step)
+            return false;
+        step *= kernel[i];
+    }
+    return (convolution->in_channels == 1 || stride[SG_ROLE_C] == step) &&
+           stride[SG_ROLE_N] == step * convolution->in_channels;
+}
+
 static void write_constants(const sg_problem *problem, const sg_cuda_target *target,
                             const sg_wgmma_packed *packed, sg_text *text) {
     const sg_convolution *convolution = &problem->convolution;
@@ -28,6 +41,7 @@ static void write_constants(const sg_problem *problem, const sg_cuda_target *tar
         {"DILATION_W", convolution->dilation[2]},
         {"HAS_BIAS", convolution->bias.index >= 0},
         {"ROUND_EVEN", target->precision == SG_PRECISION_TF32_EVEN},
+        {"WEIGHTS_IN_ORDER", weights_in_order(convolution)},
         {"GUARDED", packed->guarded},
         {"BFLOAT", convolution->input.dtype == SG_BF16},
         {"PARTS", packed->parts},
@@ -90,6 +104,12 @@ static void add_arguments(const sg_problem *problem, const sg_wgmma_packed *pack
     sg_cuda_assume(arguments, "boxes are counted in 28 bits", "a.job_count < %d", INT32_MAX / 8);
     sg_cuda_assume_vectors(arguments, &convolution->input, false, SG_ROLE_W, packed->vector,
                            sg_cuda_in_size(problem, 2));
+    static const int roles[] = {SG_ROLE_W, SG_ROLE_H, SG_ROLE_D, SG_ROLE_C, SG_ROLE_N};
+    const int64_t *kernel = convolution->kernel;
+    const int64_t sizes[] = {kernel[2], kernel[1], kernel[0], convolution->in_channels,
+                             problem->size[SG_ROLE_C]};
+    if (weights_in_order(convolution))
+        sg_cuda_assume_dense(arguments, &convolution->weight, roles, sizes, 5);
     if (convolution->input.stride[SG_ROLE_W] == 1)
         sg_cuda_assume(
             arguments, "columns of the input lie side by side", "%s == 1",

@@ -13,7 +13,7 @@ static const char *const parameters[] = {"turn",   "box_w",     "box_d",     "ro
                                          "tiles",  "consumers", "producers", "lane_rows",
                                          "stages", "blocks",    NULL};
 
-enum { UNIT = 128, ROUND = 256, K_MAX = 256, COLUMNS_MAX = 256 };
+enum { UNIT = 128, ROUND = 256, SUM_K = 64, K_MAX = 256, COLUMNS_MAX = 256 };
 /* Registers of a consumer beside its sums and running values, and of a producer beside the values
  * that it has read, at most so many where a row has not more, and the words it makes of them. */
 enum {
@@ -21,12 +21,16 @@ enum {
     CONSUMER_UNHELD = 10,
     CONSUMER_MOVED = -22, /* results stand where products have left */
     CONSUMER_COSTLY = 24,
-    PRODUCER_OTHERS = 22,
+    PRODUCER_OTHERS = 24,
     PRODUCER_PADDED = 12,
     PRODUCER_STRIDED = 24,
     PRODUCER_ROW = 16, /* for a second row of a lane */
     PRODUCER_ROW_SPLIT = 8,
-    PRODUCER_MOST = 216,
+    PRODUCER_MANY = 96, /* values and words: from so many on an eighth more */
+    PRODUCER_NARROW_ROW =
+        18,             /* narrow values of a row, read in pairs and taken apart: over these */
+    PRODUCER_SPANS = 4, /* runs of taps, from each of which a lane reads: more for others */
+    PRODUCER_MOST = 240,
     PRODUCER_VALUES = 54,
     PRODUCER_VALUES_SPLIT = 36
 };
@@ -87,7 +91,6 @@ static void measure_stage(const sg_problem *problem, const sg_cuda_target *targe
     const int64_t *kernel = convolution->kernel;
     packed->guarded = convolution->input.dtype == SG_F32;
     packed->parts = packed->guarded && target->precision == SG_PRECISION_FP32 ? 2 : 1;
-    packed->moves = packed->parts == 2 && packed->turn > 1;
     packed->taps_d = packed->turn > 1 ? 1 : kernel[0];
     packed->row_spans = convolution->in_channels * packed->taps_d;
     packed->row_words = pieces(packed->row_spans * kernel[2], 2);
@@ -97,6 +100,7 @@ static void measure_stage(const sg_problem *problem, const sg_cuda_target *targe
     packed->pixels = 64 * packed->row_blocks * packed->tiles * packed->consumers;
     packed->box_h = packed->pixels / packed->box_w;
     measure_k(convolution, packed);
+    packed->moves = packed->parts == 2 && (packed->turn > 1 || packed->k > SUM_K);
     packed->units = packed->pixels / (UNIT * packed->lane_rows);
     packed->span = 3 * convolution->stride[2] + (kernel[2] - 1) * convolution->dilation[2] + 1;
     packed->load_rows = (packed->lane_rows - 1) * convolution->stride[1] +
@@ -115,11 +119,12 @@ static bool measure_registers(const sg_problem *problem, const sg_cuda_target *t
                               sg_wgmma_packed *packed) {
     int64_t sums = packed->row_blocks * packed->tiles * packed->tile_n / 2;
     bool moves = packed->moves, held = packed->tile_n <= 32 && !moves;
-    int64_t depths = packed->turn + (moves ? packed->turn - 1 : 0);
-    int64_t wanted =
-        sums * (depths + packed->tail.full_walks) + (held ? packed->tile_n / 2 : CONSUMER_UNHELD) +
-        (packed->row_blocks > 1 ? 10 : 6) * packed->row_blocks * packed->tiles + CONSUMER_OTHERS +
-        (moves ? CONSUMER_MOVED : 0) + (packed->tail.work > COSTLY ? CONSUMER_COSTLY : 0);
+    int64_t depths = packed->turn + (!moves ? 0 : packed->turn > 1 ? packed->turn - 1 : 1);
+    int64_t wanted = sums * (depths + packed->tail.full_walks) +
+                     (held ? packed->tile_n / 2 : CONSUMER_UNHELD) +
+                     (packed->row_blocks > 1 ? 10 : 6) * packed->row_blocks * packed->tiles +
+                     CONSUMER_OTHERS + (moves && packed->turn > 1 ? CONSUMER_MOVED : 0) +
+                     (packed->tail.work > COSTLY ? CONSUMER_COSTLY : 0);
     const int64_t *kernel = problem->convolution.kernel;
     int64_t rest = packed->row_spans * kernel[2] % 8; /* of a row, where rows are shared */
     int64_t words = packed->shared_rows ? packed->row_words + pieces(rest, 2) * (kernel[1] - 1)
@@ -133,6 +138,12 @@ static bool measure_registers(const sg_problem *problem, const sg_cuda_target *t
     int64_t producer = values + PRODUCER_OTHERS + (packed->lane_rows - 1) * row +
                        (padding[0] || padding[1] || padding[2] ? PRODUCER_PADDED : 0) +
                        (packed->vector == 1 ? PRODUCER_STRIDED : 0);
+    if (values >= PRODUCER_MANY)
+        producer += values / 8;
+    if (packed->row_spans > PRODUCER_SPANS)
+        producer += 8 * (packed->row_spans - PRODUCER_SPANS);
+    if (!packed->guarded && packed->row_spans * packed->span > PRODUCER_NARROW_ROW)
+        producer += (packed->row_spans * packed->span - PRODUCER_NARROW_ROW) * 5 / 4;
     producer = round_up(producer, 8);
     if (producer > PRODUCER_MOST)
         return false;
