@@ -266,10 +266,9 @@ def build_times(fused: nn.Module) -> Record:
 
 @contextmanager
 def _empty_cache() -> Iterator[None]:
-    """A new cache folder for a while, and none of CUDA's own, which NVRTC may look into."""
+    """A new cache folder for a while."""
     with tempfile.TemporaryDirectory(prefix="segue-bench-") as folder:
-        caches = {"SEGUE_CACHE_DIR": folder, "CUDA_CACHE_DISABLE": "1"}
-        with mock.patch.dict(os.environ, caches):
+        with mock.patch.dict(os.environ, {"SEGUE_CACHE_DIR": folder}):
             yield
 
 
@@ -321,8 +320,9 @@ def legend() -> list[str]:
     to take it where PyTorch takes plain float32. By class: both in that class, eager in either
     memory format; the mean is over the models.
 
-    Correct: shape, dtype and strides are eager's, values agree with eager's at 1e-4, and the
-    relative error (norm-wise, against float64) is at most 1.1 times eager's or one rounding.
+    Correct: shape, dtype and strides are eager's, values agree with eager's at 1e-4 (halves:
+    at 1e-2, or are as near to float64 everywhere as eager's), and the relative error (norm-wise,
+    against float64) is at most 1.1 times eager's or one rounding.
 
     Floor: max(operations / rate of fp16 products, three of them for fp32, bytes of inputs,
     parameters and outputs / rate of a copy), both measured here.

@@ -199,6 +199,8 @@ sg_status sg_nvrtc_compile(sg_context *context, const char *source, const char *
         return status;
     snprintf(option, sizeof option, "--gpu-architecture=%s", architecture);
     int count = list_options(words, option, options);
+    if (major >= 13) /* it keeps cubins as we do, in CUDA's cache: once is enough */
+        options[count++] = "--no-cache";
     nvrtc_program program = NULL;
     int result = opened.create(&program, source, "segue.cu", 0, NULL, NULL);
     if (result == NVRTC_SUCCESS)
