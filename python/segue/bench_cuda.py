@@ -267,9 +267,11 @@ def build_times(fused: nn.Module) -> Record:
 @contextmanager
 def _empty_cache() -> Iterator[None]:
     """A new cache folder for a while."""
-    with tempfile.TemporaryDirectory(prefix="segue-bench-") as folder:
-        with mock.patch.dict(os.environ, {"SEGUE_CACHE_DIR": folder}):
-            yield
+    with (
+        tempfile.TemporaryDirectory(prefix="segue-bench-") as folder,
+        mock.patch.dict(os.environ, {"SEGUE_CACHE_DIR": folder}),
+    ):
+        yield
 
 
 # ---- what people see -----------------------------------------------------------------------------
