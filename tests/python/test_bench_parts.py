@@ -94,6 +94,19 @@ def test_close_knows_dtypes() -> None:
     assert not accuracy.close(a, a.double())
 
 
+def test_halves_may_be_nearer_to_the_truth_than_to_eager() -> None:
+    truth = torch.tensor([0.1, 2.0], dtype=torch.float64)
+    eager = torch.tensor([0.125, 2.0], dtype=torch.bfloat16)  # after an intermediate rounding
+    fused = truth.to(torch.bfloat16)
+    difference = accuracy.max_abs_diff(fused, eager)
+    assert not accuracy.close(fused, eager)
+    assert accuracy.nearer(fused, eager, truth, difference)
+    assert not accuracy.nearer(fused, eager, truth, 0.2)  # elsewhere
+    worse = torch.tensor([0.0625, 2.0], dtype=torch.bfloat16)
+    assert not accuracy.nearer(worse, eager, truth, 0.0625)
+    assert not accuracy.nearer(fused.float(), eager.float(), truth, difference)
+
+
 def test_work_counts_a_convolution() -> None:
     module, x = nn.Conv2d(2, 4, 3, bias=False), torch.rand(1, 2, 6, 6)
     flops, moved = measure.work(module, [x], module(x))
