@@ -91,7 +91,7 @@ KERNELS = r"""
  * Precision: operands rounded to the 11 bits of tf32, halves away from zero, float32 sums.
  * Work at the sizes above: 2.996e+11 flops; 1.578e+09 bytes at least, 0.3672 ms on an sm_90a.
  * First path (wgmma_ring): warpgroup products on weights that stay in shared memory, the input
- *    rolling through a ring of slices; columns 0, depth 0, pixels 128, channels 128, consumers 2,
+ *    rolling through a ring of slices; columns 1, depth 0, pixels 128, channels 128, consumers 2,
  *    row_tiles 1, box_y 1, box_x 126, stages 4, producers 1, filter 0.
  * Any sizes, strides and addresses (implicit_gemm): warp products of gathered pixels by channels;
  *    warps 8, row_blocks 2, channels 128.
@@ -138,14 +138,7 @@ DEVICE float v_min(float a, float b) {
     return result;
 }
 
-constexpr int TILE_N = 128, ROW_BLOCKS = 2;
-
-/* The tile of `wgmma` and of `mma.sync` with pixels as rows (M) and channels as columns (N).
- *
- * A warp holds ROW_BLOCKS blocks of 16 pixels, all TILE_N channels of each. Of a block, lane l
- * holds rows l / 4 and l / 4 + 8, and of every 8 channels the pair 2 (l % 4), + 1: four lanes, a
- * quad, share a pixel. With two blocks or more, a reduction over channels halves what a lane keeps
- * at each exchange, so that in the end every lane owns pixels of its own, none twice. */
+constexpr int TILE_N = 128;
 
 /* Elementary functions of one `real`, float or double: the names that the op table's `vector`
  * column is written in (src/ir/ops.def), so that the column which serves the CPU's vectors serves
@@ -274,9 +267,9 @@ template <int REGISTERS> DEVICE void setmaxnreg_dec() {
 
 /* ---- products ------------------------------------------------------------------------------ */
 /* leading, stride: bytes, multiples of 16, below 2^18. Adding bytes / 16 moves the first core. */
-DEVICE unsigned long long matrix_descriptor(unsigned address, int leading, int stride) {
+DEVICE unsigned long long matrix_descriptor(unsigned address, int leading) {
     const unsigned low = (address & 0x3FFFF) >> 4 | static_cast<unsigned>(leading) >> 4 << 16;
-    const unsigned high = static_cast<unsigned>(stride) >> 4;
+    const unsigned high = static_cast<unsigned>(128) >> 4;
     return static_cast<unsigned long long>(high) << 32 | low;
 }
 
@@ -385,9 +378,9 @@ DEVICE unsigned pack_halves_scaled(float low, float high, float scale, bool away
 using element = float;
 constexpr int IN_CHANNELS = 64, STAGE_GROUPS = 8, STAGE_ROWS = 1;
 constexpr int STAGE_WIDTH = 128, PITCH = 128, PLANE = 128, VECTOR = 4, KERNEL_Z = 3, KERNEL_X = 3;
-constexpr int DILATION_Z = 1, UNROLL_Z = 3, UNROLL_X = 3, TILE_OPERANDS = 1, BOX_Y = 1;
-constexpr int BOX_X = 126, ROW_TILES = 1, OUT_VECTOR = 2, CONSUMERS = 2, PRODUCERS = 1, STAGES = 4;
-constexpr int PRODUCER_REGISTERS = 136, CONSUMER_REGISTERS = 184, PREFETCH = 1, ROUND_AWAY = 1;
+constexpr int DILATION_Z = 1, UNROLL_Z = 3, UNROLL_X = 3, TILE_PIXELS = 128, CHANNEL_BLOCKS = 2;
+constexpr int BOX_X = 126, ROW_TILES = 1, CONSUMERS = 2, PRODUCERS = 1, STAGES = 4;
+constexpr int PRODUCER_REGISTERS = 120, CONSUMER_REGISTERS = 192, PREFETCH = 0, ROUND_AWAY = 1;
 
 #define SUMS(i) "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3])
 DEVICE void wgmma(float (&d)[64], unsigned long long a, unsigned long long b, int accumulate) {
@@ -401,6 +394,19 @@ DEVICE void wgmma(float (&d)[64], unsigned long long a, unsigned long long b, in
                  : SUMS(0), SUMS(4), SUMS(8), SUMS(12), SUMS(16), SUMS(20), SUMS(24), SUMS(28),
                    SUMS(32), SUMS(36), SUMS(40), SUMS(44), SUMS(48), SUMS(52), SUMS(56), SUMS(60)
                  : "l"(a), "l"(b), "r"(accumulate));
+}
+#define SUMS(i) "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3])
+DEVICE void wgmma(float (&d)[64], const unsigned (&a)[4], unsigned long long b, int accumulate) {
+    asm volatile("{\n\t.reg .pred p;\n\tsetp.ne.b32 p, %69, 0;\n\t"
+                 "wgmma.mma_async.sync.aligned.m64n128k16.f32.f16.f16 {"
+                 "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
+                 "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, "
+                 "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, "
+                 "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63}, "
+                 "{%64, %65, %66, %67}, %68, p, 1, 1, 0;\n\t}"
+                 : SUMS(0), SUMS(4), SUMS(8), SUMS(12), SUMS(16), SUMS(20), SUMS(24), SUMS(28),
+                   SUMS(32), SUMS(36), SUMS(40), SUMS(44), SUMS(48), SUMS(52), SUMS(56), SUMS(60)
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(accumulate));
 }
 /* Of a tap's weights, 8 halves each: one more than there are, so that a warp that packs the taps of
  * a channel does not store them all to the same banks. */
@@ -477,7 +483,8 @@ DEVICE void fetch_item(const Source &from, int item, int lane, Fetched &to) {
 
 /* Two values as the halves of a part, scaled and rounded; low first. Upper ones leave the rest in
  * the values' place, for the lower. largest: of the values themselves. */
-DEVICE unsigned carried(float &low, float &high, float &largest) {
+DEVICE unsigned carried(float &low, float &high, int part, float &largest) {
+    if (part == 1) return pack_halves(low, high);
     largest = max_magnitude(max_magnitude(largest, low), high);
     return pack_halves_away(low, high);
 }
@@ -486,7 +493,7 @@ DEVICE unsigned carried(float &low, float &high, float &largest) {
 DEVICE uint4 staged_halves(Fetched &from, int p, float &largest) {
     unsigned pair[4];
     UNROLLED for (int i = 0; i < 4; i++)
-        pair[i] = carried(from.value[2 * i][p], from.value[2 * i + 1][p], largest);
+        pair[i] = carried(from.value[2 * i][p], from.value[2 * i + 1][p], 0, largest);
     return make_uint4(pair[0], pair[1], pair[2], pair[3]);
 }
 
@@ -538,178 +545,253 @@ struct Box {
     int n, z, y, x;    /* of the box's first pixel, in the output */
     int height, width; /* of the output */
     int first;         /* pixel of the box that the tile starts with */
-
-    DEVICE void split(int pixel, int &row, int &column) const {
-        row = 0;
-        column = first + pixel - row * PITCH;
-    }
-    DEVICE bool valid(int pixel) const {
-        int row, column;
-        split(pixel, row, column);
-        return row < BOX_Y && column < BOX_X && y + row < height && x + column < width;
-    }
-    DEVICE Place place(int pixel) const {
-        int row, column;
-        split(pixel, row, column);
-        return Place{n, 0, z, x + column};
-    }
 };
 
-/* conv_wgmma_ring.cuh, pixels as rows of the products: a tile of 64 ROW_BLOCKS pixels. */
+/* conv_wgmma_ring.cuh, channels as rows of the products, pixels as their columns. A product of 64
+ * channels by 256 pixels reads less shared memory a flop than one of pixels by few channels. */
 
-/* Blocks of 64 rows take turns in the pixels by eights, so that a warp's pixels are neighbours. */
-struct Pixels {
-    Box box;
-    int warp;
+struct Pixels { Box box; };
 
-    DEVICE int pixel(int row) const {
-        return ((warp * 2 + row % 16 / 8) * ROW_BLOCKS + row / 16) * 8 + row % 8;
-    }
-    DEVICE bool valid(int row) const { return box.valid(pixel(row)); }
-    DEVICE Place place(int row) const { return box.place(pixel(row)); }
-};
+/* The tile of `wgmma` with channels as rows (M) and pixels as columns (N).
+ *
+ * A warpgroup holds 64 CHANNEL_BLOCKS channels of TILE_PIXELS pixels. Of each block, warp w has
+ * channels 16 w .. + 15; lane l of it has l / 4 and l / 4 + 8, and of every 8 pixels the pair
+ * 2 (l % 4), + 1. A reduction over channels goes over the lane's own, then halves what a lane keeps
+ * over the eight lanes that share its pixels, then crosses the warps through shared memory, where
+ * thread t picks up pixels t, t + 128, .. as its own. */
 
-struct RowTile {
-    static constexpr int PIXELS = 2 * ROW_BLOCKS, CHANNELS = TILE_N / 4;
+struct ColumnTile {
+    static constexpr int PIXELS = TILE_PIXELS / 4, CHANNELS = 2 * CHANNEL_BLOCKS;
 
-    real d[ROW_BLOCKS][TILE_N / 2]; /* as the instructions lay it out */
+    real d[CHANNEL_BLOCKS][TILE_PIXELS / 2]; /* as the instructions lay it out */
     const float2 *scale_bias; /* [TILE_N], in shared memory */
     const real *operands;     /* [CHANNEL_OPERANDS][TILE_N], in shared memory */
-    int lane;
+    int thread;
     Pixels pixels;
+    real *crossing; /* [2][4][TILE_PIXELS], of this warpgroup */
 
-    DEVICE int row(int p) const { return p * 8 + lane / 4; }
-    DEVICE int column(int j) const { return j / 2 * 8 + lane % 4 * 2 + j % 2; }
-    DEVICE int channel(int j) const { return column(j); }
-    DEVICE bool valid(int p) const { return pixels.valid(row(p)); }
-    DEVICE Place place(int p) const { return pixels.place(row(p)); }
+    DEVICE int row(int j) const {
+        return j / 2 * 64 + thread / 32 * 16 + j % 2 * 8 + thread % 32 / 4;
+    }
+
+    DEVICE int channel(int j) const { return row(j); }
+    DEVICE real per_channel(int j) const { return operands[row(j)]; }
 
     static DEVICE long long offset(Place at, Stride s) {
         return at.n * s.n + at.d * s.d + at.h * s.h + at.w * s.w;
     }
 };
 
-/* With OUT_VECTOR (outputs' w strides are 1 and a tile is one row of pixels) every warp turns eight
- * channels at a time around in shared memory of its own, and stores OUT_VECTOR neighbours a lane, a
- * channel's pixels side by side. What it reads back is stored a group later: shared memory answers
- * slowly while the other consumer's products keep it busy. */
-constexpr int WARP_PIXELS = 16 * ROW_BLOCKS;
-constexpr int LINE =
-    WARP_PIXELS + 4; /* 4 beyond a multiple of 16: a warp's stores meet no bank twice */
-constexpr int LINE_LANES = WARP_PIXELS / OUT_VECTOR; /* lanes that hold one channel */
-constexpr int LINE_STEP = 32 / LINE_LANES;            /* channels that a warp stores at once */
-constexpr int LINE_VECTORS = 8 / LINE_STEP;
+/* conv_wgmma_ring.cuh, channels as rows of the products: outputs that leave in whole sectors.
+ *
+ * Memory takes a sector (32 bytes) that is written in two parts at the price of several whole ones,
+ * and a line of pixels, as a rule, begins in the middle of one. So where one tile's line goes on in
+ * the next tile's, the first leaves its last pixels, less than a sector, for the second, and every
+ * sector is written once. On the way a warp turns eight channels around in shared memory of its
+ * own, WINDOW pixels at a time: [8][LINE], used as a ring of LINE values, in which what is beyond
+ * the last whole sector waits for the next window.
+ *
+ * With OUT_LINES, the number of outputs with channels: float32, w stride 1, TILE_REAL and OUT_GROUP
+ * multiples of 8, and a tile is (part of) one row of pixels. OUT_PAIRS: lines begin at even values
+ * of a sector. CARRIED: tiles go along the rows and from one to the next. */
+
+constexpr int SECTOR = 8; /* values */
+constexpr int WINDOW = 32, LINE = WINDOW + SECTOR, WINDOWS = TILE_PIXELS / WINDOW;
+constexpr int CARRY_FLOATS = TILE_N * SECTOR, CARRY_BARRIERS = CONSUMERS * 2 * CHANNEL_BLOCKS * 4;
+constexpr int LINE_FLOATS = 4 * 8 * LINE; /* of a consumer */
 
 /* Neighbours in one store: written in C, they come apart. */
-DEVICE void store_vector(float *to, float x, float y) {
-    asm volatile("st.global.v2.f32 [%0], {%1, %2};" ::"l"(to), "f"(x), "f"(y) : "memory");
-}
 DEVICE void store_vector(float *to, float x, float y, float z, float w) {
     asm volatile("st.global.v4.f32 [%0], {%1, %2, %3, %4};" ::"l"(to), "f"(x), "f"(y), "f"(z),
                  "f"(w)
                  : "memory");
 }
 
-struct Tile : RowTile {
-    real *lines;                              /* [8][LINE], of this warp */
-    float pending[LINE_VECTORS][OUT_VECTOR]; /* read back, to be stored */
-    int pending_first;                        /* its first channel; -1: none */
-    float *line; /* where this lane stores the first of what it stores, of channel 0 */
-    bool line_inside;
-    /* Of the two channels of this group of slots and of the next: shared memory answers slowly. */
-    float2 by[2], next_by[2];
-    real operand[TILE_OPERANDS + 1][2], next_operand[TILE_OPERANDS + 1][2];
-    int now, ahead; /* the slots that they are for; -1: none */
+DEVICE void put_pair(float *to, float x, float y) {
+    asm volatile("st.shared.v2.f32 [%0], {%1, %2};" ::"r"(shared_address(to)), "f"(x), "f"(y)
+                 : "memory");
+}
 
-    DEVICE void read_table(int j) {
-        UNROLLED for (int e = 0; e < 2; e++) {
-            next_by[e] = scale_bias[column(j + e)];
-            next_operand[0][e] = operands[column(j + e)];
-        }
-        ahead = j;
-    }
-    DEVICE void turn_table(int j) {
-        const int first = j / 2 * 2;
-        if (now == first) return;
-        if (ahead != first) read_table(first);
-        UNROLLED for (int e = 0; e < 2; e++) {
-            by[e] = next_by[e];
-            operand[0][e] = next_operand[0][e];
-        }
-        now = first;
-        if (first > 2 &&
-            first + 2 < CHANNELS) /* at first all sums are there yet, and no registers */
-            read_table(first + 2);
-    }
+struct Tile : ColumnTile {
+    int consumer;
+    float *lines;     /* [8][LINE], of this warp */
+    float *carried;   /* [CARRIES][TILE_N][SECTOR] */
+    unsigned passed;  /* address of [CONSUMERS][CARRIES][CHANNELS][4] barriers */
+    int tiles;        /* of the block so far, of all consumers */
+    int at_row, rows; /* of the segment: this tile's, and how many */
+    int output;       /* which is being written */
+    bool joins, joined; /* the tile before ends where this one begins; the next, where it ends */
+    int here;           /* pixels of the tile that are there */
+    /* Of the channel that this lane puts: values of its line's first sector before its first pixel,
+     * and where it puts its two pixels of eight, as offsets of `lines`, by whether the ring of the
+     * line has come round. */
+    int begin, put_at[2][2];
+    /* Of the two channels that this lane stores. */
+    int begins[2];
+    float *next_at[2];
+    float pair;
+    float2 by; /* of the channel that is being put */
+
     DEVICE real acc(int p, int j) {
-        if (p == 0 && j % 2 == 0) /* tails go through pixels and slots upwards */
-            turn_table(j);
-        return d[p / 2][j / 2 * 4 + p % 2 * 2 + j % 2] * by[j % 2].x + by[j % 2].y;
+        if (p == 0) /* tails go through pixels upwards */
+            by = scale_bias[row(j)];
+        return d[j / 2][p / 2 * 4 + j % 2 * 2 + p % 2] * by.x + by.y;
     }
-    DEVICE real per_channel(int j) { if (j % 2 == 0) turn_table(j); return operand[0][j % 2]; }
 
-    template <int V> DEVICE void put(float *to, Stride s, int p, int j, real value) {
+    template <int V> DEVICE void put(float *to, const Stride &s, int p, int j, real value) {
+        constexpr int BLOCKS = LINE / SECTOR;
+        const int window = p / 8, block = (window * (WINDOW / SECTOR) + p % 8 / 2) % BLOCKS;
         if (p == 0 && j == 0) open_lines(to, s);
-        if (p == 0 && j % 2 == 0) __syncwarp();
-        lines[column(j) % 8 * LINE + pixels.pixel(row(p)) - pixels.warp * WARP_PIXELS] = value;
-        if (p == PIXELS - 1 && j % 2 == 1) {
-            __syncwarp();
-            store_pending(s);
-            read_back(j / 2 * 8);
-        }
+        float *at = lines + (block == BLOCKS - 1 ? put_at[0][1] : put_at[0][0] + block * SECTOR);
+        /* Windows beyond the last pixel would come round to what is left of the line. */
+        const bool wanted = window == 0 || window * WINDOW < here;
+        if (p % 2 == 1 && wanted) put_pair(at, pair, value);
+        pair = value;
+        if (p % 8 == 7) close_window(s, window, j);
     }
-    template <int V> DEVICE void flush(Stride s) { store_pending(s); pending_first = -1; }
+    template <int V> DEVICE void flush() { output++; }
 
-    DEVICE void read_back(int first) {
-        const float *from = lines + lane / LINE_LANES * LINE + lane % LINE_LANES * OUT_VECTOR;
-        UNROLLED for (int i = 0; i < LINE_VECTORS; i++) {
-            const float *at = from + i * LINE_STEP * LINE;
-            const float2 two = *reinterpret_cast<const float2 *>(at);
-            pending[i][0] = two.x, pending[i][1 % OUT_VECTOR] = two.y;
+    /* How many pixels the tile has whose first is `first` of its box. */
+    DEVICE int pixels_at(int first) const {
+        const Box &box = pixels.box;
+        return max(0, min(TILE_PIXELS, min(BOX_X, box.width - box.x) - first));
+    }
+    /* Whether a tile's line goes on where that of the tile `first` of `row` ends. */
+    DEVICE bool goes_on(int first, int row, const Stride &s) const {
+        constexpr int LAST = 0;
+        if (row < 0 || pixels_at(first) < SECTOR) return false;
+        if (first < LAST) return pixels_at(first + TILE_PIXELS) >= SECTOR;
+        return row + 1 < rows && pixels.box.width <= BOX_X && s.h == pixels.box.width &&
+            pixels_at(0) >= SECTOR;
+    }
+    DEVICE float *first_pixel(float *to, const Stride &s) const {
+        const Box &box = pixels.box;
+        const int x = box.x + box.first;
+        return to + offset(Place{box.n, 0, box.z, x}, s);
+    }
+    DEVICE void open_lines(float *to, const Stride &s) {
+        const Box &box = pixels.box;
+        const int lane = thread % 32;
+        /* Eight channels further a line begins alike. */
+        float *line = first_pixel(to, s) + thread / 32 * 16 * s.c;
+        auto sector_begin = [&](int channel) {
+            return static_cast<int>(reinterpret_cast<unsigned long long>(line + channel * s.c) / 4 %
+                                    SECTOR);
+        };
+        begin = sector_begin(lane / 4);
+        UNROLLED for (int e = 0; e < 2; e++) {
+            const int at = begin + lane % 4 * 2 + e, from = lane / 4 * LINE + at % SECTOR;
+            put_at[e][0] = from + at / SECTOR * SECTOR;
+            put_at[e][1] = from + (at < SECTOR ? WINDOW : 0);
+            begins[e] = sector_begin(e * 4 + lane / 8);
+            next_at[e] = line + (e * 4 + lane / 8) * s.c + (lane % 8 * 4 - begins[e]);
         }
-        pending_first = first;
+        here = pixels_at(box.first);
+        joins = box.first > 0 ? goes_on(box.first - TILE_PIXELS, at_row, s)
+                              : goes_on(0, at_row - 1, s);
+        joined = goes_on(box.first, at_row, s);
     }
-    DEVICE void open_lines(float *to, Stride s) {
-        const int pixel = pixels.warp * WARP_PIXELS + lane % LINE_LANES * OUT_VECTOR;
-        line_inside = pixels.box.valid(pixel);
-        line = to + offset(pixels.box.place(pixel), s) + lane / LINE_LANES * s.c;
+
+    /* Where a line's last sector begins that it does not fill. */
+    DEVICE int end_of(int begin) const { return (begin + here) / SECTOR * SECTOR; }
+    /* Value `at` of the line that this lane puts. */
+    DEVICE float *own_line(int at) const { return lines + thread % 32 / 4 * LINE + at; }
+    DEVICE void close_window(const Stride &s, int window, int j) {
+        const int lane = thread % 32, mine = lane % 4 * 2;
+        if (window == 0) bring(j);
+        __syncwarp();
+        UNROLLED for (int i = 0; i < 2; i++) {
+            const int first = joins ? 0 : (begins[i] + SECTOR - 1) / SECTOR * SECTOR;
+            const int at = window * WINDOW + lane % 8 * 4;
+            int ring = window * WINDOW % LINE + lane % 8 * 4;
+            ring -= ring >= LINE ? LINE : 0;
+            const float4 part =
+                *reinterpret_cast<const float4 *>(lines + (i * 4 + lane / 8) * LINE + ring);
+            if (at >= first && at < end_of(begins[i]))
+                store_vector(next_at[i] + window * WINDOW, part.x, part.y, part.z, part.w);
+        }
+        if (window == 0 && !joins) /* the first sector is not whole */
+            store_alone(0, begin, begin > 0 ? min(SECTOR, end_of(begin)) : 0);
+        if (window == WINDOWS - 1) {
+            if (joined) {
+                float *left = carry(j);
+                UNROLLED for (int e = 0; e < 2; e++)
+                    if (end_of(begin) + mine + e < begin + here)
+                        left[mine + e] = *own_line((end_of(begin) + mine + e) % LINE);
+            } else {
+                store_alone(end_of(begin), begin, begin + here);
+            }
+        }
+        __syncwarp();
+        if (window < WINDOWS - 1) return;
+        if (lane == 0) mbarrier_arrive(passed_on(consumer, j));
+        UNROLLED for (int i = 0; i < 2; i++) next_at[i] += (j % 2 == 0 ? 8 : 56) * s.c;
     }
-    DEVICE void store_pending(Stride s) const {
-        if (pending_first < 0 || !line_inside) return;
-        float *at = line + pending_first * s.c;
-        UNROLLED for (int i = 0; i < LINE_VECTORS; i++, at += LINE_STEP * s.c)
-            store_vector(at, pending[i][0], pending[i][1 % OUT_VECTOR]);
+    /* Values low .. high - 1, and no more than a sector from `base`, of the line that this lane puts.
+     * All lanes take part: the lanes that store whole sectors know where the line begins. */
+    DEVICE void store_alone(int base, int low, int high) const {
+        const int lane = thread % 32, from = lane / 4 % 4 * 8;
+        unsigned long long at[2];
+        UNROLLED for (int i = 0; i < 2; i++)
+            at[i] = __shfl_sync(~0U, reinterpret_cast<unsigned long long>(next_at[i]), from);
+        float *line = reinterpret_cast<float *>(lane < 16 ? at[0] : at[1]);
+        UNROLLED for (int e = 0; e < 2; e++) {
+            const int k = base + lane % 4 * 2 + e;
+            if (k >= low && k < high) line[k] = *own_line(k % LINE);
+        }
+    }
+    /* What the tile before has left. */
+    DEVICE void bring(int j) {
+        const int mine = thread % 4 * 2;
+        mbarrier_wait(passed_on(consumer == 0 ? CONSUMERS - 1 : consumer - 1, j),
+                      (tiles + CONSUMERS - 1) / CONSUMERS & 1 ^ 1);
+        const float *from = carry(j);
+        UNROLLED for (int e = 0; e < 2; e++)
+            if (joins && mine + e < begin) *own_line(mine + e) = from[mine + e];
+    }
+    DEVICE float *carry(int j) const { return carried + (output * TILE_N + row(j)) * SECTOR; }
+    DEVICE unsigned passed_on(int by, int j) const {
+        return passed + 8 * (((by + output) * CHANNELS + j) * 4 + thread / 32);
     }
 };
 
 /* Shared memory of a consumer beyond what all have. */
-constexpr int CONSUMER_FLOATS = 4 * 8 * LINE;
+constexpr int CONSUMER_FLOATS = LINE_FLOATS;
 
-/* When scales have changed: those read ahead are the old ones. */
-DEVICE void forget_scales(Tile &tile) { tile.ahead = tile.now = -1; }
-
-DEVICE void open_tile(Tile &tile, float *lines, int consumer) {
-    tile.lane = threadIdx.x % 32;
-    tile.pixels.warp = threadIdx.x % WARPGROUP / 32;
-    tile.lines = lines + consumer * CONSUMER_FLOATS + tile.pixels.warp * 8 * LINE;
-    tile.pending_first = -1;
-    forget_scales(tile);
+template <class S> DEVICE void open_tile(Tile &tile, const S &shared, int consumer) {
+    tile.thread = threadIdx.x % WARPGROUP;
+    tile.crossing = shared.consumer + consumer * CONSUMER_FLOATS;
+    tile.consumer = consumer;
+    tile.lines = tile.crossing + tile.thread / 32 * 8 * LINE;
+    tile.carried = shared.carried; tile.passed = shared.passed;
 }
 
-struct Filter {};
+/* Tile number `tiles` of the block, in a segment of `rows`. */
+DEVICE void begin_tile(Tile &tile, int tiles, int row, int rows) {
+    tile.tiles = tiles;
+    tile.at_row = row; tile.rows = rows; tile.output = 0;
+}
 
-constexpr int TILE_BLOCKS = ROW_BLOCKS, BLOCK_SUMS = TILE_N / 2; /* of Tile::d */
+/* The weights (upper halves), where they fit registers: FILTER_STEPS products' operands, else none. */
+struct Filter { unsigned part[1][4]; };
+
+DEVICE void load_filter() { return; }
+
+constexpr int TILE_BLOCKS = CHANNEL_BLOCKS, BLOCK_SUMS = TILE_PIXELS / 2; /* of Tile::d */
 
 /* One tap. slice: address of the stage's pixel that the tile's first meets under this tap. part:
  * where in the weights the part begins, in rows. */
 DEVICE void multiply_tap(float (&sums)[TILE_BLOCKS][BLOCK_SUMS], unsigned slice, unsigned weights,
                          int tap, int accumulate) {
-    const unsigned long long a = matrix_descriptor(slice, PLANE * 16, ROW_BLOCKS * 128);
-    const unsigned long long b = matrix_descriptor(weights, TILE_N * 16, 128);
-    UNROLLED for (int k = 0; k < STAGE_GROUPS / 2; k++)
-        UNROLLED for (int block = 0; block < ROW_BLOCKS; block++)
-            wgmma(sums[block], descriptor_at(a, 2 * k * PLANE + block * 8),
-                  descriptor_at(b, tap * TAP_ROWS + 2 * k * TILE_N), accumulate || k);
+    const unsigned long long a = matrix_descriptor(weights, TILE_N * 16);
+    const unsigned long long b = matrix_descriptor(slice, PLANE * 16);
+    UNROLLED for (int k = 0; k < STAGE_GROUPS / 2; k++) {
+        UNROLLED for (int block = 0; block < CHANNEL_BLOCKS; block++) {
+            wgmma(sums[block],
+                  descriptor_at(a, tap * TAP_ROWS + 2 * k * TILE_N + block * 64),
+                  descriptor_at(b, 2 * k * PLANE), accumulate || k);
+        }
+    }
 }
 
 __device__ real channel_operand(int k, int c, const Arguments &a) {
@@ -727,7 +809,7 @@ struct Tail {
                 tile.put<2>(a.store0, a.store0_stride, p, j, v4); // %mul
             }
         }
-        tile.flush<2>(a.store0_stride);
+        tile.flush<2>();
     }
 };
 // ---- end of tail
@@ -753,8 +835,10 @@ struct Shared {
     float *weight_scale;  /* [TILE_N] */
     float *operands;      /* [CHANNEL_OPERANDS][TILE_N] */
     float *consumer;      /* [CONSUMERS][CONSUMER_FLOATS] */
+    float *carried;       /* [CARRY_FLOATS], from each tile for the next */
     unsigned *magnitude;  /* [2][PRODUCER_WARPS] */
     unsigned full, empty; /* addresses of [STAGES] barriers each */
+    unsigned passed;      /* the same of [CARRY_BARRIERS] */
     float *verdict;       /* [STAGES], of slices that are none: a segment's own scale, 0: it held */
 };
 
@@ -765,11 +849,12 @@ DEVICE Shared share(unsigned char *memory) {
     shared.scale_bias = reinterpret_cast<float2 *>(shared.weights + WEIGHT_BYTES);
     shared.weight_scale = reinterpret_cast<float *>(shared.scale_bias + TILE_N);
     shared.operands = shared.weight_scale + TILE_N; shared.consumer = shared.operands + TILE_N;
-    shared.magnitude = reinterpret_cast<unsigned *>(shared.consumer + CONSUMERS * CONSUMER_FLOATS);
+    shared.carried = shared.consumer + CONSUMERS * CONSUMER_FLOATS;
+    shared.magnitude = reinterpret_cast<unsigned *>(shared.carried + CARRY_FLOATS);
     shared.full = shared_address(shared.magnitude + 2 * PRODUCER_WARPS);
-    shared.empty = shared.full + STAGES * 8;
-    shared.verdict =
-        reinterpret_cast<float *>(shared.magnitude + 2 * PRODUCER_WARPS) + 2 * STAGES * 2;
+    shared.empty = shared.full + STAGES * 8; shared.passed = shared.empty + STAGES * 8;
+    shared.verdict = reinterpret_cast<float *>(shared.magnitude + 2 * PRODUCER_WARPS) +
+                     2 * (2 * STAGES + CARRY_BARRIERS);
     return shared;
 }
 
@@ -911,7 +996,7 @@ DEVICE Slices open_slices(const Arguments &a, const Segment &s) {
 
 /* Items of the slow way: 8 channels of 32 pixels of the box each, some of them in flight. */
 constexpr int SCALED_ITEMS = (STAGE_GROUPS * STAGE_WIDTH + 31) / 32;
-constexpr int SCALED_AT_ONCE = 4;
+constexpr int SCALED_AT_ONCE = 2;
 
 /* Group, row and x of an item's pixel of this lane; false where there is none. */
 DEVICE bool scaled_pixel(int item, int lane, int &group, int &row, int &x) {
@@ -1038,7 +1123,6 @@ DEVICE void produce(const Arguments &a, const Shared &shared) {
         auto step = [&](Fetched &current, Fetched &following) {
             const Turn next = at.next();
             const bool more = next.slice < slices;
-            if (more) fetch(next, following);
             const int number = staged + at.slice, slot = number % STAGES;
             if (at.item < SLICE_WARPS)
                 mbarrier_wait(shared.empty + 8 * slot, number / STAGES & 1 ^ 1);
@@ -1049,13 +1133,14 @@ DEVICE void produce(const Arguments &a, const Shared &shared) {
                 if (lane == 0) mbarrier_arrive(shared.full + 8 * slot);
             }
             at = next;
+            if (more) fetch(next, following);
             return more;
         };
         if (warp < SLICE_WARPS && at.slice < slices) {
-            Fetched items[2];
+            Fetched items[1];
             fetch(at, items[0]);
 #pragma unroll 1
-            while (step(items[0], items[PREFETCH]) && step(items[PREFETCH], items[0])) ;
+            while (step(items[0], items[PREFETCH])) ;
         }
         staged += slices;
         staged = judge(a, shared, of, slices, staged, largest, turn);
@@ -1155,14 +1240,15 @@ DEVICE void consume(const Arguments &a, const Shared &shared) {
     const bool signals = threadIdx.x % 32 == 0;
     Tile tile;
     tile.scale_bias = shared.scale_bias; tile.operands = shared.operands;
-    open_tile(tile, shared.consumer, consumer);
+    open_tile(tile, shared, consumer);
     Filter filter;
+    load_filter();
     Ring ring = {0, 0, 0, 0, 0, 0};
     const int next = consumer + 1 == CONSUMERS ? 0 : consumer + 1;
     int ahead = consumer; /* its first tile of the segment */
     if (next == 0)
         barrier_arrive(TURNS, 2 * WARPGROUP); /* the first consumer begins */
-    int unit = part.unit;
+    int unit = part.unit, tiles = 0; /* of the segments before */
     bool anew = false; /* this segment has been made before */
     while (unit < part.unit_end) {
         const Segment s = open_segment(a, unit, part.unit_end);
@@ -1185,15 +1271,14 @@ DEVICE void consume(const Arguments &a, const Shared &shared) {
             ring.give_back(shared, min(following, ring.read), signals);
             ring.look(shared, slices);
             tile.pixels.box.z = s.z + row; tile.pixels.box.first = 0;
+            begin_tile(tile, tiles + t, row, s.rows);
             tail.step(tile, a);
         }
+        tiles += s.rows;
         ahead = t - s.rows;
         ring.give_back(shared, slices, signals);
         const float scale = anew ? 0.0f : receive_verdict(ring, shared, slices, signals);
-        if (anew || scale != 0.0f) {
-            rescale(shared, scale != 0.0f ? scale : CARRIER_SCALE);
-            forget_scales(tile);
-        }
+        if (anew || scale != 0.0f) rescale(shared, scale != 0.0f ? scale : CARRIER_SCALE);
         anew = scale != 0.0f;
         unit = anew ? unit : behind(s, unit);
     }
@@ -1208,6 +1293,8 @@ __global__ void __launch_bounds__(THREADS, 1)
         mbarrier_init(shared.full + 8 * threadIdx.x, SLICE_WARPS);
         mbarrier_init(shared.empty + 8 * threadIdx.x, CONSUMERS * 4);
     }
+    for (int i = threadIdx.x; i < CARRY_BARRIERS; i += THREADS)
+        mbarrier_init(shared.passed + 8 * i, 1);
     __syncthreads();
     if (threadIdx.x < WARPGROUP) {
         setmaxnreg_dec<PRODUCER_REGISTERS>();
@@ -1222,6 +1309,7 @@ __global__ void __launch_bounds__(THREADS, 1)
 #else /* other GPUs have no such instructions: here for the host to find */
 __global__ void __launch_bounds__(32) segue_conv_wgmma_ring(const __grid_constant__ Arguments a) {}
 #endif
+#undef SUMS
 #undef SUMS
 } // namespace wgmma_ring
 
@@ -1273,8 +1361,8 @@ DEVICE unsigned tf32_away(unsigned bits) {
 }
 
 typedef float input_t;
-constexpr int GROUP_INPUTS = 64, KERNEL_H = 3, KERNEL_W = 3;
-constexpr int WARPS = 8, BLOCKS = 1, THREADS = WARPS * 32, BLOCK_PIXELS = WARPS * ROW_BLOCKS * 16;
+constexpr int GROUP_INPUTS = 64, KERNEL_H = 3, KERNEL_W = 3, WARPS = 8, ROW_BLOCKS = 2;
+constexpr int BLOCKS = 1, THREADS = WARPS * 32, BLOCK_PIXELS = WARPS * ROW_BLOCKS * 16;
 constexpr int TAPS = KERNEL_H * KERNEL_W, K = GROUP_INPUTS * TAPS;
 constexpr int SLICE = 16, SLICES = (K + SLICE - 1) / SLICE;
 
@@ -1285,6 +1373,13 @@ struct Pixels {
     DEVICE bool valid(int row) const { return places[row].n >= 0; }
     DEVICE Place place(int row) const { return places[row]; }
 };
+
+/* The tile of `wgmma` and of `mma.sync` with pixels as rows (M) and channels as columns (N).
+ *
+ * A warp holds ROW_BLOCKS blocks of 16 pixels, all TILE_N channels of each. Of a block, lane l
+ * holds rows l / 4 and l / 4 + 8, and of every 8 channels the pair 2 (l % 4), + 1: four lanes, a
+ * quad, share a pixel. With two blocks or more, a reduction over channels halves what a lane keeps
+ * at each exchange, so that in the end every lane owns pixels of its own, none twice. */
 
 struct RowTile {
     static constexpr int PIXELS = 2 * ROW_BLOCKS, CHANNELS = TILE_N / 4;
@@ -1556,7 +1651,7 @@ static int find_device(long long &processors, bool &first) {
     if (facts == 0) {
         if (int status = cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device))
             return status;
-        const bool is_first = prepare(wgmma_ring::segue_conv_wgmma_ring, 384, 224512);
+        const bool is_first = prepare(wgmma_ring::segue_conv_wgmma_ring, 384, 229888);
         const bool any = prepare(implicit_gemm::segue_implicit_gemm, 256, 56576);
         if (!is_first && !any) return cudaErrorNoKernelImageForDevice;
         facts = 2 * count + is_first;
@@ -1611,7 +1706,7 @@ static int run_first(const Call &t, const Sizes &s, cudaStream_t stream) {
     if (!(a.units < 2147483648))
         return UNSUITED; // rows are counted in 31 bits
     const long long blocks = least(most(1, s.processors), a.units);
-    return launch(wgmma_ring::segue_conv_wgmma_ring, a, blocks, 384, 224512, stream);
+    return launch(wgmma_ring::segue_conv_wgmma_ring, a, blocks, 384, 229888, stream);
 }
 
 static int run_any(const Call &t, const Sizes &s, cudaStream_t stream) {

@@ -479,7 +479,8 @@ DEVICE void fetch_item(const Source &from, int item, int lane, Fetched &to) {
 
 /* Two values as the halves of a part, scaled and rounded; low first. Upper ones leave the rest in
  * the values' place, for the lower. largest: of the values themselves. */
-DEVICE unsigned carried(float &low, float &high, float &largest) {
+DEVICE unsigned carried(float &low, float &high, int part, float &largest) {
+    if (part == 1) return pack_halves(low, high);
     largest = max_magnitude(max_magnitude(largest, low), high);
     const unsigned upper = pack_halves(low * CARRIER_SCALE, high * CARRIER_SCALE);
     return upper;
@@ -489,7 +490,7 @@ DEVICE unsigned carried(float &low, float &high, float &largest) {
 DEVICE uint4 staged_halves(Fetched &from, int p, float &largest) {
     unsigned pair[4];
     UNROLLED for (int i = 0; i < 4; i++)
-        pair[i] = carried(from.value[2 * i][p], from.value[2 * i + 1][p], largest);
+        pair[i] = carried(from.value[2 * i][p], from.value[2 * i + 1][p], 0, largest);
     return make_uint4(pair[0], pair[1], pair[2], pair[3]);
 }
 
@@ -634,7 +635,9 @@ struct Tile : RowTile {
     DEVICE real acc(int p, int j) { return RowTile::acc(p, j); }
 };
 
-DEVICE void open_tile(Tile &tile) {
+constexpr int CARRY_BARRIERS = 0;
+
+template <class S> DEVICE void open_tile(Tile &tile, const S &shared) {
     tile.lane = threadIdx.x % 32;
     tile.pixels.warp = threadIdx.x % WARPGROUP / 32;
 }
@@ -707,8 +710,10 @@ struct Shared {
     float *weight_scale;  /* [TILE_N] */
     float *operands;      /* [CHANNEL_OPERANDS][TILE_N] */
     float *consumer;      /* [CONSUMERS][CONSUMER_FLOATS] */
+    float *carried;       /* [CARRY_FLOATS], from each tile for the next */
     unsigned *magnitude;  /* [2][PRODUCER_WARPS] */
     unsigned full, empty; /* addresses of [STAGES] barriers each */
+    unsigned passed;      /* the same of [CARRY_BARRIERS] */
     float *verdict;       /* [STAGES], of slices that are none: a segment's own scale, 0: it held */
 };
 
@@ -718,12 +723,13 @@ DEVICE Shared share(unsigned char *memory) {
     shared.weights = shared.ring + STAGES * PART_BYTES;
     shared.scale_bias = reinterpret_cast<float2 *>(shared.weights + WEIGHT_BYTES);
     shared.weight_scale = reinterpret_cast<float *>(shared.scale_bias + TILE_N);
-    shared.operands = shared.weight_scale + TILE_N; shared.consumer = shared.operands;
-    shared.magnitude = reinterpret_cast<unsigned *>(shared.consumer);
+    shared.operands = shared.weight_scale + TILE_N;
+    shared.consumer = shared.operands; shared.carried = shared.consumer;
+    shared.magnitude = reinterpret_cast<unsigned *>(shared.carried);
     shared.full = shared_address(shared.magnitude + 2 * PRODUCER_WARPS);
-    shared.empty = shared.full + STAGES * 8;
-    shared.verdict =
-        reinterpret_cast<float *>(shared.magnitude + 2 * PRODUCER_WARPS) + 2 * STAGES * 2;
+    shared.empty = shared.full + STAGES * 8; shared.passed = shared.empty + STAGES * 8;
+    shared.verdict = reinterpret_cast<float *>(shared.magnitude + 2 * PRODUCER_WARPS) +
+                     2 * (2 * STAGES);
     return shared;
 }
 
@@ -1115,14 +1121,14 @@ DEVICE void consume(const Arguments &a, const Shared &shared) {
     const bool signals = threadIdx.x % 32 == 0;
     Tile tile;
     tile.scale_bias = shared.scale_bias;
-    open_tile(tile);
+    open_tile(tile, shared);
     Filter filter;
     Ring ring = {0, 0, 0, 0, 0, 0};
     const int next = consumer + 1 == CONSUMERS ? 0 : consumer + 1;
     int ahead = consumer; /* its first tile of the segment */
     if (next == 0)
         barrier_arrive(TURNS, 2 * WARPGROUP); /* the first consumer begins */
-    int unit = part.unit;
+    int unit = part.unit, tiles = 0; /* of the segments before */
     bool anew = false; /* this segment has been made before */
     while (unit < part.unit_end) {
         const Segment s = open_segment(a, unit, part.unit_end);
@@ -1147,6 +1153,7 @@ DEVICE void consume(const Arguments &a, const Shared &shared) {
             tile.pixels.box.z = s.z + row; tile.pixels.box.first = 0;
             tail.step(tile, a);
         }
+        tiles += s.rows;
         ahead = t - s.rows;
         ring.give_back(shared, slices, signals);
         const float scale = anew ? 0.0f : receive_verdict(ring, shared, slices, signals);
@@ -1165,6 +1172,8 @@ __global__ void __launch_bounds__(THREADS, 1)
         mbarrier_init(shared.full + 8 * threadIdx.x, SLICE_WARPS);
         mbarrier_init(shared.empty + 8 * threadIdx.x, CONSUMERS * 4);
     }
+    for (int i = threadIdx.x; i < CARRY_BARRIERS; i += THREADS)
+        mbarrier_init(shared.passed + 8 * i, 1);
     __syncthreads();
     if (threadIdx.x < PRODUCERS * WARPGROUP) {
         setmaxnreg_dec<PRODUCER_REGISTERS>();

@@ -222,7 +222,7 @@ def test_gallery(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 LINES = {
     "conv2d_scale_min": 1850,
     "conv2d_min_tanh_tanh": 1850,
-    "conv2d_min_add_mul": 1900,
+    "conv2d_min_add_mul": 1990,
     "conv3d_min_softmax": 2100,
 }
 
