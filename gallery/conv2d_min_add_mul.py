@@ -775,8 +775,6 @@ DEVICE void begin_tile(Tile &tile, int tiles, int row, int rows) {
 /* The weights (upper halves), where they fit registers: FILTER_STEPS products' operands, else none. */
 struct Filter { unsigned part[1][4]; };
 
-DEVICE void load_filter() { return; }
-
 constexpr int TILE_BLOCKS = CHANNEL_BLOCKS, BLOCK_SUMS = TILE_PIXELS / 2; /* of Tile::d */
 
 /* One tap. slice: address of the stage's pixel that the tile's first meets under this tap. part:
@@ -1242,7 +1240,6 @@ DEVICE void consume(const Arguments &a, const Shared &shared) {
     tile.scale_bias = shared.scale_bias; tile.operands = shared.operands;
     open_tile(tile, shared, consumer);
     Filter filter;
-    load_filter();
     Ring ring = {0, 0, 0, 0, 0, 0};
     const int next = consumer + 1 == CONSUMERS ? 0 : consumer + 1;
     int ahead = consumer; /* its first tile of the segment */

@@ -35,7 +35,8 @@ static bool learn(dropping *d) {
         if (!sg_trim_is_function(&d->facts, i))
             continue;
         int body = body_of(d, i), name = unit->tokens[i].spelling;
-        bool nothing = unit->tokens[body].pair == body + 1;
+        bool returns = is(d, body + 1, SG_TRIM_RETURN) && is(d, body + 2, SG_TRIM_SEMICOLON);
+        bool nothing = unit->tokens[body].pair == body + 1 + 2 * returns;
         d->empty[name] = nothing && (d->empty[name] || d->declared[name] == 0);
         d->declared[name]++;
     }
