@@ -244,6 +244,7 @@ def test_lines(width: int, features: int, emulator: Emulator) -> None:
         if "store_alone" not in (emulator.directory / "0.cu").read_text():
             continue
         results = emulator.run(case, "wgmma_ring", pick, inputs)
+        assert not isinstance(results, str), results
         wrong = gpu_cases.problem(case, results, inputs)
         assert not wrong, f"plan {pick}: {wrong}"
         ran += 1
