@@ -1,10 +1,6 @@
 /* Matrix products by warps, `mma.sync` (PTX ISA 9.7.14), for sm_80 and later; how float32 operands
  * become tf32; copies that go past the registers. */
 
-__device__ __forceinline__ double to_double(uint2 bits) {
-    return __hiloint2double((int)bits.y, (int)bits.x);
-}
-
 /* sums += a * b of one 16 x 8 tile: rows of a by columns of b. Lane l holds a's rows l / 4 (a0, a2)
  * and l / 4 + 8 (a1, a3), b's column l / 4, of k the words l % 4 (a0, a1, b0) and l % 4 + 4, and
  * sums of row l / 4 by columns 2 (l % 4), + 1, then of row l / 4 + 8. */
@@ -32,23 +28,21 @@ __device__ __forceinline__ void mma_bfloat(float sums[4], unsigned a0, unsigned 
                  : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
 }
 
-/* The same of doubles, which are handed over as bits, low word first, of k = l % 4 (a0, a1, b0) and
- * l % 4 + 4. Every step along k is a fused multiply-add, rounded to nearest. */
-__device__ __forceinline__ void mma_double(double sums[4], uint2 a0, uint2 a1, uint2 a2, uint2 a3,
-                                           uint2 b0, uint2 b1) {
-    const double a[4] = {to_double(a0), to_double(a1), to_double(a2), to_double(a3)};
+/* The same of doubles, of k = l % 4 (a0, a1, b0) and l % 4 + 4. Every step along k is a fused
+ * multiply-add, rounded to nearest. */
+__device__ __forceinline__ void mma_double(double sums[4], double a0, double a1, double a2,
+                                           double a3, double b0, double b1) {
     asm("mma.sync.aligned.m16n8k8.row.col.f64.f64.f64.f64 "
                  "{%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
                  : "+d"(sums[0]), "+d"(sums[1]), "+d"(sums[2]), "+d"(sums[3])
-                 : "d"(a[0]), "d"(a[1]), "d"(a[2]), "d"(a[3]), "d"(to_double(b0)),
-                   "d"(to_double(b1)));
+                 : "d"(a0), "d"(a1), "d"(a2), "d"(a3), "d"(b0), "d"(b1));
 }
 
 /* sums += a * b of one 8 x 8 tile, 4 of k: before sm_90 there is no larger product of doubles. */
-__device__ __forceinline__ void mma_double_4(double &sum0, double &sum1, uint2 a, uint2 b) {
+__device__ __forceinline__ void mma_double_4(double &sum0, double &sum1, double a, double b) {
     asm("mma.sync.aligned.m8n8k4.row.col.f64.f64.f64.f64 {%0,%1}, {%2}, {%3}, {%0,%1};"
                  : "+d"(sum0), "+d"(sum1)
-                 : "d"(to_double(a)), "d"(to_double(b)));
+                 : "d"(a), "d"(b));
 }
 
 /* Bits of a float such that its upper 19, all that tf32 products look at, are the float rounded to

@@ -87,42 +87,6 @@ constexpr int THREAD_COPIES = (ROW_COPIES * COLUMNS + THREADS - 1) / THREADS;
 constexpr int STEP_COPIES = (THREAD_COPIES + STEPS - 1) / STEPS;
 constexpr int PIECES = STEP_PIECES < PIECES_MAX ? STEP_PIECES : PIECES_MAX;
 
-/* Half of a vector's words of each operand: rows of two tiles of eight, columns. */
-__device__ __forceinline__ void mma_words(float sums[4], unsigned a0, unsigned a1, unsigned a2,
-                                          unsigned a3, unsigned b0, unsigned b1) {
-    if constexpr (ELEMENT == 4)
-        mma_tf32(sums, a0, a1, a2, a3, b0, b1);
-    else if constexpr (BFLOAT)
-        mma_bfloat(sums, a0, a1, a2, a3, b0, b1);
-    else
-        mma_half(sums, a0, a1, a2, a3, b0, b1);
-}
-
-/* The order of k is free as long as both operands agree, so vectors are multiplied as they lie.
- * half: of the words, doubles but for all of them at once. */
-constexpr int HALVES = DOUBLE ? 1 : 2;
-__device__ __forceinline__ void mma_vectors(float sums[4], const uint4 &upper, const uint4 &lower,
-                                            const uint4 &columns, int half) {
-    if (half == 0)
-        mma_words(sums, upper.x, lower.x, upper.y, lower.y, columns.x, columns.y);
-    else
-        mma_words(sums, upper.z, lower.z, upper.w, lower.w, columns.z, columns.w);
-}
-__device__ __forceinline__ void mma_vectors(double sums[4], const uint4 &upper, const uint4 &lower,
-                                            const uint4 &columns, int) {
-    const uint2 a[4] = {make_uint2(upper.x, upper.y), make_uint2(lower.x, lower.y),
-                        make_uint2(upper.z, upper.w), make_uint2(lower.z, lower.w)};
-    const uint2 b[2] = {make_uint2(columns.x, columns.y), make_uint2(columns.z, columns.w)};
-    if constexpr (LARGE_DOUBLES) {
-        mma_double(sums, a[0], a[1], a[2], a[3], b[0], b[1]);
-    } else {
-        mma_double_4(sums[0], sums[1], a[0], b[0]);
-        mma_double_4(sums[2], sums[3], a[1], b[0]);
-        mma_double_4(sums[0], sums[1], a[2], b[1]);
-        mma_double_4(sums[2], sums[3], a[3], b[1]);
-    }
-}
-
 /* What a block makes at a time. */
 struct Unit {
     Place first, end;           /* output pixels */

@@ -47,11 +47,10 @@ BODIES = {
     "mma_tf32": "emu_mma<0>(sums, a0, a1, a2, a3, b0, b1);",
     "mma_half": "emu_mma<1>(sums, a0, a1, a2, a3, b0, b1);",
     "mma_bfloat": "emu_mma<2>(sums, a0, a1, a2, a3, b0, b1);",
-    "mma_double": "const double a[] = {to_double(a0), to_double(a1), to_double(a2), "
-    "to_double(a3)}, b[] = {to_double(b0), to_double(b1)}; emu_mma_double<16, 8>(sums, a, b);",
-    "mma_double_4": "double sums[] = {sum0, sum1}; const double of_a = to_double(a), "
-    "of_b = to_double(b); emu_mma_double<8, 4>(sums, &of_a, &of_b); sum0 = sums[0], "
-    "sum1 = sums[1];",
+    "mma_double": "const double a[] = {a0, a1, a2, a3}, b[] = {b0, b1}; "
+    "emu_mma_double<16, 8>(sums, a, b);",
+    "mma_double_4": "double sums[] = {sum0, sum1}; emu_mma_double<8, 4>(sums, &a, &b); "
+    "sum0 = sums[0], sum1 = sums[1];",
     "copy_async_4": "memset(to, 0, 4); memcpy(to, from, bytes);",
     "copy_async_8": ALIGNED.format("to", 8) + "memset(to, 0, 8); memcpy(to, from, bytes);",
     "copy_async_16": ALIGNED.format("to", 16) + "memset(to, 0, 16); memcpy(to, from, bytes);",

@@ -112,9 +112,6 @@ static inline double __longlong_as_double(long long u) {
 static inline float rsqrtf(float x) {
     return 1 / sqrtf(x);
 }
-static inline double __hiloint2double(int high, int low) {
-    return __longlong_as_double((long long)((uint64_t)(unsigned)high << 32 | (unsigned)low));
-}
 static inline double rsqrt(double x) {
     return 1 / sqrt(x);
 }

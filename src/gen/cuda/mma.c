@@ -155,6 +155,8 @@ sg_status sg_cuda_lower_mma(const sg_problem *problem, const sg_cuda_target *tar
             {"constants", constants.data},
             {"arguments", arguments.declaration.data},
             {"tail", tail.data},
+            {"multiplication", problem->compute == SG_F64 ? "//@ include multiply_doubles.cuh\n"
+                                                          : "//@ include multiply_words.cuh\n"},
         };
         status =
             sg_cuda_compose(arena, "conv_mma.cuh", holes, sizeof holes / sizeof *holes, &source);
