@@ -111,6 +111,21 @@ CASES = {
         ((1, 56, 56), (2, 8, 16), (2, 7, 9)),
         first=((1, 56, 56),),
     ),
+    "ring_f16": Case(
+        conv("64", "64, 64, 3, 3", "", "  %y = relu %c\n  output %y\n", "f16"),
+        (8, 58, 58),
+        ((1, 58, 58), (3, 20, 66), (2, 19, 31)),
+        strategy="wgmma_ring",
+        first=((1, 58, 58),),
+    ),
+    "ring_bf16_last": Case(
+        conv("64", "64, 64, 3, 3", " {padding=[1, 1]}", "  %y = relu %c\n  output %y\n", "bf16"),
+        (8, 56, 56),
+        ((1, 56, 56), (3, 20, 22)),
+        layout=channels_last,
+        strategy="wgmma_ring",
+        first=((1, 56, 56),),
+    ),
     "channels_last": Case(
         conv("32", "64, 32, 3, 3", " {padding=[1, 1]}", "  %y = relu %c\n  output %y\n"),
         (8, 56, 56),
