@@ -212,7 +212,8 @@ struct Arguments {
  * beyond those of the files taken in: TURN, PARTS, CONSUMERS (warpgroups), PRODUCERS (warps, a
  * multiple of 4), STAGES, BLOCKS (of a multiprocessor), TILES (of a consumer), M = CONSUMERS *
  * TILES * ROW_BLOCKS * 64 = BOX_H * BOX_W, CONSUMER_REGISTERS, PRODUCER_REGISTERS, HAS_BIAS, BFLOAT
- * (elements are bfloat16), WEIGHTS_IN_ORDER (they lie as `raw` holds them). */
+ * (elements are bfloat16), WEIGHTS_IN_ORDER (they lie as `raw` holds them), OPENS_BEHIND (jobs are
+ * opened behind their first products). */
 
 struct half_t { unsigned short bits; };
 

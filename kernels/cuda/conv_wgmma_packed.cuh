@@ -20,7 +20,8 @@
  * beyond those of the files taken in: TURN, PARTS, CONSUMERS (warpgroups), PRODUCERS (warps, a
  * multiple of 4), STAGES, BLOCKS (of a multiprocessor), TILES (of a consumer), M = CONSUMERS *
  * TILES * ROW_BLOCKS * 64 = BOX_H * BOX_W, CONSUMER_REGISTERS, PRODUCER_REGISTERS, HAS_BIAS, BFLOAT
- * (elements are bfloat16), WEIGHTS_IN_ORDER (they lie as `raw` holds them). */
+ * (elements are bfloat16), WEIGHTS_IN_ORDER (they lie as `raw` holds them), OPENS_BEHIND (jobs are
+ * opened behind their first products). */
 //@ include common.cuh
 //@ include wgmma.cuh
 //@ constants
@@ -518,7 +519,7 @@ __device__ __forceinline__ void consume(const Arguments &a, const Shared &shared
             rescale(shared, work.anew() ? segment_scale(largest) : CARRIER_SCALE);
             scales.open(tile[0], shared.scale_bias);
         }
-        if (TURN > 1)
+        if (!OPENS_BEHIND)
             open();
 #pragma unroll
         for (int t = 0; t < TILES; t++)
@@ -532,7 +533,7 @@ __device__ __forceinline__ void consume(const Arguments &a, const Shared &shared
                 if (slice >= slices)
                     break;
                 ring.start(sums, turn, 0);
-                if (TURN == 1 && slice == 0) /* behind products, where jobs are short */
+                if (OPENS_BEHIND && slice == 0)
                     open();
 #pragma unroll
                 for (int span = 1; span < SPANS; span++) {

@@ -46,6 +46,7 @@ static void write_constants(const sg_problem *problem, const sg_cuda_target *tar
         {"BFLOAT", convolution->input.dtype == SG_BF16},
         {"PARTS", packed->parts},
         {"TURN", packed->turn},
+        {"OPENS_BEHIND", packed->opens_behind},
         {"TAPS_D", packed->taps_d},
         {"SHARED_ROWS", packed->shared_rows},
         {"K", packed->k},

@@ -21,7 +21,7 @@ enum {
     CONSUMER_UNHELD = 10,
     CONSUMER_MOVED = -22, /* results stand where products have left */
     CONSUMER_COSTLY = 24,
-    PRODUCER_OTHERS = 24,
+    PRODUCER_OTHERS = 22,
     PRODUCER_PADDED = 12,
     PRODUCER_STRIDED = 24,
     PRODUCER_ROW = 16, /* for a second row of a lane */
@@ -40,6 +40,7 @@ static const double COSTLY = 16; /* instructions of a value of the tail: a funct
 static const double SLICE = 55, UNIT_ONCE = 80, VALUE = 2.6;
 static const double END_SUM = 250;   /* cycles at the end of a walk, for each sum of a thread */
 static const double PROLOGUE = 7000; /* cycles until weights are packed */
+static const double WEIGHT = 0.9;    /* and more for each of them */
 
 static int64_t pieces(int64_t whole, int64_t piece) {
     return (whole + piece - 1) / piece;
@@ -91,6 +92,8 @@ static void measure_stage(const sg_problem *problem, const sg_cuda_target *targe
     const int64_t *kernel = convolution->kernel;
     packed->guarded = convolution->input.dtype == SG_F32;
     packed->parts = packed->guarded && target->precision == SG_PRECISION_FP32 ? 2 : 1;
+    /* Measured: with outputs to store it only makes consumers store at once. */
+    packed->opens_behind = packed->turn == 1 && packed->tail.tile_stores == 0;
     packed->taps_d = packed->turn > 1 ? 1 : kernel[0];
     packed->row_spans = convolution->in_channels * packed->taps_d;
     packed->row_words = pieces(packed->row_spans * kernel[2], 2);
@@ -272,7 +275,8 @@ static double cost(const sg_problem *problem, const sg_cuda_target *target,
     double rounds = ceil((double)packed.jobs / ((double)gpu->multiprocessors * blocks));
     double clock = 1.1 * gpu->fp32 / (gpu->multiprocessors * 256.0);
     double memory = problem->bytes / (gpu->copy * (packed.tail.tile_stores && !walk ? 0.5 : 1));
-    return gpu->launch + fmax((PROLOGUE + rounds * job) / clock, memory);
+    double prologue = PROLOGUE + WEIGHT * (double)packed.weights;
+    return gpu->launch + fmax((prologue + rounds * job) / clock, memory);
 }
 
 /* ---- candidates ---------------------------------------------------------------------------- */

@@ -20,10 +20,11 @@ typedef struct sg_wgmma_packed {
     int64_t blocks; /* of a multiprocessor */
 
     sg_cuda_tail_facts tail;
-    bool guarded;   /* whether elements are float32, which halves carry */
-    int64_t parts;  /* halves that an operand is split into */
-    bool moves;     /* whether sums leave the products' registers: of slices, of parts of k */
-    int64_t taps_d; /* kernel slices in k */
+    bool guarded;      /* whether elements are float32, which halves carry */
+    int64_t parts;     /* halves that an operand is split into */
+    bool moves;        /* whether sums leave the products' registers: of slices, of parts of k */
+    bool opens_behind; /* whether a job is opened behind its first products */
+    int64_t taps_d;    /* kernel slices in k */
     int64_t row_spans, row_words; /* of a row of the kernel: runs of taps, and pairs of taps */
     bool shared_rows;             /* whether a row of the input serves all rows of the kernel */
     int64_t stage_slots;          /* of 16 bytes, of a part of a stage */
