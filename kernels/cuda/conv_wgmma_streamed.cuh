@@ -12,8 +12,8 @@
  * With PRODUCTS 3, operands are two halves each, upper + lower, and a tap has two blocks of weights.
  * The lower come first, and meet the input's upper halves; the upper meet its lower halves, then its
  * upper ones: additions in the tensor cores round toward zero, so what weighs little is added first,
- * and sums move to registers of their own after every SPAN_TAPS taps. Meanwhile the other warpgroup
- * multiplies: they take turns. With one product, sums move after every PROMOTE parts; 0: never.
+ * and sums move to registers of their own after every tap. Meanwhile the other warpgroup multiplies:
+ * they take turns. With one product, sums move after every PROMOTE parts; 0: never.
  *
  * Blocks stay; block b makes jobs b, b + grid, ... A job's neighbours in number share its pixels,
  * so that they meet in the second-level cache. Where floats are carried as halves (GUARDED), a job
@@ -329,6 +329,34 @@ __device__ __forceinline__ void multiply_block(Tile &tile, unsigned long long le
     }
 }
 
+/* Operands of two halves: a tap's two blocks, of lower halves and of upper ones. */
+__device__ __forceinline__ void multiply_halves(Tile &tile, Shared &shared, unsigned blocks,
+                                                Turn<BLOCK_STAGES> &turn, unsigned long long left,
+                                                int consumer) {
+    int accumulate = 0;
+    mbarrier_wait(shared_address(&shared.block_full[turn.stage]), turn.parity);
+    unsigned long long *const lower = &shared.block_empty[turn.stage];
+    barrier_sync(TURNS + consumer, 2 * WARPGROUP);
+    wgmma_fence();
+    multiply_block(tile, left,
+                   matrix_descriptor(blocks + turn.stage * BLOCK_BYTES, TILE_N * 16, 128),
+                   accumulate);
+    wgmma_commit();
+    turn.next();
+    mbarrier_wait(shared_address(&shared.block_full[turn.stage]), turn.parity);
+    const unsigned long long right =
+        matrix_descriptor(blocks + turn.stage * BLOCK_BYTES, TILE_N * 16, 128);
+    multiply_block(tile, left + HALF_BOX / 16, right, accumulate);
+    multiply_block(tile, left, right, accumulate);
+    wgmma_commit();
+    barrier_arrive(TURNS + 1 - consumer, 2 * WARPGROUP);
+    wgmma_wait<1>();
+    arrive_warp(lower);
+    wgmma_wait<0>();
+    arrive_warp(&shared.block_empty[turn.stage]);
+    turn.next();
+}
+
 /* What a warp has used and must give back, once its products are through. */
 struct Used {
     unsigned long long *block = nullptr, *box = nullptr;
@@ -395,42 +423,35 @@ __device__ __forceinline__ void contract(Shared &shared, unsigned boxes, unsigne
                 mbarrier_wait(shared_address(&shared.box_full[box_turn.stage]), box_turn.parity);
                 const unsigned box =
                     boxes + box_turn.stage * BOX_BYTES + consumer * (WARPGROUP_PIXELS * 16);
-                const int steps = PART_TAPS[part] * TAP_BLOCKS;
-                for (int step = 0; step < steps; step++) {
-                    const int tap = PART_FIRST[part] + step / TAP_BLOCKS;
+                const int taps = PART_TAPS[part];
+                for (int step = 0; step < taps; step++) {
+                    const int tap = PART_FIRST[part] + step;
                     const int reach = (TAP_D[tap] * static_cast<int>(a.pitch_h) + TAP_H[tap]) *
                                           static_cast<int>(a.pitch_w) +
                                       TAP_W[tap];
-                    mbarrier_wait(shared_address(&shared.block_full[block_turn.stage]),
-                                  block_turn.parity);
                     const unsigned long long left =
                         matrix_descriptor(box + reach * 16, BOX_PIXELS * 16, ROW_BLOCKS * 128);
+                    if (PRODUCTS == 3) {
+                        multiply_halves(tile, shared, blocks, block_turn, left, consumer);
+                        totals.add(tile);
+                        continue;
+                    }
+                    mbarrier_wait(shared_address(&shared.block_full[block_turn.stage]),
+                                  block_turn.parity);
                     const unsigned long long right = matrix_descriptor(
                         blocks + block_turn.stage * BLOCK_BYTES, TILE_N * 16, 128);
-                    const bool opens = step % (2 * SPAN_TAPS) == 0;
-                    const bool closes = (step + 1) % (2 * SPAN_TAPS) == 0 || step + 1 == steps;
-                    if (PRODUCTS == 3 && opens)
-                        barrier_sync(TURNS + consumer, 2 * WARPGROUP);
                     wgmma_fence();
-                    if (PRODUCTS == 3 && step % 2 == 1)
-                        multiply_block(tile, left + HALF_BOX / 16, right, accumulate);
                     multiply_block(tile, left, right, accumulate);
                     wgmma_commit();
-                    if (PRODUCTS == 3 && closes)
-                        barrier_arrive(TURNS + 1 - consumer, 2 * WARPGROUP);
                     wgmma_wait<1>();
                     used.give_back();
                     used.block = &shared.block_empty[block_turn.stage];
-                    if (step + 1 == steps)
+                    if (step + 1 == taps)
                         used.box = &shared.box_empty[box_turn.stage];
                     block_turn.next();
-                    if (PRODUCTS == 3 && closes) {
-                        wgmma_wait<0>();
-                        used.give_back();
-                        totals.add(tile);
-                        accumulate = 0;
-                    }
                 }
+                if (PRODUCTS == 3)
+                    arrive_warp(&shared.box_empty[box_turn.stage]);
                 box_turn.next();
                 if (PRODUCTS == 1 && PROMOTE && ++parts == PROMOTE) {
                     wgmma_wait<0>();

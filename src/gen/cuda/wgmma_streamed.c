@@ -109,7 +109,6 @@ static void write_main(const lowering *lowering, sg_text *text) {
         {"ROW_BLOCKS", plan[SG_STREAMED_ROWS]},
         {"CHANNEL_TILES", layout->channel_tiles},
         {"INSTRUCTION_N", layout->tile_n > INSTRUCTION_N_MAX ? layout->tile_n / 2 : layout->tile_n},
-        {"SPAN_TAPS", sg_streamed_span(lowering->plan, layout)},
         {"PROMOTE", sg_streamed_promote(problem, lowering->target, lowering->plan, layout)},
         {"TILE_WALKS", 0},
         {"TILE_LOADS", facts.tile_loads},

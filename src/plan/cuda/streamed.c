@@ -249,12 +249,6 @@ int64_t sg_streamed_tap_blocks(const sg_problem *problem, const sg_cuda_target *
     return sg_streamed_products(problem, target) == 3 ? 2 : 1;
 }
 
-int64_t sg_streamed_span(const sg_cuda_plan *plan, const sg_streamed_layout *layout) {
-    int64_t chunk = plan->parameter[SG_STREAMED_CHUNK];
-    bool few = layout->chunks * chunk * layout->tap_count <= SG_STREAMED_FEW;
-    return larger((few ? SG_STREAMED_SPAN_FEW : SG_STREAMED_SPAN) / chunk, 1);
-}
-
 int64_t sg_streamed_promote(const sg_problem *problem, const sg_cuda_target *target,
                             const sg_cuda_plan *plan, const sg_streamed_layout *layout) {
     /* Additions in the products round down, so that errors of many add up. */

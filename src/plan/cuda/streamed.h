@@ -15,9 +15,6 @@ enum { SG_STREAMED_TAPS_MAX = 400 };
 enum { SG_STREAMED_SEGMENTS_MAX = 32 };
 /* Channels of a pixel that are stored at once where they lie side by side. */
 enum { SG_STREAMED_RUN = 4 };
-/* Products whose sum may stay in the registers of the products, in class fp32, beyond one tap's: of
- * many, where more sums would round more, and of few. */
-enum { SG_STREAMED_SPAN = 32, SG_STREAMED_SPAN_FEW = 16, SG_STREAMED_FEW = 256 };
 
 /* Parameters of a plan. */
 enum {
@@ -83,10 +80,8 @@ bool sg_streamed_stores_runs(const sg_problem *problem, const sg_cuda_target *ta
 int64_t sg_streamed_products(const sg_problem *problem, const sg_cuda_target *target);
 /* Blocks of weights of a tap: 2 with 3 products. */
 int64_t sg_streamed_tap_blocks(const sg_problem *problem, const sg_cuda_target *target);
-/* Taps of a part whose sums add up in the products' own registers before they move to others, in
- * class fp32. */
-int64_t sg_streamed_span(const sg_cuda_plan *plan, const sg_streamed_layout *layout);
-/* The same in parts, in other classes; 0: all. */
+/* Parts whose sums add up in the products' own registers before they move to others; 0: all. With 3
+ * products, sums move after every tap. */
 int64_t sg_streamed_promote(const sg_problem *problem, const sg_cuda_target *target,
                             const sg_cuda_plan *plan, const sg_streamed_layout *layout);
 /* Sums of a thread of the products. */

@@ -438,8 +438,9 @@ static void choose_box(const sg_problem *problem, const sg_cuda_target *target,
 /* As many stages as fit, and no more than hide memory's latency well. */
 static bool choose_stages(const sg_problem *problem, const sg_cuda_target *target,
                           sg_wgmma_ring *ring) {
+    bool split = !ring->narrow && target->precision == SG_PRECISION_FP32; /* products take longer */
     int64_t needed = least_stages(ring);
-    for (ring->stages = most(needed, 16); ring->stages >= needed; ring->stages--) {
+    for (ring->stages = most(needed, split ? 7 : 16); ring->stages >= needed; ring->stages--) {
         sg_cuda_plan plan;
         sg_wgmma_ring measured;
         write_plan(ring, &plan);

@@ -301,15 +301,13 @@ static double product_clocks(const sg_cuda_plan *plan, const sg_streamed_layout 
     double shared = (count * (64 + n) + stored) * 32 / 128;
     double step = fmax(count * n / 2, shared) / PRODUCT_RATE;
     double taps = (double)(layout->chunks * layout->tap_count);
-    double moves = 0;
-    for (int i = 0; i < layout->part_count && products == 3; i++)
-        moves += (double)divide_up(layout->parts[i].tap_count, sg_streamed_span(plan, layout));
+    double moves = products == 3 ? taps : 0;
     /* One warpgroup has a tap's blocks while the other multiplies by the next one's. */
     if (products == 3 && plan->parameter[SG_STREAMED_BLOCKS] < 6)
         step *= FEW_BLOCKS;
     double chunk = (double)plan->parameter[SG_STREAMED_CHUNK] / 16;
     return taps * ((double)products * step * chunk + (double)tap_blocks * STEP_CLOCKS) +
-           moves * (double)layout->chunks * MOVE_CLOCKS;
+           moves * MOVE_CLOCKS;
 }
 
 static double tail_clocks(const sg_problem *problem, const sg_cuda_target *target,
