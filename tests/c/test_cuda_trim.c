@@ -118,6 +118,13 @@ TEST(constants_that_are_another_go) {
                   "    a.out[SIZE] = WIDTH + threadIdx.x;\n");
 }
 
+TEST(constants_that_pragmas_name_stay) {
+    static const char constants[] = "constexpr int SIZE = 4;\nconstexpr int TURNS = SIZE;\n\n";
+    static const char loop[] = "#pragma unroll TURNS\n    for (int i = 0; i < a.count; i++)\n"
+                               "        a.out[i] = SIZE;\n";
+    expect_source(constants, loop, constants, loop);
+}
+
 TEST(constants_of_a_block_that_are_one_word) {
     expect_source("constexpr int SIZE = 4;\n\n",
                   "    const int other = SIZE;\n    const int both = SIZE + 1;\n"

@@ -1,5 +1,6 @@
 /* What folding leaves over: calls of functions that do nothing, parameters that nobody reads or
  * that are the same number in every call, variables that nobody reads. */
+#include <ctype.h>
 #include <string.h>
 
 #include "gen/cuda/trim_expression.h"
@@ -146,6 +147,26 @@ static int read_declaration(const dropping *d, int token, declarator *all) {
     return count;
 }
 
+static bool is_word_character(char c) {
+    return isalnum((unsigned char)c) || c == '_';
+}
+
+/* Whether a macro or a pragma has the word of a token: those lines stay as they are. */
+static bool is_in_directive(const sg_trim_unit *unit, int token) {
+    const char *word = unit->text + unit->tokens[token].start;
+    int length = unit->tokens[token].end - unit->tokens[token].start;
+    for (int i = 0; i < unit->token_count; i++) {
+        const sg_trim_token *line = &unit->tokens[i];
+        for (int at = line->start; line->kind == SG_TRIM_DIRECTIVE && at + length <= line->end;
+             at++)
+            if (strncmp(unit->text + at, word, (size_t)length) == 0 &&
+                !is_word_character(unit->text[at - 1]) &&
+                !is_word_character(unit->text[at + length]))
+                return true;
+    }
+    return false;
+}
+
 /* What a constant of the block stands for, where that is one word or number and stays the same:
  * "const int x = y;". NULL: more than that. */
 static const char *alias_of(const dropping *d, int token, const declarator *this) {
@@ -156,7 +177,7 @@ static const char *alias_of(const dropping *d, int token, const declarator *this
     bool number = unit->tokens[from].kind == SG_TRIM_NUMBER;
     bool constant = sg_trim_is_word(unit, from) && sg_trim_is_constant_name(unit, from);
     bool whole = is(d, token + 1, SG_TRIM_INT);
-    if (!whole || !(number || constant))
+    if (!whole || !(number || constant) || is_in_directive(unit, this->name))
         return NULL;
     for (int i = this->behind; i < close; i++) {
         if (is(d, i, unit->tokens[this->name].spelling) &&
@@ -228,7 +249,8 @@ static void drop_other_name(dropping *d, int token) {
         if (i != token + 2 && (sg_trim_is_type(&d->facts, i - 1) ||
                                is_edited(unit, unit->tokens[i].start, unit->tokens[i].end)))
             return;
-    if (is_edited(unit, unit->tokens[token].start, unit->tokens[token + 5].end))
+    if (is_edited(unit, unit->tokens[token].start, unit->tokens[token + 5].end) ||
+        is_in_directive(unit, token + 2))
         return;
     const char *text =
         sg_arena_text(unit->arena, unit->text + other->start, (size_t)(other->end - other->start));
