@@ -483,6 +483,7 @@ struct Work {
     }
     /* Whether some job failed; thread i of the block judges job i of the round. */
     static DEVICE bool judge(const Shared &shared, int n, int end) {
+        __syncwarp(); /* a producer's first lane may be behind */
         barrier_meet(0, THREADS);
         bool fails = false;
         if (thread_index() < ROUND && n < end) {
