@@ -1778,14 +1778,14 @@ static torch::Tensor call_conv2d_minimum_add_mul(
 ) {
     const torch::Device device = x.device();
     const c10::cuda::CUDAGuard guard(device);
-    conv2d_minimum_add_mul_arguments a;
-    a.x = describe<conv2d_minimum_add_mul_tensor>("x", x, 4, torch::kFloat, device);
-    a.weight = describe<conv2d_minimum_add_mul_tensor>("weight", weight, 4, torch::kFloat, device);
-    a.bias = describe<conv2d_minimum_add_mul_tensor>("bias", bias, 1, torch::kFloat, device);
-    a.bias2 = describe<conv2d_minimum_add_mul_tensor>("bias2", bias2, 3, torch::kFloat, device);
+    conv2d_minimum_add_mul_arguments given;
+    given.x = describe<conv2d_minimum_add_mul_tensor>("x", x, 4, torch::kFloat, device);
+    given.weight = describe<conv2d_minimum_add_mul_tensor>("weight", weight, 4, torch::kFloat, device);
+    given.bias = describe<conv2d_minimum_add_mul_tensor>("bias", bias, 1, torch::kFloat, device);
+    given.bias2 = describe<conv2d_minimum_add_mul_tensor>("bias2", bias2, 3, torch::kFloat, device);
     torch::Tensor out = torch::empty({x.size(0), 128, x.size(2) - 2, x.size(3) - 2}, x.options());
-    a.out = describe<conv2d_minimum_add_mul_tensor>("out", out, 4, torch::kFloat, device);
-    const int status = conv2d_minimum_add_mul(&a, c10::cuda::getCurrentCUDAStream());
+    given.out = describe<conv2d_minimum_add_mul_tensor>("out", out, 4, torch::kFloat, device);
+    const int status = conv2d_minimum_add_mul(&given, c10::cuda::getCurrentCUDAStream());
     if (status < 0) refuse(conv2d_minimum_add_mul_message(status), "");
     TORCH_CHECK(status == 0, conv2d_minimum_add_mul_message(status));
     return out;

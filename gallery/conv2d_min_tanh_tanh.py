@@ -1653,13 +1653,13 @@ static torch::Tensor call_conv2d_min_tanh_tanh(
 ) {
     const torch::Device device = x.device();
     const c10::cuda::CUDAGuard guard(device);
-    conv2d_min_tanh_tanh_arguments a;
-    a.x = describe<conv2d_min_tanh_tanh_tensor>("x", x, 4, torch::kFloat, device);
-    a.weight = describe<conv2d_min_tanh_tanh_tensor>("weight", weight, 4, torch::kFloat, device);
-    a.bias = describe<conv2d_min_tanh_tanh_tensor>("bias", bias, 1, torch::kFloat, device);
+    conv2d_min_tanh_tanh_arguments given;
+    given.x = describe<conv2d_min_tanh_tanh_tensor>("x", x, 4, torch::kFloat, device);
+    given.weight = describe<conv2d_min_tanh_tanh_tensor>("weight", weight, 4, torch::kFloat, device);
+    given.bias = describe<conv2d_min_tanh_tanh_tensor>("bias", bias, 1, torch::kFloat, device);
     torch::Tensor out = torch::empty({x.size(0), 1, x.size(2) - 2, x.size(3) - 2}, x.options());
-    a.out = describe<conv2d_min_tanh_tanh_tensor>("out", out, 4, torch::kFloat, device);
-    const int status = conv2d_min_tanh_tanh(&a, c10::cuda::getCurrentCUDAStream());
+    given.out = describe<conv2d_min_tanh_tanh_tensor>("out", out, 4, torch::kFloat, device);
+    const int status = conv2d_min_tanh_tanh(&given, c10::cuda::getCurrentCUDAStream());
     if (status < 0) refuse(conv2d_min_tanh_tanh_message(status), "");
     TORCH_CHECK(status == 0, conv2d_min_tanh_tanh_message(status));
     return out;

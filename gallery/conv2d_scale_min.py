@@ -1633,13 +1633,13 @@ static torch::Tensor call_conv2d_mul_min(
 ) {
     const torch::Device device = x.device();
     const c10::cuda::CUDAGuard guard(device);
-    conv2d_mul_min_arguments a;
-    a.x = describe<conv2d_mul_min_tensor>("x", x, 4, torch::kFloat, device);
-    a.weight = describe<conv2d_mul_min_tensor>("weight", weight, 4, torch::kFloat, device);
-    a.bias = describe<conv2d_mul_min_tensor>("bias", bias, 1, torch::kFloat, device);
+    conv2d_mul_min_arguments given;
+    given.x = describe<conv2d_mul_min_tensor>("x", x, 4, torch::kFloat, device);
+    given.weight = describe<conv2d_mul_min_tensor>("weight", weight, 4, torch::kFloat, device);
+    given.bias = describe<conv2d_mul_min_tensor>("bias", bias, 1, torch::kFloat, device);
     torch::Tensor out = torch::empty({x.size(0), 1, x.size(2) - 2, x.size(3) - 2}, x.options());
-    a.out = describe<conv2d_mul_min_tensor>("out", out, 4, torch::kFloat, device);
-    const int status = conv2d_mul_min(&a, c10::cuda::getCurrentCUDAStream());
+    given.out = describe<conv2d_mul_min_tensor>("out", out, 4, torch::kFloat, device);
+    const int status = conv2d_mul_min(&given, c10::cuda::getCurrentCUDAStream());
     if (status < 0) refuse(conv2d_mul_min_message(status), "");
     TORCH_CHECK(status == 0, conv2d_mul_min_message(status));
     return out;

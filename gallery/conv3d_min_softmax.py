@@ -280,8 +280,10 @@ DEVICE void barrier_sync(int number, int threads) {
 }
 
 /* barrier_sync for warps that come to it from different places in the program: bar.sync wants one
- * place for all of a block. */
+ * place for all of a block. A warp comes as a whole: lanes that came by themselves would be let
+ * through by themselves. */
 DEVICE void barrier_meet(int number, int threads) {
+    __syncwarp();
     asm volatile("barrier.sync %0, %1;" ::"r"(number), "r"(threads) : "memory");
 }
 
@@ -483,7 +485,6 @@ struct Work {
     }
     /* Whether some job failed; thread i of the block judges job i of the round. */
     static DEVICE bool judge(const Shared &shared, int n, int end) {
-        __syncwarp(); /* a producer's first lane may be behind */
         barrier_meet(0, THREADS);
         bool fails = false;
         if (thread_index() < ROUND && n < end) {
@@ -1891,13 +1892,13 @@ static torch::Tensor call_conv3d_min_softmax(
 ) {
     const torch::Device device = x.device();
     const c10::cuda::CUDAGuard guard(device);
-    conv3d_min_softmax_arguments a;
-    a.x = describe<conv3d_min_softmax_tensor>("x", x, 5, torch::kFloat, device);
-    a.weight = describe<conv3d_min_softmax_tensor>("weight", weight, 5, torch::kFloat, device);
-    a.bias = describe<conv3d_min_softmax_tensor>("bias", bias, 1, torch::kFloat, device);
+    conv3d_min_softmax_arguments given;
+    given.x = describe<conv3d_min_softmax_tensor>("x", x, 5, torch::kFloat, device);
+    given.weight = describe<conv3d_min_softmax_tensor>("weight", weight, 5, torch::kFloat, device);
+    given.bias = describe<conv3d_min_softmax_tensor>("bias", bias, 1, torch::kFloat, device);
     torch::Tensor out = torch::empty({x.size(0), 24, x.size(3) - 2, x.size(4) - 2}, x.options());
-    a.out = describe<conv3d_min_softmax_tensor>("out", out, 4, torch::kFloat, device);
-    const int status = conv3d_min_softmax(&a, c10::cuda::getCurrentCUDAStream());
+    given.out = describe<conv3d_min_softmax_tensor>("out", out, 4, torch::kFloat, device);
+    const int status = conv3d_min_softmax(&given, c10::cuda::getCurrentCUDAStream());
     if (status < 0) refuse(conv3d_min_softmax_message(status), "");
     TORCH_CHECK(status == 0, conv3d_min_softmax_message(status));
     return out;

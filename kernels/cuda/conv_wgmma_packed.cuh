@@ -118,7 +118,6 @@ struct Work {
     }
     /* Whether some job failed; thread i of the block judges job i of the round. */
     static __device__ __forceinline__ bool judge(const Shared &shared, int n, int end) {
-        __syncwarp(); /* a producer's first lane may be behind */
         barrier_meet(0, THREADS);
         bool fails = false;
         if (thread_index() < ROUND && n < end) {

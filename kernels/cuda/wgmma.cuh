@@ -59,8 +59,10 @@ __device__ __forceinline__ void barrier_arrive(int number, int threads) {
 }
 
 /* barrier_sync for warps that come to it from different places in the program: bar.sync wants one
- * place for all of a block. */
+ * place for all of a block. A warp comes as a whole: lanes that came by themselves would be let
+ * through by themselves. */
 __device__ __forceinline__ void barrier_meet(int number, int threads) {
+    __syncwarp();
     asm volatile("barrier.sync %0, %1;" ::"r"(number), "r"(threads) : "memory");
 }
 

@@ -24,6 +24,8 @@ OWN_NAMES = [
     *("watched", "plain", "expect_tf32", "expect_setting", "expect_module"),
     *("extensions", "building", "kernels", "build", "is_compiling"),
 ]
+# Of the functions of the C++ binding, whose parameters the tensors are.
+_LOCAL_NAMES = ["device", "guard", "given", "status", "workspace", "out"]
 _IMPORTS = ("import hashlib", "import threading", "import warnings", "import torch")
 
 
@@ -94,7 +96,7 @@ class _Sizes:
 def function_of(trace: Trace, compiled: Compiled, names: Mapping[int, str]) -> Function:
     """What a region's function looks like; names: wanted for its inputs."""
     region, values = compiled.region, trace.capture.values
-    given = Names([*OWN_NAMES])
+    given = Names([*OWN_NAMES, *_LOCAL_NAMES, *(f"out{i}" for i in range(len(region.outputs)))])
     sizes = _Sizes()
     order = sorted(region.inputs, key=lambda v: v in trace.capture.held)
     parameters = [

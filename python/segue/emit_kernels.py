@@ -97,11 +97,11 @@ def _function(function: Function, code: str) -> str:
         fold(f"static {kind} call_{name}({taken}) {{").replace(",\n)", "\n)"),
         f"    const torch::Device device = {inputs[0]}.device();",
         "    const c10::cuda::CUDAGuard guard(device);",
-        f"    {name}_arguments a;",
+        f"    {name}_arguments given;",
     ]
     for p in function.parameters:
         words = f'"{p.name}", {p.name}, {len(p.sizes)}, {_DTYPES[p.dtype]}, device'
-        lines.append(f"    a.{p.name} = describe<{name}_tensor>({words});")
+        lines.append(f"    given.{p.name} = describe<{name}_tensor>({words});")
     for out, (dtype, sizes) in zip(outputs, function.results, strict=True):
         words = ", ".join(map(_in_c, sizes))
         options = f"{inputs[0]}.options()"
@@ -110,15 +110,15 @@ def _function(function: Function, code: str) -> str:
         made = fold(f"torch::Tensor {out} = torch::empty({{{words}}}, {options});", 4)
         lines.append(made.replace(",\n    )", "\n    )"))
         words = f'"{out}", {out}, {len(sizes)}, {_DTYPES[dtype]}, device'
-        lines.append(f"    a.{out} = describe<{name}_tensor>({words});")
+        lines.append(f"    given.{out} = describe<{name}_tensor>({words});")
     if works:
         bytes_of = f"{inputs[0]}.options().dtype(torch::kByte)"
         lines += [
-            f"    torch::Tensor workspace = torch::empty({{{name}_workspace(&a)}}, {bytes_of});",
-            "    a.workspace = workspace.data_ptr();",
+            f"    torch::Tensor workspace = torch::empty({{{name}_workspace(&given)}}, {bytes_of});",
+            "    given.workspace = workspace.data_ptr();",
         ]
     lines += [
-        f"    const int status = {name}(&a, c10::cuda::getCurrentCUDAStream());",
+        f"    const int status = {name}(&given, c10::cuda::getCurrentCUDAStream());",
         f'    if (status < 0) refuse({name}_message(status), "");',
         f"    TORCH_CHECK(status == 0, {name}_message(status));",
         f"    return {outputs[0] if len(outputs) == 1 else '{' + ', '.join(outputs) + '}'};",

@@ -26,5 +26,5 @@ class ModelNew(nn.Module):
         if self.place is None or self.place.shape != y.shape:
             self.place = torch.empty_like(y)
         self.place.copy_(y)
-        torch.cuda._sleep(1_000_000)
+        torch.cuda._sleep(20_000_000)
         return self.place.clone()

@@ -81,6 +81,7 @@ bool sg_implicit_gemm_measure(const sg_problem *problem, const sg_cuda_target *t
 /* Fitted to the four example models on one H200, from above: what is close is left to `mma`. */
 static const double CLOCK = 1.75e9, START = 4e-6;
 static const double HOPPER_RATE = 0.765; /* of the tensor cores, by warps alone on Hopper */
+static const double SPLIT_LOSS = 2; /* of products of split operands, over what three cost */
 /* Cycles of a multiprocessor: for 16 bytes a lane of 32 out of shared memory; for 32 vectors on
  * their way there; for a tail's value of a warp; of a slice and of a tail, what blocks beside each
  * other hide of one. */
@@ -94,7 +95,8 @@ static double cost(const sg_problem *problem, const sg_cuda_target *target,
     const sg_gpu *gpu = &target->gpu;
     double warps = (double)gemm.warps, pixels = (double)gemm.pixels, slots = (double)gemm.slots;
     double rate = gpu->tf32 / gpu->multiprocessors * (gpu->major >= 9 ? HOPPER_RATE : 1) / CLOCK;
-    double products = (gemm.split ? 3 : 1) * 2 * SG_IMPLICIT_GEMM_SLICE * pixels * slots / rate;
+    double products =
+        (gemm.split ? 3 * SPLIT_LOSS : 1) * 2 * SG_IMPLICIT_GEMM_SLICE * pixels * slots / rate;
     double moved = warps * ((double)gemm.row_blocks * 2 + slots / 8) * SHARED +
                    SG_IMPLICIT_GEMM_SLICE / 4.0 * (pixels + slots) / 32 * VECTOR;
     double slices = (double)divide_up(gemm.products, SG_IMPLICIT_GEMM_SLICE);
