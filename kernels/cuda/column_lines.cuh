@@ -26,8 +26,11 @@ __device__ __forceinline__ void store_vector(float *to, float x, float y, float 
                  : "memory");
 }
 
-__device__ __forceinline__ void put_pair(float *to, float x, float y) {
-    asm volatile("st.shared.v2.f32 [%0], {%1, %2};" ::"r"(shared_address(to)), "f"(x), "f"(y)
+/* With a predicate of its own: from C there would be a branch around every store. */
+__device__ __forceinline__ void put_pair(float *to, float x, float y, int wanted) {
+    asm volatile("{\n\t.reg .pred wanted;\n\tsetp.ne.s32 wanted, %3, 0;\n\t"
+                 "@wanted st.shared.v2.f32 [%0], {%1, %2};\n\t}" ::"r"(shared_address(to)),
+                 "f"(x), "f"(y), "r"(wanted)
                  : "memory");
 }
 
@@ -79,8 +82,8 @@ struct Tile : ColumnTile {
         const bool wanted = window == 0 || window * WINDOW < here;
         if (!OUT_PAIRS && wanted)
             *at = value;
-        if (OUT_PAIRS && p % 2 == 1 && wanted)
-            put_pair(at, pair, value);
+        if (OUT_PAIRS && p % 2 == 1)
+            put_pair(at, pair, value, wanted);
         pair = value;
         if (p % 8 == 7)
             close_window(s, window, j);

@@ -108,7 +108,7 @@ def _body(name: str, signature: str, text: str) -> str | None:
         bfloat = str("bf16" in text).lower()
         return f"emu_wgmma<{columns.group(1)}, {bfloat}>(d, a, b, accumulate);"
     if name == "put_pair":
-        return ALIGNED.format("to", 8) + "to[0] = x; to[1] = y;"
+        return ALIGNED.format("to", 8) + "if (wanted) { to[0] = x; to[1] = y; }"
     if name == "store_vector":
         four = "float w" in signature
         stores = "to[0] = x; to[1] = y;" + (" to[2] = z; to[3] = w;" if four else "")
