@@ -5,10 +5,10 @@ forward() and results, for any batch and image size.
 
 Fused:      conv2d, minimum, add, mul (conv2d_minimum_add_mul)
 By PyTorch: nothing
-Floor:      300 GFLOP and 1.58e+03 MB a call for float32[128, 64, 128, 128]; 0.369 ms at the 818
-            TFLOP/s of half products and 4.3 TB/s that one NVIDIA H200 reached
-Measured:   0.621 ms, segue.optimize; 4.38 ms, PyTorch; 1.59 ms, torch.compile at its best (NVIDIA
-            H200, PyTorch 2.11.0+cu130, Segue d659235)
+Floor:      300 GFLOP and 1.58e+03 MB a call for float32[128, 64, 128, 128]; 0.373 ms at the 804
+            TFLOP/s of half products and 4.2 TB/s that one NVIDIA H200 reached
+Measured:   0.637 ms, segue.optimize; 4.43 ms, PyTorch; 1.60 ms, torch.compile at its best (NVIDIA
+            H200, PyTorch 2.11.0+cu130, Segue 1905269)
 Numbers:    class tf32: operands rounded to 11 bits, halves away from zero; float32 sums
 Needs:      PyTorch 2.0, a CUDA toolkit from 11.8 on (nvcc), a GPU from sm_80 on; the fast path, for
             sm_90a (H100, H200), needs CUDA 12.0
@@ -607,8 +607,11 @@ DEVICE void store_vector(float *to, float x, float y, float z, float w) {
                  : "memory");
 }
 
-DEVICE void put_pair(float *to, float x, float y) {
-    asm volatile("st.shared.v2.f32 [%0], {%1, %2};" ::"r"(shared_address(to)), "f"(x), "f"(y)
+/* With a predicate of its own: from C there would be a branch around every store. */
+DEVICE void put_pair(float *to, float x, float y, int wanted) {
+    asm volatile("{\n\t.reg .pred wanted;\n\tsetp.ne.s32 wanted, %3, 0;\n\t"
+                 "@wanted st.shared.v2.f32 [%0], {%1, %2};\n\t}" ::"r"(shared_address(to)),
+                 "f"(x), "f"(y), "r"(wanted)
                  : "memory");
 }
 
@@ -645,7 +648,7 @@ struct Tile : ColumnTile {
         float *at = lines + (block == BLOCKS - 1 ? put_at[0][1] : put_at[0][0] + block * SECTOR);
         /* Windows beyond the last pixel would come round to what is left of the line. */
         const bool wanted = window == 0 || window * WINDOW < here;
-        if (p % 2 == 1 && wanted) put_pair(at, pair, value);
+        if (p % 2 == 1) put_pair(at, pair, value, wanted);
         pair = value;
         if (p % 8 == 7) close_window(s, window, j);
     }

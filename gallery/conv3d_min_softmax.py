@@ -5,10 +5,10 @@ forward() and results, for any batch and image size.
 
 Fused:      conv3d, min, softmax (conv3d_min_softmax)
 By PyTorch: nothing
-Floor:      9.85 GFLOP and 48.8 MB a call for float32[128, 3, 24, 32, 32]; 0.036 ms at the 818
-            TFLOP/s of half products and 4.3 TB/s that one NVIDIA H200 reached
-Measured:   0.111 ms, segue.optimize; 0.93 ms, PyTorch; 0.69 ms, torch.compile at its best (NVIDIA
-            H200, PyTorch 2.11.0+cu130, Segue d659235)
+Floor:      9.85 GFLOP and 48.8 MB a call for float32[128, 3, 24, 32, 32]; 0.037 ms at the 804
+            TFLOP/s of half products and 4.2 TB/s that one NVIDIA H200 reached
+Measured:   0.103 ms, segue.optimize; 0.94 ms, PyTorch; 0.70 ms, torch.compile at its best (NVIDIA
+            H200, PyTorch 2.11.0+cu130, Segue 1905269)
 Numbers:    class fp32: as exact as float32 products and sums
 Needs:      PyTorch 2.0, a CUDA toolkit from 11.8 on (nvcc), a GPU from sm_80 on; the fast path, for
             sm_90a (H100, H200), needs CUDA 12.0
@@ -436,6 +436,8 @@ DEVICE Job job_at(int job, const Arguments &a) {
     at.depths = min(box_d, static_cast<int>(a.out_d) - at.d);
     return at;
 }
+
+/* conv_wgmma_packed.cuh: shared memory, and the order in which a block takes its jobs. */
 
 /* Shared memory, in order. */
 struct Shared {
