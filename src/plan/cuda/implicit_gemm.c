@@ -81,7 +81,7 @@ bool sg_implicit_gemm_measure(const sg_problem *problem, const sg_cuda_target *t
 /* Fitted to the four example models on one H200, from above: what is close is left to `mma`. */
 static const double CLOCK = 1.75e9, START = 4e-6;
 static const double HOPPER_RATE = 0.765; /* of the tensor cores, by warps alone on Hopper */
-static const double SPLIT_LOSS = 2; /* of products of split operands, over what three cost */
+static const double SPLIT_LOSS = 2;      /* of products of split operands, over what three cost */
 /* Cycles of a multiprocessor: for 16 bytes a lane of 32 out of shared memory; for 32 vectors on
  * their way there; for a tail's value of a warp; of a slice and of a tail, what blocks beside each
  * other hide of one. */
