@@ -114,7 +114,8 @@ def _function(function: Function, code: str) -> str:
     if works:
         bytes_of = f"{inputs[0]}.options().dtype(torch::kByte)"
         lines += [
-            f"    torch::Tensor workspace =\n        torch::empty({{{name}_workspace(&given)}}, {bytes_of});",
+            f"    torch::Tensor workspace =\n        torch::empty({{{name}_workspace(&given)}}, "
+            f"{bytes_of});",
             "    given.workspace = workspace.data_ptr();",
         ]
     lines += [
