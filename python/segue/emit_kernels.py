@@ -113,9 +113,9 @@ def _function(function: Function, code: str) -> str:
         lines.append(f"    given.{out} = describe<{name}_tensor>({words});")
     if works:
         bytes_of = f"{inputs[0]}.options().dtype(torch::kByte)"
+        size = f"{name}_workspace(&given)"
         lines += [
-            f"    torch::Tensor workspace =\n        torch::empty({{{name}_workspace(&given)}}, "
-            f"{bytes_of});",
+            f"    torch::Tensor workspace = torch::empty({{{size}}}, {bytes_of});",
             "    given.workspace = workspace.data_ptr();",
         ]
     lines += [
