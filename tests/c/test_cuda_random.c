@@ -79,7 +79,7 @@ static void run_cases(uint64_t seed, const random_shape *shape) {
             failed += !compile_case(context, &random, &check, &compiled);
         sg_graph_destroy(check.graph);
     }
-    EXPECT(compiled > tried / 5); /* each strategy takes some */
+    EXPECT(compiled > tried / 8); /* of the strategies drawn, two of eight take tails alone */
     sg_context_destroy(context);
 }
 
