@@ -1,6 +1,5 @@
 /* What folding leaves over: calls of functions that do nothing, parameters that nobody reads or
  * that are the same number in every call, variables that nobody reads. */
-#include <ctype.h>
 #include <string.h>
 
 #include "gen/cuda/trim_expression.h"
@@ -147,21 +146,14 @@ static int read_declaration(const dropping *d, int token, declarator *all) {
     return count;
 }
 
-static bool is_word_character(char c) {
-    return isalnum((unsigned char)c) || c == '_';
-}
-
 /* Whether a macro or a pragma has the word of a token: those lines stay as they are. */
 static bool is_in_directive(const sg_trim_unit *unit, int token) {
-    const char *word = unit->text + unit->tokens[token].start;
-    int length = unit->tokens[token].end - unit->tokens[token].start;
     for (int i = 0; i < unit->token_count; i++) {
         const sg_trim_token *line = &unit->tokens[i];
-        for (int at = line->start; line->kind == SG_TRIM_DIRECTIVE && at + length <= line->end;
-             at++)
-            if (strncmp(unit->text + at, word, (size_t)length) == 0 &&
-                !is_word_character(unit->text[at - 1]) &&
-                !is_word_character(unit->text[at + length]))
+        if (line->kind != SG_TRIM_DIRECTIVE)
+            continue;
+        for (int at = line->start, word; sg_trim_next_word(unit, line, &at, &word);)
+            if (word == unit->tokens[token].spelling)
                 return true;
     }
     return false;

@@ -4,7 +4,6 @@
  * members of that name. Of overloads only those whose parameters have types that occur: a struct,
  * or `double`, that nothing else mentions has no values. Data members stay where the struct is made
  * from a list in braces, and those of Arguments always: launches count its words. */
-#include <ctype.h>
 #include <string.h>
 
 #include "gen/cuda/trim_text.h"
@@ -63,17 +62,9 @@ static int add_item(reach *r, item new) {
 
 /* The words of a macro, a pragma. */
 static void name_directive(reach *r, const sg_trim_token *token) {
-    const char *text = r->unit->text;
-    for (int at = token->start; at < token->end;) {
-        int length = 0;
-        while (at + length < token->end &&
-               (isalnum((unsigned char)text[at + length]) || text[at + length] == '_'))
-            length++;
-        int spelling = length ? sg_trim_find(r->unit, text + at, length) : -1;
-        if (spelling >= 0)
-            r->named[spelling] = true;
-        at += length ? length : 1;
-    }
+    for (int at = token->start, word; sg_trim_next_word(r->unit, token, &at, &word);)
+        if (word >= 0)
+            r->named[word] = true;
 }
 
 /* ---- finding them -------------------------------------------------------------------------- */

@@ -43,6 +43,22 @@ int sg_trim_find(const sg_trim_unit *unit, const char *text, int length) {
     return unit->slots[find_slot(unit, text, length)] - 1;
 }
 
+bool sg_trim_next_word(const sg_trim_unit *unit, const sg_trim_token *line, int *at,
+                       int *spelling) {
+    const char *text = unit->text;
+    for (int from = *at; from < line->end; from++) {
+        int end = from;
+        while (end < line->end && (isalnum((unsigned char)text[end]) || text[end] == '_'))
+            end++;
+        if (end == from)
+            continue;
+        *spelling = sg_trim_find(unit, text + from, end - from);
+        *at = end;
+        return true;
+    }
+    return false;
+}
+
 static bool widen_spellings(sg_trim_unit *unit) {
     int capacity = unit->spelling_capacity;
     const char **texts =

@@ -101,6 +101,9 @@ static inline bool sg_trim_is_word(const sg_trim_unit *unit, int token) {
 }
 /* The number of a text; -1 where no token is spelled so. */
 int sg_trim_find(const sg_trim_unit *unit, const char *text, int length);
+/* The next word of a directive from *at on, which moves behind it; false: there is none. spelling:
+ * its number, or -1. */
+bool sg_trim_next_word(const sg_trim_unit *unit, const sg_trim_token *line, int *at, int *spelling);
 /* The token behind the bracket that closes the one at `token`. */
 static inline int sg_trim_behind(const sg_trim_unit *unit, int token) {
     return unit->tokens[token].pair + 1;
