@@ -258,3 +258,20 @@ def test_c_folder(device: str, tmp_path: Path) -> None:
 
 def test_names() -> None:
     assert emit_kernels.identifier("3d-model.v2") == "model_3d_model_v2"
+
+
+def test_bindings_declare_no_name_twice(files: dict[str, Path]) -> None:
+    """Whatever a model calls its tensors: they are parameters among the binding's own variables."""
+    seen = 0
+    for name, path in files.items():
+        text = path.read_text(encoding="utf-8")
+        for call in re.finditer(
+            r"^static [\w:<>]+ call_\w+\((.*?)\) \{\n(.*?)^\}", text, re.M | re.S
+        ):
+            taken, body = call.groups()
+            names = re.findall(r"&(\w+)", taken)
+            names += re.findall(r"^ +(?:const )?[\w:]+ (\w+)(?: =|;|\()", body, re.M)
+            names = [n for n in names if n != "return"]
+            assert len(set(names)) == len(names), f"{name}: {names}"
+            seen += 1
+    assert seen >= len(LARGE)
