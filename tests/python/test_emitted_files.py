@@ -266,12 +266,13 @@ def test_bindings_declare_no_name_twice(files: dict[str, Path]) -> None:
     for name, path in files.items():
         text = path.read_text(encoding="utf-8")
         for call in re.finditer(
-            r"^static [\w:<>]+ call_\w+\((.*?)\) \{\n(.*?)^\}", text, re.M | re.S
+            r"^static [\w:<>]+ call_\w+\((.*?)\) \{\n(.*?)^\}", text, re.MULTILINE | re.DOTALL
         ):
             taken, body = call.groups()
             names = re.findall(r"&(\w+)", taken)
-            names += re.findall(r"^ +(?:const )?[\w:]+ (\w+)(?: =|;|\()", body, re.M)
-            names = [n for n in names if n != "return"]
+            names += re.findall(
+                r"^ +(?!return)(?:const )?[\w:]+ (\w+)(?: =|;|\()", body, re.MULTILINE
+            )
             assert len(set(names)) == len(names), f"{name}: {names}"
             seen += 1
     assert seen >= len(LARGE)
