@@ -220,10 +220,10 @@ def test_gallery(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 LINES = {
-    "conv2d_scale_min": 1850,
-    "conv2d_min_tanh_tanh": 1850,
-    "conv2d_min_add_mul": 1990,
-    "conv3d_min_softmax": 2100,
+    "conv2d_scale_min": 1717,
+    "conv2d_min_tanh_tanh": 1739,
+    "conv2d_min_add_mul": 1869,
+    "conv3d_min_softmax": 1964,
 }
 
 

@@ -416,7 +416,9 @@ static sg_trim_node *parse_binary(const sg_trim_facts *facts, int token, int lea
         node->child[0] = left;
         node->child[1] = right;
         node->mark = mark;
-        node->pure = left->pure && right->pure && precedence != 1;
+        bool decided = (mark == SG_TRIM_AND || mark == SG_TRIM_OR) && left->value.type &&
+                       (left->value.number != 0) == (mark == SG_TRIM_OR);
+        node->pure = left->pure && (decided || right->pure) && precedence != 1;
         node->named = left->named && right->named && precedence != 1;
         node->plain = left->plain && right->plain && precedence != 1;
         if (precedence != 1)
