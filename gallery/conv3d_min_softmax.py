@@ -21,6 +21,7 @@ Written by: segue compile examples/conv3d_min_softmax.py -o gallery/conv3d_min_s
 """
 
 import hashlib
+import inspect
 import threading
 import warnings
 
@@ -64,7 +65,26 @@ def get_init_inputs():
     return [in_channels, out_channels, kernel_size, dim]
 
 
-# ---- the kernels ----
+# ---- the kernels, and what a caller sees of them ----
+
+DECLARATIONS = r"""
+#include <cuda_runtime_api.h>
+
+/* A tensor in device memory; strides are in elements. Below in brackets: sizes that the file was
+ * written for. */
+struct conv3d_min_softmax_tensor {
+    void *data;
+    long long size[5], stride[5];
+};
+struct conv3d_min_softmax_arguments {
+    conv3d_min_softmax_tensor x; /* float [128, 3, 24, 32, 32] */
+    conv3d_min_softmax_tensor conv_weight; /* float [24, 3, 3, 3, 3] */
+    conv3d_min_softmax_tensor conv_bias; /* float [24] */
+    conv3d_min_softmax_tensor softmax; /* result, float [128, 24, 30, 30] */
+};
+/* Enqueues the kernel on a stream of the current device. Null, or what is wrong. */
+extern "C" const char *conv3d_min_softmax(const conv3d_min_softmax_arguments *, cudaStream_t);
+"""
 
 KERNELS = r"""
 /* conv3d_min_softmax: one kernel for
@@ -89,20 +109,9 @@ KERNELS = r"""
  * nvcc -gencode arch=compute_80,code=sm_80 -gencode arch=compute_90a,code=sm_90a */
 #include <cuda_runtime.h>
 
-#include <atomic>
-
-/* A tensor in device memory; strides are in elements. Below in brackets: sizes that the file was
- * written for. */
-struct conv3d_min_softmax_tensor {
-    void *data;
-    long long size[5], stride[5];
-};
-struct conv3d_min_softmax_arguments {
-    conv3d_min_softmax_tensor x; /* float [128, 3, 24, 32, 32] */
-    conv3d_min_softmax_tensor conv_weight; /* float [24, 3, 3, 3, 3] */
-    conv3d_min_softmax_tensor conv_bias; /* float [24] */
-    conv3d_min_softmax_tensor softmax; /* result, float [128, 24, 30, 30] */
-};
+#include <algorithm>
+#include <map>
+#include <mutex>
 
 namespace conv3d_min_softmax_code {
 #define DEVICE __device__ __forceinline__
@@ -1634,75 +1643,35 @@ __global__ void __launch_bounds__(THREADS, BLOCKS)
 
 /* ---- the host's side ------------------------------------------------------------------------ */
 using Call = conv3d_min_softmax_arguments;
+using Tensor = conv3d_min_softmax_tensor;
 /* Of the result's axes, and of the input's. */
 struct Sizes { long long n, d, h, w, in_d, in_h, in_w, processors; };
 
 static long long least(long long x, long long y) { return x < y ? x : y; }
 static long long pieces(long long x, long long y) { return (x + y - 1) / y; }
-static bool aligned(const conv3d_min_softmax_tensor &tensor, unsigned long long bytes) {
+static bool aligned(const Tensor &tensor, unsigned long long bytes) {
     return reinterpret_cast<unsigned long long>(tensor.data) % bytes == 0;
 }
-enum { UNSUITED = -1 }; // a path's result: not for these tensors
-static const char *const sentences[] = { // of results from -2 on
-    "the image is smaller than the filter, or larger than 2^30",
-    "a size is negative, 2^30 or more, or 0 where it is reduced",
-    "x must have sizes [n, 3, in_d, in_h, in_w]",
-    "conv_weight must have sizes [24, 3, 3, 3, 3]",
-    "conv_bias must have sizes [24]",
-    "softmax must have sizes [n, 24, h, w]",
-};
-
-/* Finds the sizes, and whether those of all tensors go together. */
-static int measure(const Call &t, Sizes &s) {
+static bool has_sizes(const Tensor &tensor, std::initializer_list<long long> sizes) {
+    return std::equal(sizes.begin(), sizes.end(), tensor.size);
+}
+/* Finds the sizes. Null, or what is wrong with those of the tensors. */
+static const char *measure(const Call &t, Sizes &s) {
     s.n = t.x.size[0];
     s.in_d = t.x.size[2]; s.d = s.in_d - 2; s.in_h = t.x.size[3];
     s.h = s.in_h - 2; s.in_w = t.x.size[4]; s.w = s.in_w - 2;
     if (!(s.in_d >= 3 && s.in_d < 1 << 30 && s.in_h >= 3 && s.in_h < 1 << 30 && s.in_w >= 3 &&
         s.in_w < 1 << 30))
-        return -2;
-    if (!(s.n >= 0 && s.n < 1 << 30)) return -3;
-    if (!(t.x.size[1] == 3)) return -4;
-    if (!(t.conv_weight.size[0] == 24 && t.conv_weight.size[1] == 3 && t.conv_weight.size[2] == 3 &&
-        t.conv_weight.size[3] == 3 && t.conv_weight.size[4] == 3))
-        return -5;
-    if (!(t.conv_bias.size[0] == 24)) return -6;
-    if (!(t.softmax.size[0] == s.n && t.softmax.size[1] == 24 && t.softmax.size[2] == s.h &&
-        t.softmax.size[3] == s.w))
-        return -7;
-    return 0;
-}
-
-/* Whether the device has a kernel's code; gives it the shared memory that it wants. */
-template <class A> bool prepare(void (*kernel)(A), int threads, int shared) {
-    const void *address = reinterpret_cast<const void *>(kernel);
-    cudaFuncAttributes found;
-    if (cudaFuncGetAttributes(&found, address) == cudaSuccess &&
-        found.maxThreadsPerBlock >= threads &&
-        cudaFuncSetAttribute(address, cudaFuncAttributeMaxDynamicSharedMemorySize, shared) ==
-            cudaSuccess)
-        return true;
-    cudaGetLastError();
-    return false;
-}
-
-/* What is to be known of the current device: found at the first call there. */
-static int find_device(long long &processors, bool &first) {
-    enum { DEVICES = 64 };
-    static std::atomic<int> known[DEVICES]; // 2 * processors + first; 0: not yet
-    int device, count;
-    if (int status = cudaGetDevice(&device)) return status;
-    int facts = device < DEVICES ? known[device].load() : 0;
-    if (facts == 0) {
-        if (int status = cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device))
-            return status;
-        const bool is_first = prepare(wgmma_packed::segue_conv_wgmma_packed, 640, 170536);
-        const bool any = prepare(implicit_gemm::segue_implicit_gemm, 256, 7360);
-        if (!is_first && !any) return cudaErrorNoKernelImageForDevice;
-        facts = 2 * count + is_first;
-        if (device < DEVICES) known[device].store(facts);
-    }
-    processors = facts / 2, first = facts % 2;
-    return 0;
+        return "the image is smaller than the filter, or larger than 2^30";
+    if (!(s.n >= 0 && s.n < 1 << 30))
+        return "a size is negative, 2^30 or more, or 0 where it is reduced";
+    if (!has_sizes(t.x, {s.n, 3, s.in_d, s.in_h, s.in_w}))
+        return "x must have sizes [n, 3, in_d, in_h, in_w]";
+    if (!has_sizes(t.conv_weight, {24, 3, 3, 3, 3}))
+        return "conv_weight must have sizes [24, 3, 3, 3, 3]";
+    if (!has_sizes(t.conv_bias, {24})) return "conv_bias must have sizes [24]";
+    if (!has_sizes(t.softmax, {s.n, 24, s.h, s.w})) return "softmax must have sizes [n, 24, h, w]";
+    return nullptr;
 }
 
 template <class A> static void take_tensors(const Call &t, A &a) {
@@ -1718,69 +1687,97 @@ template <class A> static void take_tensors(const Call &t, A &a) {
         t.softmax.stride[3]};
 }
 
-template <class A>
-int launch(void (*kernel)(A), A &a, long long blocks, int threads, size_t shared,
-           cudaStream_t stream) {
-    void *words[] = {&a};
-    if (blocks == 0) return 0;
-    if (blocks > 2147483647) return cudaErrorInvalidConfiguration;
-    return cudaLaunchKernel(reinterpret_cast<const void *>(kernel), dim3(unsigned(blocks)),
-                            dim3(threads), words, shared, stream);
-}
-
-static int run_first(const Call &t, const Sizes &s, cudaStream_t stream) {
-    wgmma_packed::Arguments a;
+static const char *fill(const Call &t, const Sizes &s, wgmma_packed::Arguments &a,
+    long long &blocks) {
     if (!(aligned(t.x, 16) && t.x.stride[4] == 1 && t.x.stride[0] % 4 == 0 &&
         t.x.stride[1] % 4 == 0 && t.x.stride[2] % 4 == 0 && t.x.stride[3] % 4 == 0 &&
         s.in_w % 4 == 0))
-        return UNSUITED; // %x is read in vectors of 4
+        return "%x is read in vectors of 4";
     if (!(t.conv_weight.stride[4] == 1 && t.conv_weight.stride[3] == 3 &&
         t.conv_weight.stride[2] == 9 && t.conv_weight.stride[1] == 27 &&
         t.conv_weight.stride[0] == 81))
-        return UNSUITED; // elements of %conv.weight lie side by side
-    if (!(t.x.stride[4] == 1))
-        return UNSUITED; // columns of the input lie side by side
+        return "elements of %conv.weight lie side by side";
+    if (!(t.x.stride[4] == 1)) return "columns of the input lie side by side";
     if (!(aligned(t.softmax, 8) && t.softmax.stride[3] == 1 && t.softmax.stride[0] % 2 == 0 &&
         t.softmax.stride[1] % 2 == 0 && t.softmax.stride[2] % 2 == 0 && s.w % 2 == 0))
-        return UNSUITED; // %softmax is written in vectors of 2
+        return "%softmax is written in vectors of 2";
     take_tensors(t, a);
     a.out_d = s.d; a.in_d = s.in_d; a.out_h = s.h; a.in_h = s.in_h; a.out_w = s.w; a.in_w = s.in_w;
     a.box_d = a.out_d; a.jobs_d = pieces(a.out_d, a.box_d); a.jobs_h = pieces(a.out_h, 8);
     a.jobs_w = pieces(a.out_w, 32); a.job_count = s.n * a.jobs_d * a.jobs_h * a.jobs_w;
-    if (!(a.job_count < 268435455))
-        return UNSUITED; // boxes are counted in 28 bits
-    const long long blocks = least(a.job_count, s.processors);
-    return launch(wgmma_packed::segue_conv_wgmma_packed, a, blocks, 640, 170536, stream);
+    if (!(a.job_count < 268435455)) return "boxes are counted in 28 bits";
+    blocks = least(a.job_count, s.processors);
+    return nullptr;
 }
 
-static int run_any(const Call &t, const Sizes &s, cudaStream_t stream) {
-    implicit_gemm::Arguments a;
+static const char *fill(const Call &t, const Sizes &s, implicit_gemm::Arguments &a,
+    long long &blocks) {
     take_tensors(t, a);
     a.size_d = s.d; a.in_d = s.in_d; a.size_h = s.h; a.in_h = s.in_h; a.size_w = s.w;
     a.in_w = s.in_w; a.pixels = s.n * s.h * s.w; a.walk_count = s.d;
-    const long long blocks = pieces(a.pixels, 256);
-    return launch(implicit_gemm::segue_implicit_gemm, a, blocks, 256, 7360, stream);
+    blocks = pieces(a.pixels, 256);
+    return nullptr;
 }
 
-} // namespace conv3d_min_softmax_code
+/* Whether the device has a kernel's code; gives it the shared memory that it wants. */
+template <class A> bool prepare(void (*kernel)(A), int threads, int shared) {
+    cudaFuncAttributes found;
+    return cudaFuncGetAttributes(&found, kernel) == cudaSuccess &&
+        found.maxThreadsPerBlock >= threads &&
+        cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared) ==
+            cudaSuccess;
+}
 
-extern "C" int conv3d_min_softmax(const conv3d_min_softmax_arguments *arguments, cudaStream_t stream) {
-    using namespace conv3d_min_softmax_code;
+struct Device {
+    int processors;
+    bool first, any; /* which paths it has code for */
+};
+
+/* The current device: looked at in the first call there. */
+static const Device &current_device() {
+    static std::mutex one;
+    static std::map<int, Device> known;
+    const std::lock_guard<std::mutex> lock(one);
+    int number = -1;
+    cudaGetDevice(&number);
+    if (known.count(number) == 0) {
+        Device &device = known[number];
+        cudaDeviceGetAttribute(&device.processors, cudaDevAttrMultiProcessorCount, number);
+        device.first = prepare(wgmma_packed::segue_conv_wgmma_packed, 640, 170536);
+        device.any = prepare(implicit_gemm::segue_implicit_gemm, 256, 7360);
+        cudaGetLastError(); /* of code that is not there */
+    }
+    return known[number];
+}
+
+template <class A>
+const char *launch(void (*kernel)(A), A &a, long long blocks, int threads, size_t shared,
+           cudaStream_t stream) {
+    if (blocks > 2147483647) return "the result is too large";
+    void *words[] = {&a};
+    const cudaError_t status =
+        cudaLaunchKernel(kernel, dim3(unsigned(blocks)), dim3(threads), words, shared, stream);
+    return status == cudaSuccess ? nullptr : cudaGetErrorString(status);
+}
+
+extern "C" const char *conv3d_min_softmax(const Call *call, cudaStream_t stream) {
+    const Call &t = *call;
+    const Device &device = current_device();
     Sizes s;
-    bool first;
-    if (int status = find_device(s.processors, first)) return status;
-    if (int status = measure(*arguments, s)) return status;
-    if (s.n == 0 || s.d == 0 || s.h == 0 || s.w == 0) return 0;
-    int status = first ? run_first(*arguments, s, stream) : UNSUITED;
-    return status == UNSUITED ? run_any(*arguments, s, stream) : status;
+    s.processors = device.processors;
+    if (!device.any) return "the kernels were not built for this GPU";
+    if (const char *wrong = measure(t, s)) return wrong;
+    if (s.n == 0 || s.d == 0 || s.h == 0 || s.w == 0) return nullptr;
+    wgmma_packed::Arguments a0;
+    long long blocks0;
+    if (device.first && !fill(t, s, a0, blocks0))
+        return launch(wgmma_packed::segue_conv_wgmma_packed, a0, blocks0, 640, 170536, stream);
+    implicit_gemm::Arguments a1;
+    long long blocks1;
+    if (const char *wrong = fill(t, s, a1, blocks1)) return wrong;
+    return launch(implicit_gemm::segue_implicit_gemm, a1, blocks1, 256, 7360, stream);
 }
-
-extern "C" const char *conv3d_min_softmax_message(int status) {
-    using namespace conv3d_min_softmax_code;
-    const int count = sizeof sentences / sizeof *sentences;
-    if (status >= 0) return cudaGetErrorString(static_cast<cudaError_t>(status));
-    return status <= -2 && status > -2 - count ? sentences[-status - 2] : "no such status";
-}
+} // namespace conv3d_min_softmax_code
 #undef DEVICE
 #undef UNROLLED
 """
@@ -1791,46 +1788,36 @@ BINDING = r"""
 #include <c10/cuda/CUDAGuard.h>
 #include <torch/extension.h>
 
-[[noreturn]] static void refuse(const std::string &what, const std::string &why) {
-    throw py::value_error(what + why);
+using torch::Tensor;
+
+static void expect(bool holds, const char *name, const char *otherwise) {
+    if (!holds) throw py::value_error(std::string(name) + otherwise);
 }
 
 /* A contiguous tensor as the kernels take it; what they expect of its sizes they say themselves. */
 template <class Description>
-static Description describe(const char *name, const torch::Tensor &tensor, int64_t rank,
-                            torch::Dtype dtype, const torch::Device &device) {
-    if (tensor.device() != device) refuse(name, " lies on another device");
-    if (tensor.dim() != rank) refuse(name, " must have " + std::to_string(rank) + " dimensions");
-    if (tensor.scalar_type() != dtype) refuse(name, " is not of the dtype that the kernels take");
-    if (!tensor.is_contiguous()) refuse(name, " is not contiguous");
-    Description made = {tensor.data_ptr(), {}, {}};
-    for (int64_t i = 0; i < rank; i++)
-        made.size[i] = tensor.size(i), made.stride[i] = tensor.stride(i);
-    return made;
+static void describe(const char *name, const Tensor &tensor, int64_t rank, torch::Dtype dtype,
+                     const torch::Device &device, Description &made) {
+    expect(tensor.device() == device, name, " lies on another device");
+    expect(tensor.dim() == rank, name, " has too many or too few dimensions");
+    expect(tensor.scalar_type() == dtype, name, " is not of the dtype that the kernels take");
+    expect(tensor.is_contiguous(), name, " is not contiguous");
+    made.data = tensor.data_ptr();
+    std::copy(tensor.sizes().begin(), tensor.sizes().end(), made.size);
+    std::copy(tensor.strides().begin(), tensor.strides().end(), made.stride);
 }
 
-// As the kernels' text declares them.
-struct conv3d_min_softmax_tensor { void *data; long long size[5], stride[5]; };
-struct conv3d_min_softmax_arguments {
-    conv3d_min_softmax_tensor x, weight, bias, out;
-};
-extern "C" int conv3d_min_softmax(const conv3d_min_softmax_arguments *, cudaStream_t);
-extern "C" const char *conv3d_min_softmax_message(int);
-
-static torch::Tensor call_conv3d_min_softmax(
-    const torch::Tensor &x, const torch::Tensor &weight, const torch::Tensor &bias
-) {
+static Tensor call_conv3d_min_softmax(const Tensor &x, const Tensor &weight, const Tensor &bias) {
     const torch::Device device = x.device();
     const c10::cuda::CUDAGuard guard(device);
     conv3d_min_softmax_arguments given;
-    given.x = describe<conv3d_min_softmax_tensor>("x", x, 5, torch::kFloat, device);
-    given.weight = describe<conv3d_min_softmax_tensor>("weight", weight, 5, torch::kFloat, device);
-    given.bias = describe<conv3d_min_softmax_tensor>("bias", bias, 1, torch::kFloat, device);
-    torch::Tensor out = torch::empty({x.size(0), 24, x.size(3) - 2, x.size(4) - 2}, x.options());
-    given.out = describe<conv3d_min_softmax_tensor>("out", out, 4, torch::kFloat, device);
-    const int status = conv3d_min_softmax(&given, c10::cuda::getCurrentCUDAStream());
-    if (status < 0) refuse(conv3d_min_softmax_message(status), "");
-    TORCH_CHECK(status == 0, conv3d_min_softmax_message(status));
+    describe("x", x, 5, torch::kFloat, device, given.x);
+    describe("weight", weight, 5, torch::kFloat, device, given.conv_weight);
+    describe("bias", bias, 1, torch::kFloat, device, given.conv_bias);
+    Tensor out = torch::empty({x.size(0), 24, x.size(3) - 2, x.size(4) - 2}, x.options());
+    describe("out", out, 4, torch::kFloat, device, given.softmax);
+    const char *wrong = conv3d_min_softmax(&given, c10::cuda::getCurrentCUDAStream());
+    if (wrong) throw py::value_error(wrong);
     return out;
 }
 
@@ -1845,20 +1832,18 @@ TENSORS = (torch.Tensor, torch.nn.Parameter)
 is_compiling = getattr(getattr(torch, "compiler", None), "is_compiling", lambda: False)
 
 
-def watched():
-    """Whether something looks at single operators or changes them: autocast, tracing, modes."""
-    return (
-        torch.is_autocast_enabled()
+def plain(module, *tensors):
+    """Whether these are ordinary tensors on a GPU, no gradient is wanted, and nothing looks at
+    single operators or changes them: autocast, tracing, modes."""
+    watched = (
+        is_compiling()
+        or torch.is_autocast_enabled()
         or torch.jit.is_tracing()
         or torch._C._len_torch_dispatch_stack() > 0
         or torch._C._functorch.peek_interpreter_stack() is not None
         or torch.autograd.forward_ad._current_level >= 0
     )
-
-
-def plain(module, *tensors):
-    """Whether these are ordinary tensors on a GPU, and no gradient is wanted."""
-    if any(type(t) not in TENSORS or not t.is_cuda for t in tensors):
+    if watched or any(type(t) not in TENSORS or not t.is_cuda for t in tensors):
         return False
     if not torch.is_grad_enabled():
         return True
@@ -1876,9 +1861,9 @@ def expect_module(name, module, kind, **settings):
     if type(module) is not kind or module._forward_hooks or module._forward_pre_hooks:
         raise ValueError(f"{name} is no {kind.__name__}, or has hooks")
     for setting, wanted in settings.items():
-        if getattr(module, setting) != wanted:
-            found = getattr(module, setting)
-            raise ValueError(f"{name}.{setting} is {found}, the kernels were written for {wanted}")
+        value = getattr(module, setting)
+        if value != wanted:
+            raise ValueError(f"{name}.{setting} is {value}, the kernels were written for {wanted}")
 
 
 extensions = {}  # device -> the module built for it, or why there is none
@@ -1890,40 +1875,37 @@ def kernels(*tensors):
     if any(type(t) not in TENSORS or not t.is_cuda for t in tensors):
         raise ValueError("an operand is no ordinary tensor on a GPU")
     device = tensors[0].get_device()
-    if device not in extensions:
-        if torch.cuda.is_current_stream_capturing():
-            raise ValueError("a CUDA graph is being captured before the kernels are built")
-        with building:
-            try:
-                if device not in extensions:
-                    extensions[device] = build(torch.cuda.get_device_capability(device))
-            except Exception as error:
-                first = (str(error).strip() or type(error).__name__).splitlines()[0]
-                extensions[device] = f"the kernels could not be built: {first}"
+    with building:
+        if device not in extensions:
+            extensions[device] = build(torch.cuda.get_device_capability(device))
     if isinstance(extensions[device], str):
         raise ValueError(extensions[device])
     return extensions[device]
 
 
 def build(capability):
-    """Compiles with nvcc, in half a minute."""
-    from inspect import signature
-
-    from torch.utils.cpp_extension import load_inline
-
+    """Compiles with nvcc, in half a minute; or why that failed."""
+    if torch.cuda.is_current_stream_capturing():
+        raise ValueError("a CUDA graph is being captured before the kernels are built")
     architecture = "".join(map(str, capability))
     if capability == (9, 0) and int(torch.version.cuda.split(".")[0]) >= 12:
         architecture = "90a"
     flags = ["-O3", f"-gencode=arch=compute_{architecture},code=sm_{architecture}"]
-    made_from = "".join([torch.__version__, KERNELS, BINDING, *flags])
-    bare = {"no_implicit_headers": True}  # in later versions of PyTorch: faster
-    return load_inline(
-        name=f"conv3d_min_softmax_{hashlib.sha256(made_from.encode()).hexdigest()[:12]}",
-        cpp_sources=BINDING,
-        cuda_sources=KERNELS,
-        extra_cuda_cflags=flags,
-        **(bare if "no_implicit_headers" in signature(load_inline).parameters else {}),
-    )
+    made_from = "".join([torch.__version__, DECLARATIONS, KERNELS, BINDING, *flags])
+    try:
+        from torch.utils.cpp_extension import load_inline
+
+        known = inspect.signature(load_inline).parameters
+        return load_inline(
+            name=f"conv3d_min_softmax_{hashlib.sha256(made_from.encode()).hexdigest()[:12]}",
+            cpp_sources=[DECLARATIONS, BINDING],
+            cuda_sources=[DECLARATIONS, KERNELS],
+            extra_cuda_cflags=flags,
+            **{k: True for k in ["no_implicit_headers"] if k in known},  # builds faster
+        )
+    except Exception as error:
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        return f"the kernels could not be built: {first}"
 
 
 # ---- the model with fused operators ----
@@ -1939,14 +1921,13 @@ class ModelNew(Model):
 
     def forward(self, x):
         """As Model.forward()."""
-        if is_compiling() or watched() or not plain(self, x):
-            return super().forward(x)
         try:
-            return self.fused(x)
+            if plain(self, x):
+                return self.fused(x)
         except ValueError as reason:
             said = f"ModelNew runs the original operators: {reason}."
             warnings.warn(said, stacklevel=2)
-            return super().forward(x)
+        return super().forward(x)
 
     def fused(self, x):
         """Model.forward() with one call for all operators of a kernel."""

@@ -203,9 +203,8 @@ SG_API sg_status sg_program_source(const sg_program *program, int index, char **
  *     typedef struct NAME_tensor { void *data; long long size[], stride[]; } NAME_tensor;
  *     typedef struct NAME_arguments { a NAME_tensor for each input of the graph, in order, and then
  *                                     for each output; void *workspace; } NAME_arguments;
- *     int NAME(const NAME_arguments *, cudaStream_t);           0, a cudaError_t, or less than 0
+ *     const char *NAME(const NAME_arguments *, cudaStream_t);   null, or why not, in a sentence
  *     long long NAME_workspace(const NAME_arguments *);         bytes
- *     const char *NAME_message(int);                            what such a result means
  *
  * The members have the values' names with _ for what C does not allow. */
 typedef enum sg_emit_part {

@@ -48,7 +48,7 @@ class Subject:
     trace: emit_trace.Trace
     plan: emit_plan.Plan
     functions: list[emit_file.Function]
-    code: str = ""  # CUDA C of all regions
+    kernels: str = ""  # CUDA C of all regions
 
 
 def run(args: argparse.Namespace) -> int:
@@ -213,7 +213,8 @@ def write(
         checks = emit_file.write_checks(subject.trace, subject.module, subject.constants)
     except NotCapturedError as reason:
         raise UserError(f"{file.path}: cannot be written down: {reason}.") from None
-    subject.code = emit_kernels.code(subject.plan.regions, wanted)
+    code = emit_kernels.code(subject.plan.regions, wanted)
+    subject.kernels = code.kernels
     tensors = [n for n, v in subject.arguments.items() if isinstance(v, Tensor)]
     own = "" if "get_init_inputs" in source.names else _INIT_INPUTS
     title = f"{file.model.__name__} with one kernel for each chain of operators above."
@@ -221,9 +222,10 @@ def write(
         "title": emit_figures.title(subject, source, wanted, figures, command),
         "file": file.path.name,
         "model": ("\n" * source.body.startswith(("class ", "def ", "@"))) + source.body + own,
-        "kernels": subject.code.strip("\n"),
-        "binding": emit_kernels.binding(subject.functions, subject.code),
-        "expectations": _expectations(subject),
+        "declarations": code.declarations.strip("\n"),
+        "kernels": code.kernels.strip("\n"),
+        "binding": emit_kernels.binding(subject.functions, code.declarations),
+        "expectations": _expectations(subject, checks),
         "name": emit_kernels.identifier(file.name),
         "regions": "\n\n\n".join(map(emit_file.write_function, subject.functions)),
         "base": file.model.__name__,
@@ -235,6 +237,13 @@ def write(
 
 
 _INIT_INPUTS = "\n\n\ndef get_init_inputs():\n    return []"
+_EXPECT_SETTING = '''
+
+def expect_setting(name, value, wanted):
+    """A value that the kernels have as a constant."""
+    if type(value) is not type(wanted) or value != wanted:
+        raise ValueError(f"{name} is {value}, the kernels were written for {wanted}")
+'''
 _EXPECT_MODULE = '''
 
 def expect_module(name, module, kind, **settings):
@@ -242,9 +251,9 @@ def expect_module(name, module, kind, **settings):
     if type(module) is not kind or module._forward_hooks or module._forward_pre_hooks:
         raise ValueError(f"{name} is no {kind.__name__}, or has hooks")
     for setting, wanted in settings.items():
-        if getattr(module, setting) != wanted:
-            found = getattr(module, setting)
-            raise ValueError(f"{name}.{setting} is {found}, the kernels were written for {wanted}")
+        value = getattr(module, setting)
+        if value != wanted:
+            raise ValueError(f"{name}.{setting} is {value}, the kernels were written for {wanted}")
 '''
 _EXPECT_TF32 = '''
 
@@ -256,8 +265,10 @@ def expect_tf32():
         raise ValueError("TF32 is switched off, the kernels take operands of 11 bits")'''
 
 
-def _expectations(subject: Subject) -> str:
+def _expectations(subject: Subject, checks: list[str]) -> str:
     texts = []
+    if any(line.startswith("expect_setting(") for line in checks):
+        texts.append(_EXPECT_SETTING)
     if any(part.path for part in subject.trace.parts):
         texts.append(_EXPECT_MODULE)
     if any(f.precision not in (None, precision.FP32) for f in subject.functions):

@@ -184,7 +184,7 @@ def needs(subject: Subject, source: Source, wanted: Wanted) -> str:
     others = needed_modules(source)
     also = f"; {', '.join(others)}, as the model itself" if others else ""
     text = f"PyTorch 2.0, a CUDA toolkit from 11.8 on (nvcc), a GPU from sm_80 on{also}"
-    if wanted.gpu is not None and "wgmma" in subject.code:
+    if wanted.gpu is not None and "wgmma" in subject.kernels:
         text += "; the fast path, for sm_90a (H100, H200), needs CUDA 12.0"
     return text
 

@@ -20,13 +20,14 @@ from .precision import FP32
 from .trace import NotCapturedError
 
 OWN_NAMES = [
-    *("hashlib", "threading", "warnings", "torch", "KERNELS", "BINDING", "TENSORS"),
-    *("watched", "plain", "expect_tf32", "expect_setting", "expect_module"),
+    *("hashlib", "inspect", "threading", "warnings", "torch"),
+    *("DECLARATIONS", "KERNELS", "BINDING", "TENSORS"),
+    *("plain", "expect_tf32", "expect_setting", "expect_module"),
     *("extensions", "building", "kernels", "build", "is_compiling"),
 ]
 # Of the functions of the C++ binding, whose parameters the tensors are.
-_LOCAL_NAMES = ["device", "guard", "given", "status", "workspace", "out"]
-_IMPORTS = ("import hashlib", "import threading", "import warnings", "import torch")
+_LOCAL_NAMES = ["device", "guard", "given", "wrong", "workspace", "out"]
+_IMPORTS = tuple(f"import {m}" for m in ("hashlib", "inspect", "threading", "warnings", "torch"))
 
 
 @dataclass
@@ -185,14 +186,13 @@ def write_class(
         "",
         f"    def forward({signature}):",
         f'        """As {model}.forward()."""',
-        f"        if is_compiling() or watched() or not plain({', '.join(['self', *tensors])}):",
-        f"            return super().forward({given})",
         "        try:",
-        f"            return self.fused({given})",
+        f"            if plain({', '.join(['self', *tensors])}):",
+        f"                return self.fused({given})",
         "        except ValueError as reason:",
         '            said = f"ModelNew runs the original operators: {reason}."',
         "            warnings.warn(said, stacklevel=2)",
-        f"            return super().forward({given})",
+        f"        return super().forward({given})",
         "",
         f"    def fused({signature}):",
         f'        """{model}.forward() with one call for all operators of a kernel."""',

@@ -52,7 +52,7 @@ int sg_emit_list_launches(const sg_emission *emission, sg_emit_launch *launches)
 }
 
 /* Where the first path took several axes for one, tensors must lie so. */
-static void write_merged(sg_emit_text *host, const sg_emit_path *path, sg_text *conditions) {
+static void write_merged(const sg_emit_text *host, const sg_emit_path *path, sg_text *conditions) {
     const sg_problem *problem = path->problem;
     const sg_region *region = problem->region;
     const sg_graph *graph = region->graph;
@@ -150,22 +150,17 @@ static void write_words(const sg_emit_text *host, const sg_cuda_launch *launch, 
 }
 
 /* The conditions that name words of the launch, or those that do not. */
-static void write_assumptions(sg_emit_text *host, const sg_cuda_launch *launch, bool of_words,
-                              bool last, sg_text *text) {
+static void write_assumptions(const sg_emit_text *host, const sg_emit_launch *made, bool of_words,
+                              sg_text *text) {
+    const sg_emission *emission = host->emission;
+    const sg_cuda_launch *launch = made->launch;
+    bool last = made->path == &emission->paths[emission->path_count - 1];
+    const char *format = last ? "the kernels take for granted that %s" : "%s";
     for (int i = 0; i < launch->assumption_count; i++) {
         const sg_cuda_assumption *assumed = &launch->assumptions[i];
-        const char *holds = sg_emit_spell(host, assumed->holds);
-        if ((strstr(assumed->holds, "a.") != NULL) != of_words)
-            continue;
-        if (last) {
-            sg_emit_check(
-                host, holds,
-                sg_emit_join(host, "this kernel takes for granted that %s", assumed->sentence),
-                text);
-        } else {
-            sg_emit_long("    ", sg_emit_join(host, "if (!(%s))", holds), text);
-            sg_text_add(text, "        return UNSUITED; // %s\n", assumed->sentence);
-        }
+        if ((strstr(assumed->holds, "a.") != NULL) == of_words)
+            sg_emit_check(host, sg_emit_spell(host, assumed->holds),
+                          sg_emit_join(host, format, assumed->sentence), text);
     }
 }
 
@@ -178,32 +173,32 @@ static bool names_sizes(const char *body) {
     return false;
 }
 
-static void write_words_and_blocks(sg_emit_text *host, const sg_cuda_launch *launch, bool last,
-                                   const char *blocks, sg_text *text) {
-    write_assumptions(host, launch, false, last, text);
+/* The function that fills one launch's words, or says what it takes for granted in vain. */
+static void write_fill(const sg_emit_text *host, const sg_emit_launch *made, sg_text *text) {
+    const sg_cuda_launch *launch = made->launch;
+    sg_text body = {0}, merged = {0};
+    if (launch == &made->path->kernel->launches[0])
+        write_merged(host, made->path, &merged);
+    if (merged.length)
+        sg_emit_check(host, merged.data, "neighbouring axes lie behind each other", &body);
+    write_assumptions(host, made, false, &body);
     if (host->alike)
-        sg_text_add(text, "    take_tensors(t, a);\n");
-    write_words(host, launch, host->alike ? NUMBERS : ALL_WORDS, text);
-    write_assumptions(host, launch, true, last, text);
+        sg_text_add(&body, "    take_tensors(t, a);\n");
+    write_words(host, launch, host->alike ? NUMBERS : ALL_WORDS, &body);
+    write_assumptions(host, made, true, &body);
     sg_emit_long("    ",
-                 sg_emit_join(host, "%s = %s;", blocks, sg_emit_spell(host, launch->grid_formula)),
-                 text);
-}
-
-/* A function that fills one launch's words: of a path with several, all are filled before any. */
-static void write_fill(sg_emit_text *host, const sg_emit_launch *made, bool last, sg_text *text) {
-    sg_text body = {0};
-    write_words_and_blocks(host, made->launch, last, "blocks", &body);
-    bool sized = names_sizes(body.data);
+                 sg_emit_join(host, "blocks = %s;", sg_emit_spell(host, launch->grid_formula)),
+                 &body);
     sg_emit_long("",
                  sg_emit_join(host,
-                              "static int fill(const Call &t, const Sizes &%s, %s::Arguments &a, "
-                              "long long &blocks) {",
-                              sized ? "s" : "", made->name),
+                              "static const char *fill(const Call &t, const Sizes &%s, "
+                              "%s::Arguments &a, long long &blocks) {",
+                              names_sizes(body.data) ? "s" : "", made->name),
                  text);
-    sg_text_add(text, "%s    return 0;\n}\n\n", body.data ? body.data : "");
-    text->failed |= body.failed;
+    sg_text_add(text, "%s    return nullptr;\n}\n\n", body.data ? body.data : "");
+    text->failed |= body.failed || merged.failed;
     sg_text_release(&body);
+    sg_text_release(&merged);
 }
 
 /* ---- the calls ----------------------------------------------------------------------------- */
@@ -226,75 +221,6 @@ static void write_tensors(sg_emit_text *host, const sg_emit_launch *launches, in
     sg_text_release(&any);
 }
 
-static int launches_of(const sg_emit_launch *launches, int count, const sg_emit_path *path) {
-    int of = 0;
-    for (int i = 0; i < count; i++)
-        of += launches[i].path == path;
-    return of;
-}
-
-static const char *launch_call(const sg_emit_text *host, const sg_emit_launch *made, int number) {
-    const sg_cuda_launch *launch = made->launch;
-    return sg_emit_join(host, "launch%s(%s::%s, a%d, blocks%d, %d, %lld, stream)",
-                        launch->early ? "_early" : "", made->name, launch->entry, number, number,
-                        launch->block, (long long)launch->shared);
-}
-
-/* A path of one launch, which is filled in place. */
-static void write_single(sg_emit_text *host, const sg_emit_launch *made, bool last, sg_text *text) {
-    sg_text body = {0};
-    write_words_and_blocks(host, made->launch, last, "const long long blocks", &body);
-    sg_text_add(text, "    %s::Arguments a;\n%s", made->name, body.data ? body.data : "");
-    sg_text_add(text, "    return launch%s(%s::%s, a, blocks, %d, %lld, stream);\n",
-                made->launch->early ? "_early" : "", made->name, made->launch->entry,
-                made->launch->block, (long long)made->launch->shared);
-    text->failed |= body.failed;
-    sg_text_release(&body);
-}
-
-/* The path that assumes the most has UNSUITED to say that the next one is to be tried. */
-static void write_run(sg_emit_text *host, const sg_emit_launch *launches, int count,
-                      const sg_emit_path *path, bool last, sg_text *text) {
-    sg_text merged = {0}, body = {0};
-    int number = 0;
-    const int of = launches_of(launches, count, path);
-    write_merged(host, path, &merged);
-    if (merged.length) {
-        sg_emit_long("    ", sg_emit_join(host, "if (!(%s))", merged.data), &body);
-        sg_text_add(&body, "        return UNSUITED; // neighbouring axes lie behind each other\n");
-    }
-    for (int i = 0; i < count; i++) {
-        if (launches[i].path != path)
-            continue;
-        if (of == 1)
-            write_single(host, &launches[i], last, &body);
-        else
-            sg_text_add(&body,
-                        "    %s::Arguments a%d;\n    long long blocks%d;\n"
-                        "    if (int status = fill(t, s, a%d, blocks%d))\n"
-                        "        return status;\n",
-                        launches[i].name, number, number, number, number);
-        number++;
-    }
-    number = 0;
-    for (int i = 0; i < count && of > 1; i++) {
-        if (launches[i].path != path)
-            continue;
-        const char *call = launch_call(host, &launches[i], number);
-        if (++number < of)
-            sg_text_add(&body, "    if (int status = %s)\n        return status;\n", call);
-        else
-            sg_text_add(&body, "    return %s;\n", call);
-    }
-    bool sized = of > 1 || names_sizes(body.data);
-    sg_text_add(text,
-                "static int run_%s(const Call &t, const Sizes &%s, cudaStream_t stream) {\n%s}\n\n",
-                last ? "any" : "first", sized ? "s" : "", body.data ? body.data : "");
-    text->failed |= merged.failed || body.failed;
-    sg_text_release(&merged);
-    sg_text_release(&body);
-}
-
 static void write_device(const sg_emit_text *host, const sg_emit_launch *launches, int count,
                          sg_text *text) {
     const sg_emission *emission = host->emission;
@@ -302,27 +228,28 @@ static void write_device(const sg_emit_text *host, const sg_emit_launch *launche
         text,
         "/* Whether the device has a kernel's code; gives it the shared memory that it wants. */\n"
         "template <class A> bool prepare(void (*kernel)(A), int threads, int shared) {\n"
-        "    const void *address = reinterpret_cast<const void *>(kernel);\n"
         "    cudaFuncAttributes found;\n"
-        "    if (cudaFuncGetAttributes(&found, address) == cudaSuccess &&\n"
+        "    return cudaFuncGetAttributes(&found, kernel) == cudaSuccess &&\n"
         "        found.maxThreadsPerBlock >= threads &&\n"
-        "        cudaFuncSetAttribute(address, cudaFuncAttributeMaxDynamicSharedMemorySize, "
-        "shared) ==\n            cudaSuccess)\n"
-        "        return true;\n"
-        "    cudaGetLastError();\n    return false;\n}\n\n"
-        "/* What is to be known of the current device: found at the first call there. */\n"
-        "static int find_device(long long &processors, bool &first) {\n"
-        "    enum { DEVICES = 64 };\n"
-        "    static std::atomic<int> known[DEVICES]; // 2 * processors + first; 0: not yet\n"
-        "    int device, count;\n"
-        "    if (int status = cudaGetDevice(&device))\n        return status;\n"
-        "    int facts = device < DEVICES ? known[device].load() : 0;\n"
-        "    if (facts == 0) {\n"
-        "        if (int status = cudaDeviceGetAttribute(&count, "
-        "cudaDevAttrMultiProcessorCount, device))\n            return status;\n");
+        "        cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, "
+        "shared) ==\n            cudaSuccess;\n}\n\n"
+        "struct Device {\n    int processors;\n    bool %sany; /* which paths it has code for */\n"
+        "};\n\n"
+        "/* The current device: looked at in the first call there. */\n"
+        "static const Device &current_device() {\n"
+        "    static std::mutex one;\n"
+        "    static std::map<int, Device> known;\n"
+        "    const std::lock_guard<std::mutex> lock(one);\n"
+        "    int number = -1;\n"
+        "    cudaGetDevice(&number);\n"
+        "    if (known.count(number) == 0) {\n"
+        "        Device &device = known[number];\n"
+        "        cudaDeviceGetAttribute(&device.processors, cudaDevAttrMultiProcessorCount, "
+        "number);\n",
+        emission->path_count > 1 ? "first, " : "");
     for (int p = 0; p < emission->path_count; p++) {
         bool last = p + 1 == emission->path_count;
-        const char *line = sg_emit_join(host, "const bool %s =", last ? "any" : "is_first");
+        const char *line = sg_emit_join(host, "device.%s =", last ? "any" : "first");
         int of = 0;
         for (int i = 0; i < count; i++) {
             if (launches[i].path == &emission->paths[p])
@@ -333,38 +260,32 @@ static void write_device(const sg_emit_text *host, const sg_emit_launch *launche
         }
         sg_emit_long("        ", sg_emit_join(host, "%s;", line), text);
     }
-    const char *first = emission->path_count > 1 ? "is_first" : "false";
-    sg_text_add(text,
-                "        if (!%s && !any)\n            return cudaErrorNoKernelImageForDevice;\n"
-                "        facts = 2 * count + %s;\n"
-                "        if (device < DEVICES)\n            known[device].store(facts);\n    }\n"
-                "    processors = facts / 2, first = facts %% 2;\n    return 0;\n}\n\n",
-                first, first);
+    sg_text_add(text, "        cudaGetLastError(); /* of code that is not there */\n    }\n"
+                      "    return known[number];\n}\n\n");
 }
 
 static void write_launch(bool early, sg_text *text) {
     sg_text_add(text,
-                "template <class A>\n"
-                "int launch%s(void (*kernel)(A), A &a, long long blocks, int threads, "
-                "size_t shared,\n           %scudaStream_t stream) {\n"
-                "    void *words[] = {&a};\n"
-                "    if (blocks == 0)\n        return 0;\n"
-                "    if (blocks > 2147483647)\n        return cudaErrorInvalidConfiguration;\n",
-                early ? "_early" : "", early ? "      " : "");
+                "%stemplate <class A>\n"
+                "const char *launch(void (*kernel)(A), A &a, long long blocks, int threads, "
+                "size_t shared,\n           cudaStream_t stream%s) {\n"
+                "    if (blocks > 2147483647)\n        return \"the result is too large\";\n",
+                early ? "/* early: may begin before the kernel before has ended. */\n" : "",
+                early ? ", bool early = false" : "");
     if (early)
-        sg_text_add(
-            text, "    cudaLaunchAttribute early; // may begin before the kernel before has ended\n"
-                  "    early.id = cudaLaunchAttributeProgrammaticStreamSerialization;\n"
-                  "    early.val.programmaticStreamSerializationAllowed = 1;\n"
-                  "    cudaLaunchConfig_t how = {dim3(unsigned(blocks)), dim3(threads), shared, "
-                  "stream, &early, 1};\n"
-                  "    return cudaLaunchKernelExC(&how, reinterpret_cast<const void "
-                  "*>(kernel), words);\n}\n\n");
-    else
         sg_text_add(text,
-                    "    return cudaLaunchKernel(reinterpret_cast<const void *>(kernel), "
-                    "dim3(unsigned(blocks)),\n                            dim3(threads), words, "
-                    "shared, stream);\n}\n\n");
+                    "    cudaLaunchAttribute begins;\n"
+                    "    begins.id = cudaLaunchAttributeProgrammaticStreamSerialization;\n"
+                    "    begins.val.programmaticStreamSerializationAllowed = 1;\n"
+                    "    cudaLaunchConfig_t how = {dim3(unsigned(blocks)), dim3(threads), shared, "
+                    "stream, &begins, early};\n"
+                    "    const cudaError_t status = cudaLaunchKernelEx(&how, kernel, a);\n");
+    else
+        sg_text_add(text, "    void *words[] = {&a};\n"
+                          "    const cudaError_t status =\n        cudaLaunchKernel(kernel, "
+                          "dim3(unsigned(blocks)), dim3(threads), words, shared, stream);\n");
+    sg_text_add(text,
+                "    return status == cudaSuccess ? nullptr : cudaGetErrorString(status);\n}\n\n");
 }
 
 /* Members of Sizes that the text names. */
@@ -392,6 +313,12 @@ static void write_helpers(const char *body, sg_text *text) {
         {"most(", "static long long most(long long x, long long y) { return x > y ? x : y; }\n"},
         {"pieces(",
          "static long long pieces(long long x, long long y) { return (x + y - 1) / y; }\n"},
+        {"aligned(", "static bool aligned(const Tensor &tensor, unsigned long long bytes) {\n"
+                     "    return reinterpret_cast<unsigned long long>(tensor.data) % bytes == 0;"
+                     "\n}\n"},
+        {"has_sizes(", "static bool has_sizes(const Tensor &tensor, "
+                       "std::initializer_list<long long> sizes) {\n"
+                       "    return std::equal(sizes.begin(), sizes.end(), tensor.size);\n}\n"},
         {"reciprocal(", "/* What a kernel divides by: x / divisor is the upper half of 2 x times "
                         "the lower 32 bits,\n"
                         " * shifted right by the upper 32 (Granlund and Montgomery, 1994). */\n"
@@ -417,44 +344,73 @@ int64_t sg_emit_workspace(const sg_emission *emission) {
     return most;
 }
 
-static void write_public(const sg_emit_text *host, bool asked, sg_text *text) {
+/* A path's arguments, filled and launched in order; what cannot be filled leads to the next path.
+ */
+static void write_path(const sg_emit_text *host, const sg_emit_launch *launches, int count,
+                       const sg_emit_path *path, bool last, sg_text *text) {
+    const char *condition = last ? NULL : "device.first";
+    int fills = 0, calls = 0;
+    for (int i = 0; i < count; i++) {
+        const sg_emit_launch *made = &launches[i];
+        if (made->path != path)
+            continue;
+        sg_text_add(text, "    %s::Arguments a%d;\n    long long blocks%d;\n", made->name, i, i);
+        const char *fill = sg_emit_join(host, "fill(t, s, a%d, blocks%d)", i, i);
+        if (last)
+            sg_text_add(text, "    if (const char *wrong = %s)\n        return wrong;\n", fill);
+        else
+            condition = sg_emit_join(host, "%s && !%s", condition, fill);
+        fills++;
+    }
+    const char *indent = last ? "    " : "        ";
+    if (!last)
+        sg_emit_long("    ", sg_emit_join(host, "if (%s) {", condition), text);
+    for (int i = 0; i < count; i++) {
+        const sg_emit_launch *made = &launches[i];
+        if (made->path != path)
+            continue;
+        const char *call =
+            sg_emit_join(host, "launch(%s::%s, a%d, blocks%d, %d, %lld, stream%s)", made->name,
+                         made->launch->entry, i, i, made->launch->block,
+                         (long long)made->launch->shared, made->launch->early ? ", true" : "");
+        if (++calls < fills)
+            sg_text_add(text, "%sif (const char *wrong = %s)\n%s    return wrong;\n", indent, call,
+                        indent);
+        else
+            sg_text_add(text, "%sreturn %s;\n", indent, call);
+    }
+    if (!last)
+        sg_text_add(text, "    }\n");
+}
+
+static void write_public(const sg_emit_text *host, const sg_emit_launch *launches, int count,
+                         bool asked, sg_text *text) {
     const sg_emission *emission = host->emission;
-    const char *name = emission->name;
-    const char *product = NULL;
+    const char *name = emission->name, *empty = NULL;
     for (int axis = 0; axis < SG_AXIS_COUNT; axis++) {
         if (!sg_emit_is_fixed(host->problem, axis))
-            product = product ? sg_emit_join(host, "%s || s.%c == 0", product, sg_emit_axes[axis])
-                              : sg_emit_join(host, "s.%c == 0", sg_emit_axes[axis]);
+            empty = empty ? sg_emit_join(host, "%s || s.%c == 0", empty, sg_emit_axes[axis])
+                          : sg_emit_join(host, "s.%c == 0", sg_emit_axes[axis]);
     }
-    sg_text_add(text,
-                "extern \"C\" int %s(const %s_arguments *arguments, cudaStream_t stream) {\n"
-                "    using namespace %s_code;\n"
-                "    Sizes s;\n    bool first;\n"
-                "    if (int status = find_device(s.processors, first))\n        return status;\n"
-                "    if (int status = measure(*arguments, s))\n        return status;\n",
-                name, name, name);
-    if (product)
-        sg_text_add(text, "    if (%s)\n        return 0;\n", product);
-    if (emission->path_count > 1)
-        sg_text_add(text, "    int status = first ? run_first(*arguments, s, stream) : UNSUITED;\n"
-                          "    return status == UNSUITED ? run_any(*arguments, s, stream) : "
-                          "status;\n}\n\n");
-    else
-        sg_text_add(text, "    return run_any(*arguments, s, stream);\n}\n\n");
     if (asked)
         sg_text_add(text,
-                    "extern \"C\" long long %s_workspace(const %s_arguments *) {\n    return "
-                    "%lld;\n}\n\n",
-                    name, name, (long long)sg_emit_workspace(emission));
+                    "extern \"C\" long long %s_workspace(const Call *) {\n    return %lld;\n}\n\n",
+                    name, (long long)sg_emit_workspace(emission));
     sg_text_add(text,
-                "extern \"C\" const char *%s_message(int status) {\n"
-                "    using namespace %s_code;\n"
-                "    const int count = sizeof sentences / sizeof *sentences;\n"
-                "    if (status >= 0)\n"
-                "        return cudaGetErrorString(static_cast<cudaError_t>(status));\n"
-                "    return status <= -%d && status > -%d - count ? sentences[-status - %d] : "
-                "\"no such status\";\n}\n",
-                name, name, SG_EMIT_FIRST_SENTENCE, SG_EMIT_FIRST_SENTENCE, SG_EMIT_FIRST_SENTENCE);
+                "extern \"C\" const char *%s(const Call *call, cudaStream_t stream) {\n"
+                "    const Call &t = *call;\n"
+                "    const Device &device = current_device();\n"
+                "    Sizes s;\n"
+                "    s.processors = device.processors;\n"
+                "    if (!device.any)\n"
+                "        return \"the kernels were not built for this GPU\";\n"
+                "    if (const char *wrong = measure(t, s))\n        return wrong;\n",
+                name);
+    if (empty)
+        sg_text_add(text, "    if (%s)\n        return nullptr;\n", empty);
+    for (int p = 0; p < emission->path_count; p++)
+        write_path(host, launches, count, &emission->paths[p], p + 1 == emission->path_count, text);
+    sg_text_add(text, "}\n");
 }
 
 void sg_emit_host(const sg_emission *emission, const sg_emit_launch *launches, int count,
@@ -463,49 +419,30 @@ void sg_emit_host(const sg_emission *emission, const sg_emit_launch *launches, i
     sg_text body = {0};
     bool early = false;
     sg_emit_measure(&host);
-    sg_text_add(&body,
-                "/* Finds the sizes, and whether those of all tensors go together. */\n"
-                "static int measure(const Call &t, Sizes &s) {\n%s    return 0;\n}\n\n",
-                host.measure.data ? host.measure.data : "");
+    sg_text_add(
+        &body,
+        "/* Finds the sizes. Null, or what is wrong with those of the tensors. */\n"
+        "static const char *measure(const Call &t, Sizes &s) {\n%s    return nullptr;\n}\n\n",
+        host.measure.data ? host.measure.data : "");
+    write_tensors(&host, launches, count, &body);
     for (int i = 0; i < count; i++) {
-        bool last = launches[i].path == &emission->paths[emission->path_count - 1];
-        if (launches_of(launches, count, launches[i].path) > 1)
-            write_fill(&host, &launches[i], last, &body);
+        write_fill(&host, &launches[i], &body);
         early |= launches[i].launch->early;
     }
     write_device(&host, launches, count, &body);
-    write_tensors(&host, launches, count, &body);
-    write_launch(false, &body);
-    if (early)
-        write_launch(true, &body);
-    for (int p = 0; p < emission->path_count; p++)
-        write_run(&host, launches, count, &emission->paths[p], p + 1 == emission->path_count,
-                  &body);
+    write_launch(early, &body);
+    write_public(&host, launches, count, asked, &body);
     sg_text_add(text,
                 "\n/* ---- the host's side --------------------------------------------------------"
                 "---------------- */\n"
-                "using Call = %s_arguments;\n",
-                emission->name);
+                "using Call = %s_arguments;\nusing Tensor = %s_tensor;\n",
+                emission->name, emission->name);
     if (body.data) {
         write_sizes(body.data, text);
         write_helpers(body.data, text);
-        if (strstr(body.data, "aligned("))
-            sg_text_add(text,
-                        "static bool aligned(const %s_tensor &tensor, unsigned long long bytes) {\n"
-                        "    return reinterpret_cast<unsigned long long>(tensor.data) %% bytes == "
-                        "0;\n}\n",
-                        emission->name);
-        if (emission->path_count > 1)
-            sg_text_add(text,
-                        "enum { UNSUITED = -1 }; // a path's result: not for these tensors\n");
-        sg_text_add(
-            text, "static const char *const sentences[] = { // of results from -%d on\n%s};\n\n",
-            SG_EMIT_FIRST_SENTENCE, host.sentences.data ? host.sentences.data : "    \"\",\n");
-        sg_text_add(text, "%s} // namespace %s_code\n\n", body.data, emission->name);
+        sg_text_add(text, "%s} // namespace %s_code\n", body.data, emission->name);
     }
-    write_public(&host, asked, text);
-    text->failed |= body.failed || host.sentences.failed || host.measure.failed;
+    text->failed |= body.failed || host.measure.failed;
     sg_text_release(&body);
-    sg_text_release(&host.sentences);
     sg_text_release(&host.measure);
 }

@@ -113,35 +113,27 @@ static void write_free_sizes(sg_emit_text *host) {
     }
 }
 
-/* Sizes of one tensor, dimension by dimension; NULL: what it is. */
+/* A tensor's sizes, unless they are where those of the axes come from. The same tensor may be read
+ * twice. */
 static void check_sizes(sg_emit_text *host, const char *tensor, const char *const *sizes,
                         int rank) {
-    const char *condition = NULL, *words = NULL;
+    const char *words = NULL;
+    bool known = true;
     for (int dim = 0; dim < rank; dim++) {
-        const char *line = sg_emit_join(host, "%s.size[%d] == %s", tensor, dim, sizes[dim]);
-        words = words ? sg_emit_join(host, "%s, %s", words, sizes[dim]) : sizes[dim];
         const char *defined = sg_emit_join(host, "%s = %s.size[%d];", sizes[dim], tensor, dim);
-        if (host->measure.data && strstr(host->measure.data, defined))
-            continue;
-        condition = condition ? sg_emit_join(host, "%s && %s", condition, line) : line;
+        words = words ? sg_emit_join(host, "%s, %s", words, sizes[dim]) : sizes[dim];
+        known &= host->measure.data && strstr(host->measure.data, defined);
     }
-    if (!condition)
+    const char *line =
+        sg_emit_join(host, "    if (!has_sizes(%s, {%s}))\n", tensor, words ? words : "");
+    if (known || (host->measure.data && strstr(host->measure.data, line)))
         return;
-    condition = sg_emit_join(host, "if (!(%s))", condition);
-    /* The same tensor may be read twice. */
-    sg_text line = {0};
-    sg_emit_long("    ", condition, &line);
-    if (line.data && !(host->measure.data && strstr(host->measure.data, line.data))) {
-        const char *plain = "";
-        for (const char *at = words; *at; at++)
-            plain = at[0] == 's' && at[1] == '.' ? (at++, plain)
-                                                 : sg_emit_join(host, "%s%c", plain, *at);
-        sg_text_add(
-            &host->measure, "%s        return -%d;\n", line.data,
-            sg_emit_number(host, sg_emit_join(host, "%s must have sizes [%s]", tensor + 2, plain)));
-    }
-    host->measure.failed |= line.failed;
-    sg_text_release(&line);
+    const char *plain = "";
+    for (const char *at = words; *at; at++)
+        plain =
+            at[0] == 's' && at[1] == '.' ? (at++, plain) : sg_emit_join(host, "%s%c", plain, *at);
+    sg_text_add(&host->measure, "%s        return \"%s must have sizes [%s]\";\n", line, tensor + 2,
+                plain);
 }
 
 static void check_operand(sg_emit_text *host, const sg_operand *operand,

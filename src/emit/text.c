@@ -127,21 +127,8 @@ const char *sg_emit_join(const sg_emit_text *host, const char *format, ...) {
     return text ? text : "";
 }
 
-/* The number of a sentence, which is kept once. */
-int sg_emit_number(sg_emit_text *host, const char *sentence) {
-    const char *quoted = sg_emit_join(host, "    \"%s\",\n", sentence);
-    const char *found = host->sentences.data ? strstr(host->sentences.data, quoted) : NULL;
-    if (!found) {
-        sg_text_add(&host->sentences, "%s", quoted);
-        return SG_EMIT_FIRST_SENTENCE + host->sentence_count++;
-    }
-    int number = SG_EMIT_FIRST_SENTENCE;
-    for (const char *at = host->sentences.data; at < found; at++)
-        number += *at == '\n';
-    return number;
-}
-
-void sg_emit_check(sg_emit_text *host, const char *condition, const char *sentence, sg_text *text) {
+void sg_emit_check(const sg_emit_text *host, const char *condition, const char *sentence,
+                   sg_text *text) {
     sg_emit_long("    ", sg_emit_join(host, "if (!(%s))", condition), text);
-    sg_text_add(text, "        return -%d;\n", sg_emit_number(host, sentence));
+    sg_text_add(text, "        return \"%s\";\n", sentence);
 }

@@ -6,18 +6,13 @@
 #include "emit/emission.h"
 #include "gen/cuda/formula.h"
 
-/* What the host's text is made from, and the sentences that its results stand for. */
+/* What the host's text is made from. */
 typedef struct sg_emit_text {
     const sg_emission *emission;
     const sg_problem *problem; /* of the first path; all have the same region */
-    sg_text sentences;
-    int sentence_count;
-    sg_text measure; /* the body of measure() */
-    bool alike;      /* the kernels of both paths take the same tensors: take_tensors() */
+    sg_text measure;           /* the body of measure() */
+    bool alike;                /* the kernels of both paths take the same tensors: take_tensors() */
 } sg_emit_text;
-
-/* Results below 0: the first is the path's own business, the others are sentences. */
-enum { SG_EMIT_FIRST_SENTENCE = 2 };
 
 extern const char sg_emit_axes[]; /* a letter each: "ncdhw" */
 
@@ -29,10 +24,9 @@ SG_FORMAT(2, 3) const char *sg_emit_join(const sg_emit_text *host, const char *f
 const char *sg_emit_spell(const sg_emit_text *host, const char *formula);
 /* A line, broken where it would go beyond column 100; what follows is indented further. */
 void sg_emit_long(const char *indent, const char *line, sg_text *text);
-/* The number of a sentence, which is kept once. */
-int sg_emit_number(sg_emit_text *host, const char *sentence);
-/* Unless the condition holds, the function returns the sentence's number. */
-void sg_emit_check(sg_emit_text *host, const char *condition, const char *sentence, sg_text *text);
+/* Unless the condition holds, the function returns the sentence. */
+void sg_emit_check(const sg_emit_text *host, const char *condition, const char *sentence,
+                   sg_text *text);
 
 /* Whether the graph fixes an axis of the region: then it is a number in the text. */
 bool sg_emit_is_fixed(const sg_problem *problem, int axis);

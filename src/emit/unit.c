@@ -148,6 +148,13 @@ static void write_types(const sg_emission *emission, sg_text *text) {
         sg_text_add(text, "    void *workspace; /* of %s_workspace() bytes, aligned to 256 */\n",
                     name);
     sg_text_add(text, "};\n");
+    if (sg_emit_workspace(emission))
+        sg_text_add(text, "extern \"C\" long long %s_workspace(const %s_arguments *);\n", name,
+                    name);
+    sg_text_add(text,
+                "/* Enqueues the kernel on a stream of the current device. Null, or what is wrong. "
+                "*/\nextern \"C\" const char *%s(const %s_arguments *, cudaStream_t);\n",
+                name, name);
 }
 
 static void write_declarations(const sg_emission *emission, sg_text *text) {
@@ -170,15 +177,13 @@ static void write_declarations(const sg_emission *emission, sg_text *text) {
                 "/* Sizes in brackets are those it was written for. Batch and image may be others. "
                 "*/\n"
                 "#ifdef __cplusplus\nextern \"C\" {\n#endif\n"
-                "/* Enqueues the kernel on a stream of the current device: 0; a cudaError_t; or "
-                "less than 0\n * for sizes that it does not take. */\n"
-                "int %s(const %s_arguments *arguments, cudaStream_t stream);\n"
+                "/* Enqueues the kernel on a stream of the current device. Null, or a sentence "
+                "that says why not. */\n"
+                "const char *%s(const %s_arguments *arguments, cudaStream_t stream);\n"
                 "/* Bytes of device memory that a call works in. */\n"
                 "long long %s_workspace(const %s_arguments *arguments);\n"
-                "/* What a result other than 0 means. */\n"
-                "const char *%s_message(int status);\n"
                 "#ifdef __cplusplus\n}\n#endif\n",
-                name, name, name, name, name);
+                name, name, name, name);
 }
 
 sg_status sg_emit_header(const sg_emission *emission, sg_text *text) {
@@ -207,6 +212,9 @@ sg_status sg_emit_cmake(const sg_emission *emission, sg_text *text) {
 }
 
 /* ---- kernels ------------------------------------------------------------------------------- */
+
+#define INCLUDES                                                                                   \
+    "#include <cuda_runtime.h>\n\n#include <algorithm>\n#include <map>\n#include <mutex>\n"
 
 static bool begins(const char *line, const char *word) {
     return strncmp(line, word, strlen(word)) == 0;
@@ -284,11 +292,10 @@ sg_status sg_emit_unit(const sg_emission *emission, bool with_declarations, sg_t
         sg_items_hurry(&sources[i], "Arguments");
     write_title(emission, text);
     if (with_declarations) {
-        sg_text_add(text, "#include <cuda_runtime.h>\n\n#include <atomic>\n\n");
+        sg_text_add(text, INCLUDES "\n");
         write_types(emission, text);
     } else {
-        sg_text_add(text, "#include \"%s.h\"\n\n#include <cuda_runtime.h>\n\n#include <atomic>\n",
-                    emission->name);
+        sg_text_add(text, "#include \"%s.h\"\n\n" INCLUDES, emission->name);
     }
     sg_text_add(text, "\nnamespace %s_code {\n", emission->name);
     sg_text code = {0};

@@ -179,10 +179,9 @@ class Unit:
         self.library = ctypes.CDLL(str(library))
         self.library.name_of.restype = ctypes.c_char_p
         self.library.name_of.argtypes = [ctypes.c_void_p]
-        self.message = getattr(self.library, f"{name}_message")
-        self.message.restype = ctypes.c_char_p
-        found = re.search(r"^static int run_first\(.*?^\}", text, re.DOTALL | re.MULTILINE)
-        self.first = found[0].replace("launch_early", "launch") if found else ""
+        getattr(self.library, name).restype = ctypes.c_char_p
+        found = re.search(r"device\.first = .*?;", text, re.DOTALL)
+        self.first = found[0] if found else ""
         self.took_first = False
         self.rank = int(re.search(r"long long size\[(\d+)\]", text)[1])  # type: ignore[index]
 
@@ -195,8 +194,8 @@ class Unit:
         numbers = [n.split()[-1] for n in found[2].split(",")]
         return found[1], ",".join(numbers)
 
-    def call(self, of: Tensors) -> tuple[int, list[Launch]]:
-        """The host function's result, and what it launched."""
+    def call(self, of: Tensors) -> tuple[str, list[Launch]]:
+        """What is wrong, in a sentence, and what was launched."""
         words: list[int] = []
         for index, (_, sizes, strides) in enumerate(of.all):
             words.append(of.address(index))
@@ -206,7 +205,7 @@ class Unit:
         arguments = (ctypes.c_longlong * len(words))(*words)
         count = ctypes.c_int.in_dll(self.library, "launch_count")
         count.value = 0
-        status = getattr(self.library, self.name)(arguments, None)
+        wrong = getattr(self.library, self.name)(arguments, None)
         fields = 5 + WORDS_MAX
         raw = (ctypes.c_longlong * (fields * LAUNCHES_MAX)).in_dll(self.library, "launches")
         made = []
@@ -214,8 +213,8 @@ class Unit:
             row = raw[i * fields : (i + 1) * fields]
             _, space, entry = self.library.name_of(row[0]).decode().split("::")
             made.append(Launch(entry, row[1], row[2], tuple(row[5:])))
-            self.took_first = f"launch({space}::{entry}" in self.first
-        return status, made
+            self.took_first = f"prepare({space}::{entry}," in self.first
+        return wrong.decode() if wrong else "", made
 
     def allow_first(self, allowed: bool) -> None:
         """Whether the file was built for sm_90a, too; before the first call."""

@@ -76,9 +76,9 @@ static double try(int batch, int height, int width, int pitch, const float *weig
     long long workspace = conv_min_tanh_workspace(&arguments);
     if (workspace > 0)
         stop_on(cudaMalloc(&arguments.workspace, (size_t)workspace), "cudaMalloc");
-    int status = conv_min_tanh(&arguments, NULL);
-    if (status != 0) {
-        fprintf(stderr, "conv_min_tanh: %s\n", conv_min_tanh_message(status));
+    const char *wrong = conv_min_tanh(&arguments, NULL);
+    if (wrong) {
+        fprintf(stderr, "conv_min_tanh: %s\n", wrong);
         exit(1);
     }
     stop_on(cudaMemcpy(y, y_memory, out_count * sizeof *y, cudaMemcpyDeviceToHost), "copy");

@@ -8,8 +8,6 @@ typedef int cudaError_t;
 typedef void *cudaStream_t;
 enum {
     cudaSuccess = 0,
-    cudaErrorInvalidConfiguration = 9,
-    cudaErrorNoKernelImageForDevice = 209,
     cudaDevAttrMultiProcessorCount = 16,
     cudaFuncAttributeMaxDynamicSharedMemorySize = 8,
     cudaLaunchAttributeProgrammaticStreamSerialization = 6
@@ -60,14 +58,16 @@ static cudaError_t note(const void *kernel, dim3 grid, dim3 block, void **words,
     memcpy(launch->words, words[0], bytes_of(kernel));
     return cudaSuccess;
 }
-static inline cudaError_t cudaLaunchKernel(const void *kernel, dim3 grid, dim3 block, void **words,
-                                           size_t shared, cudaStream_t) {
-    return note(kernel, grid, block, words, shared, false);
+template <class A>
+cudaError_t cudaLaunchKernel(void (*kernel)(A), dim3 grid, dim3 block, void **words, size_t shared,
+                             cudaStream_t) {
+    return note(reinterpret_cast<const void *>(kernel), grid, block, words, shared, false);
 }
-static inline cudaError_t cudaLaunchKernelExC(const cudaLaunchConfig_t *how, const void *kernel,
-                                              void **words) {
-    return note(kernel, how->gridDim, how->blockDim, words, how->dynamicSmemBytes,
-                how->numAttrs == 1);
+template <class A>
+cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t *how, void (*kernel)(A), A &a) {
+    void *words[] = {&a};
+    return note(reinterpret_cast<const void *>(kernel), how->gridDim, how->blockDim, words,
+                how->dynamicSmemBytes, how->numAttrs == 1);
 }
 static inline cudaError_t cudaGetDevice(int *device) {
     *device = 0;
@@ -77,11 +77,13 @@ static inline cudaError_t cudaDeviceGetAttribute(int *value, int, int) {
     *value = processors;
     return cudaSuccess;
 }
-static inline cudaError_t cudaFuncGetAttributes(cudaFuncAttributes *found, const void *kernel) {
-    found->maxThreadsPerBlock = is_guarded(kernel) ? threads_most : 1024;
+template <class A>
+cudaError_t cudaFuncGetAttributes(cudaFuncAttributes *found, void (*kernel)(A)) {
+    bool guarded = is_guarded(reinterpret_cast<const void *>(kernel));
+    found->maxThreadsPerBlock = guarded ? threads_most : 1024;
     return cudaSuccess;
 }
-static inline cudaError_t cudaFuncSetAttribute(const void *, int, int) {
+template <class A> cudaError_t cudaFuncSetAttribute(void (*)(A), int, int) {
     return cudaSuccess;
 }
 static inline cudaError_t cudaGetLastError() {
