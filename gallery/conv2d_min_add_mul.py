@@ -127,12 +127,12 @@ KERNELS = r"""
 namespace conv2d_minimum_add_mul_code {
 #define DEVICE __device__ __forceinline__
 #define UNROLLED _Pragma("unroll")
+#define ROLLED _Pragma("unroll 1")
 
 /* What every skeleton begins with: the compute type `real`, elements as they lie in memory, places
  * and strides, and the ways a reduction combines. NVRTC is given no headers, so nothing here comes
  * from one: the narrow formats are bits that PTX converts. */
 using real = float;
-
 /* Element strides by role; 0 along what an operand does not vary with. */
 struct Stride { long long n, c, d, h, w; };
 struct Place { int n, d, h, w; };
@@ -162,7 +162,6 @@ namespace ops {
 DEVICE float v_fma(float a, float b, float c) { return fmaf(a, b, c); }
 } // namespace ops
 
-// ---- tail
 constexpr int CHANNEL_OPERANDS = 1;
 
 namespace ops {
@@ -221,9 +220,8 @@ constexpr float CARRIER_SCALE = 64.0f;   /* activations, before they become halv
 constexpr float CARRIER_MAX = 65504.0f;  /* of scaled values: beyond it, fp16 has infinity */
 constexpr float CARRIER_MIN = 0.015625f; /* of a segment's largest, scaled: less is made anew */
 constexpr float FLOAT_MAX = 3.40282347e38f;
-
 DEVICE unsigned shared_address(const void *pointer) {
-    return static_cast<unsigned>(__cvta_generic_to_shared(pointer));
+    return unsigned(__cvta_generic_to_shared(pointer));
 }
 
 /* ---- barriers ------------------------------------------------------------------------------ */
@@ -265,11 +263,9 @@ DEVICE void barrier_arrive(int number, int threads) {
 /* Makes this thread's writes to shared memory visible to products and bulk copies; then a barrier
  * must follow. */
 DEVICE void fence_proxy_async() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
-
 template <int REGISTERS> DEVICE void setmaxnreg_inc() {
     asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(REGISTERS));
 }
-
 template <int REGISTERS> DEVICE void setmaxnreg_dec() {
     asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(REGISTERS));
 }
@@ -277,21 +273,19 @@ template <int REGISTERS> DEVICE void setmaxnreg_dec() {
 /* ---- products ------------------------------------------------------------------------------ */
 /* leading, stride: bytes, multiples of 16, below 2^18. Adding bytes / 16 moves the first core. */
 DEVICE unsigned long long matrix_descriptor(unsigned address, int leading) {
-    const unsigned low = (address & 0x3FFFF) >> 4 | static_cast<unsigned>(leading) >> 4 << 16;
-    const unsigned high = static_cast<unsigned>(128) >> 4;
+    const unsigned low = (address & 0x3FFFF) >> 4 | unsigned(leading) >> 4 << 16;
+    const unsigned high = unsigned(128) >> 4;
     return static_cast<unsigned long long>(high) << 32 | low;
 }
 
 /* The same, `cores` times 16 bytes further on: without a carry, which would take registers. */
 DEVICE unsigned long long descriptor_at(unsigned long long descriptor, int cores) {
-    const unsigned low = static_cast<unsigned>(descriptor) + cores;
+    const unsigned low = unsigned(descriptor) + cores;
     return descriptor >> 32 << 32 | low;
 }
-
 /* Before the first product after registers of it were touched. */
 DEVICE void wgmma_fence() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
 DEVICE void wgmma_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
-
 /* Waits until at most PENDING committed groups are under way. */
 template <int PENDING> DEVICE void wgmma_wait() {
     asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(PENDING) : "memory");
@@ -354,15 +348,14 @@ DEVICE bool carrier_fails(float largest, float least = CARRIER_MIN) {
  * At most 2^126, so that its inverse is normal: what is less than 2^-118 is then a whole multiple
  * of 2^-23, which halves hold. exponent: 0 .. 8. */
 DEVICE float scale_to(int exponent, float largest) {
-    const int biased = static_cast<int>(__float_as_uint(largest) >> 23);
+    const int biased = int(__float_as_uint(largest) >> 23);
     if (largest == 0.0f) return 1.0f;
-    return __uint_as_float(static_cast<unsigned>(min(254 + exponent - biased, 253)) << 23);
+    return __uint_as_float(unsigned(min(254 + exponent - biased, 253)) << 23);
 }
 
 /* For an output channel's weights and a failed segment's activations. */
 DEVICE float weight_scale(float largest_finite) { return scale_to(7, largest_finite); }
 DEVICE float segment_scale(float largest_finite) { return scale_to(8, largest_finite); }
-
 DEVICE float inverse_scale(float scale) {
     return __uint_as_float((254u << 23) - __float_as_uint(scale));
 }
@@ -461,15 +454,12 @@ DEVICE void chunk_pixel(int lane, int &row, int &x) {
 }
 
 DEVICE bool in_box(int row) { return row < STAGE_ROWS; }
-
 DEVICE bool in_image(const Source &from, int row, int x) {
-    return from.inside && static_cast<unsigned>(from.y + row) < static_cast<unsigned>(1) &&
-        static_cast<unsigned>(from.x + x) < static_cast<unsigned>(from.width);
+    return from.inside && unsigned(from.y + row) < unsigned(1) &&
+        unsigned(from.x + x) < unsigned(from.width);
 }
-
 /* An element that nobody writes. */
 DEVICE float read_only(const float *from) { return __ldg(from); }
-
 struct Fetched {
     float value[8][4]; /* [channel][pixel of this lane's] */
 };
@@ -536,7 +526,6 @@ DEVICE void store_part(unsigned char *stage, int item, int lane, Fetched &from, 
 DEVICE void store_item(unsigned char *stage, int item, int lane, Fetched &from, float &largest) {
     store_part(stage, item, lane, from, largest);
 }
-
 /* A weight as products take it, as bits; of two halves the upper. */
 DEVICE unsigned short staged_weight(float weight, float scale) {
     const float scaled = weight * scale;
@@ -582,7 +571,6 @@ struct ColumnTile {
     DEVICE int row(int j) const {
         return j / 2 * 64 + thread / 32 * 16 + j % 2 * 8 + thread % 32 / 4;
     }
-
     DEVICE int channel(int j) const { return row(j); }
     DEVICE real per_channel(int j) const { return operands[row(j)]; }
 
@@ -687,8 +675,7 @@ struct Tile : ColumnTile {
         /* Eight channels further a line begins alike. */
         float *line = first_pixel(to, s) + thread / 32 * 16 * s.c;
         auto sector_begin = [&](int channel) {
-            return static_cast<int>(reinterpret_cast<unsigned long long>(line + channel * s.c) / 4 %
-                                    SECTOR);
+            return int(reinterpret_cast<unsigned long long>(line + channel * s.c) / 4 % SECTOR);
         };
         begin = sector_begin(lane / 4);
         UNROLLED for (int e = 0; e < 2; e++) {
@@ -783,10 +770,8 @@ DEVICE void begin_tile(Tile &tile, int tiles, int row, int rows) {
     tile.tiles = tiles;
     tile.at_row = row; tile.rows = rows; tile.output = 0;
 }
-
 /* The weights (upper halves), where they fit registers: FILTER_STEPS products' operands, else none. */
 struct Filter { unsigned part[1][4]; };
-
 constexpr int TILE_BLOCKS = CHANNEL_BLOCKS, BLOCK_SUMS = TILE_PIXELS / 2; /* of Tile::d */
 
 /* One tap. slice: address of the stage's pixel that the tile's first meets under this tap. part:
@@ -795,13 +780,12 @@ DEVICE void multiply_tap(float (&sums)[TILE_BLOCKS][BLOCK_SUMS], unsigned slice,
                          int tap, int accumulate) {
     const unsigned long long a = matrix_descriptor(weights, TILE_N * 16);
     const unsigned long long b = matrix_descriptor(slice, PLANE * 16);
-    UNROLLED for (int k = 0; k < STAGE_GROUPS / 2; k++) {
+    UNROLLED for (int k = 0; k < STAGE_GROUPS / 2; k++)
         UNROLLED for (int block = 0; block < CHANNEL_BLOCKS; block++) {
             wgmma(sums[block],
                   descriptor_at(a, tap * TAP_ROWS + 2 * k * TILE_N + block * 64),
                   descriptor_at(b, 2 * k * PLANE), accumulate || k);
         }
-    }
 }
 
 __device__ real channel_operand(int k, int c, const Arguments &a) {
@@ -822,7 +806,6 @@ struct Tail {
         tile.flush<2>();
     }
 };
-// ---- end of tail
 
 constexpr int TAPS = KERNEL_Z * KERNEL_X;
 constexpr int WEIGHT_ROWS = TAPS * TAP_ROWS; /* of 8 halves, of a part */
@@ -879,8 +862,8 @@ struct Part {
 DEVICE Part block_part(const Arguments &a) {
     Part part;
     const long long parts = gridDim.x, number = blockIdx.x;
-    part.unit = static_cast<int>(number * a.units / parts);
-    part.unit_end = static_cast<int>((number + 1) * a.units / parts);
+    part.unit = int(number * a.units / parts);
+    part.unit_end = int((number + 1) * a.units / parts);
     return part;
 }
 
@@ -890,9 +873,8 @@ struct Segment {
 };
 
 DEVICE Segment open_segment(const Arguments &a, int unit, int end) {
-    const int units_z = static_cast<int>(a.out_z);
-    const int boxes_x = static_cast<int>(a.boxes_x), boxes_y = static_cast<int>(a.boxes_y);
-    const int box = unit / units_z;
+    const int units_z = int(a.out_z);
+    const int boxes_x = int(a.boxes_x), boxes_y = int(a.boxes_y), box = unit / units_z;
     Segment s;
     s.n = box / boxes_x / boxes_y;
     s.z = unit - box * units_z; s.y = box / boxes_x % boxes_y;
@@ -941,8 +923,7 @@ DEVICE void fill_tables(const Arguments &a, const Shared &shared, int slot, int 
 DEVICE void pack_weights(const Arguments &a, const Shared &shared) {
     const Part part = block_part(a);
     const int warp = threadIdx.x / 32 - PRODUCER_WARPS, lane = threadIdx.x % 32;
-#pragma unroll 1
-    for (int slot = PACK * warp; slot < TILE_N; slot += CONSUMERS * 4 * PACK) {
+    ROLLED for (int slot = PACK * warp; slot < TILE_N; slot += CONSUMERS * 4 * PACK) {
         float held[PACK][HELD], largest[PACK] = {};
         UNROLLED for (int e = 0; e < PACK; e++) {
             const int channel = slot + e;
@@ -988,7 +969,7 @@ struct Slices {
     int z;                /* of the segment's first slice; may lie outside */
 
     DEVICE void open_slice(const Arguments &a, int slice) {
-        from.inside = static_cast<unsigned>(z + slice) < static_cast<unsigned>(a.in_z);
+        from.inside = unsigned(z + slice) < unsigned(a.in_z);
         from.origin = image + (z + slice) * stride;
     }
 };
@@ -997,7 +978,7 @@ DEVICE Slices open_slices(const Arguments &a, const Segment &s) {
     Slices of;
     of.image = a.input + s.n * a.input_stride.n; of.stride = a.input_stride.h; of.z = s.z;
     of.from.y = s.y; of.from.x = s.x;
-    of.from.width = static_cast<int>(a.in_x); of.from.channel_stride = a.input_stride.c;
+    of.from.width = int(a.in_x); of.from.channel_stride = a.input_stride.c;
     return of;
 }
 
@@ -1064,13 +1045,11 @@ DEVICE float stage_again(const Arguments &a, const Shared &shared, Slices &of, i
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     float largest = 0.0f;
     if (warp >= SLICE_WARPS) return largest;
-#pragma unroll 1
-    for (int slice = warp / SLICE_WARPS; slice < slices; slice += SLICES_AT_ONCE) {
+    ROLLED for (int slice = warp / SLICE_WARPS; slice < slices; slice += SLICES_AT_ONCE) {
         const int number = staged + slice, slot = number % STAGES, first = warp % SLICE_WARPS;
         of.open_slice(a, slice);
         int i = first;
-#pragma unroll 1
-        do { /* at least once: a warp without items waits as well */
+        ROLLED do { /* at least once: a warp without items waits as well */
             float value[SCALED_AT_ONCE][8];
             UNROLLED for (int k = 0; k < SCALED_AT_ONCE; k++)
                 fetch_scaled(of.from, i + k * SLICE_WARPS, lane, value[k]);
@@ -1104,8 +1083,7 @@ DEVICE int judge(const Arguments &a, const Shared &shared, Slices &of, int slice
     bool looks = fails && !(largest <= FLOAT_MAX);
     if (!fails) send_verdict(shared, staged++, 0.0f);
     /* Once, or twice where the scale is not known yet. */
-#pragma unroll 1
-    for (bool again = fails; again; again = looks, looks = false) {
+    ROLLED for (bool again = fails; again; again = looks, looks = false) {
         const float scale = looks ? 0.0f : segment_scale(largest);
         if (!looks) send_verdict(shared, staged++, scale);
         largest = stage_again(a, shared, of, slices, staged, scale);
@@ -1149,8 +1127,7 @@ DEVICE void produce(const Arguments &a, const Shared &shared) {
         if (warp < SLICE_WARPS && at.slice < slices) {
             Fetched items[1];
             fetch(at, items[0]);
-#pragma unroll 1
-            while (step(items[0], items[PREFETCH])) ;
+            ROLLED while (step(items[0], items[PREFETCH])) ;
         }
         staged += slices;
         staged = judge(a, shared, of, slices, staged, largest, turn);
@@ -1263,11 +1240,10 @@ DEVICE void consume(const Arguments &a, const Shared &shared) {
         const Segment s = open_segment(a, unit, part.unit_end);
         const int slices = segment_slices(s);
         ring.read = ring.freed = 0;
-        tile.pixels.box = {s.n, s.z, s.y, s.x, 1, static_cast<int>(a.out_x), 0};
+        tile.pixels.box = {s.n, s.z, s.y, s.x, 1, int(a.out_x), 0};
         Tail tail;
         int t = ahead;
-#pragma unroll 1
-        for (; t < s.rows; t += CONSUMERS) {
+        ROLLED for (; t < s.rows; t += CONSUMERS) {
             const int row = t, following = t + CONSUMERS;
             ring.give_back(shared, row, signals);
             ring.wait_for(shared, row + REACH_Z);
@@ -1372,11 +1348,9 @@ typedef float input_t;
 constexpr int GROUP_INPUTS = 64, KERNEL_H = 3, KERNEL_W = 3, WARPS = 8, ROW_BLOCKS = 2;
 constexpr int BLOCKS = 1, THREADS = WARPS * 32, BLOCK_PIXELS = WARPS * ROW_BLOCKS * 16;
 constexpr int TAPS = KERNEL_H * KERNEL_W, K = GROUP_INPUTS * TAPS, SLICE = 16;
-
 DEVICE long long offset(Place at, long long channel, Stride s) {
     return at.n * s.n + channel * s.c + at.h * s.h + at.w * s.w;
 }
-
 /* A warp's sums: ROW_BLOCKS blocks of 16 pixels by TILE_N channels. Of a block, lane l has pixels
  * l / 4 and l / 4 + 8, and of every 8 channels 2 (l % 4) and the next. What is reduced over channels
  * all four lanes of a pixel have. */
@@ -1388,12 +1362,10 @@ struct Tile {
     const float *biases;  /* [TILE_N], in shared memory */
     const real *operands; /* [CHANNEL_OPERANDS][TILE_N], in shared memory */
     int lane;
-
     DEVICE int column(int j) const { return j / 2 * 8 + lane % 4 * 2 + j % 2; }
     DEVICE int channel(int j) const { return column(j); }
     DEVICE Place place(int p) const { return places[p * 8 + lane / 4]; }
     DEVICE bool valid(int p) const { return place(p).n >= 0; }
-
     DEVICE real acc(int p, int j) const {
         return d[p / 2][j / 2 * 4 + p % 2 * 2 + j % 2] + biases[column(j)];
     }
@@ -1421,7 +1393,6 @@ struct Tail {
         }
     }
 };
-// ---- end of tail
 
 struct Shared {
     unsigned weights[2][TILE_N][SLICE]; /* bits of floats, of this slice and of the next */
@@ -1431,7 +1402,7 @@ struct Shared {
 };
 
 DEVICE int next_index(long long &number, long long size) {
-    const int index = static_cast<int>(number % size);
+    const int index = int(number % size);
     number /= size;
     return index;
 }
@@ -1440,7 +1411,7 @@ DEVICE int next_index(long long &number, long long size) {
 DEVICE Place place_at(long long number, const Arguments &a) {
     Place at = {};
     at.w = next_index(number, a.size_w);
-    at.h = next_index(number, a.size_h); at.n = static_cast<int>(number);
+    at.h = next_index(number, a.size_h); at.n = int(number);
     return at;
 }
 
@@ -1497,8 +1468,7 @@ DEVICE void contract(Tile &tile, Shared &shared, const Arguments &a) {
     }
     UNROLLED for (int i = 0; i < ROW_BLOCKS * TILE_N / 2; i++)
         tile.d[i / (TILE_N / 2)][i % (TILE_N / 2)] = 0;
-#pragma unroll 1
-    for (int k = 0; k < K; k += SLICE) {
+    ROLLED for (int k = 0; k < K; k += SLICE) {
         stage_weights(shared, k, a);
         unsigned rows[Tile::PIXELS][4];
         gather(inputs, k + tile.lane % 4 * 4, rows, a);
@@ -1669,6 +1639,7 @@ extern "C" const char *conv2d_minimum_add_mul(const Call *call, cudaStream_t str
 } // namespace conv2d_minimum_add_mul_code
 #undef DEVICE
 #undef UNROLLED
+#undef ROLLED
 """
 
 # ---- the binding: tensors in, tensors out ----

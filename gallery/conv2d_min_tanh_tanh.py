@@ -116,12 +116,12 @@ KERNELS = r"""
 namespace conv2d_min_tanh_tanh_code {
 #define DEVICE __device__ __forceinline__
 #define UNROLLED _Pragma("unroll")
+#define ROLLED _Pragma("unroll 1")
 
 /* What every skeleton begins with: the compute type `real`, elements as they lie in memory, places
  * and strides, and the ways a reduction combines. NVRTC is given no headers, so nothing here comes
  * from one: the narrow formats are bits that PTX converts. */
 using real = float;
-
 /* Element strides by role; 0 along what an operand does not vary with. */
 struct Stride { long long n, c, d, h, w; };
 struct Place { int n, d, h, w; };
@@ -144,7 +144,6 @@ struct Min {
     static DEVICE real identity() { return infinity(); }
     static DEVICE real combine(real a, real b) { return v_min(a, b); }
 };
-
 constexpr int TILE_N = 64;
 
 /* Elementary functions of one `real`, float or double: the names that the op table's `vector`
@@ -214,16 +213,14 @@ constexpr float CARRIER_SCALE = 64.0f;   /* activations, before they become halv
 constexpr float CARRIER_MAX = 65504.0f;  /* of scaled values: beyond it, fp16 has infinity */
 constexpr float CARRIER_MIN = 0.015625f; /* of a segment's largest, scaled: less is made anew */
 constexpr float FLOAT_MAX = 3.40282347e38f;
-
 DEVICE unsigned shared_address(const void *pointer) {
-    return static_cast<unsigned>(__cvta_generic_to_shared(pointer));
+    return unsigned(__cvta_generic_to_shared(pointer));
 }
 
 /* ---- barriers ------------------------------------------------------------------------------ */
 DEVICE void mbarrier_init(unsigned barrier, int arrivals) {
     asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(barrier), "r"(arrivals));
 }
-
 DEVICE void mbarrier_arrive(unsigned barrier) {
     asm volatile("{ .reg .b64 state; mbarrier.arrive.shared::cta.b64 state, [%0]; }" ::"r"(barrier)
                  : "memory");
@@ -249,25 +246,20 @@ DEVICE bool mbarrier_test(unsigned barrier, unsigned parity) {
 DEVICE void barrier_sync(int number, int threads) {
     asm volatile("bar.sync %0, %1;" ::"r"(number), "r"(threads) : "memory");
 }
-
 /* The same for threads that do not wait. */
 DEVICE void barrier_arrive(int number, int threads) {
     asm volatile("bar.arrive %0, %1;" ::"r"(number), "r"(threads) : "memory");
 }
-
 /* Makes this thread's writes to shared memory visible to products and bulk copies; then a barrier
  * must follow. */
 DEVICE void fence_proxy_async() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
-
 /* Asks the second-level cache for a line. */
 DEVICE void prefetch_line(const void *line) {
     asm volatile("prefetch.global.L2 [%0];" ::"l"(line));
 }
-
 template <int REGISTERS> DEVICE void setmaxnreg_inc() {
     asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(REGISTERS));
 }
-
 template <int REGISTERS> DEVICE void setmaxnreg_dec() {
     asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(REGISTERS));
 }
@@ -275,21 +267,19 @@ template <int REGISTERS> DEVICE void setmaxnreg_dec() {
 /* ---- products ------------------------------------------------------------------------------ */
 /* leading, stride: bytes, multiples of 16, below 2^18. Adding bytes / 16 moves the first core. */
 DEVICE unsigned long long matrix_descriptor(unsigned address, int leading, int stride) {
-    const unsigned low = (address & 0x3FFFF) >> 4 | static_cast<unsigned>(leading) >> 4 << 16;
-    const unsigned high = static_cast<unsigned>(stride) >> 4;
+    const unsigned low = (address & 0x3FFFF) >> 4 | unsigned(leading) >> 4 << 16;
+    const unsigned high = unsigned(stride) >> 4;
     return static_cast<unsigned long long>(high) << 32 | low;
 }
 
 /* The same, `cores` times 16 bytes further on: without a carry, which would take registers. */
 DEVICE unsigned long long descriptor_at(unsigned long long descriptor, int cores) {
-    const unsigned low = static_cast<unsigned>(descriptor) + cores;
+    const unsigned low = unsigned(descriptor) + cores;
     return descriptor >> 32 << 32 | low;
 }
-
 /* Before the first product after registers of it were touched. */
 DEVICE void wgmma_fence() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
 DEVICE void wgmma_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
-
 /* Waits until at most PENDING committed groups are under way. */
 template <int PENDING> DEVICE void wgmma_wait() {
     asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(PENDING) : "memory");
@@ -339,15 +329,14 @@ DEVICE bool carrier_fails(float largest, float least = CARRIER_MIN) {
  * At most 2^126, so that its inverse is normal: what is less than 2^-118 is then a whole multiple
  * of 2^-23, which halves hold. exponent: 0 .. 8. */
 DEVICE float scale_to(int exponent, float largest) {
-    const int biased = static_cast<int>(__float_as_uint(largest) >> 23);
+    const int biased = int(__float_as_uint(largest) >> 23);
     if (largest == 0.0f) return 1.0f;
-    return __uint_as_float(static_cast<unsigned>(min(254 + exponent - biased, 253)) << 23);
+    return __uint_as_float(unsigned(min(254 + exponent - biased, 253)) << 23);
 }
 
 /* For an output channel's weights and a failed segment's activations. */
 DEVICE float weight_scale(float largest_finite) { return scale_to(7, largest_finite); }
 DEVICE float segment_scale(float largest_finite) { return scale_to(8, largest_finite); }
-
 DEVICE float inverse_scale(float scale) {
     return __uint_as_float((254u << 23) - __float_as_uint(scale));
 }
@@ -427,11 +416,10 @@ DEVICE void prefetch_slice(const Source &from, int part, int parts, int lane) {
     constexpr int LINE_ELEMENTS = 128 / sizeof(element);
     constexpr int LINES = STAGE_WIDTH / LINE_ELEMENTS + 1; /* of a row */
     if (!from.inside) return;
-#pragma unroll 1
-    for (int i = part * 32 + lane; i < IN_CHANNELS * LINES; i += parts * 32) {
+    ROLLED for (int i = part * 32 + lane; i < IN_CHANNELS * LINES; i += parts * 32) {
         const int channel = i / LINES;
         const int x = min(max(from.x + i % LINES * LINE_ELEMENTS, 0), from.width - 1);
-        if (static_cast<unsigned>(from.y) < static_cast<unsigned>(1))
+        if (unsigned(from.y) < unsigned(1))
             prefetch_line(from.origin + channel * from.channel_stride + x);
     }
 }
@@ -446,17 +434,13 @@ DEVICE void chunk_pixel(int chunk, int lane, int &row, int &x) {
 }
 
 DEVICE bool in_box(int row) { return row < STAGE_ROWS; }
-
 DEVICE bool in_image(const Source &from, int row, int x) {
-    return from.inside && static_cast<unsigned>(from.y + row) < static_cast<unsigned>(1) &&
-        static_cast<unsigned>(from.x + x) < static_cast<unsigned>(from.width);
+    return from.inside && unsigned(from.y + row) < unsigned(1) &&
+        unsigned(from.x + x) < unsigned(from.width);
 }
-
 /* An element that nobody writes. */
 DEVICE float read_only(const float *from) { return __ldg(from); }
-
 constexpr int ITEMS = STAGE_GROUPS * CHUNKS;
-
 struct Fetched {
     float value[8][4]; /* [channel][pixel of this lane's] */
 };
@@ -528,7 +512,6 @@ DEVICE void store_part(unsigned char *stage, int item, int lane, Fetched &from, 
 DEVICE void store_item(unsigned char *stage, int item, int lane, Fetched &from, float &largest) {
     store_part(stage, item, lane, from, largest);
 }
-
 /* A weight as products take it, as bits; of two halves the upper. */
 DEVICE unsigned short staged_weight(float weight, float scale) {
     const float scaled = weight * scale;
@@ -587,13 +570,11 @@ struct Pixels {
 struct RowTile {
     static constexpr int PIXELS = 2 * ROW_BLOCKS, CHANNELS = TILE_N / 4;
     static constexpr int OWN = PIXELS / 4;
-
     real d[ROW_BLOCKS][TILE_N / 2]; /* as the instructions lay it out */
     const float2 *scale_bias; /* [TILE_N], in shared memory */
     const real *operands;     /* [CHANNEL_OPERANDS][TILE_N], in shared memory */
     int lane;
     Pixels pixels;
-
     DEVICE int row(int p) const { return p * 8 + lane / 4; }
     DEVICE int column(int j) const { return j / 2 * 8 + lane % 4 * 2 + j % 2; }
     DEVICE int own_pixel(int q) const {
@@ -645,14 +626,11 @@ struct Tile : RowTile {
 };
 
 constexpr int CARRY_BARRIERS = 0;
-
 template <class S> DEVICE void open_tile(Tile &tile, const S &shared) {
     tile.lane = threadIdx.x % 32;
     tile.pixels.warp = threadIdx.x % WARPGROUP / 32;
 }
-
 struct Filter {};
-
 constexpr int TILE_BLOCKS = ROW_BLOCKS, BLOCK_SUMS = TILE_N / 2; /* of Tile::d */
 
 /* One tap. slice: address of the stage's pixel that the tile's first meets under this tap. part:
@@ -666,9 +644,7 @@ DEVICE void multiply_tap(float (&sums)[TILE_BLOCKS][BLOCK_SUMS], unsigned slice,
               descriptor_at(b, tap * TAP_ROWS), accumulate || 0);
 }
 
-// ---- tail
 constexpr int CHANNEL_OPERANDS = 0;
-
 __device__ real channel_operand() {
     return real(0);
 }
@@ -677,12 +653,11 @@ struct Tail {
     DEVICE void step(Tile &tile, const Arguments &a) {
         real r1[Tile::PIXELS];
         UNROLLED for (int p = 0; p < Tile::PIXELS; p++) r1[p] = Min::identity();
-        UNROLLED for (int j = 0; j < Tile::CHANNELS; j++) {
+        UNROLLED for (int j = 0; j < Tile::CHANNELS; j++)
             UNROLLED for (int p = 0; p < Tile::PIXELS; p++) {
                 const real v0 = tile.acc(p, j);
                 r1[p] = Min::combine(r1[p], v0);
             }
-        }
         real w1[Tile::OWN];
         tile.reduce(Min(), r1, w1);
         real w3[Tile::OWN];
@@ -693,7 +668,6 @@ struct Tail {
         tile.store_own(a.store0, a.store0_stride, w3); // %tanh_1
     }
 };
-// ---- end of tail
 
 constexpr int TAPS = KERNEL_Z * KERNEL_X;
 constexpr int WEIGHT_ROWS = TAPS * TAP_ROWS; /* of 8 halves, of a part */
@@ -753,8 +727,8 @@ struct Part {
 DEVICE Part block_part(const Arguments &a) {
     Part part;
     const long long parts = gridDim.x, number = blockIdx.x;
-    part.unit = static_cast<int>(number * a.units / parts);
-    part.unit_end = static_cast<int>((number + 1) * a.units / parts);
+    part.unit = int(number * a.units / parts);
+    part.unit_end = int((number + 1) * a.units / parts);
     return part;
 }
 
@@ -764,9 +738,8 @@ struct Segment {
 };
 
 DEVICE Segment open_segment(const Arguments &a, int unit, int end) {
-    const int units_z = static_cast<int>(a.out_z);
-    const int boxes_x = static_cast<int>(a.boxes_x), boxes_y = static_cast<int>(a.boxes_y);
-    const int box = unit / units_z;
+    const int units_z = int(a.out_z);
+    const int boxes_x = int(a.boxes_x), boxes_y = int(a.boxes_y), box = unit / units_z;
     Segment s;
     s.n = box / boxes_x / boxes_y;
     s.z = unit - box * units_z; s.y = box / boxes_x % boxes_y;
@@ -815,8 +788,7 @@ DEVICE void fill_tables(const Arguments &a, const Shared &shared, int slot, int 
 DEVICE void pack_weights(const Arguments &a, const Shared &shared) {
     const Part part = block_part(a);
     const int warp = threadIdx.x / 32 - PRODUCER_WARPS, lane = threadIdx.x % 32;
-#pragma unroll 1
-    for (int slot = PACK * warp; slot < TILE_N; slot += CONSUMERS * 4 * PACK) {
+    ROLLED for (int slot = PACK * warp; slot < TILE_N; slot += CONSUMERS * 4 * PACK) {
         float held[PACK][HELD], largest[PACK] = {};
         UNROLLED for (int e = 0; e < PACK; e++) {
             const int channel = slot + e;
@@ -862,7 +834,7 @@ struct Slices {
     int z;                /* of the segment's first slice; may lie outside */
 
     DEVICE void open_slice(const Arguments &a, int slice) {
-        from.inside = static_cast<unsigned>(z + slice) < static_cast<unsigned>(a.in_z);
+        from.inside = unsigned(z + slice) < unsigned(a.in_z);
         from.origin = image + (z + slice) * stride;
     }
 };
@@ -871,7 +843,7 @@ DEVICE Slices open_slices(const Arguments &a, const Segment &s) {
     Slices of;
     of.image = a.input + s.n * a.input_stride.n; of.stride = a.input_stride.h; of.z = s.z;
     of.from.y = s.y; of.from.x = s.x;
-    of.from.width = static_cast<int>(a.in_x); of.from.channel_stride = a.input_stride.c;
+    of.from.width = int(a.in_x); of.from.channel_stride = a.input_stride.c;
     return of;
 }
 
@@ -938,13 +910,11 @@ DEVICE float stage_again(const Arguments &a, const Shared &shared, Slices &of, i
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     float largest = 0.0f;
     if (warp >= SLICES_AT_ONCE * SLICE_WARPS) return largest;
-#pragma unroll 1
-    for (int slice = warp / SLICE_WARPS; slice < slices; slice += SLICES_AT_ONCE) {
+    ROLLED for (int slice = warp / SLICE_WARPS; slice < slices; slice += SLICES_AT_ONCE) {
         const int number = staged + slice, slot = number % STAGES, first = warp % SLICE_WARPS;
         of.open_slice(a, slice);
         int i = first;
-#pragma unroll 1
-        do { /* at least once: a warp without items waits as well */
+        ROLLED do { /* at least once: a warp without items waits as well */
             float value[SCALED_AT_ONCE][8];
             UNROLLED for (int k = 0; k < SCALED_AT_ONCE; k++)
                 fetch_scaled(of.from, i + k * SLICE_WARPS, lane, value[k]);
@@ -978,8 +948,7 @@ DEVICE int judge(const Arguments &a, const Shared &shared, Slices &of, int slice
     bool looks = fails && !(largest <= FLOAT_MAX);
     if (!fails) send_verdict(shared, staged++, 0.0f);
     /* Once, or twice where the scale is not known yet. */
-#pragma unroll 1
-    for (bool again = fails; again; again = looks, looks = false) {
+    ROLLED for (bool again = fails; again; again = looks, looks = false) {
         const float scale = looks ? 0.0f : segment_scale(largest);
         if (!looks) send_verdict(shared, staged++, scale);
         largest = stage_again(a, shared, of, slices, staged, scale);
@@ -1028,8 +997,7 @@ DEVICE void produce(const Arguments &a, const Shared &shared) {
         if (warp < SLICES_AT_ONCE * SLICE_WARPS && at.slice < slices) {
             Fetched items[1];
             fetch(at, items[0]);
-#pragma unroll 1
-            while (step(items[0], items[PREFETCH])) ;
+            ROLLED while (step(items[0], items[PREFETCH])) ;
         }
         staged += slices;
         staged = judge(a, shared, of, slices, staged, largest, turn);
@@ -1143,11 +1111,10 @@ DEVICE void consume(const Arguments &a, const Shared &shared) {
         const Segment s = open_segment(a, unit, part.unit_end);
         const int slices = segment_slices(s);
         ring.read = ring.freed = 0;
-        tile.pixels.box = {s.n, s.z, s.y, s.x, 1, static_cast<int>(a.out_x), 0};
+        tile.pixels.box = {s.n, s.z, s.y, s.x, 1, int(a.out_x), 0};
         Tail tail;
         int t = ahead;
-#pragma unroll 1
-        for (; t < s.rows; t += CONSUMERS) {
+        ROLLED for (; t < s.rows; t += CONSUMERS) {
             const int row = t, following = t + CONSUMERS;
             ring.give_back(shared, row, signals);
             ring.wait_for(shared, row + REACH_Z);
@@ -1241,16 +1208,13 @@ DEVICE unsigned tf32_even(unsigned bits) {
     const float x = __uint_as_float(bits);
     return x == x ? bits + 0xfffu + (bits >> 13 & 1u) : bits;
 }
-
 typedef float input_t;
 constexpr int GROUP_INPUTS = 16, KERNEL_H = 3, KERNEL_W = 3, WARPS = 4, ROW_BLOCKS = 2;
 constexpr int BLOCKS = 3, THREADS = WARPS * 32, BLOCK_PIXELS = WARPS * ROW_BLOCKS * 16;
 constexpr int TAPS = KERNEL_H * KERNEL_W, K = GROUP_INPUTS * TAPS, SLICE = 16;
-
 DEVICE long long offset(Place at, long long channel, Stride s) {
     return at.n * s.n + channel * s.c + at.h * s.h + at.w * s.w;
 }
-
 /* A warp's sums: ROW_BLOCKS blocks of 16 pixels by TILE_N channels. Of a block, lane l has pixels
  * l / 4 and l / 4 + 8, and of every 8 channels 2 (l % 4) and the next. What is reduced over channels
  * all four lanes of a pixel have. */
@@ -1261,12 +1225,10 @@ struct Tile {
     const Place *places;  /* of the warp's pixels, in shared memory; n < 0: there is none */
     const float *biases;  /* [TILE_N], in shared memory */
     int lane;
-
     DEVICE int column(int j) const { return j / 2 * 8 + lane % 4 * 2 + j % 2; }
     DEVICE int channel(int j) const { return column(j); }
     DEVICE Place place(int p) const { return places[p * 8 + lane / 4]; }
     DEVICE bool valid(int p) const { return place(p).n >= 0; }
-
     DEVICE real acc(int p, int j) const {
         return d[p / 2][j / 2 * 4 + p % 2 * 2 + j % 2] + biases[column(j)];
     }
@@ -1284,18 +1246,15 @@ struct Tile {
     }
 };
 
-// ---- tail
-
 struct Tail {
     DEVICE void step(Tile &tile, const Arguments &a) {
         real r1[Tile::PIXELS];
         UNROLLED for (int p = 0; p < Tile::PIXELS; p++) r1[p] = Min::identity();
-        UNROLLED for (int j = 0; j < Tile::CHANNELS; j++) {
+        UNROLLED for (int j = 0; j < Tile::CHANNELS; j++)
             UNROLLED for (int p = 0; p < Tile::PIXELS; p++) {
                 const real v0 = tile.acc(p, j);
                 r1[p] = Min::combine(r1[p], v0);
             }
-        }
         real w1[Tile::OWN];
         tile.reduce(Min(), r1, w1);
         real w3[Tile::OWN];
@@ -1306,7 +1265,6 @@ struct Tail {
         tile.store_own(a.store0, a.store0_stride, w3); // %tanh_1
     }
 };
-// ---- end of tail
 
 struct Shared {
     unsigned weights[2][TILE_N][SLICE]; /* bits of floats, of this slice and of the next */
@@ -1315,7 +1273,7 @@ struct Shared {
 };
 
 DEVICE int next_index(long long &number, long long size) {
-    const int index = static_cast<int>(number % size);
+    const int index = int(number % size);
     number /= size;
     return index;
 }
@@ -1324,7 +1282,7 @@ DEVICE int next_index(long long &number, long long size) {
 DEVICE Place place_at(long long number, const Arguments &a) {
     Place at = {};
     at.w = next_index(number, a.size_w);
-    at.h = next_index(number, a.size_h); at.n = static_cast<int>(number);
+    at.h = next_index(number, a.size_h); at.n = int(number);
     return at;
 }
 
@@ -1381,8 +1339,7 @@ DEVICE void contract(Tile &tile, Shared &shared, const Arguments &a) {
     }
     UNROLLED for (int i = 0; i < ROW_BLOCKS * TILE_N / 2; i++)
         tile.d[i / (TILE_N / 2)][i % (TILE_N / 2)] = 0;
-#pragma unroll 1
-    for (int k = 0; k < K; k += SLICE) {
+    ROLLED for (int k = 0; k < K; k += SLICE) {
         stage_weights(shared, k, a);
         unsigned rows[Tile::PIXELS][4];
         gather(inputs, k + tile.lane % 4 * 4, rows, a);
@@ -1546,6 +1503,7 @@ extern "C" const char *conv2d_min_tanh_tanh(const Call *call, cudaStream_t strea
 } // namespace conv2d_min_tanh_tanh_code
 #undef DEVICE
 #undef UNROLLED
+#undef ROLLED
 """
 
 # ---- the binding: tensors in, tensors out ----

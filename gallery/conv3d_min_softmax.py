@@ -116,12 +116,12 @@ KERNELS = r"""
 namespace conv3d_min_softmax_code {
 #define DEVICE __device__ __forceinline__
 #define UNROLLED _Pragma("unroll")
+#define ROLLED _Pragma("unroll 1")
 
 /* What every skeleton begins with: the compute type `real`, elements as they lie in memory, places
  * and strides, and the ways a reduction combines. NVRTC is given no headers, so nothing here comes
  * from one: the narrow formats are bits that PTX converts. */
 using real = float;
-
 /* Element strides by role; 0 along what an operand does not vary with. */
 struct Stride { long long n, c, d, h, w; };
 struct Place { int n, d, h, w; };
@@ -254,9 +254,8 @@ constexpr float CARRIER_SCALE = 64.0f;   /* activations, before they become halv
 constexpr float CARRIER_MAX = 65504.0f;  /* of scaled values: beyond it, fp16 has infinity */
 constexpr float CARRIER_MIN = 0.015625f; /* of a segment's largest, scaled: less is made anew */
 constexpr float FLOAT_MAX = 3.40282347e38f;
-
 DEVICE unsigned shared_address(const void *pointer) {
-    return static_cast<unsigned>(__cvta_generic_to_shared(pointer));
+    return unsigned(__cvta_generic_to_shared(pointer));
 }
 
 /* ---- barriers ------------------------------------------------------------------------------ */
@@ -292,11 +291,9 @@ DEVICE void barrier_meet(int number, int threads) {
 /* Makes this thread's writes to shared memory visible to products and bulk copies; then a barrier
  * must follow. */
 DEVICE void fence_proxy_async() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
-
 template <int REGISTERS> DEVICE void setmaxnreg_inc() {
     asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(REGISTERS));
 }
-
 template <int REGISTERS> DEVICE void setmaxnreg_dec() {
     asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(REGISTERS));
 }
@@ -304,15 +301,14 @@ template <int REGISTERS> DEVICE void setmaxnreg_dec() {
 /* ---- products ------------------------------------------------------------------------------ */
 /* leading, stride: bytes, multiples of 16, below 2^18. Adding bytes / 16 moves the first core. */
 DEVICE unsigned long long matrix_descriptor(unsigned address, int leading) {
-    const unsigned low = (address & 0x3FFFF) >> 4 | static_cast<unsigned>(leading) >> 4 << 16;
-    const unsigned high = static_cast<unsigned>(0) >> 4;
+    const unsigned low = (address & 0x3FFFF) >> 4 | unsigned(leading) >> 4 << 16;
+    const unsigned high = unsigned(0) >> 4;
     return static_cast<unsigned long long>(high) << 32 | low;
 }
 
 /* Before the first product after registers of it were touched. */
 DEVICE void wgmma_fence() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
 DEVICE void wgmma_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
-
 /* Waits until at most PENDING committed groups are under way. */
 template <int PENDING> DEVICE void wgmma_wait() {
     asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(PENDING) : "memory");
@@ -344,13 +340,10 @@ DEVICE float finite_magnitude(float largest, float x) {
     const float magnitude = fabsf(x);
     return magnitude <= FLOAT_MAX ? fmaxf(largest, magnitude) : largest;
 }
-
 /* What is split into two halves: +-1 in the place of infinity and NaN, which are then what the
  * second half holds, and meet the other operand's first half alone, which has its sign. */
 DEVICE float finite_part(float x) { return fabsf(x) <= FLOAT_MAX ? x : x > 0.0f ? 1.0f : -1.0f; }
-
 constexpr float HALF_MIN = 5.9604645e-8f; /* 2^-24, the least that halves hold */
-
 /* A weight's half that is zero only where the weight is, for infinity may meet it. */
 DEVICE unsigned short nonzero_half(float x) {
     if (x != 0.0f && fabsf(x) < HALF_MIN) x = copysignf(HALF_MIN, x);
@@ -367,15 +360,14 @@ DEVICE bool carrier_fails(float largest, float least = CARRIER_MIN) {
  * At most 2^126, so that its inverse is normal: what is less than 2^-118 is then a whole multiple
  * of 2^-23, which halves hold. exponent: 0 .. 8. */
 DEVICE float scale_to(int exponent, float largest) {
-    const int biased = static_cast<int>(__float_as_uint(largest) >> 23);
+    const int biased = int(__float_as_uint(largest) >> 23);
     if (largest == 0.0f) return 1.0f;
-    return __uint_as_float(static_cast<unsigned>(min(254 + exponent - biased, 253)) << 23);
+    return __uint_as_float(unsigned(min(254 + exponent - biased, 253)) << 23);
 }
 
 /* For an output channel's weights and a failed segment's activations. */
 DEVICE float weight_scale(float largest_finite) { return scale_to(7, largest_finite); }
 DEVICE float segment_scale(float largest_finite) { return scale_to(8, largest_finite); }
-
 DEVICE float inverse_scale(float scale) {
     return __uint_as_float((254u << 23) - __float_as_uint(scale));
 }
@@ -418,7 +410,6 @@ DEVICE unsigned thread_index() {
 
 /* A value that stays in a register, or one from which nothing is worked out ahead of time. */
 DEVICE unsigned opaque(unsigned value) { asm volatile("" : "+r"(value)); return value; }
-
 struct Job {
     int n, d, h, w; /* image; first output pixel */
     int depths;     /* output places along depth */
@@ -427,15 +418,15 @@ struct Job {
 };
 
 DEVICE Job job_at(int job, const Arguments &a) {
-    const int jobs_w = static_cast<int>(a.jobs_w), jobs_h = static_cast<int>(a.jobs_h);
-    const int jobs_d = static_cast<int>(a.jobs_d), box_d = static_cast<int>(a.box_d);
+    const int jobs_w = int(a.jobs_w), jobs_h = int(a.jobs_h);
+    const int jobs_d = int(a.jobs_d), box_d = int(a.box_d);
     Job at;
     at.w = job % jobs_w * BOX_W;
     job /= jobs_w;
     at.h = job % jobs_h * BOX_H;
     job /= jobs_h;
-    at.d = job % jobs_d * box_d; at.n = job / jobs_d;
-    at.depths = min(box_d, static_cast<int>(a.out_d) - at.d);
+    at.d = job % jobs_d * box_d;
+    at.n = job / jobs_d; at.depths = min(box_d, int(a.out_d) - at.d);
     return at;
 }
 
@@ -457,7 +448,6 @@ struct Shared {
 
 constexpr int CONSUMER_THREADS = CONSUMERS * WARPGROUP, THREADS = CONSUMER_THREADS + PRODUCERS * 32;
 constexpr int ROUND = 256; /* jobs; no more than threads */
-
 /* The block's jobs, the same for all its threads: a round of them as a rule has it, then those
  * anew that halves with CARRIER_SCALE cannot hold, by a scale of their own. */
 struct Work {
@@ -562,7 +552,6 @@ __device__ constexpr int place_in_k(int kh, int j) {
 
 constexpr int PART_BYTES = group_at(GROUPS) * 16, STAGE_BYTES = PARTS * PART_BYTES;
 constexpr float REST_SCALE = 2048.0f;
-
 /* Slots and pixels of a stage: eights of slots are eights of pixels, in an order that brings every
  * store of 16 bytes by eight lanes, which are 64 bytes apart, to all 32 banks. Its own inverse. */
 DEVICE int packed_pixel(int slot) { return slot ^ (slot >> 3 & 3); }
@@ -649,8 +638,7 @@ DEVICE void load_span(const element *from, bool inside, int column, int width, h
         bool used = false;
         for (int e = i; e < next; e++) used = used || span_uses(e);
         if (!used) continue;
-        const bool in = inside &&
-            (i == 0 || static_cast<unsigned>(column + i) < static_cast<unsigned>(width));
+        const bool in = inside && (i == 0 || unsigned(column + i) < unsigned(width));
         if (wide == 4) read_four(from + i, in, out + i);
         else if (wide == 2) read_two(from + i, in, out + i);
         else read_one(from + i, in, out[i]);
@@ -677,13 +665,12 @@ __device__ constexpr bool row_used(int in) {
 /* Without padding, rows outside are read from inside, and belong to pixels that are dropped. */
 DEVICE void load_row(const Arguments &a, const Patch &patch, int in,
                      held (&value)[IN_CHANNELS][SPAN]) {
-    const int y = min(patch.y + in, static_cast<int>(a.in_h) - 1);
-    const int stride_c = static_cast<int>(a.input_stride.c);
-    const element *row = patch.plane + y * static_cast<int>(a.input_stride.h) + patch.x;
+    const int y = min(patch.y + in, int(a.in_h) - 1), stride_c = int(a.input_stride.c);
+    const element *row = patch.plane + y * int(a.input_stride.h) + patch.x;
     UNROLLED for (int i = 0; i < IN_CHANNELS; i++) {
         const int c = i;
         const bool inside = true;
-        load_span(row + c * stride_c, inside, patch.x, static_cast<int>(a.in_w), value[i]);
+        load_span(row + c * stride_c, inside, patch.x, int(a.in_w), value[i]);
     }
 }
 
@@ -738,8 +725,7 @@ DEVICE void store_main(unsigned char *stage, int rotation, const RowWords &row) 
                                                     row.high[2][p],
                                                     row.high[3][p]);
         *reinterpret_cast<uint4 *>(to + PART_BYTES) =
-            make_uint4(row.low[0][p], row.low[1][p], row.low[2][p],
-                       row.low[3][p]);
+            make_uint4(row.low[0][p], row.low[1][p], row.low[2][p], row.low[3][p]);
     }
 }
 
@@ -804,8 +790,7 @@ DEVICE float pack_patch(const Arguments &a, const Patch &patch, unsigned char *s
 /* The largest finite magnitude of one lane's pixels. */
 DEVICE float look_at_patch(const Arguments &a, const Patch &patch) {
     float largest = 0.0f;
-#pragma unroll 1
-    for (int in = 0; in < IN_ROWS; in++) {
+    ROLLED for (int in = 0; in < IN_ROWS; in++) {
         bool used = false;
         for (int out = 0; out < LANE_ROWS; out++) used = used || kernel_row(in, out) >= 0;
         if (!used) continue;
@@ -830,7 +815,7 @@ struct Producer {
         m = quad / QUADS * LANE_ROWS * BOX_W + quad % QUADS * 4;
         int h = at.h + m / BOX_W, w = at.w + m % BOX_W;
         Patch patch;
-        w = min(w, (static_cast<int>(a.out_w) - 1) / 4 * 4);
+        w = min(w, (int(a.out_w) - 1) / 4 * 4);
         patch.z = at.d + slice; patch.y = h; patch.x = w;
         patch.plane = a.input + at.n * a.input_stride.n + patch.z * a.input_stride.d;
         return patch;
@@ -840,8 +825,7 @@ struct Producer {
     DEVICE void make(const Arguments &a, const Shared &shared, const Job &at, float scale,
                      unsigned *magnitude) {
         const int end = staged + at.slices();
-#pragma unroll 1
-        for (; next < end; next += PRODUCERS) {
+        ROLLED for (; next < end; next += PRODUCERS) {
             const int stage = next, slot = stage % STAGES;
             int m;
             const Patch from = patch(a, at, stage - staged, 0, m);
@@ -863,8 +847,7 @@ struct Producer {
     DEVICE void look(const Arguments &a, const Job &at, unsigned *magnitude) const {
         float largest = 0.0f;
         const int first = thread_index() / 32 - CONSUMERS * 4;
-#pragma unroll 1
-        for (int unit = first; unit < at.slices(); unit += PRODUCERS) {
+        ROLLED for (int unit = first; unit < at.slices(); unit += PRODUCERS) {
             int m;
             const Patch from = patch(a, at, unit, 0, m);
             largest = fmaxf(largest, look_at_patch(a, from));
@@ -879,7 +862,7 @@ struct Producer {
 };
 
 DEVICE void produce(const Arguments &a, const Shared &shared) {
-    Producer producer = {static_cast<int>(thread_index() / 32) - CONSUMERS * 4, 0};
+    Producer producer = {int(thread_index() / 32) - CONSUMERS * 4, 0};
     Work work = {0};
     do {
         const Job at = job_at(work.job(), a);
@@ -908,7 +891,7 @@ struct Pixels {
     DEVICE void open(const Job &at, const Arguments &a) {
         job = at;
         inside = 0;
-        first = static_cast<int>(opaque(first));
+        first = int(opaque(first));
         UNROLLED for (int p = 0; p < 2; p++) {
             const int m = pixel(p * 8 + lane / 4);
             if (at.h + m / BOX_W < a.out_h && at.w + m % BOX_W < a.out_w) inside |= 1U << p;
@@ -995,9 +978,6 @@ struct Tile : RowTile {
     DEVICE real acc(int p, int j) const { return d[p / 2][j / 2 * 4 + p % 2 * 2 + j % 2]; }
     DEVICE bool valid(int p) const { return pixels.inside >> p & 1; }
 };
-
-// ---- tail
-
 __device__ real channel_operand() {
     return real(0);
 }
@@ -1053,7 +1033,6 @@ struct Tail {
         }
     }
 };
-// ---- end of tail
 
 /* ---- weights ------------------------------------------------------------------------------- */
 constexpr int SPANS = 1;
@@ -1091,14 +1070,12 @@ DEVICE void store_weight(unsigned char *to, float scaled, bool twice) {
 DEVICE void fetch_weights(const Arguments &a, const Shared &shared) {
     constexpr int PLANE_TAPS = KERNEL_H * KERNEL_W, TAPS = KERNEL_D * PLANE_TAPS;
     const unsigned raw = shared_address(shared.raw);
-#pragma unroll 1
-    for (int i = thread_index(); i < OUT_CHANNELS * WEIGHTS; i += THREADS) {
+    ROLLED for (int i = thread_index(); i < OUT_CHANNELS * WEIGHTS; i += THREADS) {
         const element *from = a.weight + i;
         asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" ::"r"(raw + i * 4), "l"(from)
                      : "memory");
     }
-#pragma unroll 1
-    for (int i = thread_index(); i < WEIGHT_PARTS * WEIGHT_BYTES / 16; i += THREADS)
+    ROLLED for (int i = thread_index(); i < WEIGHT_PARTS * WEIGHT_BYTES / 16; i += THREADS)
         reinterpret_cast<uint4 *>(shared.weights)[i] = make_uint4(0, 0, 0, 0);
     for (int o = thread_index(); o < TILE_N; o += THREADS) {
         const bool biased = o < OUT_CHANNELS;
@@ -1107,8 +1084,8 @@ DEVICE void fetch_weights(const Arguments &a, const Shared &shared) {
     }
     if (thread_index() < ROUND) shared.magnitude[thread_index()] = 0;
     if (thread_index() == 0) {
-        const int count = (static_cast<int>(a.job_count) - 1 - static_cast<int>(blockIdx.x)) /
-                              static_cast<int>(gridDim.x) +
+        const int count = (int(a.job_count) - 1 - int(blockIdx.x)) /
+                              int(gridDim.x) +
                           1;
         *shared.count = count;
         *shared.round_end = min(count, ROUND);
@@ -1258,12 +1235,10 @@ DEVICE void consume(const Arguments &a, const Shared &shared) {
     tile[0].channel_end = OUT_CHANNELS;
     tile[0].lane = tile[0].pixels.lane = threadIdx.x % 32;
     tile[0].pixels.first = first + thread_index() % WARPGROUP / 32 * 16;
-    sums[0].zero = __int_as_float(static_cast<int>(a.job_count >> 60));
+    sums[0].zero = __int_as_float(int(a.job_count >> 60));
     scales.open(tile[0], shared.scale_bias);
-    ring.pixels =
-        static_cast<unsigned>(matrix_descriptor(shared_address(shared.stages) + first * 16, 0));
-    ring.weights =
-        static_cast<unsigned>(matrix_descriptor(shared_address(shared.weights), WEIGHT_ROWS * 16));
+    ring.pixels = unsigned(matrix_descriptor(shared_address(shared.stages) + first * 16, 0));
+    ring.weights = unsigned(matrix_descriptor(shared_address(shared.weights), WEIGHT_ROWS * 16));
     ring.full = opaque(shared.full); ring.empty = opaque(shared.empty);
     ring.lane = threadIdx.x % 32; ring.slot = ring.parity = 0;
     Work work = {0};
@@ -1283,8 +1258,7 @@ DEVICE void consume(const Arguments &a, const Shared &shared) {
             scales.open(tile[0], shared.scale_bias);
         }
         open();
-#pragma unroll 1
-        for (int first_slice = 0; first_slice < slices; first_slice += TURNS) {
+        ROLLED for (int first_slice = 0; first_slice < slices; first_slice += TURNS)
             UNROLLED for (int turn = 0; turn < TURNS; turn++) {
                 const int slice = first_slice + turn, done = (turn + 1) % TURN;
                 if (slice >= slices) break;
@@ -1299,7 +1273,6 @@ DEVICE void consume(const Arguments &a, const Shared &shared) {
                     tail[0].step(tile[0]);
                 }
             }
-        }
         tile[0].pixels.job.d = at.d;
         tail[0].end(tile[0], a);
     } while (work.next(shared));
@@ -1415,11 +1388,9 @@ typedef float input_t;
 constexpr int GROUP_INPUTS = 3, WARPS = 8;
 constexpr int ROW_BLOCKS = 2, THREADS = WARPS * 32, BLOCK_PIXELS = WARPS * ROW_BLOCKS * 16;
 constexpr int TAPS = KERNEL_D * KERNEL_H * KERNEL_W, K = GROUP_INPUTS * TAPS, SLICE = 16;
-
 DEVICE long long offset(Place at, long long channel, Stride s) {
     return at.n * s.n + channel * s.c + at.d * s.d + at.h * s.h + at.w * s.w;
 }
-
 /* A warp's sums: ROW_BLOCKS blocks of 16 pixels by TILE_N channels. Of a block, lane l has pixels
  * l / 4 and l / 4 + 8, and of every 8 channels 2 (l % 4) and the next. What is reduced over channels
  * all four lanes of a pixel have. */
@@ -1431,12 +1402,10 @@ struct Tile {
     const Place *places;  /* of the warp's pixels, in shared memory; n < 0: there is none */
     const float *biases;  /* [TILE_N], in shared memory */
     int lane;
-
     DEVICE int column(int j) const { return j / 2 * 8 + lane % 4 * 2 + j % 2; }
     DEVICE int channel(int j) const { return column(j); }
     DEVICE Place place(int p) const { return places[p * 8 + lane / 4]; }
     DEVICE bool valid(int p) const { return place(p).n >= 0; }
-
     DEVICE real acc(int p, int j) const {
         return d[p / 2][j / 2 * 4 + p % 2 * 2 + j % 2] + biases[column(j)];
     }
@@ -1464,48 +1433,43 @@ struct Tail {
             UNROLLED for (int p = 0; p < Tile::PIXELS; p++) tile.walk(p, j) = Min::identity();
     }
     DEVICE void step(Tile &tile, const Arguments &a) {
-        UNROLLED for (int j = 0; j < Tile::CHANNELS; j++) {
+        UNROLLED for (int j = 0; j < Tile::CHANNELS; j++)
             UNROLLED for (int p = 0; p < Tile::PIXELS; p++) {
                 const real v0 = tile.acc(p, j);
                 if (tile.valid(p)) tile.walk(p, j) = Min::combine(tile.walk(p, j), v0);
             }
-        }
     }
     DEVICE void end(Tile &tile, const Arguments &a) {
         real r2[Tile::PIXELS];
         UNROLLED for (int p = 0; p < Tile::PIXELS; p++) r2[p] = Max::identity();
-        UNROLLED for (int j = 0; j < Tile::CHANNELS; j++) {
+        UNROLLED for (int j = 0; j < Tile::CHANNELS; j++)
             UNROLLED for (int p = 0; p < Tile::PIXELS; p++) {
                 const real v1 = tile.walk(p, j);
                 r2[p] = Max::combine(r2[p], v1);
             }
-        }
         real w2[Tile::OWN];
         tile.reduce(Max(), r2, w2);
         real v2[Tile::PIXELS];
         tile.spread(w2, v2);
         real r5[Tile::PIXELS];
         UNROLLED for (int p = 0; p < Tile::PIXELS; p++) r5[p] = Sum::identity();
-        UNROLLED for (int j = 0; j < Tile::CHANNELS; j++) {
+        UNROLLED for (int j = 0; j < Tile::CHANNELS; j++)
             UNROLLED for (int p = 0; p < Tile::PIXELS; p++) {
                 const real v1 = tile.walk(p, j), v3 = ops::sub(v1, v2[p]), v4 = ops::exp(v3);
                 r5[p] = Sum::combine(r5[p], v4);
             }
-        }
         real w5[Tile::OWN];
         tile.reduce(Sum(), r5, w5);
         real v5[Tile::PIXELS];
         tile.spread(w5, v5);
-        UNROLLED for (int j = 0; j < Tile::CHANNELS; j++) {
+        UNROLLED for (int j = 0; j < Tile::CHANNELS; j++)
             UNROLLED for (int p = 0; p < Tile::PIXELS; p++) {
                 const real v1 = tile.walk(p, j);
                 const real v3 = ops::sub(v1, v2[p]), v4 = ops::exp(v3), v6 = ops::div(v4, v5[p]);
                 tile.put<1>(a.store0, a.store0_stride, p, j, v6); // %softmax
             }
-        }
     }
 };
-// ---- end of tail
 
 struct Shared {
     unsigned weights[2][TILE_N][SLICE]; /* bits of floats, of this slice and of the next */
@@ -1514,7 +1478,7 @@ struct Shared {
 };
 
 DEVICE int next_index(long long &number, long long size) {
-    const int index = static_cast<int>(number % size);
+    const int index = int(number % size);
     number /= size;
     return index;
 }
@@ -1523,7 +1487,7 @@ DEVICE int next_index(long long &number, long long size) {
 DEVICE Place place_at(long long number, long long walked, const Arguments &a) {
     Place at = {};
     at.w = next_index(number, a.size_w); at.h = next_index(number, a.size_h);
-    at.d = next_index(walked, a.size_d); at.n = static_cast<int>(number);
+    at.d = next_index(walked, a.size_d); at.n = int(number);
     return at;
 }
 
@@ -1531,7 +1495,6 @@ DEVICE Place place_at(long long number, long long walked, const Arguments &a) {
 DEVICE Place tap_at(int k) {
     return Place{0, k / (KERNEL_W * KERNEL_H) % KERNEL_D, k / KERNEL_W % KERNEL_H, k % KERNEL_W};
 }
-
 DEVICE unsigned operand(float x) { return __float_as_uint(x); }
 
 /* ---- a slice: k and the next SLICE - 1; absent channels, padding and k beyond K are zeros ---- */
@@ -1601,8 +1564,7 @@ DEVICE void contract(Tile &tile, Shared &shared, int walked, const Arguments &a)
     }
     UNROLLED for (int i = 0; i < ROW_BLOCKS * TILE_N / 2; i++)
         tile.d[i / (TILE_N / 2)][i % (TILE_N / 2)] = 0;
-#pragma unroll 1
-    for (int k = 0; k < K; k += SLICE) {
+    ROLLED for (int k = 0; k < K; k += SLICE) {
         stage_weights(shared, k, a);
         unsigned rows[Tile::PIXELS][4];
         gather(inputs, k + tile.lane % 4 * 4, rows, a);
@@ -1631,9 +1593,8 @@ __global__ void __launch_bounds__(THREADS, BLOCKS)
     }
     Tail tail;
     tail.begin(tile);
-    const int steps = static_cast<int>(a.walk_count);
-#pragma unroll 1
-    for (int step = 0; step < steps; step++) {
+    const int steps = int(a.walk_count);
+    ROLLED for (int step = 0; step < steps; step++) {
         contract(tile, shared, step, a);
         tail.step(tile, a);
     }
@@ -1780,6 +1741,7 @@ extern "C" const char *conv3d_min_softmax(const Call *call, cudaStream_t stream)
 } // namespace conv3d_min_softmax_code
 #undef DEVICE
 #undef UNROLLED
+#undef ROLLED
 """
 
 # ---- the binding: tensors in, tensors out ----

@@ -5,10 +5,10 @@
 
 #include "gen/cuda/formula.h"
 
-enum { COLUMNS = 100, INDENT = 4, STATEMENTS_MAX = 3, SHORT = 48 };
+enum { COLUMNS = 100, INDENT = 4, STATEMENTS_MAX = 3, SHORT = 48, SMALL = 5 };
 
 static const char SPECIFIERS[] = "__device__ __forceinline__", DEVICE[] = "DEVICE";
-static const char UNROLLED[] = "UNROLLED";
+static const char UNROLLED[] = "UNROLLED", ROLLED[] = "ROLLED";
 
 typedef enum line_kind { LINE_EMPTY, LINE_COMMENT, LINE_DIRECTIVE, LINE_CODE } line_kind;
 
@@ -76,6 +76,13 @@ static const char *exchange(sg_arena *arena, const char *text, const char *from,
     return text;
 }
 
+/* Conversions of numbers, as functions. */
+static const struct {
+    const char *from, *to;
+} casts[] = {{"static_cast<int>(", "int("},
+             {"static_cast<unsigned>(", "unsigned("},
+             {"static_cast<float>(", "float("}};
+
 static bool read(lines *all, const char *code) {
     static const char unroll[] = "_Pragma(\"unroll\")", define[] = "#define SG_UNROLL ";
     bool comment = false, plain = true;
@@ -94,15 +101,17 @@ static bool read(lines *all, const char *code) {
         *made = (line){.indent = indent};
         at += length + (at[length] == '\n');
         bool starts = begins(text, "/*");
-        if (comment || starts || begins(text, "//")) {
+        if (begins(text, "// ---- ")) {
+            all->count--; /* marks for tests */
+        } else if (comment || starts || begins(text, "//")) {
             made->kind = LINE_COMMENT;
             comment = (comment || starts) && !strstr(text, "*/");
             /* A comment before code on the same line is code's. */
             made->kind = !comment && starts && !ends(text, "*/") ? LINE_CODE : LINE_COMMENT;
-        } else if (*text == '#' && strcmp(text, "#pragma unroll") == 0) {
+        } else if (strcmp(text, "#pragma unroll") == 0 || strcmp(text, "#pragma unroll 1") == 0) {
             made->kind = LINE_CODE;
             made->indent = (int)strspn(at, " ");
-            text = UNROLLED;
+            text = ends(text, "1") ? ROLLED : UNROLLED;
         } else if (*text == '#') {
             made->kind = LINE_DIRECTIVE;
             if (plain && (begins(text, define) || strcmp(text, "#undef SG_UNROLL") == 0))
@@ -111,6 +120,8 @@ static bool read(lines *all, const char *code) {
             made->kind = LINE_CODE;
             text = exchange(all->arena, text, SPECIFIERS, DEVICE);
             text = exchange(all->arena, text, unroll, UNROLLED);
+            for (size_t i = 0; i < sizeof casts / sizeof *casts; i++)
+                text = exchange(all->arena, text, casts[i].from, casts[i].to);
             text = text && plain ? exchange(all->arena, text, "SG_UNROLL", UNROLLED) : text;
         }
         made->text = text;
@@ -176,11 +187,19 @@ static void fill_heads(lines *all) {
 
 /* ---- statements ---------------------------------------------------------------------------- */
 
+/* Behind what says how a loop is to be unrolled. */
+static const char *after_macro(const char *text) {
+    size_t length = strspn(text, "UNROLED");
+    bool macro =
+        length > 0 && text[length] == ' ' && (begins(text, UNROLLED) || begins(text, ROLLED));
+    return macro ? text + length + 1 : text;
+}
+
 static bool is_control(const char *text) {
-    static const char *const words[] = {"if (",      "if constexpr (", "for (",         "while (",
-                                        "else if (", "} else if (",    "UNROLLED for ("};
+    static const char *const words[] = {"if (",    "if constexpr (", "for (",
+                                        "while (", "else if (",      "} else if ("};
     for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
-        if (begins(text, words[i]))
+        if (begins(after_macro(text), words[i]))
             return true;
     }
     return false;
@@ -213,7 +232,8 @@ static bool join(lines *all, int i, const char *format) {
 
 static bool join_unrolled(lines *all, int i) {
     const line *l = &all->line[i];
-    if (strcmp(l->text, UNROLLED) != 0 || i + 1 >= all->count || !begins(l[1].text, "for ("))
+    bool macro = strcmp(l->text, UNROLLED) == 0 || strcmp(l->text, ROLLED) == 0;
+    if (!macro || i + 1 >= all->count || l[1].kind != LINE_CODE)
         return false;
     all->line[i + 1].indent = l[1].indent;
     all->line[i].indent = l[1].indent;
@@ -232,6 +252,26 @@ static bool drop_braces(lines *all, int i) {
     return all->line[i].text != NULL;
 }
 
+/* Braces around one loop or if, which has its own, that a loop governs. */
+static bool drop_outer_braces(lines *all, int i) {
+    const line *l = &all->line[i];
+    bool loop = begins(after_macro(l->text), "for (");
+    if (i + 2 >= all->count || l->kind != LINE_CODE || !loop || !ends(l->text, ") {") ||
+        depth_of(l->text) != 1 || l[1].kind != LINE_CODE || !is_control(l[1].text) ||
+        !ends(l[1].text, ") {") || has_comment(l->text))
+        return false;
+    int close = i + 2;
+    while (close < all->count &&
+           (all->line[close].indent > l[1].indent || strcmp(all->line[close].text, "}") != 0))
+        close++;
+    if (close + 1 >= all->count || all->line[close].indent != l[1].indent ||
+        all->line[close + 1].indent != l->indent || strcmp(all->line[close + 1].text, "}") != 0)
+        return false;
+    all->line[i].text = sg_cuda_formula(all->arena, "%.*s", (int)strlen(l->text) - 2, l->text);
+    take_out(all, close + 1, close + 2);
+    return all->line[i].text != NULL;
+}
+
 /* What is governed, behind what governs it. */
 static bool join_governed(lines *all, int i) {
     const line *l = &all->line[i];
@@ -241,6 +281,23 @@ static bool join_governed(lines *all, int i) {
     bool otherwise = strcmp(l->text, "else") == 0;
     bool nested = is_control(l[1].text) && !begins(l[1].text, "if (");
     return (control || otherwise) && !nested && l[1].indent > l->indent && join(all, i, "%s %s");
+}
+
+/* The end of a statement, behind its beginning: what made it long may be gone. Not of assembly,
+ * whose lines mean something. */
+static bool join_continued(lines *all, int i) {
+    const line *l = &all->line[i];
+    if (i + 1 >= all->count || l->kind != LINE_CODE || l[1].kind != LINE_CODE ||
+        l[1].indent <= l->indent || has_comment(l->text) || strchr(l->text, '"') ||
+        has_comment(l[1].text) || strchr(l[1].text, '"') || begins(l->text, "template <") ||
+        !(ends(l[1].text, ";") || ends(l[1].text, ") {")) || strcmp(l->text, "else") == 0)
+        return false;
+    size_t length = strlen(l->text);
+    int depth = depth_of(l->text);
+    bool goes_on =
+        depth > 0 ? !ends(l->text, "{") : length > 0 && strchr("=&|+-*?,", l->text[length - 1]);
+    bool whole = depth + depth_of(l[1].text) == ends(l[1].text, "{");
+    return goes_on && whole && join(all, i, ends(l->text, "(") ? "%s%s" : "%s %s");
 }
 
 /* The type and specifiers that a declaration begins with, up to its name; 0: it is none of numbers.
@@ -379,12 +436,57 @@ static bool drop_empty(lines *all, int i) {
     return true;
 }
 
+/* ---- groups --------------------------------------------------------------------------------- */
+
+/* Lines of the small item that ends before `behind`, or begins at `first`; 0: it is none, but a
+ * large one, a title, a comment by itself. */
+static int small_item(const lines *all, int first, int behind, int indent) {
+    bool code = false;
+    if (behind - first < 1 || behind - first > SMALL)
+        return 0;
+    for (int i = first; i < behind; i++) {
+        const line *l = &all->line[i];
+        if (l->kind == LINE_DIRECTIVE || begins(l->text, "/* ---- ") ||
+            (l->indent < indent && l->kind == LINE_CODE) || begins(l->text, "namespace") ||
+            begins(l->text, "} // namespace"))
+            return 0;
+        code |= l->kind == LINE_CODE;
+    }
+    bool whole = all->line[first].indent == indent;
+    return code && whole ? behind - first : 0;
+}
+
+/* Small functions, constants and structs stand without empty lines between them. */
+static void join_groups(lines *all) {
+    int kept = 0, start = 0;
+    for (int i = 0; i < all->count; i++) {
+        const line *l = &all->line[i];
+        if (l->kind != LINE_EMPTY) {
+            bool opens = l->kind == LINE_CODE && ends(l->text, "{") && depth_of(l->text) == 1;
+            if (i == start && opens && begins(l->text, "struct "))
+                start = i + 1; /* its first member */
+            all->line[kept++] = *l;
+            continue;
+        }
+        int behind = i + 1;
+        while (behind < all->count && all->line[behind].kind != LINE_EMPTY)
+            behind++;
+        int indent = i + 1 < all->count ? all->line[i + 1].indent : 0;
+        bool drop = small_item(all, start, i, indent) && small_item(all, i + 1, behind, indent);
+        start = i + 1;
+        if (!drop)
+            all->line[kept++] = *l;
+    }
+    all->count = kept;
+}
+
 /* ---- the whole ----------------------------------------------------------------------------- */
 
 void sg_emit_compact(const char *code, sg_arena *arena, sg_text *text) {
     static bool (*const passes[])(lines *, int) = {
-        join_unrolled,     drop_braces,      join_governed, join_template, join_function,
-        join_declarations, join_assignments, join_struct,   join_strides,  drop_empty};
+        join_unrolled,    drop_braces,   drop_outer_braces, join_continued,
+        join_governed,    join_template, join_function,     join_declarations,
+        join_assignments, join_struct,   join_strides,      drop_empty};
     lines all = {.arena = arena};
     if (!read(&all, code)) {
         text->failed = true;
@@ -398,11 +500,14 @@ void sg_emit_compact(const char *code, sg_arena *arena, sg_text *text) {
                 changed |= passes[pass](&all, i);
         }
     }
-    sg_text_add(text, "#define %s %s\n#define %s _Pragma(\"unroll\")\n", DEVICE, SPECIFIERS,
-                UNROLLED);
+    join_groups(&all);
+    sg_text_add(text,
+                "#define %s %s\n#define %s _Pragma(\"unroll\")\n"
+                "#define %s _Pragma(\"unroll 1\")\n",
+                DEVICE, SPECIFIERS, UNROLLED, ROLLED);
     for (int i = 0; i < all.count; i++)
         sg_text_add(text, "%*s%s\n", all.line[i].kind == LINE_EMPTY ? 0 : all.line[i].indent, "",
                     all.line[i].text);
-    sg_text_add(text, "#undef %s\n#undef %s\n", DEVICE, UNROLLED);
+    sg_text_add(text, "#undef %s\n#undef %s\n#undef %s\n", DEVICE, UNROLLED, ROLLED);
     text->failed |= sg_arena_failed(arena);
 }
