@@ -107,17 +107,13 @@ KERNELS = r"""
  *     %add = add %minimum, %bias : f32[128, 128, 126, 126]
  *     %mul = mul %add, 2.0 : f32[128, 128, 126, 126]
  *
- * for any batch and image. Written by Segue 0.1.0.
- *
- * Precision: operands rounded to the 11 bits of tf32, halves away from zero, float32 sums.
- * Work at the sizes above: 2.996e+11 flops; 1.578e+09 bytes at least, 0.3672 ms on an sm_90a.
+ * for any batch and image.
  * First path (wgmma_ring): warpgroup products on weights that stay in shared memory, the input
  *    rolling through a ring of slices; columns 1, depth 0, pixels 128, channels 128, consumers 2,
  *    row_tiles 1, box_y 1, box_x 126, stages 4, producers 1, filter 0.
  * Any sizes, strides and addresses (implicit_gemm): warp products of gathered pixels by channels;
  *    warps 8, row_blocks 2, channels 128.
- *
- * nvcc -gencode arch=compute_80,code=sm_80 -gencode arch=compute_90a,code=sm_90a */
+ */
 #include <cuda_runtime.h>
 
 #include <algorithm>
@@ -129,9 +125,7 @@ namespace conv2d_minimum_add_mul_code {
 #define UNROLLED _Pragma("unroll")
 #define ROLLED _Pragma("unroll 1")
 
-/* What every skeleton begins with: the compute type `real`, elements as they lie in memory, places
- * and strides, and the ways a reduction combines. NVRTC is given no headers, so nothing here comes
- * from one: the narrow formats are bits that PTX converts. */
+/* The compute type `real`, elements as they lie in memory, places and strides, reductions. */
 using real = float;
 /* Element strides by role; 0 along what an operand does not vary with. */
 struct Stride { long long n, c, d, h, w; };
@@ -149,14 +143,8 @@ DEVICE float v_min(float a, float b) {
 
 constexpr int TILE_N = 128;
 
-/* Elementary functions of one `real`, float or double: the names that the op table's `vector`
- * column is written in (src/ir/ops.def), so that the column which serves the CPU's vectors serves
- * the GPU's scalars too. v_min, v_max and v_round_to_* stand in common.cuh.
- *
- * Meaning at NaN, infinities, signed zero and subnormal numbers is that of PyTorch's operator of
- * the name. CUDA's own functions are taken where they are as good as the table asks (their bounds
- * stand in the CUDA C++ Programming Guide, "Mathematical Functions"): none of the fast ones is, and
- * expf is not where more is built on it. */
+/* Elementary functions, with the meaning of PyTorch's at NaN, infinities, signed zero and subnormal
+ * numbers. */
 
 namespace ops {
 DEVICE float v_fma(float a, float b, float c) { return fmaf(a, b, c); }
@@ -205,15 +193,13 @@ struct Arguments {
  *
  * In class fp32 (PARTS 2) weights and stages are upper and lower halves (ring_parts.cuh). */
 
-/* Hopper's own instructions, one function each and named after it: warpgroup products, barriers in
- * shared memory, registers moved between warpgroups, and rounding to the eleven bits of tf32.
+/* Hopper's own instructions, one function each and named after it, and what rounds to tf32.
  *
  * An operand of a product lies in shared memory without swizzle: cores of 8 rows x 16 bytes, 128
  * bytes in a row. A descriptor names the first core, the bytes from a core to the one 8 halves
  * further along k (`leading`), and to the one 8 rows further (`stride`). So a filter tap is only
  * another first core, at any multiple of 16 bytes.
- * PTX ISA, "Asynchronous warpgroup level matrix instructions", "Strides", K-major without swizzle.
- */
+ * PTX ISA, "Asynchronous warpgroup level matrix instructions": "Strides", K-major, no swizzle. */
 
 constexpr int WARPGROUP = 128;           /* threads */
 constexpr float CARRIER_SCALE = 64.0f;   /* activations, before they become halves */
@@ -416,10 +402,7 @@ constexpr int TAP_ROWS = STAGE_GROUPS * TILE_N + 1;
 constexpr int PART_BYTES = STAGE_GROUPS * PLANE * 16; /* of a stage */
 
 /* Producers of `wgmma` kernels: boxes of a float32 tensor become halves in shared memory, scaled
- * and rounded to 11 bits.
- *
- * With PARTS 2, a second such stage follows, of what rounding took away: in halves of the same
- * scale, so that all products may be added up in one sum. */
+ * and rounded to 11 bits. */
 
 /* Where producers of `wgmma` kernels find a box of the input, and where its pixels go in shared
  * memory; stage_channels.cuh and stage_halves.cuh say how they get there.
@@ -471,9 +454,8 @@ DEVICE void fetch_item(const Source &from, int item, int lane, Fetched &to) {
     const bool inside = in_box(row) && in_image(from, row, x);
     const float *at = from.origin + group * 8 * from.channel_stride + (from.x + x);
     UNROLLED for (int c = 0; c < 8; c++) {
-        const bool present = inside;
         const float *here = at + c * from.channel_stride;
-        const float4 read = present ? __ldg(reinterpret_cast<const float4 *>(here))
+        const float4 read = inside ? __ldg(reinterpret_cast<const float4 *>(here))
                                     : make_float4(0, 0, 0, 0);
         to.value[c][0] = read.x, to.value[c][1] = read.y;
         to.value[c][2] = read.z, to.value[c][3] = read.w;
@@ -522,10 +504,6 @@ DEVICE void store_part(unsigned char *stage, int item, int lane, Fetched &from, 
     }
 }
 
-/* stage: generic address of the stage. largest: the largest magnitude staged so far. */
-DEVICE void store_item(unsigned char *stage, int item, int lane, Fetched &from, float &largest) {
-    store_part(stage, item, lane, from, largest);
-}
 /* A weight as products take it, as bits; of two halves the upper. */
 DEVICE unsigned short staged_weight(float weight, float scale) {
     const float scaled = weight * scale;
@@ -770,8 +748,6 @@ DEVICE void begin_tile(Tile &tile, int tiles, int row, int rows) {
     tile.tiles = tiles;
     tile.at_row = row; tile.rows = rows; tile.output = 0;
 }
-/* The weights (upper halves), where they fit registers: FILTER_STEPS products' operands, else none. */
-struct Filter { unsigned part[1][4]; };
 constexpr int TILE_BLOCKS = CHANNEL_BLOCKS, BLOCK_SUMS = TILE_PIXELS / 2; /* of Tile::d */
 
 /* One tap. slice: address of the stage's pixel that the tile's first meets under this tap. part:
@@ -1114,7 +1090,7 @@ DEVICE void produce(const Arguments &a, const Shared &shared) {
             const int number = staged + at.slice, slot = number % STAGES;
             if (at.item < SLICE_WARPS)
                 mbarrier_wait(shared.empty + 8 * slot, number / STAGES & 1 ^ 1);
-            store_item(shared.ring + slot * PART_BYTES, at.item, lane, current, largest);
+            store_part(shared.ring + slot * PART_BYTES, at.item, lane, current, largest);
             if (next.slice != at.slice) {
                 fence_proxy_async();
                 __syncwarp();
@@ -1182,13 +1158,12 @@ struct Ring {
 
 /* Two groups of products: those of the filter's first slice, so that it can be given back, and the
  * rest. */
-DEVICE void multiply(Tile &tile, const Filter &filter, const Shared &shared, int slot,
-                     int first_pixel) {
+DEVICE void multiply(Tile &tile, const Shared &shared, int slot) {
     unsigned weights = shared_address(shared.weights);
     /* Unknown anew for every tile: or else the compiler keeps a descriptor of each product across
      * all tiles, and has no registers left. */
     asm volatile("" : "+r"(weights));
-    const unsigned ring = shared_address(shared.ring) + first_pixel * 16;
+    const unsigned ring = shared_address(shared.ring);
     wgmma_fence();
 #pragma unroll UNROLL_Z
     for (int z = 0; z < KERNEL_Z; z++) {
@@ -1228,7 +1203,6 @@ DEVICE void consume(const Arguments &a, const Shared &shared) {
     Tile tile;
     tile.scale_bias = shared.scale_bias; tile.operands = shared.operands;
     open_tile(tile, shared, consumer);
-    Filter filter;
     Ring ring = {0, 0, 0, 0, 0, 0};
     const int next = consumer + 1 == CONSUMERS ? 0 : consumer + 1;
     int ahead = consumer; /* its first tile of the segment */
@@ -1248,7 +1222,7 @@ DEVICE void consume(const Arguments &a, const Shared &shared) {
             ring.give_back(shared, row, signals);
             ring.wait_for(shared, row + REACH_Z);
             barrier_sync(TURNS + consumer, 2 * WARPGROUP);
-            multiply(tile, filter, shared, ring.freeing, 0);
+            multiply(tile, shared, ring.freeing);
             barrier_arrive(TURNS + next, 2 * WARPGROUP);
             wgmma_wait<1>();
             ring.give_back(shared, min(row + DILATION_Z, following), signals);
@@ -1316,15 +1290,11 @@ struct Arguments {
  * A block makes BLOCK_PIXELS output pixels, counted through all images, by up to TILE_N channels of
  * one group. k runs over [input channel][tap], SLICE at a time: weights by way of shared memory,
  * inputs straight from where they lie. A lane has four neighbouring k: the first two meet in one
- * product and the last two in the next, for the order of k is free.
- *
- * Class fp32 splits operands into high and low parts and sums three products. The tensor cores
- * round each addition toward zero, so the sums of a slice go to the other cores. */
+ * product and the last two in the next, for the order of k is free. */
 
 DEVICE void store(float *to, real x) { *to = float(x); }
 
-/* Matrix products by warps, `mma.sync` (PTX ISA 9.7.14), for sm_80 and later; how float32 operands
- * become tf32; copies that go past the registers. */
+/* Matrix products by warps, `mma.sync` (PTX ISA 9.7.14). */
 
 /* sums += a * b of one 16 x 8 tile: rows of a by columns of b. Lane l holds a's rows l / 4 (a0, a2)
  * and l / 4 + 8 (a1, a3), b's column l / 4, of k the words l % 4 (a0, a1, b0) and l % 4 + 4, and
@@ -1438,10 +1408,8 @@ DEVICE void gather(const input_t *(&inputs)[Tile::PIXELS], int k, unsigned (&row
         const Place tap = tap_at(k);
         const Place at = {0, tap.d, tap.h, tap.w};
         const long long distance = offset(at, k / TAPS, a.input_stride);
-        UNROLLED for (int p = 0; p < Tile::PIXELS; p++) {
-            const bool inside = true;
-            rows[p][e] = operand(inside ? load(inputs[p] + distance) : real(0));
-        }
+        UNROLLED for (int p = 0; p < Tile::PIXELS; p++)
+            rows[p][e] = operand(load(inputs[p] + distance));
     }
 }
 

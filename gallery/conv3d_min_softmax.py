@@ -96,17 +96,13 @@ KERNELS = r"""
  *     %amin = amin %convolution {dim=[2]} : f32[128, 24, 30, 30]
  *     %softmax = softmax %amin {dim=1} : f32[128, 24, 30, 30]
  *
- * for any batch and image. Written by Segue 0.1.0.
- *
- * Precision: float32 operands as precise as a library's float32.
- * Work at the sizes above: 9.854e+09 flops; 4.882e+07 bytes at least, 0.01136 ms on an sm_90a.
+ * for any batch and image.
  * First path (wgmma_packed): warpgroup products on patches of the input, its few channels and the
  *    taps packed side by side; turn 3, box_w 32, box_d 22, row_blocks 1, tiles 1, consumers 4,
  *    producers 4, lane_rows 2, stages 8, blocks 1.
  * Any sizes, strides and addresses (implicit_gemm): warp products of gathered pixels by channels;
  *    warps 8, row_blocks 2, channels 24.
- *
- * nvcc -gencode arch=compute_80,code=sm_80 -gencode arch=compute_90a,code=sm_90a */
+ */
 #include <cuda_runtime.h>
 
 #include <algorithm>
@@ -118,9 +114,7 @@ namespace conv3d_min_softmax_code {
 #define UNROLLED _Pragma("unroll")
 #define ROLLED _Pragma("unroll 1")
 
-/* What every skeleton begins with: the compute type `real`, elements as they lie in memory, places
- * and strides, and the ways a reduction combines. NVRTC is given no headers, so nothing here comes
- * from one: the narrow formats are bits that PTX converts. */
+/* The compute type `real`, elements as they lie in memory, places and strides, reductions. */
 using real = float;
 /* Element strides by role; 0 along what an operand does not vary with. */
 struct Stride { long long n, c, d, h, w; };
@@ -156,14 +150,8 @@ struct Sum {
 
 constexpr int KERNEL_D = 3, KERNEL_H = 3, KERNEL_W = 3, TILE_N = 24, TILE_WALKS = 1, BLOCKS = 1;
 
-/* Elementary functions of one `real`, float or double: the names that the op table's `vector`
- * column is written in (src/ir/ops.def), so that the column which serves the CPU's vectors serves
- * the GPU's scalars too. v_min, v_max and v_round_to_* stand in common.cuh.
- *
- * Meaning at NaN, infinities, signed zero and subnormal numbers is that of PyTorch's operator of
- * the name. CUDA's own functions are taken where they are as good as the table asks (their bounds
- * stand in the CUDA C++ Programming Guide, "Mathematical Functions"): none of the fast ones is, and
- * expf is not where more is built on it. */
+/* Elementary functions, with the meaning of PyTorch's at NaN, infinities, signed zero and subnormal
+ * numbers. */
 
 namespace ops {
 DEVICE float v_fma(float a, float b, float c) { return fmaf(a, b, c); }
@@ -171,9 +159,6 @@ DEVICE float v_fma(float a, float b, float c) { return fmaf(a, b, c); }
 /* ---- exponentials -------------------------------------------------------------------------- */
 /* Shorter than the above, and as good as the table asks where nothing is built on it. */
 DEVICE float v_exp(float x) { return expf(x); }
-} // namespace ops
-
-namespace ops {
 DEVICE real sub(real a, real b) { return v_fma(real(-1.0), b, a); }
 DEVICE real exp(real a) { return v_exp(a); }
 DEVICE real div(real a, real b) { return a / b; }
@@ -239,15 +224,13 @@ DEVICE real load(const half_t *from) { return real(widen(*from)); }
 DEVICE void store(float *to, real x) { *to = float(x); }
 DEVICE void store(half_t *to, real x) { *to = to_half(x); }
 
-/* Hopper's own instructions, one function each and named after it: warpgroup products, barriers in
- * shared memory, registers moved between warpgroups, and rounding to the eleven bits of tf32.
+/* Hopper's own instructions, one function each and named after it, and what rounds to tf32.
  *
  * An operand of a product lies in shared memory without swizzle: cores of 8 rows x 16 bytes, 128
  * bytes in a row. A descriptor names the first core, the bytes from a core to the one 8 halves
  * further along k (`leading`), and to the one 8 rows further (`stride`). So a filter tap is only
  * another first core, at any multiple of 16 bytes.
- * PTX ISA, "Asynchronous warpgroup level matrix instructions", "Strides", K-major without swizzle.
- */
+ * PTX ISA, "Asynchronous warpgroup level matrix instructions": "Strides", K-major, no swizzle. */
 
 constexpr int WARPGROUP = 128;           /* threads */
 constexpr float CARRIER_SCALE = 64.0f;   /* activations, before they become halves */
@@ -629,7 +612,7 @@ __device__ constexpr int span_width(int i) {
 }
 
 /* Reads a span at `column` of a row; zeros outside the image. */
-DEVICE void load_span(const element *from, bool inside, int column, int width, held (&out)[SPAN]) {
+DEVICE void load_span(const element *from, int column, int width, held (&out)[SPAN]) {
     int next = 0;
     UNROLLED for (int i = 0; i < SPAN; i++) {
         if (i < next) continue;
@@ -638,7 +621,7 @@ DEVICE void load_span(const element *from, bool inside, int column, int width, h
         bool used = false;
         for (int e = i; e < next; e++) used = used || span_uses(e);
         if (!used) continue;
-        const bool in = inside && (i == 0 || unsigned(column + i) < unsigned(width));
+        const bool in = i == 0 || unsigned(column + i) < unsigned(width);
         if (wide == 4) read_four(from + i, in, out + i);
         else if (wide == 2) read_two(from + i, in, out + i);
         else read_one(from + i, in, out[i]);
@@ -669,8 +652,7 @@ DEVICE void load_row(const Arguments &a, const Patch &patch, int in,
     const element *row = patch.plane + y * int(a.input_stride.h) + patch.x;
     UNROLLED for (int i = 0; i < IN_CHANNELS; i++) {
         const int c = i;
-        const bool inside = true;
-        load_span(row + c * stride_c, inside, patch.x, int(a.in_w), value[i]);
+        load_span(row + c * stride_c, patch.x, int(a.in_w), value[i]);
     }
 }
 
@@ -1345,15 +1327,14 @@ struct Arguments {
  * inputs straight from where they lie. A lane has four neighbouring k: the first two meet in one
  * product and the last two in the next, for the order of k is free.
  *
- * Class fp32 splits operands into high and low parts and sums three products. The tensor cores
- * round each addition toward zero, so the sums of a slice go to the other cores. */
+ * With SPLIT, class fp32, operands are split into high and low parts, and three products summed. The
+ * tensor cores round each addition toward zero, so the sums of a slice go to the other cores. */
 
 /* ---- elements ------------------------------------------------------------------------------ */
 DEVICE real load(const float *from) { return real(*from); }
 DEVICE void store(float *to, real x) { *to = float(x); }
 
-/* Matrix products by warps, `mma.sync` (PTX ISA 9.7.14), for sm_80 and later; how float32 operands
- * become tf32; copies that go past the registers. */
+/* Matrix products by warps, `mma.sync` (PTX ISA 9.7.14). */
 
 /* sums += a * b of one 16 x 8 tile: rows of a by columns of b. Lane l holds a's rows l / 4 (a0, a2)
  * and l / 4 + 8 (a1, a3), b's column l / 4, of k the words l % 4 (a0, a1, b0) and l % 4 + 4, and

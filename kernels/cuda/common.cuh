@@ -1,6 +1,7 @@
-/* What every skeleton begins with: the compute type `real`, elements as they lie in memory, places
- * and strides, and the ways a reduction combines. NVRTC is given no headers, so nothing here comes
- * from one: the narrow formats are bits that PTX converts. */
+/* The compute type `real`, elements as they lie in memory, places and strides, reductions.
+ *
+ * For skeletons, which all begin with this: NVRTC is given no headers, so nothing here comes from
+ * one: the narrow formats are bits that PTX converts. */
 //@ real
 
 constexpr bool REAL_IS_DOUBLE = sizeof(real) == 8;

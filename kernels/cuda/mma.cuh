@@ -1,5 +1,7 @@
-/* Matrix products by warps, `mma.sync` (PTX ISA 9.7.14), for sm_80 and later; how float32 operands
- * become tf32; copies that go past the registers. */
+/* Matrix products by warps, `mma.sync` (PTX ISA 9.7.14).
+ *
+ * For skeletons of sm_80 and later: also how float32 operands become tf32, and copies that go past
+ * the registers. */
 
 /* sums += a * b of one 16 x 8 tile: rows of a by columns of b. Lane l holds a's rows l / 4 (a0, a2)
  * and l / 4 + 8 (a1, a3), b's column l / 4, of k the words l % 4 (a0, a1, b0) and l % 4 + 4, and

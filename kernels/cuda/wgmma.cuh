@@ -1,12 +1,10 @@
-/* Hopper's own instructions, one function each and named after it: warpgroup products, barriers in
- * shared memory, registers moved between warpgroups, and rounding to the eleven bits of tf32.
+/* Hopper's own instructions, one function each and named after it, and what rounds to tf32.
  *
  * An operand of a product lies in shared memory without swizzle: cores of 8 rows x 16 bytes, 128
  * bytes in a row. A descriptor names the first core, the bytes from a core to the one 8 halves
  * further along k (`leading`), and to the one 8 rows further (`stride`). So a filter tap is only
  * another first core, at any multiple of 16 bytes.
- * PTX ISA, "Asynchronous warpgroup level matrix instructions", "Strides", K-major without swizzle.
- */
+ * PTX ISA, "Asynchronous warpgroup level matrix instructions": "Strides", K-major, no swizzle. */
 
 constexpr int WARPGROUP = 128;           /* threads */
 constexpr float CARRIER_SCALE = 64.0f;   /* activations, before they become halves */

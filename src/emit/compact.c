@@ -424,6 +424,21 @@ static bool join_function(lines *all, int i) {
     return all->line[i].text != NULL;
 }
 
+/* A namespace that is opened again. */
+static bool join_namespaces(lines *all, int i) {
+    static const char close[] = "} // ";
+    int next = i + 1;
+    while (next < all->count && all->line[next].kind == LINE_EMPTY)
+        next++;
+    const char *text = all->line[i].text;
+    if (next >= all->count || all->line[i].kind != LINE_CODE || !begins(text, close) ||
+        strcmp(all->line[next].text,
+               sg_cuda_formula(all->arena, "%s {", text + sizeof close - 1)) != 0)
+        return false;
+    take_out(all, i, next + 1);
+    return true;
+}
+
 static bool drop_empty(lines *all, int i) {
     const line *l = &all->line[i];
     if (l->kind != LINE_EMPTY || i == 0 || i + 1 >= all->count)
@@ -484,9 +499,9 @@ static void join_groups(lines *all) {
 
 void sg_emit_compact(const char *code, sg_arena *arena, sg_text *text) {
     static bool (*const passes[])(lines *, int) = {
-        join_unrolled,    drop_braces,   drop_outer_braces, join_continued,
-        join_governed,    join_template, join_function,     join_declarations,
-        join_assignments, join_struct,   join_strides,      drop_empty};
+        join_unrolled, drop_braces,     drop_outer_braces, join_continued,   join_governed,
+        join_template, join_function,   join_declarations, join_assignments, join_struct,
+        join_strides,  join_namespaces, drop_empty};
     lines all = {.arena = arena};
     if (!read(&all, code)) {
         text->failed = true;

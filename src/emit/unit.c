@@ -81,7 +81,8 @@ static void write_plan(const sg_emit_path *path, const char *title, sg_text *tex
     sg_text_release(&words);
 }
 
-static void write_title(const sg_emission *emission, sg_text *text) {
+/* whole: of a file of its own; else what is around it says numbers and how it is built. */
+static void write_title(const sg_emission *emission, bool whole, sg_text *text) {
     const sg_graph *graph = emission->graph;
     const sg_emit_path *first = &emission->paths[0];
     const sg_problem *problem = first->problem;
@@ -97,19 +98,26 @@ static void write_title(const sg_emission *emission, sg_text *text) {
         text->failed |= line.failed;
         sg_text_release(&line);
     }
-    sg_text_add(text, " *\n * for any batch and image. Written by Segue %s.\n *\n", sg_version());
     bool rounds = problem->has_convolution && problem->convolution.input.dtype == SG_F32;
-    if (rounds)
+    sg_text_add(text, " *\n * for any batch and image.");
+    if (whole)
+        sg_text_add(text, " Written by Segue %s.\n *", sg_version());
+    sg_text_add(text, "\n");
+    if (whole && rounds)
         sg_text_add(text, " * Precision: %s.\n", precisions[first->target->precision]);
-    sg_text_add(text,
-                " * Work at the sizes above: %.4g flops; %.4g bytes at least, %.4g ms on an %s.\n",
-                problem->flops, problem->bytes, problem->bytes / first->target->gpu.copy * 1e3,
-                first->target->gpu.architecture);
+    if (whole)
+        sg_text_add(
+            text,
+            " * Work at the sizes above: %.4g flops; %.4g bytes at least, %.4g ms on an %s.\n",
+            problem->flops, problem->bytes, problem->bytes / first->target->gpu.copy * 1e3,
+            first->target->gpu.architecture);
     write_plan(first, "First path", text);
     if (emission->path_count > 1)
         write_plan(&emission->paths[1], "Any sizes, strides and addresses", text);
-    sg_text_add(text, " *\n * nvcc -gencode arch=compute_80,code=sm_80 -gencode "
-                      "arch=compute_90a,code=sm_90a */\n");
+    if (whole)
+        sg_text_add(text, " *\n * nvcc -gencode arch=compute_80,code=sm_80 -gencode "
+                          "arch=compute_90a,code=sm_90a\n");
+    sg_text_add(text, " */\n");
 }
 
 /* ---- declarations -------------------------------------------------------------------------- */
@@ -290,7 +298,7 @@ sg_status sg_emit_unit(const sg_emission *emission, bool with_declarations, sg_t
         sg_items_share(sources, count);
     for (int i = 0; i < count; i++)
         sg_items_hurry(&sources[i], "Arguments");
-    write_title(emission, text);
+    write_title(emission, !with_declarations, text);
     if (with_declarations) {
         sg_text_add(text, INCLUDES "\n");
         write_types(emission, text);

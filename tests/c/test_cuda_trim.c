@@ -305,3 +305,64 @@ TEST(pieces_of_sources_do_no_harm) {
         }
     }
 }
+
+/* ---- what is trivial ----------------------------------------------------------------------- */
+
+TEST(branches_around_nothing_go) {
+    expect_body("constexpr int ROWS = 1;\n\n",
+                "    a.out[0] = threadIdx.x;\n    if (threadIdx.x == 3) {\n"
+                "        if (ROWS > 1)\n            a.out[1] = 0;\n    }\n",
+                "    a.out[0] = threadIdx.x;\n");
+}
+
+TEST(locals_that_are_another_go) {
+    expect_body("", "    const int x = threadIdx.x;\n    const int y = x;\n    a.out[y] = y + x;\n",
+                "    const int x = threadIdx.x;\n    a.out[x] = x + x;\n");
+    static const char *const others[] = {
+        /* It changes; the comment says more; another type. */
+        "    int x = threadIdx.x;\n    const int y = x;\n    x++;\n    a.out[y] = y + x;\n",
+        "    const int x = threadIdx.x;\n    const int y = x; /* now */\n    a.out[y] = x;\n",
+        "    const int x = threadIdx.x;\n    const float y = x;\n    a.out[x] = y / 2;\n",
+    };
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        CASE("%s", others[i]);
+        expect_body("", others[i], others[i]);
+    }
+}
+
+TEST(locals_are_returned_at_once) {
+    expect_source("__device__ int next(int x) {\n    const int y = x + 1;\n    return y;\n}\n\n"
+                  "__device__ float half(int x) {\n    const int y = x / 2;\n    return y;\n}\n\n",
+                  "    a.out[next(threadIdx.x)] = half(threadIdx.x);\n",
+                  "__device__ int next(int x) {\n    return x + 1;\n}\n\n"
+                  "__device__ float half(int x) {\n    const int y = x / 2;\n    return y;\n}\n\n",
+                  "    a.out[next(threadIdx.x)] = half(threadIdx.x);\n");
+}
+
+TEST(functions_that_pass_on_go) {
+    static const char one[] = "__device__ int first(int x, int y) {\n    return x * y + x;\n}\n\n";
+    char both[512];
+    snprintf(both, sizeof both,
+             "%s/* The same. */\n__device__ int second(int x, int y) {\n"
+             "    return first(x, y);\n}\n\n",
+             one);
+    expect_source(both, "    a.out[0] = second(threadIdx.x, threadIdx.y);\n", one,
+                  "    a.out[0] = first(threadIdx.x, threadIdx.y);\n");
+    snprintf(both, sizeof both,
+             "%s__device__ int second(int x, int y) {\n    return first(y, x);\n}\n\n", one);
+    static const char body[] = "    a.out[0] = second(threadIdx.x, threadIdx.y);\n";
+    expect_source(both, body, both, body);
+}
+
+TEST(paragraphs_of_other_kernels_go) {
+    expect_source(
+        "constexpr int PARTS = 1;\nconstexpr int ROWS = 0;\n"
+        "/* What it does.\n *\n * With PARTS 2, twice.\n *\n * With PARTS, at least once.\n"
+        " *\n * With ROWS, in rows. */\n__device__ int used(int x) {\n    return x + PARTS;\n}\n\n"
+        "/* With ROWS, another. */\n",
+        "    a.out[0] = used(threadIdx.x);\n",
+        "constexpr int PARTS = 1;\n"
+        "/* What it does.\n *\n * With PARTS, at least once. */\n"
+        "__device__ int used(int x) {\n    return x + PARTS;\n}\n\n",
+        "    a.out[0] = used(threadIdx.x);\n");
+}

@@ -307,12 +307,20 @@ typedef struct call {
     sg_trim_node *arguments[PARAMETERS_MAX];
 } call;
 
+/* Whether a mention of a function's name is another's: a data member that is declared or named. */
+static bool is_of_others(const dropping *d, int name, int token) {
+    bool object = is(d, token - 1, SG_TRIM_DOT) || is(d, token - 1, SG_TRIM_ARROW);
+    bool declared = is(d, token - 1, SG_TRIM_TIMES) || sg_trim_is_type(&d->facts, token - 1);
+    return !is(d, token + 1, SG_TRIM_OPEN) && !is(d, token + 1, SG_TRIM_LESS) &&
+           d->block[name] < 0 && (object || (declared && is(d, token + 1, SG_TRIM_SEMICOLON)));
+}
+
 /* All calls of the function named at `name`; -1 where some use of the name is none that we know. */
 static int find_calls(dropping *d, int name, int parameters, call *calls) {
     sg_trim_unit *unit = d->unit;
     int count = 0, spelling = unit->tokens[name].spelling;
     for (int i = unit->first[spelling]; i >= 0; i = unit->tokens[i].next) {
-        if (i == name)
+        if (i == name || is_of_others(d, name, i))
             continue;
         int open = i + 1;
         if (is(d, open, SG_TRIM_LESS))
@@ -417,6 +425,16 @@ static bool is_deduced(const dropping *d, int name, const parameter *p) {
     return false;
 }
 
+/* Whether there are instructions between two tokens: assembly of no text only hides a value. */
+static bool has_instructions(const sg_trim_unit *unit, int first, int behind) {
+    for (int i = unit->first[SG_TRIM_ASM]; i >= 0 && i < behind; i = unit->tokens[i].next) {
+        int text = i + 2 + sg_trim_is(unit, i + 1, SG_TRIM_VOLATILE);
+        if (i >= first && unit->tokens[text].end - unit->tokens[text].start > 2)
+            return true;
+    }
+    return false;
+}
+
 /* Drops one parameter of the function named there, if any can go. A function of assembly stays as
  * its instruction is. */
 static void drop_parameter(dropping *d, int name) {
@@ -427,7 +445,7 @@ static void drop_parameter(dropping *d, int name) {
     bool unread = false;
     for (int i = 0; i < count; i++)
         unread |= parameters[i].name >= -1;
-    if (count <= 0 || !unread || sg_trim_mentions(unit, body, close, SG_TRIM_ASM))
+    if (count <= 0 || !unread || has_instructions(unit, body, close))
         return;
     call *calls = SG_ARENA_NEW(unit->arena, call, CALLS_MAX);
     int called = calls ? find_calls(d, name, count, calls) : -1;

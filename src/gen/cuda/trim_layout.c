@@ -90,8 +90,9 @@ static void judge_heads(const sg_trim_unit *unit, note *notes, int count) {
 
 /* Paragraphs of a head that tell what is to be defined before the file: here it is. */
 static void cut_contract(sg_trim_unit *unit, const note *head) {
-    static const char *const starts[] = {"\n *\n * Constants", "\n *\n * Defined before"};
-    for (int i = 0; i < 2; i++) {
+    static const char *const starts[] = {"\n *\n * Constants", "\n *\n * Defined before",
+                                         "\n *\n * For skeletons"};
+    for (size_t i = 0; i < sizeof starts / sizeof *starts; i++) {
         const char *from = strstr(unit->text + head->start, starts[i]);
         const char *end = unit->text + head->end;
         if (!from || from >= end)

@@ -142,6 +142,8 @@ const char *sg_trim_apply(sg_trim_unit *unit);
 /* ---- the passes ---------------------------------------------------------------------------- */
 /* Each notes edits in a unit that was read; they stand in the order they are made in. */
 
+/* Paragraphs of comments that begin "With NAME", where the constant is 0. */
+void sg_trim_paragraphs(sg_trim_unit *unit);
 /* What no kernel reaches by name: functions, types, constants, members. */
 void sg_trim_reach(sg_trim_unit *unit);
 /* Branches, loops, and operands that constants decide. */
@@ -150,6 +152,9 @@ void sg_trim_fold(sg_trim_unit *unit);
 void sg_trim_members(sg_trim_unit *unit);
 /* Calls of functions that do nothing, arguments that nobody reads, variables likewise. */
 void sg_trim_drop(sg_trim_unit *unit);
+/* What folding makes trivial: branches around nothing, names that stand for another, functions that
+ * only call another. */
+void sg_trim_tidy(sg_trim_unit *unit);
 /* Titles of sections and heads of files that nothing is left of; indentation, the length of lines,
  * empty lines. NULL where memory ran out. */
 const char *sg_trim_lay_out(sg_arena *arena, const char *text);
