@@ -71,10 +71,7 @@ DECLARATIONS = r"""
 
 /* A tensor in device memory; strides are in elements. Below in brackets: sizes that the file was
  * written for. */
-struct conv2d_min_tanh_tanh_tensor {
-    void *data;
-    long long size[4], stride[4];
-};
+struct conv2d_min_tanh_tanh_tensor { void *data; long long size[4], stride[4]; };
 struct conv2d_min_tanh_tanh_arguments {
     conv2d_min_tanh_tanh_tensor x; /* float [128, 16, 256, 256] */
     conv2d_min_tanh_tanh_tensor conv_weight; /* float [64, 16, 3, 3] */
@@ -336,8 +333,7 @@ DEVICE float unscale(float weight_scale, float activation_scale) {
 /* Two values of a failed segment as halves, low first: scaled by its own scale and rounded to 11
  * bits, halves away from zero or to even. Infinity and NaN stay. */
 DEVICE unsigned pack_halves_scaled(float low, float high, float scale, bool away) {
-    low *= scale;
-    high *= scale;
+    low *= scale; high *= scale;
     return away ? pack_halves(round_tf32_away(low), round_tf32_away(high)) : pack_halves(low, high);
 }
 
@@ -457,8 +453,7 @@ DEVICE uint4 staged_halves(Fetched &from, int p, float &largest) {
 
 DEVICE void exchange(bool yes, uint4 &a, uint4 &b) {
     const uint4 was = a;
-    a = yes ? b : a;
-    b = yes ? was : b;
+    a = yes ? b : a; b = yes ? was : b;
 }
 
 DEVICE void store_part(unsigned char *stage, int item, int lane, Fetched &from, float &largest) {
@@ -709,8 +704,7 @@ DEVICE Segment open_segment(const Arguments &a, int unit, int end) {
     const int units_z = int(a.out_z);
     const int boxes_x = int(a.boxes_x), boxes_y = int(a.boxes_y), box = unit / units_z;
     Segment s;
-    s.n = box / boxes_x / boxes_y;
-    s.z = unit - box * units_z; s.y = box / boxes_x % boxes_y;
+    s.n = box / boxes_x / boxes_y; s.z = unit - box * units_z; s.y = box / boxes_x % boxes_y;
     s.x = box % boxes_x * BOX_X; s.rows = min(end - unit, units_z - s.z);
     return s;
 }
@@ -826,8 +820,7 @@ constexpr int SCALED_AT_ONCE = 2;
 DEVICE bool scaled_pixel(int item, int lane, int &group, int &row, int &x) {
     const int pixel = (item * 32 + lane) % STAGE_WIDTH;
     group = (item * 32 + lane) / STAGE_WIDTH;
-    row = pixel / STAGE_WIDTH;
-    x = pixel % STAGE_WIDTH;
+    row = pixel / STAGE_WIDTH; x = pixel % STAGE_WIDTH;
     return group < STAGE_GROUPS;
 }
 
@@ -899,8 +892,7 @@ DEVICE float stage_again(const Arguments &a, const Shared &shared, Slices &of, i
             i += SLICE_WARPS * SCALED_AT_ONCE;
         } while (i < SCALED_ITEMS);
         if (scale != 0.0f) {
-            fence_proxy_async();
-            __syncwarp();
+            fence_proxy_async(); __syncwarp();
             if (lane == 0) mbarrier_arrive(shared.full + 8 * slot);
         }
     }
@@ -954,8 +946,7 @@ DEVICE void produce(const Arguments &a, const Shared &shared) {
             }
             store_part(shared.ring + slot * PART_BYTES, at.item, lane, current, largest);
             if (next.slice != at.slice) {
-                fence_proxy_async();
-                __syncwarp();
+                fence_proxy_async(); __syncwarp();
                 if (lane == 0) mbarrier_arrive(shared.full + 8 * slot);
             }
             at = next;
@@ -991,20 +982,15 @@ struct Ring {
         UNROLLED for (int i = 0; i < STEP_Z && i < STAGES && i < 8; i++) {
             if (read + i < slices && mbarrier_test(shared.full + 8 * slot, its_parity))
                 seen |= 1u << i;
-            slot++;
-            its_parity ^= slot == STAGES;
+            slot++; its_parity ^= slot == STAGES;
             slot = slot == STAGES ? 0 : slot;
         }
     }
     DEVICE void wait_for(const Shared &shared, int slices) {
         for (; read < slices; read++) {
             if (!(seen & 1)) mbarrier_wait(shared.full + 8 * reading, parity);
-            seen >>= 1;
-            reading++;
-            if (reading == STAGES) {
-                reading = 0;
-                parity ^= 1;
-            }
+            seen >>= 1; reading++;
+            if (reading == STAGES) { reading = 0; parity ^= 1; }
         }
     }
     /* signals: true in one thread of the warp. Every warp gives back for itself: one may still be
@@ -1095,8 +1081,7 @@ DEVICE void consume(const Arguments &a, const Shared &shared) {
             tile.pixels.box.z = s.z + row; tile.pixels.box.first = 0;
             tail.step(tile, a);
         }
-        tiles += s.rows;
-        ahead = t - s.rows;
+        tiles += s.rows; ahead = t - s.rows;
         ring.give_back(shared, slices, signals);
         const float scale = anew ? 0.0f : receive_verdict(ring, shared, slices, signals);
         if (anew || scale != 0.0f) rescale(shared, scale != 0.0f ? scale : CARRIER_SCALE);
@@ -1268,8 +1253,7 @@ DEVICE void stage_weights(Shared &shared, int k, const Arguments &a) {
 DEVICE void gather(const input_t *(&inputs)[Tile::PIXELS], int k, unsigned (&rows)[Tile::PIXELS][4],
                    const Arguments &a) {
     UNROLLED for (int e = 0; e < 4; e++, k++) {
-        const Place tap = tap_at(k);
-        const Place at = {0, tap.d, tap.h, tap.w};
+        Place at = tap_at(k);
         const long long distance = offset(at, k / TAPS, a.input_stride);
         UNROLLED for (int p = 0; p < Tile::PIXELS; p++)
             rows[p][e] = operand(load(inputs[p] + distance));
@@ -1322,9 +1306,8 @@ __global__ void __launch_bounds__(THREADS, BLOCKS)
     tile.places = shared.places + threadIdx.x / 32 * ROW_BLOCKS * 16;
     tile.biases = shared.biases;
     for (int slot = threadIdx.x; slot < TILE_N; slot += THREADS) {
-        const int channel = slot;
-        const bool present = channel < 64;
-        shared.biases[slot] = present ? load(a.bias + channel * a.bias_stride.c) : real(0);
+        const bool present = slot < 64;
+        shared.biases[slot] = present ? load(a.bias + slot * a.bias_stride.c) : real(0);
     }
     Tail tail;
     contract(tile, shared, a);

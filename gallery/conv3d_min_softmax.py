@@ -72,10 +72,7 @@ DECLARATIONS = r"""
 
 /* A tensor in device memory; strides are in elements. Below in brackets: sizes that the file was
  * written for. */
-struct conv3d_min_softmax_tensor {
-    void *data;
-    long long size[5], stride[5];
-};
+struct conv3d_min_softmax_tensor { void *data; long long size[5], stride[5]; };
 struct conv3d_min_softmax_arguments {
     conv3d_min_softmax_tensor x; /* float [128, 3, 24, 32, 32] */
     conv3d_min_softmax_tensor conv_weight; /* float [24, 3, 3, 3, 3] */
@@ -263,14 +260,6 @@ DEVICE void barrier_sync(int number, int threads) {
     asm volatile("bar.sync %0, %1;" ::"r"(number), "r"(threads) : "memory");
 }
 
-/* barrier_sync for warps that come to it from different places in the program: bar.sync wants one
- * place for all of a block. A warp comes as a whole: lanes that came by themselves would be let
- * through by themselves. */
-DEVICE void barrier_meet(int number, int threads) {
-    __syncwarp();
-    asm volatile("barrier.sync %0, %1;" ::"r"(number), "r"(threads) : "memory");
-}
-
 /* Makes this thread's writes to shared memory visible to products and bulk copies; then a barrier
  * must follow. */
 DEVICE void fence_proxy_async() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
@@ -404,11 +393,8 @@ DEVICE Job job_at(int job, const Arguments &a) {
     const int jobs_w = int(a.jobs_w), jobs_h = int(a.jobs_h);
     const int jobs_d = int(a.jobs_d), box_d = int(a.box_d);
     Job at;
-    at.w = job % jobs_w * BOX_W;
-    job /= jobs_w;
-    at.h = job % jobs_h * BOX_H;
-    job /= jobs_h;
-    at.d = job % jobs_d * box_d;
+    at.w = job % jobs_w * BOX_W; job /= jobs_w;
+    at.h = job % jobs_h * BOX_H; job /= jobs_h; at.d = job % jobs_d * box_d;
     at.n = job / jobs_d; at.depths = min(box_d, int(a.out_d) - at.d);
     return at;
 }
@@ -427,6 +413,7 @@ struct Shared {
     int *round_end;       /* number of the first job of the next round */
     float *raw;           /* [OUT_CHANNELS][WEIGHTS], as they are */
     unsigned full, empty; /* addresses of [STAGES] barriers each */
+    unsigned met;         /* of the barrier at which all warps meet between rounds */
 };
 
 constexpr int CONSUMER_THREADS = CONSUMERS * WARPGROUP, THREADS = CONSUMER_THREADS + PRODUCERS * 32;
@@ -434,7 +421,8 @@ constexpr int ROUND = 256; /* jobs; no more than threads */
 /* The block's jobs, the same for all its threads: a round of them as a rule has it, then those
  * anew that halves with CARRIER_SCALE cannot hold, by a scale of their own. */
 struct Work {
-    int place; /* the job's number among the block's; its complement where it is made anew */
+    int place;    /* the job's number among the block's; its complement where it is made anew */
+    int meetings; /* so far, modulo 2 */
 
     DEVICE int number() const { return place ^ place >> 31; }
     DEVICE int job() const { return blockIdx.x + number() * gridDim.x; }
@@ -460,9 +448,16 @@ struct Work {
             }
         return open_round(shared, end);
     }
+    /* All of the block meet, consumers and producers from places of their own in the program. */
+    DEVICE void meet(const Shared &shared) {
+        __syncwarp();
+        if (thread_index() % 32 == 0) mbarrier_arrive(shared.met);
+        mbarrier_wait(shared.met, meetings);
+        meetings ^= 1;
+    }
     /* Whether some job failed; thread i of the block judges job i of the round. */
-    static DEVICE bool judge(const Shared &shared, int n, int end) {
-        barrier_meet(0, THREADS);
+    DEVICE bool judge(const Shared &shared, int n, int end) {
+        meet(shared);
         bool fails = false;
         if (thread_index() < ROUND && n < end) {
             const float largest = __uint_as_float(shared.magnitude[thread_index()]);
@@ -471,7 +466,7 @@ struct Work {
         const unsigned failed = __ballot_sync(~0U, fails);
         if (thread_index() < ROUND && thread_index() % 32 == 0)
             shared.failed[thread_index() / 32] = failed;
-        barrier_meet(0, THREADS);
+        meet(shared);
         unsigned some = 0;
         UNROLLED for (int i = 0; i < ROUND / 32; i++) some |= shared.failed[i];
         return some != 0;
@@ -480,10 +475,10 @@ struct Work {
         const int count = *shared.count;
         if (first == count) return false;
         place = first;
-        barrier_meet(0, THREADS);
+        meet(shared);
         if (thread_index() < ROUND) shared.magnitude[thread_index()] = 0;
         if (thread_index() == 0) *shared.round_end = min(count, first + ROUND);
-        barrier_meet(0, THREADS);
+        meet(shared);
         return true;
     }
 };
@@ -650,10 +645,8 @@ DEVICE void load_row(const Arguments &a, const Patch &patch, int in,
                      held (&value)[IN_CHANNELS][SPAN]) {
     const int y = min(patch.y + in, int(a.in_h) - 1), stride_c = int(a.input_stride.c);
     const element *row = patch.plane + y * int(a.input_stride.h) + patch.x;
-    UNROLLED for (int i = 0; i < IN_CHANNELS; i++) {
-        const int c = i;
-        load_span(row + c * stride_c, patch.x, int(a.in_w), value[i]);
-    }
+    UNROLLED for (int i = 0; i < IN_CHANNELS; i++)
+        load_span(row + i * stride_c, patch.x, int(a.in_w), value[i]);
 }
 
 /* One row of the input as words of k, for each of four neighbours. */
@@ -815,8 +808,7 @@ struct Producer {
                 pack_patch<ANEW>(a, from, shared.stages + slot * STAGE_BYTES, m,
                                  shared.empty + 8 * slot, (stage / STAGES & 1) ^ 1, scale);
             const unsigned most = ANEW ? 0 : __reduce_max_sync(~0U, __float_as_uint(largest));
-            fence_proxy_async();
-            __syncwarp();
+            fence_proxy_async(); __syncwarp();
             if (threadIdx.x % 32 == 0) {
                 if (!ANEW) atomicMax(magnitude, most);
                 mbarrier_arrive(shared.full + 8 * slot);
@@ -871,8 +863,7 @@ struct Pixels {
         return packed_pixel(first + (row % 16 / 8 + row / 16) * 8 + row % 8);
     }
     DEVICE void open(const Job &at, const Arguments &a) {
-        job = at;
-        inside = 0;
+        job = at; inside = 0;
         first = int(opaque(first));
         UNROLLED for (int p = 0; p < 2; p++) {
             const int m = pixel(p * 8 + lane / 4);
@@ -933,10 +924,8 @@ struct RowTile {
         }
     }
     DEVICE void spread(const real (&in)[OWN], real (&out)[PIXELS]) const {
-        UNROLLED for (int p = 0; p < PIXELS; p++) {
-            const int owner = p;
-            out[p] = __shfl_sync(~0U, in[0], lane / 4 * 4 + owner);
-        }
+        UNROLLED for (int p = 0; p < PIXELS; p++)
+            out[p] = __shfl_sync(~0U, in[0], lane / 4 * 4 + p);
     }
 
     /* Stores whenever 8 channels of all pixels have come. A lane holds two channels of a quad's
@@ -1185,9 +1174,7 @@ struct Ring {
     DEVICE void start(Sums (&sums)[TILES], int turn) const {
         constexpr int WEIGHT_PART = WEIGHT_BYTES / 16, STEPS = K / 16 + SPANS - 1;
         const unsigned w = weights + (TURN - turn) % TURN * TILE_N;
-        wait();
-        sums[0].pin();
-        wgmma_fence();
+        wait(); sums[0].pin(); wgmma_fence();
         const unsigned x = pixels + slot * (STAGE_BYTES / 16);
         /* small ones first: each addition rounds toward zero */
         multiply(sums[0], x, w + WEIGHT_PART, TURNS == 1);
@@ -1245,9 +1232,7 @@ DEVICE void consume(const Arguments &a, const Shared &shared) {
                 const int slice = first_slice + turn, done = (turn + 1) % TURN;
                 if (slice >= slices) break;
                 ring.start(sums, turn);
-                wgmma_wait<0>();
-                ring.give_back();
-                sums[0].pin();
+                wgmma_wait<0>(); ring.give_back(); sums[0].pin();
                 sums[0].complete(tile[0], done);
                 if (slice >= TURN - 1) {
                     Sums::scale(tile[0], scales);
@@ -1278,8 +1263,8 @@ __global__ void __launch_bounds__(THREADS, BLOCKS)
     shared.weights = shared.stages + STAGES * STAGE_BYTES;
     shared.scale_bias = reinterpret_cast<float2 *>(shared.weights + WEIGHT_PARTS * WEIGHT_BYTES);
     shared.full = shared_address(shared.scale_bias + TILE_N);
-    shared.empty = shared.full + STAGES * 8;
-    shared.operands = reinterpret_cast<float *>(shared.scale_bias + TILE_N + 2 * STAGES);
+    shared.empty = shared.full + STAGES * 8; shared.met = shared.empty + STAGES * 8;
+    shared.operands = reinterpret_cast<float *>(shared.scale_bias + TILE_N + 2 * STAGES + 1);
     shared.scale = shared.operands;
     shared.magnitude = reinterpret_cast<unsigned *>(shared.scale + TILE_N);
     shared.failed = shared.magnitude + ROUND;
@@ -1290,6 +1275,7 @@ __global__ void __launch_bounds__(THREADS, BLOCKS)
         mbarrier_init(shared.full + 8 * thread_index(), UNITS);
         mbarrier_init(shared.empty + 8 * thread_index(), CONSUMERS * 4);
     }
+    if (thread_index() == 0) mbarrier_init(shared.met, THREADS / 32);
     fetch_weights(a, shared);
     __syncthreads();
     if (thread_index() >= CONSUMER_THREADS) {
@@ -1494,8 +1480,7 @@ DEVICE void stage_weights(Shared &shared, int k, const Arguments &a) {
 DEVICE void gather(const input_t *(&inputs)[Tile::PIXELS], int k, unsigned (&rows)[Tile::PIXELS][4],
                    const Arguments &a) {
     UNROLLED for (int e = 0; e < 4; e++, k++) {
-        const Place tap = tap_at(k);
-        const Place at = {0, tap.d, tap.h, tap.w};
+        Place at = tap_at(k);
         const long long distance = offset(at, k / TAPS, a.input_stride);
         UNROLLED for (int p = 0; p < Tile::PIXELS; p++) {
             const bool inside = k < K;
@@ -1568,9 +1553,8 @@ __global__ void __launch_bounds__(THREADS, BLOCKS)
     tile.places = shared.places + threadIdx.x / 32 * ROW_BLOCKS * 16;
     tile.biases = shared.biases;
     for (int slot = threadIdx.x; slot < TILE_N; slot += THREADS) {
-        const int channel = slot;
-        const bool present = channel < 24;
-        shared.biases[slot] = present ? load(a.bias + channel * a.bias_stride.c) : real(0);
+        const bool present = slot < 24;
+        shared.biases[slot] = present ? load(a.bias + slot * a.bias_stride.c) : real(0);
     }
     Tail tail;
     tail.begin(tile);
@@ -1599,8 +1583,7 @@ static bool has_sizes(const Tensor &tensor, std::initializer_list<long long> siz
 }
 /* Finds the sizes. Null, or what is wrong with those of the tensors. */
 static const char *measure(const Call &t, Sizes &s) {
-    s.n = t.x.size[0];
-    s.in_d = t.x.size[2]; s.d = s.in_d - 2; s.in_h = t.x.size[3];
+    s.n = t.x.size[0]; s.in_d = t.x.size[2]; s.d = s.in_d - 2; s.in_h = t.x.size[3];
     s.h = s.in_h - 2; s.in_w = t.x.size[4]; s.w = s.in_w - 2;
     if (!(s.in_d >= 3 && s.in_d < 1 << 30 && s.in_h >= 3 && s.in_h < 1 << 30 && s.in_w >= 3 &&
         s.in_w < 1 << 30))
@@ -1685,7 +1668,7 @@ static const Device &current_device() {
     if (known.count(number) == 0) {
         Device &device = known[number];
         cudaDeviceGetAttribute(&device.processors, cudaDevAttrMultiProcessorCount, number);
-        device.first = prepare(wgmma_packed::segue_conv_wgmma_packed, 640, 170536);
+        device.first = prepare(wgmma_packed::segue_conv_wgmma_packed, 640, 170544);
         device.any = prepare(implicit_gemm::segue_implicit_gemm, 256, 7360);
         cudaGetLastError(); /* of code that is not there */
     }
@@ -1713,7 +1696,7 @@ extern "C" const char *conv3d_min_softmax(const Call *call, cudaStream_t stream)
     wgmma_packed::Arguments a0;
     long long blocks0;
     if (device.first && !fill(t, s, a0, blocks0))
-        return launch(wgmma_packed::segue_conv_wgmma_packed, a0, blocks0, 640, 170536, stream);
+        return launch(wgmma_packed::segue_conv_wgmma_packed, a0, blocks0, 640, 170544, stream);
     implicit_gemm::Arguments a1;
     long long blocks1;
     if (const char *wrong = fill(t, s, a1, blocks1)) return wrong;

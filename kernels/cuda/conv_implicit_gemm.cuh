@@ -177,8 +177,9 @@ __device__ __forceinline__ void gather(const Tile &tile, const input_t *(&inputs
                                        const Arguments &a) {
     SG_UNROLL
     for (int e = 0; e < 4; e++, k++) {
-        const Place tap = tap_at(k);
-        const Place at = {0, tap.d * DILATION_D, tap.h * DILATION_H, tap.w * DILATION_W};
+        Place at = tap_at(k);
+        if (DILATION_D != 1 || DILATION_H != 1 || DILATION_W != 1)
+            at = {0, at.d * DILATION_D, at.h * DILATION_H, at.w * DILATION_W};
         const long long distance = offset(at, k / TAPS, a.input_stride);
         SG_UNROLL
         for (int p = 0; p < Tile::PIXELS; p++) {

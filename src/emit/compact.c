@@ -5,7 +5,7 @@
 
 #include "gen/cuda/formula.h"
 
-enum { COLUMNS = 100, INDENT = 4, STATEMENTS_MAX = 3, SHORT = 48, SMALL = 5 };
+enum { COLUMNS = 100, INDENT = 4, STATEMENTS_MAX = 3, SHORT = 48, BRIEF = 32, SMALL = 5 };
 
 static const char SPECIFIERS[] = "__device__ __forceinline__", DEVICE[] = "DEVICE";
 static const char UNROLLED[] = "UNROLLED", ROLLED[] = "ROLLED";
@@ -240,6 +240,11 @@ static bool join_unrolled(lines *all, int i) {
     return join(all, i, "%s %s");
 }
 
+/* Whether a line is more than one statement. */
+static bool are_several(const line *l) {
+    return strstr(l->text, "; ") != NULL;
+}
+
 /* Braces around one statement that a loop or an if without else governs. */
 static bool drop_braces(lines *all, int i) {
     const line *l = &all->line[i];
@@ -247,6 +252,9 @@ static bool drop_braces(lines *all, int i) {
         depth_of(l->text) != 1 || begins(l->text, "}") || begins(l->text, "else") ||
         !is_statement(&l[1]) || is_control(l[1].text) || strcmp(l[2].text, "}") != 0)
         return false;
+    if (are_several(&l[1])) /* on one line they stay */
+        return l->indent + strlen(l->text) + strlen(l[1].text) + 3 <= COLUMNS &&
+               join(all, i, "%s %s") && join(all, i, "%s %s");
     all->line[i].text = sg_cuda_formula(all->arena, "%.*s", (int)strlen(l->text) - 2, l->text);
     take_out(all, i + 2, i + 3);
     return all->line[i].text != NULL;
@@ -275,7 +283,8 @@ static bool drop_outer_braces(lines *all, int i) {
 /* What is governed, behind what governs it. */
 static bool join_governed(lines *all, int i) {
     const line *l = &all->line[i];
-    if (i + 1 >= all->count || has_comment(l->text) || !is_statement(&l[1]))
+    if (i + 1 >= all->count || has_comment(l->text) || !is_statement(&l[1]) ||
+        (are_several(&l[1]) && !is_control(l[1].text)))
         return false;
     bool control = is_control(l->text) && ends(l->text, ")") && depth_of(l->text) == 0;
     bool otherwise = strcmp(l->text, "else") == 0;
@@ -343,6 +352,17 @@ static bool join_declarations(lines *all, int i) {
     return true;
 }
 
+/* Whether a statement begins with a type and a name. */
+static bool is_declaration(const char *text) {
+    int word = 0;
+    while (is_word(text[word]) || text[word] == ':')
+        word++;
+    const char *next = text + word;
+    next += *next == ' ';
+    next += strspn(next, "*&");
+    return word > 0 && text[word] == ' ' && is_word(*next);
+}
+
 /* The object that a short assignment is to, "of.from" of "of.from.x = s.x;"; 0: it is none. */
 static int assigned_object(const line *l) {
     int length = (int)strcspn(l->text, " "), dot = length;
@@ -368,6 +388,29 @@ static bool join_assignments(lines *all, int i) {
         assigned_object(&(line){LINE_CODE, 0, last_statement(l->text)}) != object)
         return false;
     return join(all, i, "%s %s");
+}
+
+/* Whether a line is of short statements that declare nothing and go no other way. calls: of
+ * functions that are given nothing, or without calls. */
+static bool is_brief(const line *l, bool calls) {
+    static const char *const words[] = {"else ", "return", "break", "continue", "do "};
+    const char *text = l->text, *last = last_statement(text), *open = strchr(last, '(');
+    if (l->kind != LINE_CODE || !is_statement(l) || is_control(text) || is_declaration(text) ||
+        strchr(text, '"') || strlen(last) > BRIEF || strlen(text) > 2 * BRIEF)
+        return false;
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        if (begins(text, words[i]))
+            return false;
+    return calls ? open && open[1] == ')' : !open;
+}
+
+/* Two short statements of a kind. */
+static bool join_brief(lines *all, int i) {
+    const line *l = &all->line[i];
+    return i + 1 < all->count && l[1].indent == l->indent && l->indent > 0 &&
+           ((is_brief(l, false) && is_brief(&l[1], false)) ||
+            (is_brief(l, true) && is_brief(&l[1], true))) &&
+           join(all, i, "%s %s");
 }
 
 /* A tensor of a kernel's parameter: its address and its strides. */
@@ -499,9 +542,9 @@ static void join_groups(lines *all) {
 
 void sg_emit_compact(const char *code, sg_arena *arena, sg_text *text) {
     static bool (*const passes[])(lines *, int) = {
-        join_unrolled, drop_braces,     drop_outer_braces, join_continued,   join_governed,
-        join_template, join_function,   join_declarations, join_assignments, join_struct,
-        join_strides,  join_namespaces, drop_empty};
+        join_unrolled, drop_braces,   drop_outer_braces, join_continued,   join_governed,
+        join_template, join_function, join_declarations, join_assignments, join_brief,
+        join_struct,   join_strides,  join_namespaces,   drop_empty};
     lines all = {.arena = arena};
     if (!read(&all, code)) {
         text->failed = true;

@@ -148,7 +148,7 @@ static void write_types(const sg_emission *emission, sg_text *text) {
         text,
         "/* A tensor in device memory; strides are in elements. Below in brackets: sizes that "
         "the file was\n * written for. */\n"
-        "struct %s_tensor {\n    void *data;\n    long long size[%d], stride[%d];\n};\n"
+        "struct %s_tensor { void *data; long long size[%d], stride[%d]; };\n"
         "struct %s_arguments {\n",
         name, rank, rank, name);
     write_members(emission, text);

@@ -66,6 +66,28 @@ static bool is_constant_local(const tidying *d, int token) {
            is(d, token + 3, SG_TRIM_ASSIGN) && !is(d, d->block[token] - 1, SG_TRIM_ASSIGN);
 }
 
+/* Whether the loop with its ( at `open` goes on behind the token. */
+static bool encloses(const tidying *d, int open, int token) {
+    int behind = is(d, open - 1, SG_TRIM_FOR) ? sg_trim_behind_statement(d->unit, open - 1) : -1;
+    return behind > token;
+}
+
+/* Whether a loop's variable, declared at a token, stays the same between tokens first and behind.
+ */
+static bool is_steady(const tidying *d, int declaration, int first, int behind) {
+    int name = spelling_of(d, declaration);
+    if (!is(d, declaration - 2, SG_TRIM_OPEN) || !is(d, declaration - 3, SG_TRIM_FOR))
+        return false;
+    for (int i = first; i < behind; i++) {
+        int next = spelling_of(d, i + 1), before = spelling_of(d, i - 1);
+        if (is(d, i, name) && (sg_trim_precedence(next) == 1 || next == SG_TRIM_INCREMENT ||
+                               next == SG_TRIM_DECREMENT || before == SG_TRIM_INCREMENT ||
+                               before == SG_TRIM_DECREMENT || before == SG_TRIM_BIT_AND))
+            return false;
+    }
+    return true;
+}
+
 /* Whether a name is "const T name = ..." in a block around the token, and not declared again
  * between there and `behind`; or a truth. */
 static bool stays_the_same(const tidying *d, int token, int from, int behind) {
@@ -79,10 +101,12 @@ static bool stays_the_same(const tidying *d, int token, int from, int behind) {
             continue;
         for (int open = d->block[token]; open >= 0 && !around; open = d->block[open])
             around = open == d->block[i];
+        around &= !is(d, i - 2, SG_TRIM_OPEN) || encloses(d, i - 2, token);
         if (around && i < token)
             declaration = i;
     }
-    if (declaration < 0 || !is_constant_local(d, declaration - 2) ||
+    if (declaration < 0 ||
+        !(is_constant_local(d, declaration - 2) || is_steady(d, declaration, token, behind)) ||
         spelling_of(d, declaration - 1) != spelling_of(d, token + 1))
         return false;
     for (int i = d->unit->first[name]; i >= 0 && i < behind; i = d->unit->tokens[i].next)

@@ -1,0 +1,53 @@
+/* Emitted code in fewer lines: what may share one, and what may not. */
+#include "emit/compact.h"
+#include "unit.h"
+
+#define MACROS                                                                                     \
+    "#define DEVICE __device__ __forceinline__\n#define UNROLLED _Pragma(\"unroll\")\n"            \
+    "#define ROLLED _Pragma(\"unroll 1\")\n"
+#define FORGET "#undef DEVICE\n#undef UNROLLED\n#undef ROLLED\n"
+
+static void expect_code(const char *code, const char *expected) {
+    sg_arena arena = {0};
+    sg_text text = {0}, whole = {0};
+    sg_emit_compact(code, &arena, &text);
+    sg_text_add(&whole, "%s%s%s", MACROS, expected, FORGET);
+    EXPECT(!text.failed);
+    EXPECT_STR(text.data, whole.data);
+    sg_text_release(&text);
+    sg_text_release(&whole);
+    sg_arena_release(&arena);
+}
+
+TEST(one_statement_loses_its_braces_and_two_keep_them) {
+    expect_code("    if (x == 3) {\n        x = 0;\n    }\n", "    if (x == 3) x = 0;\n");
+    expect_code("    if (x == 3) {\n        x = 0;\n        y ^= 1;\n    }\n",
+                "    if (x == 3) { x = 0; y ^= 1; }\n");
+    expect_code("    if (x == 3) {\n        of.x = 0;\n        of.y = 1;\n    } else {\n"
+                "        x = 1;\n    }\n",
+                "    if (x == 3) {\n        of.x = 0; of.y = 1;\n    } else {\n        x = 1;\n"
+                "    }\n");
+}
+
+TEST(loops_say_how_they_are_unrolled_on_their_line) {
+    expect_code("#pragma unroll 1\n    for (int i = 0; i < n; i++) {\n        _Pragma(\"unroll\")\n"
+                "        for (int k = 0; k < 4; k++) {\n            add(i);\n            add(k);\n"
+                "        }\n    }\n",
+                "    ROLLED for (int i = 0; i < n; i++)\n"
+                "        UNROLLED for (int k = 0; k < 4; k++) {\n            add(i);\n"
+                "            add(k);\n        }\n");
+}
+
+TEST(short_functions_take_a_line) {
+    expect_code("__device__ __forceinline__ int next(int x) {\n    return x + 1;\n}\n\n"
+                "/* Twice. */\n__device__ __forceinline__ int twice(int x) {\n"
+                "    return static_cast<int>(2 * x);\n}\n",
+                "DEVICE int next(int x) { return x + 1; }\n/* Twice. */\n"
+                "DEVICE int twice(int x) { return int(2 * x); }\n");
+}
+
+TEST(what_goes_another_way_stays_apart) {
+    static const char code[] = "    while (true) {\n        x++;\n        if (x > 3) {\n"
+                               "            y = x;\n            break;\n        }\n    }\n";
+    expect_code(code, code);
+}
