@@ -511,7 +511,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
     shared.scale_bias = reinterpret_cast<float2 *>(shared.weights + WEIGHT_PARTS * WEIGHT_BYTES);
     shared.full = shared_address(shared.scale_bias + TILE_N);
     shared.empty = shared.full + STAGES * 8;
-    shared.operands = reinterpret_cast<float *>(shared.scale_bias + TILE_N + 2 * STAGES);
+    shared.met = shared.empty + STAGES * 8;
+    shared.operands = reinterpret_cast<float *>(shared.scale_bias + TILE_N + 2 * STAGES + 1);
     shared.scale = shared.operands + CHANNEL_OPERANDS * TILE_N;
     shared.magnitude = reinterpret_cast<unsigned *>(shared.scale + TILE_N);
     shared.failed = shared.magnitude + ROUND;
@@ -522,6 +523,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
         mbarrier_init(shared.full + 8 * thread_index(), UNITS);
         mbarrier_init(shared.empty + 8 * thread_index(), CONSUMERS * 4);
     }
+    if (thread_index() == 0)
+        mbarrier_init(shared.met, THREADS / 32);
     fetch_weights(a, shared);
     __syncthreads();
     if (thread_index() >= CONSUMER_THREADS) {

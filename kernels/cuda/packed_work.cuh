@@ -12,6 +12,7 @@ struct Shared {
     int *round_end;       /* number of the first job of the next round */
     float *raw;           /* [OUT_CHANNELS][WEIGHTS], as they are */
     unsigned full, empty; /* addresses of [STAGES] barriers each */
+    unsigned met;         /* of the barrier at which all warps meet between rounds */
 };
 
 constexpr int CONSUMER_THREADS = CONSUMERS * WARPGROUP;
@@ -21,7 +22,8 @@ constexpr int ROUND = 256; /* jobs; no more than threads */
 /* The block's jobs, the same for all its threads: a round of them as a rule has it, then those
  * anew that halves with CARRIER_SCALE cannot hold, by a scale of their own. */
 struct Work {
-    int place; /* the job's number among the block's; its complement where it is made anew */
+    int place;    /* the job's number among the block's; its complement where it is made anew */
+    int meetings; /* so far, modulo 2 */
 
     __device__ __forceinline__ int number() const { return place ^ place >> 31; }
     __device__ __forceinline__ int job() const { return blockIdx.x + number() * gridDim.x; }
@@ -52,9 +54,17 @@ struct Work {
             }
         return open_round(shared, end);
     }
+    /* All of the block meet, consumers and producers from places of their own in the program. */
+    __device__ __forceinline__ void meet(const Shared &shared) {
+        __syncwarp();
+        if (thread_index() % 32 == 0)
+            mbarrier_arrive(shared.met);
+        mbarrier_wait(shared.met, meetings);
+        meetings ^= 1;
+    }
     /* Whether some job failed; thread i of the block judges job i of the round. */
-    static __device__ __forceinline__ bool judge(const Shared &shared, int n, int end) {
-        barrier_meet(0, THREADS);
+    __device__ __forceinline__ bool judge(const Shared &shared, int n, int end) {
+        meet(shared);
         bool fails = false;
         if (thread_index() < ROUND && n < end) {
             const float largest = __uint_as_float(shared.magnitude[thread_index()]);
@@ -63,7 +73,7 @@ struct Work {
         const unsigned failed = __ballot_sync(~0U, fails);
         if (thread_index() < ROUND && thread_index() % 32 == 0)
             shared.failed[thread_index() / 32] = failed;
-        barrier_meet(0, THREADS);
+        meet(shared);
         unsigned some = 0;
 #pragma unroll
         for (int i = 0; i < ROUND / 32; i++)
@@ -75,12 +85,12 @@ struct Work {
         if (first == count)
             return false;
         place = first;
-        barrier_meet(0, THREADS);
+        meet(shared);
         if (thread_index() < ROUND)
             shared.magnitude[thread_index()] = 0;
         if (thread_index() == 0)
             *shared.round_end = min(count, first + ROUND);
-        barrier_meet(0, THREADS);
+        meet(shared);
         return true;
     }
 };

@@ -30,10 +30,14 @@ static bool applicable(const sg_cuda_strategy *strategy, const sg_problem *probl
 }
 
 /* Expected seconds of a plan: the strategy's own, which knows its contraction, and what the costly
- * functions of the tail take to issue, which is the same for all. */
+ * functions of the tail take, which is the same for all: their instructions are issued for every
+ * value, and fetched for as many values as `apply` (common.cuh) writes side by side, once, since a
+ * launch's first pass through them is what small problems wait for. */
 static double price(const sg_cuda_strategy *strategy, const sg_problem *problem,
                     const sg_cuda_target *target, const sg_cuda_plan *plan) {
     static const double COUNTED = 8; /* instructions of a value that the strategies count */
+    static const double AT_ONCE = 8; /* values */
+    static const double FETCH = 12;  /* cycles of an instruction that was not executed before */
     const sg_gpu *gpu = &target->gpu;
     sg_cuda_tail_facts facts;
     sg_cuda_get_tail_facts(problem, &facts);
@@ -44,6 +48,7 @@ static double price(const sg_cuda_strategy *strategy, const sg_problem *problem,
             values *= (double)problem->size[role];
         /* gpu->fp32 counts a multiply and an add apart. */
         seconds += values * (facts.work - COUNTED) / (gpu->fp32 / 2);
+        seconds += AT_ONCE * facts.work * FETCH / (gpu->fp32 / (gpu->multiprocessors * 256.0));
     }
     return seconds;
 }

@@ -173,7 +173,7 @@ static int64_t shared_bytes(const sg_wgmma_packed *packed) {
     int64_t parts = packed->parts == 2 ? 3 : 1; /* of the weights: hi, lo, hi / 2048 */
     int64_t blocks = packed->turn + (packed->moves ? 0 : packed->turn - 1);
     int64_t weights = parts * packed->k / 8 * blocks * packed->tile_n * 16;
-    return packed->stages * (stage + 16) + weights + packed->tile_n * 12 +
+    return packed->stages * (stage + 16) + 8 + weights + packed->tile_n * 12 +
            packed->tail.channel_loads * packed->tile_n * 4 + 4 * (ROUND + ROUND / 32 + 2) +
            packed->weights * 4;
 }
