@@ -768,8 +768,7 @@ struct Tail {
         UNROLLED for (int j = 0; j < Tile::CHANNELS; j++) {
             const real v2 = tile.per_channel(j); // %bias
             UNROLLED for (int p = 0; p < Tile::PIXELS; p++) {
-                const real v0 = tile.acc(p, j), v1 = ops::minimum(v0, real(0.5));
-                const real v3 = ops::add(v1, v2), v4 = ops::mul(v3, real(2.0));
+                const real v4 = ops::mul(ops::add(ops::minimum(tile.acc(p, j), real(0.5)), v2), real(2.0));
                 tile.put<2>(a.store0, a.store0_stride, p, j, v4); // %mul
             }
         }
@@ -1340,8 +1339,7 @@ struct Tail {
         UNROLLED for (int j = 0; j < Tile::CHANNELS; j++) {
             const real v2 = tile.per_channel(j); // %bias
             UNROLLED for (int p = 0; p < Tile::PIXELS; p++) {
-                const real v0 = tile.acc(p, j), v1 = ops::minimum(v0, real(0.5));
-                const real v3 = ops::add(v1, v2), v4 = ops::mul(v3, real(2.0));
+                const real v4 = ops::mul(ops::add(ops::minimum(tile.acc(p, j), real(0.5)), v2), real(2.0));
                 tile.put<1>(a.store0, a.store0_stride, p, j, v4); // %mul
             }
         }

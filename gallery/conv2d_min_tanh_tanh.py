@@ -617,17 +617,12 @@ struct Tail {
         real r1[Tile::PIXELS];
         UNROLLED for (int p = 0; p < Tile::PIXELS; p++) r1[p] = Min::identity();
         UNROLLED for (int j = 0; j < Tile::CHANNELS; j++)
-            UNROLLED for (int p = 0; p < Tile::PIXELS; p++) {
-                const real v0 = tile.acc(p, j);
-                r1[p] = Min::combine(r1[p], v0);
-            }
+            UNROLLED for (int p = 0; p < Tile::PIXELS; p++)
+                r1[p] = Min::combine(r1[p], tile.acc(p, j));
         real w1[Tile::OWN];
         tile.reduce(Min(), r1, w1);
         real w3[Tile::OWN];
-        UNROLLED for (int q = 0; q < Tile::OWN; q++) {
-            const real w2 = ops::tanh(w1[q]);
-            w3[q] = ops::tanh(w2);
-        }
+        UNROLLED for (int q = 0; q < Tile::OWN; q++) w3[q] = ops::tanh(ops::tanh(w1[q]));
         tile.store_own(a.store0, a.store0_stride, w3); // %tanh_1
     }
 };
@@ -1198,17 +1193,12 @@ struct Tail {
         real r1[Tile::PIXELS];
         UNROLLED for (int p = 0; p < Tile::PIXELS; p++) r1[p] = Min::identity();
         UNROLLED for (int j = 0; j < Tile::CHANNELS; j++)
-            UNROLLED for (int p = 0; p < Tile::PIXELS; p++) {
-                const real v0 = tile.acc(p, j);
-                r1[p] = Min::combine(r1[p], v0);
-            }
+            UNROLLED for (int p = 0; p < Tile::PIXELS; p++)
+                r1[p] = Min::combine(r1[p], tile.acc(p, j));
         real w1[Tile::OWN];
         tile.reduce(Min(), r1, w1);
         real w3[Tile::OWN];
-        UNROLLED for (int q = 0; q < Tile::OWN; q++) {
-            const real w2 = ops::tanh(w1[q]);
-            w3[q] = ops::tanh(w2);
-        }
+        UNROLLED for (int q = 0; q < Tile::OWN; q++) w3[q] = ops::tanh(ops::tanh(w1[q]));
         tile.store_own(a.store0, a.store0_stride, w3); // %tanh_1
     }
 };

@@ -626,10 +626,8 @@ struct Tail {
         real r1[Tile::PIXELS];
         UNROLLED for (int p = 0; p < Tile::PIXELS; p++) r1[p] = Min::identity();
         UNROLLED for (int j = 0; j < Tile::CHANNELS; j++)
-            UNROLLED for (int p = 0; p < Tile::PIXELS; p++) {
-                const real v0 = tile.acc(p, j);
-                r1[p] = Min::combine(r1[p], v0);
-            }
+            UNROLLED for (int p = 0; p < Tile::PIXELS; p++)
+                r1[p] = Min::combine(r1[p], tile.acc(p, j));
         real w1[Tile::OWN];
         tile.reduce(Min(), r1, w1);
         real w2[Tile::OWN];
@@ -1198,10 +1196,8 @@ struct Tail {
         real r1[Tile::PIXELS];
         UNROLLED for (int p = 0; p < Tile::PIXELS; p++) r1[p] = Min::identity();
         UNROLLED for (int j = 0; j < Tile::CHANNELS; j++)
-            UNROLLED for (int p = 0; p < Tile::PIXELS; p++) {
-                const real v0 = tile.acc(p, j);
-                r1[p] = Min::combine(r1[p], v0);
-            }
+            UNROLLED for (int p = 0; p < Tile::PIXELS; p++)
+                r1[p] = Min::combine(r1[p], tile.acc(p, j));
         real w1[Tile::OWN];
         tile.reduce(Min(), r1, w1);
         real w2[Tile::OWN];

@@ -972,10 +972,8 @@ struct Tail {
         UNROLLED for (int p = 0; p < Tile::PIXELS; p++) r2[p] = Max::identity();
         UNROLLED for (int j = 0; j < Tile::CHANNELS; j++) {
             if (!tile.has(j)) continue;
-            UNROLLED for (int p = 0; p < Tile::PIXELS; p++) {
-                const real v1 = tile.walk(p, j);
-                r2[p] = Max::combine(r2[p], v1);
-            }
+            UNROLLED for (int p = 0; p < Tile::PIXELS; p++)
+                r2[p] = Max::combine(r2[p], tile.walk(p, j));
         }
         real w2[Tile::OWN];
         tile.reduce(Max(), r2, w2);
@@ -985,10 +983,8 @@ struct Tail {
         UNROLLED for (int p = 0; p < Tile::PIXELS; p++) r5[p] = Sum::identity();
         UNROLLED for (int j = 0; j < Tile::CHANNELS; j++) {
             if (!tile.has(j)) continue;
-            UNROLLED for (int p = 0; p < Tile::PIXELS; p++) {
-                const real v1 = tile.walk(p, j), v3 = ops::sub(v1, v2[p]), v4 = ops::exp(v3);
-                r5[p] = Sum::combine(r5[p], v4);
-            }
+            UNROLLED for (int p = 0; p < Tile::PIXELS; p++)
+                r5[p] = Sum::combine(r5[p], ops::exp(ops::sub(tile.walk(p, j), v2[p])));
         }
         real w5[Tile::OWN];
         tile.reduce(Sum(), r5, w5);
@@ -997,8 +993,7 @@ struct Tail {
         UNROLLED for (int j = 0; j < Tile::CHANNELS; j++) {
             if (!tile.has(j)) continue;
             UNROLLED for (int p = 0; p < Tile::PIXELS; p++) {
-                const real v1 = tile.walk(p, j);
-                const real v3 = ops::sub(v1, v2[p]), v4 = ops::exp(v3), v6 = ops::div(v4, v5[p]);
+                const real v6 = ops::div(ops::exp(ops::sub(tile.walk(p, j), v2[p])), v5[p]);
                 tile.put<2>(a.store0, a.store0_stride, p, j, v6); // %softmax
             }
         }
@@ -1410,10 +1405,8 @@ struct Tail {
         real r2[Tile::PIXELS];
         UNROLLED for (int p = 0; p < Tile::PIXELS; p++) r2[p] = Max::identity();
         UNROLLED for (int j = 0; j < Tile::CHANNELS; j++)
-            UNROLLED for (int p = 0; p < Tile::PIXELS; p++) {
-                const real v1 = tile.walk(p, j);
-                r2[p] = Max::combine(r2[p], v1);
-            }
+            UNROLLED for (int p = 0; p < Tile::PIXELS; p++)
+                r2[p] = Max::combine(r2[p], tile.walk(p, j));
         real w2[Tile::OWN];
         tile.reduce(Max(), r2, w2);
         real v2[Tile::PIXELS];
@@ -1421,18 +1414,15 @@ struct Tail {
         real r5[Tile::PIXELS];
         UNROLLED for (int p = 0; p < Tile::PIXELS; p++) r5[p] = Sum::identity();
         UNROLLED for (int j = 0; j < Tile::CHANNELS; j++)
-            UNROLLED for (int p = 0; p < Tile::PIXELS; p++) {
-                const real v1 = tile.walk(p, j), v3 = ops::sub(v1, v2[p]), v4 = ops::exp(v3);
-                r5[p] = Sum::combine(r5[p], v4);
-            }
+            UNROLLED for (int p = 0; p < Tile::PIXELS; p++)
+                r5[p] = Sum::combine(r5[p], ops::exp(ops::sub(tile.walk(p, j), v2[p])));
         real w5[Tile::OWN];
         tile.reduce(Sum(), r5, w5);
         real v5[Tile::PIXELS];
         tile.spread(w5, v5);
         UNROLLED for (int j = 0; j < Tile::CHANNELS; j++)
             UNROLLED for (int p = 0; p < Tile::PIXELS; p++) {
-                const real v1 = tile.walk(p, j);
-                const real v3 = ops::sub(v1, v2[p]), v4 = ops::exp(v3), v6 = ops::div(v4, v5[p]);
+                const real v6 = ops::div(ops::exp(ops::sub(tile.walk(p, j), v2[p])), v5[p]);
                 tile.put<1>(a.store0, a.store0_stride, p, j, v6); // %softmax
             }
     }

@@ -260,23 +260,36 @@ static bool drop_braces(lines *all, int i) {
     return all->line[i].text != NULL;
 }
 
-/* Braces around one loop or if, which has its own, that a loop governs. */
+/* Behind the compound statement at line i, of a control with braces or with one statement; 0: it is
+ * none that we know. */
+static int behind_control(const lines *all, int i) {
+    const line *l = &all->line[i];
+    int at = i + 1;
+    if (l->kind != LINE_CODE || !is_control(l->text) || begins(l->text, "}") ||
+        has_comment(l->text) || at >= all->count)
+        return 0;
+    if (ends(l->text, ")") && depth_of(l->text) == 0)
+        return is_statement(&l[1]) && l[1].indent > l->indent && !are_several(&l[1]) ? at + 1 : 0;
+    if (!ends(l->text, ") {") || depth_of(l->text) != 1)
+        return 0;
+    while (at < all->count &&
+           (all->line[at].indent > l->indent || strcmp(all->line[at].text, "}") != 0))
+        at++;
+    return at < all->count && all->line[at].indent == l->indent ? at + 1 : 0;
+}
+
+/* Braces around one loop or if that a loop governs. */
 static bool drop_outer_braces(lines *all, int i) {
     const line *l = &all->line[i];
-    bool loop = begins(after_macro(l->text), "for (");
-    if (i + 2 >= all->count || l->kind != LINE_CODE || !loop || !ends(l->text, ") {") ||
-        depth_of(l->text) != 1 || l[1].kind != LINE_CODE || !is_control(l[1].text) ||
-        !ends(l[1].text, ") {") || has_comment(l->text))
+    if (i + 2 >= all->count || l->kind != LINE_CODE || !begins(after_macro(l->text), "for (") ||
+        !ends(l->text, ") {") || depth_of(l->text) != 1 || has_comment(l->text))
         return false;
-    int close = i + 2;
-    while (close < all->count &&
-           (all->line[close].indent > l[1].indent || strcmp(all->line[close].text, "}") != 0))
-        close++;
-    if (close + 1 >= all->count || all->line[close].indent != l[1].indent ||
-        all->line[close + 1].indent != l->indent || strcmp(all->line[close + 1].text, "}") != 0)
+    int close = behind_control(all, i + 1);
+    if (close == 0 || close >= all->count || all->line[close].indent != l->indent ||
+        strcmp(all->line[close].text, "}") != 0)
         return false;
     all->line[i].text = sg_cuda_formula(all->arena, "%.*s", (int)strlen(l->text) - 2, l->text);
-    take_out(all, close + 1, close + 2);
+    take_out(all, close, close + 1);
     return all->line[i].text != NULL;
 }
 

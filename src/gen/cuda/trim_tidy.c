@@ -160,6 +160,50 @@ static void return_at_once(tidying *d, int token) {
     sg_trim_erase(unit, at + 1, at + 4);
 }
 
+/* Whether a name is of a tail's value, "v12" or "w3": such depend on nothing but their operands. */
+static bool is_value_of_tail(const sg_trim_unit *unit, int token) {
+    const sg_trim_token *t = &unit->tokens[token];
+    if (t->end - t->start < 2 || !strchr("vw", unit->text[t->start]))
+        return false;
+    for (int i = t->start + 1; i < t->end; i++)
+        if (unit->text[i] < '0' || unit->text[i] > '9')
+            return false;
+    return true;
+}
+
+/* A tail's value that the next statement alone reads, once, stands there. */
+static void use_at_once(tidying *d, int token) {
+    enum { LONGEST = 52 };
+    sg_trim_unit *unit = d->unit;
+    if (!is_constant_local(d, token) || !is(d, token + 1, SG_TRIM_REAL) ||
+        !is_value_of_tail(unit, token + 2) || sg_trim_is_governed(unit, token) ||
+        sg_trim_lead(unit, token) != unit->tokens[token].start)
+        return;
+    sg_trim_node *value = sg_trim_parse(&d->facts, token + 4);
+    int next = value && is(d, value->behind, SG_TRIM_SEMICOLON) ? value->behind + 1 : -1;
+    int behind = next > 0 ? sg_trim_behind_statement(unit, next) : -1;
+    int close = unit->tokens[d->block[token]].pair, name = spelling_of(d, token + 2), use = -1;
+    if (behind < 0 || behind > close || is_edited(unit, token, behind) ||
+        sg_trim_trail(unit, next - 1) != unit->tokens[next - 1].end ||
+        unit->tokens[value->behind - 1].end - unit->tokens[value->first].start > LONGEST)
+        return;
+    for (int i = next; i < close; i++) {
+        if (i < behind &&
+            (is(d, i, SG_TRIM_IF) || is(d, i, SG_TRIM_FOR) || is(d, i, SG_TRIM_WHILE) ||
+             is(d, i, SG_TRIM_DO) || is(d, i, SG_TRIM_OPEN_BLOCK) ||
+             unit->tokens[i].kind == SG_TRIM_DIRECTIVE))
+            return;
+        if (is(d, i, name) && (use >= 0 || i >= behind))
+            return;
+        use = is(d, i, name) ? i : use;
+    }
+    if (use < 0 || value->kind == SG_TRIM_BINARY || value->kind == SG_TRIM_CHOICE)
+        return;
+    put(d, use, value->first, value->behind);
+    sg_trim_replace(unit, unit->tokens[next].start, unit->tokens[next].start, SG_TRIM_CHANGED);
+    sg_trim_erase(unit, token, next);
+}
+
 /* ---- functions that pass on ---------------------------------------------------------------- */
 
 /* The one definition of a function. */
@@ -287,6 +331,7 @@ void sg_trim_tidy(sg_trim_unit *unit) {
         drop_empty_branch(&d, i);
         drop_alias(&d, i);
         return_at_once(&d, i);
+        use_at_once(&d, i);
         drop_forwarding(&d, i);
     }
 }
