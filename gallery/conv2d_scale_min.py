@@ -96,7 +96,7 @@ KERNELS = r"""
  * for any batch and image.
  * First path (wgmma_ring): warpgroup products on weights that stay in shared memory, the input
  *    rolling through a ring of slices; columns 0, depth 0, pixels 128, channels 128, consumers 2,
- *    row_tiles 1, box_y 1, box_x 128, stages 4, producers 2, filter 0.
+ *    row_tiles 1, box_y 1, box_x 128, stages 4, producers 2.
  * Any sizes, strides and addresses (implicit_gemm): warp products of gathered pixels by channels;
  *    warps 8, row_blocks 2, channels 128.
  */
@@ -169,11 +169,8 @@ struct Arguments {
  * has as many tiles as there are consumers.
  *
  * Floats are carried as halves (GUARDED), weights scaled by a power of two for each output channel.
- * Behind the last slice of a segment the ring then carries a verdict: whether halves held what was
- * staged. If they did not, the same segment follows again, staged the slow way at a scale of its
- * own, and what consumers make of it takes the place of what they stored before.
- *
- * In class fp32 (PARTS 2) weights and stages are upper and lower halves (ring_parts.cuh). */
+ * A segment that halves of the common scale did not hold follows once more, at a scale of its own,
+ * and what consumers make of it takes the place of what they stored before. */
 
 /* Hopper's own instructions, one function each and named after it, and what rounds to tf32.
  *
@@ -206,15 +203,6 @@ DEVICE void mbarrier_wait(unsigned barrier, unsigned parity) {
     asm volatile("{ .reg .pred done; again: "
                  "mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1; @!done bra again; }"
                  ::"r"(barrier), "r"(parity) : "memory");
-}
-
-/* Whether that phase has ended, without waiting. */
-DEVICE bool mbarrier_test(unsigned barrier, unsigned parity) {
-    unsigned ended;
-    asm volatile("{ .reg .pred done; mbarrier.test_wait.parity.shared::cta.b64 done, [%1], %2;"
-                 " selp.b32 %0, 1, 0, done; }"
-                 : "=r"(ended) : "r"(barrier), "r"(parity) : "memory");
-    return ended != 0;
 }
 
 /* A barrier among `threads` threads of the block; number 0 is __syncthreads'. */
@@ -284,12 +272,6 @@ DEVICE unsigned pack_halves_away(float low, float high) {
     return pair;
 }
 
-DEVICE unsigned short round_half(float x) {
-    unsigned short half;
-    asm("cvt.rn.f16.f32 %0, %1;" : "=h"(half) : "f"(x));
-    return half;
-}
-
 /* The larger magnitude; NaN if there is one. */
 DEVICE float max_magnitude(float largest, float x) {
     float result;
@@ -334,19 +316,11 @@ DEVICE float unscale(float weight_scale, float activation_scale) {
     return fminf(inverse_scale(weight_scale) * inverse_scale(activation_scale), most);
 }
 
-/* Two values of a failed segment as halves, low first: scaled by its own scale and rounded to 11
- * bits, halves away from zero or to even. Infinity and NaN stay. */
-DEVICE unsigned pack_halves_scaled(float low, float high, float scale, bool away) {
-    low *= scale; high *= scale;
-    return away ? pack_halves(round_tf32_away(low), round_tf32_away(high)) : pack_halves(low, high);
-}
-
 using element = float;
-constexpr int IN_CHANNELS = 64;
-constexpr int STAGE_GROUPS = 8, STAGE_ROWS = 1, STAGE_WIDTH = 130, PITCH = 130, PLANE = 130;
-constexpr int VECTOR = 4, KERNEL_Z = 3, KERNEL_X = 3, DILATION_Z = 1, UNROLL_Z = 3, UNROLL_X = 3;
-constexpr int BOX_Y = 1, BOX_X = 128, ROW_TILES = 1, CONSUMERS = 2, PRODUCERS = 2, STAGES = 4;
-constexpr int PRODUCER_REGISTERS = 88, CONSUMER_REGISTERS = 168, PREFETCH = 0, ROUND_AWAY = 1;
+constexpr int IN_CHANNELS = 64, STAGE_GROUPS = 8, STAGE_WIDTH = 130;
+constexpr int PITCH = 130, PLANE = 130, PARTS = 1, VECTOR = 4, KERNEL_Z = 3, KERNEL_X = 3;
+constexpr int DILATION_Z = 1, UNROLL_TAPS = 9, BOX_X = 128, CONSUMERS = 2, PRODUCERS = 2;
+constexpr int STAGES = 4, PRODUCER_REGISTERS = 88, CONSUMER_REGISTERS = 168, PREFETCH = 0;
 
 #define SUMS(i) "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3])
 DEVICE void wgmma(float (&d)[64], unsigned long long a, unsigned long long b, int accumulate) {
@@ -361,16 +335,36 @@ DEVICE void wgmma(float (&d)[64], unsigned long long a, unsigned long long b, in
                    SUMS(32), SUMS(36), SUMS(40), SUMS(44), SUMS(48), SUMS(52), SUMS(56), SUMS(60)
                  : "l"(a), "l"(b), "r"(accumulate));
 }
-/* Of a tap's weights, 8 halves each: one more than there are, so that a warp that packs the taps of
- * a channel does not store them all to the same banks. */
-constexpr int TAP_ROWS = STAGE_GROUPS * TILE_N + 1;
-constexpr int PART_BYTES = STAGE_GROUPS * PLANE * 16; /* of a stage */
 
-/* Producers of `wgmma` kernels: boxes of a float32 tensor become halves in shared memory, scaled
- * and rounded to 11 bits. */
+/* Boxes of the output and the pixels of a tile, for conv_wgmma_ring.cuh.
+ *
+ * A box is BOX_Y x BOX_X pixels; slices of the input roll through the ring along z, which is depth
+ * (RING_DEPTH, y is then height) or height (no y: BOX_Y 1). A tile's pixels run along the rows of
+ * the stage, PITCH a row, so the last few of a row are made and dropped where BOX_Y > 1. */
 
-/* Where producers of `wgmma` kernels find a box of the input, and where its pixels go in shared
- * memory; stage_channels.cuh and stage_halves.cuh say how they get there.
+/* A box's first pixel, in the output, and the output's sizes. */
+struct Box {
+    int n, z, x, width;
+    int y, height;
+};
+struct BoxPixels {
+    Box box;
+
+    DEVICE bool valid(int pixel) const {
+        const int column = pixel;
+        return column < BOX_X && box.x + column < box.width;
+    }
+    DEVICE Place place(int pixel) const {
+        const int x = box.x + pixel;
+        return Place{box.n, 0, box.z, x};
+    }
+};
+
+/* Producers of conv_wgmma_ring.cuh: boxes of a float32 tensor become halves in shared memory,
+ * scaled and rounded to 11 bits. */
+
+/* Where producers of conv_wgmma_ring.cuh find a box of the input, and where its pixels go in shared
+ * memory.
  *
  * A stage is [STAGE_GROUPS][PLANE pixels][8 halves], channels in groups of 8. A pixel of the input
  * box, counted from the box's corner, lies at staged_pixel(row, x): one array for each phase of the
@@ -381,75 +375,69 @@ constexpr int PART_BYTES = STAGE_GROUPS * PLANE * 16; /* of a stage */
  * first store. VECTOR 4, 2 or 1: neighbours along x read at once; 8: the 8 channels of a pixel,
  * which lie side by side. */
 
-constexpr int CHUNK = 128, ROW_VECTORS = (STAGE_WIDTH + VECTOR - 1) / VECTOR;
-constexpr int EDGE = STAGE_WIDTH % CHUNK, EDGE_LOADS = (EDGE * 8 + 31) / 32;
-
-/* Where a stage comes from. */
-struct Source {
-    const element *origin; /* channel 0 of the group, in the slice, at the image's corner */
-    int y, x;              /* of the box's corner; may lie outside */
-    int height, width;     /* of the image */
-    long long channel_stride, row_stride, column_stride;
-    bool inside; /* false: all zero */
-};
-
+constexpr int CHUNK = 128;
+constexpr int PART_CELLS = STAGE_GROUPS * PLANE; /* of a stage: 8 channels of a pixel each */
+/* A few columns beyond full chunks are read one by one, where a chunk of their own would idle. */
+constexpr int EDGE = STAGE_WIDTH % CHUNK;
+constexpr int EDGE_LOADS = (EDGE * 8 + 31) / 32;
 DEVICE int staged_pixel(int row, int x) { return row * PITCH + x; }
+/* The same of a pixel by its number in the box. */
+DEVICE int staged_pixel(int pixel) { return staged_pixel(0, pixel); }
+/* The pixel of a chunk that this lane takes as number p of its four. */
+DEVICE int chunk_pixel(int p) { return p / VECTOR * (32 * VECTOR) + threadIdx.x % 32 * VECTOR; }
 
-/* The box's row and column of vector `v` of this lane, of an item's 4 / ALONG_X. */
-DEVICE void chunk_pixel(int lane, int &row, int &x) {
-    const int vector = lane;
-    row = 0;
-    x = (vector - row * ROW_VECTORS) * VECTOR;
+/* Where the input has a channel of the input box's pixel, in a slice; false outside the image. */
+DEVICE bool locate(const Arguments &a, const Box &box, int slice, int channel, int pixel,
+                   const element *&at) {
+    const int z = box.z + slice, x = box.x + pixel;
+    at = a.input + box.n * a.input_stride.n + channel * a.input_stride.c + z * a.input_stride.h + x;
+    return unsigned(z) < unsigned(a.in_z) && unsigned(x) < unsigned(a.in_x);
 }
 
-DEVICE bool in_box(int row) { return row < STAGE_ROWS; }
-DEVICE bool in_image(const Source &from, int row, int x) {
-    return from.inside && unsigned(from.y + row) < unsigned(1) &&
-        unsigned(from.x + x) < unsigned(from.width);
-}
 /* An element that nobody writes. */
 DEVICE float read_only(const float *from) { return __ldg(from); }
+constexpr int ITEMS = STAGE_GROUPS; /* of a slice */
 struct Fetched {
-    float value[8][4]; /* [channel][pixel of this lane's] */
+    float value[4][8]; /* [pixel of this lane's][channel] */
     float edge[EDGE_LOADS];
 };
 
-DEVICE void fetch_item(const Source &from, int item, int lane, Fetched &to) {
-    const int group = item;
-    {
-        int row, x;
-        chunk_pixel(lane, row, x);
-        const bool inside = in_box(row) && in_image(from, row, x);
-        const float *at = from.origin + group * 8 * from.channel_stride + (from.x + x);
-        UNROLLED for (int c = 0; c < 8; c++) {
-            const float *here = at + c * from.channel_stride;
-            const float4 read = inside ? __ldg(reinterpret_cast<const float4 *>(here))
-                                        : make_float4(0, 0, 0, 0);
-            to.value[c][0] = read.x, to.value[c][1] = read.y;
-            to.value[c][2] = read.z, to.value[c][3] = read.w;
-        }
-    }
-    {
-        const int channel = lane % 8, x = CHUNK + lane / 8;
-        const bool present = x < STAGE_WIDTH && in_image(from, 0, x);
-        to.edge[0] = present
-                         ? __ldg(from.origin + (group * 8 + channel) * from.channel_stride + (from.x + x))
-                         : 0.0f;
-    }
+/* The edge of the rows of 8 channels: lanes take a channel of a column each. */
+DEVICE int edge_x() { return CHUNK + threadIdx.x % 32 / 8; }
+DEVICE void fetch_edge(const Arguments &a, const Box &box, int item, Fetched &to) {
+    const int channel = item % STAGE_GROUPS * 8 + threadIdx.x % 8;
+    const element *at;
+    const bool inside = locate(a, box, item / ITEMS, channel, edge_x(), at);
+    to.edge[0] = inside && edge_x() < STAGE_WIDTH ? read_only(at) : 0.0f;
 }
 
-/* Two values as the halves of a part, scaled and rounded; low first. Upper ones leave the rest in
- * the values' place, for the lower. largest: of the values themselves. */
-DEVICE unsigned carried(float &low, float &high, float &largest) {
-    largest = max_magnitude(max_magnitude(largest, low), high);
-    return pack_halves_away(low, high);
+/* Item `item` of a segment: of its first slice they are 0 .. ITEMS - 1. first: channel. */
+DEVICE void fetch_item(const Arguments &a, const Box &box, int item, Fetched &to) {
+    const int group = item % STAGE_GROUPS, slice = item / ITEMS, pixel = chunk_pixel(0);
+    const float *at;
+    const bool inside = locate(a, box, slice, group * 8, pixel, at);
+    UNROLLED for (int c = 0; c < 8; c++) {
+        const float *here = at + c * a.input_stride.c;
+        const float4 read = inside ? __ldg(reinterpret_cast<const float4 *>(here))
+                                    : make_float4(0, 0, 0, 0);
+        to.value[0][c] = read.x, to.value[1][c] = read.y;
+        to.value[2][c] = read.z, to.value[3][c] = read.w;
+    }
+    fetch_edge(a, box, item, to);
 }
 
-/* Halves of pixel p of this lane's four, eight channels. */
-DEVICE uint4 staged_halves(Fetched &from, int p, float &largest) {
+/* Eight channels as halves of this scale. EXACT: of any, infinity and NaN included, which do not
+ * count as magnitudes. */
+template <bool EXACT> DEVICE uint4 carry(float (&value)[8], float scale, float &largest) {
     unsigned pair[4];
-    UNROLLED for (int i = 0; i < 4; i++)
-        pair[i] = carried(from.value[2 * i][p], from.value[2 * i + 1][p], largest);
+    UNROLLED for (int i = 0; i < 4; i++) {
+        float &low = value[2 * i], &high = value[2 * i + 1];
+        largest = EXACT ? finite_magnitude(finite_magnitude(largest, low), high)
+                        : max_magnitude(max_magnitude(largest, low), high);
+        pair[i] = EXACT ? pack_halves(round_tf32_away(low * scale),
+                                      round_tf32_away(high * scale))
+                        : pack_halves_away(low, high);
+    }
     return make_uint4(pair[0], pair[1], pair[2], pair[3]);
 }
 
@@ -458,82 +446,49 @@ DEVICE void exchange(bool yes, uint4 &a, uint4 &b) {
     a = yes ? b : a; b = yes ? was : b;
 }
 
-DEVICE void store_part(unsigned char *stage, int item, int lane, Fetched &from, float &largest) {
-    const int group = item;
-    uint4 *plane = reinterpret_cast<uint4 *>(stage) + group * PLANE;
-    uint4 halves[4];
-    UNROLLED for (int p = 0; p < 4; p++) halves[p] = staged_halves(from, p, largest);
+/* plane: of the upper halves of these channels. */
+template <bool EXACT>
+DEVICE void store_edge(uint4 *plane, Fetched &from, float scale, float &largest) {
+    float value[8] = {from.edge[0]};
+    const unsigned upper = carry<EXACT>(value, scale, largest).x;
+    unsigned short *at =
+        reinterpret_cast<unsigned short *>(plane + staged_pixel(edge_x())) + threadIdx.x % 8;
+    if (edge_x() < STAGE_WIDTH) *at = static_cast<unsigned short>(upper);
+}
+
+/* item: of the slice. largest: the largest magnitude so far. */
+template <bool EXACT>
+DEVICE void store_item(uint4 *stage, int item, Fetched &from, float scale, float &largest) {
+    const int lane = threadIdx.x % 32;
     {
-        /* In one order for all, lanes would be 64 bytes apart and meet in the banks: in pairs,
-         * lanes start with another of their pixels. */
-        const bool odd = lane >> 1 & 1, far = lane >> 2 & 1;
-        exchange(odd, halves[0], halves[1]);
-        exchange(odd, halves[2], halves[3]);
-        exchange(far, halves[0], halves[2]);
-        exchange(far, halves[1], halves[3]);
-        int row, x;
-        chunk_pixel(lane, row, x);
-        uint4 *at = plane + staged_pixel(row, x);
-        if (in_box(row)) {
-            UNROLLED for (int p = 0; p < 4; p++) at[p ^ (lane >> 1 & 3)] = halves[p];
+        uint4 *plane = stage + item * PLANE;
+        uint4 halves[4];
+        UNROLLED for (int p = 0; p < 4; p++)
+            halves[p] = carry<EXACT>(from.value[p], scale, largest);
+        const int turn = lane / (8 / VECTOR) % VECTOR;
+        exchange(turn & 1, halves[0], halves[1]);
+        exchange(turn & 1, halves[2], halves[3]);
+        exchange(turn & 2, halves[0], halves[2]);
+        exchange(turn & 2, halves[1], halves[3]);
+        UNROLLED for (int p = 0; p < 4; p++) {
+            const int pixel = chunk_pixel(p);
+            plane[staged_pixel(pixel) + (p % VECTOR ^ turn)] = halves[p];
         }
     }
-    {
-        const int channel = lane % 8, x = CHUNK + lane / 8;
-        float none = 0.0f;
-        const unsigned half = carried(from.edge[0], none, largest);
-        if (x < STAGE_WIDTH)
-            reinterpret_cast<unsigned short *>(plane + staged_pixel(0, x))[channel] =
-                static_cast<unsigned short>(half);
-    }
+    store_edge<EXACT>(stage + item * PLANE, from, scale, largest);
 }
-
-/* A weight as products take it, as bits; of two halves the upper. */
-DEVICE unsigned short staged_weight(float weight, float scale) {
-    const float scaled = weight * scale;
-    return round_half(round_tf32_away(scaled));
-}
-
-/* Boxes of the output and the pixels of a tile, for conv_wgmma_ring*.cuh.
- *
- * A box is BOX_Y x BOX_X pixels; slices of the input roll through the ring along z, which is depth
- * (RING_DEPTH, y is then height) or height (no y: BOX_Y 1). A tile's pixels run along the rows of
- * the stage, PITCH a row, so the last few of a row are made and dropped where BOX_Y > 1. */
-
-/* The pixel of a consumer's tile that `place` starts from, and what the place is. */
-struct Box {
-    int n, z, y, x;    /* of the box's first pixel, in the output */
-    int height, width; /* of the output */
-    int first;         /* pixel of the box that the tile starts with */
-
-    DEVICE void split(int pixel, int &row, int &column) const {
-        row = 0;
-        column = first + pixel - row * PITCH;
-    }
-    DEVICE bool valid(int pixel) const {
-        int row, column;
-        split(pixel, row, column);
-        return row < BOX_Y && column < BOX_X && y + row < height && x + column < width;
-    }
-    DEVICE Place place(int pixel) const {
-        int row, column;
-        split(pixel, row, column);
-        return Place{n, 0, z, x + column};
-    }
-};
 
 /* conv_wgmma_ring.cuh, pixels as rows of the products: a tile of 64 ROW_BLOCKS pixels. */
 
 /* Blocks of 64 rows take turns in the pixels by eights, so that a warp's pixels are neighbours. */
-struct Pixels {
-    Box box;
+struct Pixels : BoxPixels {
     int warp;
 
     DEVICE int pixel(int row) const {
         return ((warp * 2 + row % 16 / 8) * ROW_BLOCKS + row / 16) * 8 + row % 8;
     }
-    DEVICE bool valid(int row) const { return box.valid(pixel(row)); }
-    DEVICE Place place(int row) const { return box.place(pixel(row)); }
+    DEVICE bool valid(int row) const { return BoxPixels::valid(pixel(row)); }
+    DEVICE Place place(int row) const { return BoxPixels::place(pixel(row)); }
 };
 
 /* The tile of `wgmma` and of `mma.sync` with pixels as rows (M) and channels as columns (N).
@@ -548,7 +503,6 @@ struct RowTile {
     static constexpr int OWN = PIXELS / 4;
     real d[ROW_BLOCKS][TILE_N / 2]; /* as the instructions lay it out */
     const float2 *scale_bias; /* [TILE_N], in shared memory */
-    const real *operands;     /* [CHANNEL_OPERANDS][TILE_N], in shared memory */
     int lane;
     Pixels pixels;
     DEVICE int row(int p) const { return p * 8 + lane / 4; }
@@ -559,7 +513,6 @@ struct RowTile {
         const float2 by = scale_bias[column(j)];
         return d[p / 2][j / 2 * 4 + p % 2 * 2 + j % 2] * by.x + by.y;
     }
-    DEVICE int channel(int j) const { return column(j); }
     DEVICE bool valid(int p) const { return pixels.valid(row(p)); }
     DEVICE Place place(int p) const { return pixels.place(row(p)); }
     DEVICE bool own_valid() const { return valid(own_pixel()); }
@@ -590,36 +543,27 @@ struct RowTile {
     }
 };
 
-struct Tile : RowTile {
-    /* Of the two channels of this group of slots and of the next: shared memory answers slowly. */
-    float2 by[2], next_by[2];
-
-    DEVICE real acc(int p, int j) { return RowTile::acc(p, j); }
-};
-
-constexpr int CARRY_BARRIERS = 0;
-template <class S> DEVICE void open_tile(Tile &tile, const S &shared) {
-    tile.lane = threadIdx.x % 32;
-    tile.pixels.warp = threadIdx.x % WARPGROUP / 32;
-}
 constexpr int TILE_BLOCKS = ROW_BLOCKS, BLOCK_SUMS = TILE_N / 2; /* of Tile::d */
 
-/* One tap. slice: address of the stage's pixel that the tile's first meets under this tap. part:
- * where in the weights the part begins, in rows. */
+/* One tap. slice: address of the stage's pixel that the tile's first meets under this tap. */
 DEVICE void multiply_tap(float (&sums)[TILE_BLOCKS][BLOCK_SUMS], unsigned slice, unsigned weights,
-                         int tap, int accumulate) {
+                         int accumulate) {
     const unsigned long long a = matrix_descriptor(slice, PLANE * 16, ROW_BLOCKS * 128);
     const unsigned long long b = matrix_descriptor(weights, TILE_N * 16, 128);
     UNROLLED for (int k = 0; k < STAGE_GROUPS / 2; k++)
         UNROLLED for (int block = 0; block < ROW_BLOCKS; block++)
             wgmma(sums[block], descriptor_at(a, 2 * k * PLANE + block * 8),
-                  descriptor_at(b, tap * TAP_ROWS + 2 * k * TILE_N), accumulate || k);
+                  descriptor_at(b, 2 * k * TILE_N), accumulate || k);
 }
 
-constexpr int CHANNEL_OPERANDS = 0;
-__device__ real channel_operand() {
-    return real(0);
-}
+/* The tile of conv_wgmma_ring.cuh with pixels as rows, as row_tile.cuh has it. */
+
+struct Tile : RowTile {
+    template <class S> DEVICE void open(const S &, int) {
+        lane = threadIdx.x % 32;
+        pixels.warp = threadIdx.x % WARPGROUP / 32;
+    }
+};
 
 struct Tail {
     DEVICE void step(Tile &tile, const Arguments &a) {
@@ -637,326 +581,141 @@ struct Tail {
 };
 
 constexpr int TAPS = KERNEL_Z * KERNEL_X;
-constexpr int WEIGHT_ROWS = TAPS * TAP_ROWS; /* of 8 halves, of a part */
-constexpr int WEIGHT_BYTES = WEIGHT_ROWS * 16;
+/* Of a tap's weights, 8 halves each: one more than there are, so that a warp that packs the taps of
+ * a channel does not store them all to the same banks. */
+constexpr int TAP_ROWS = STAGE_GROUPS * TILE_N + 1;
 constexpr int REACH_Z = KERNEL_Z - 1 + 1; /* slices that an output row needs */
 constexpr int PRODUCER_WARPS = PRODUCERS * 4, THREADS = (PRODUCERS + CONSUMERS) * WARPGROUP;
-/* With fewer items than warps, warps take different slices. */
-constexpr int SLICE_WARPS = PRODUCER_WARPS;
-constexpr int SLICES_AT_ONCE = PRODUCER_WARPS / SLICE_WARPS;
-/* Slices that a consumer's next tile may need beyond its last one's. */
-constexpr int STEP_Z = CONSUMERS + ROW_TILES - 1;
+/* Taps whose products are through before those of the last group: the filter's first slice can then
+ * be given back. */
+constexpr int FIRST_TAPS = KERNEL_X;
 /* Numbers of barriers: 1 .. CONSUMERS are a tile's own. */
 constexpr int PACKED = 1 + CONSUMERS, STAGED = PACKED + 1, TURNS = STAGED + 1;
 
-/* Shared memory, in order. Tiles read some pixels beyond a stage, which are dropped: after the last
- * stage there are weights. */
+/* Tiles read some pixels beyond a stage, which are dropped: after the last there are weights. */
 struct Shared {
-    unsigned char *ring, *weights;
-    float2 *scale_bias;   /* [TILE_N] */
-    float *weight_scale;  /* [TILE_N] */
-    float *operands;      /* [CHANNEL_OPERANDS][TILE_N] */
-    float *consumer;      /* [CONSUMERS][CONSUMER_FLOATS] */
-    float *carried;       /* [CARRY_FLOATS], from each tile for the next */
-    unsigned *magnitude;  /* [2][PRODUCER_WARPS] */
-    unsigned full, empty; /* addresses of [STAGES] barriers each */
-    unsigned passed;      /* the same of [CARRY_BARRIERS] */
-    float *verdict;       /* [STAGES], of slices that are none: a segment's own scale, 0: it held */
+    uint4 ring[STAGES][PARTS][PART_CELLS];
+    uint4 weights[PARTS][TAPS * TAP_ROWS];
+    float2 scale_bias[TILE_N]; /* what a channel's sums are multiplied by, and what is added */
+    unsigned long long full[STAGES], empty[STAGES]; /* barriers */
+    float weight_scale[TILE_N];
+    float largest[STAGES + 1][PRODUCER_WARPS]; /* of a segment, that a warp met */
 };
 
-DEVICE Shared share(unsigned char *memory) {
-    Shared shared;
-    shared.ring = memory;
-    shared.weights = shared.ring + STAGES * PART_BYTES;
-    shared.scale_bias = reinterpret_cast<float2 *>(shared.weights + WEIGHT_BYTES);
-    shared.weight_scale = reinterpret_cast<float *>(shared.scale_bias + TILE_N);
-    shared.operands = shared.weight_scale + TILE_N;
-    shared.consumer = shared.operands; shared.carried = shared.consumer;
-    shared.magnitude = reinterpret_cast<unsigned *>(shared.carried);
-    shared.full = shared_address(shared.magnitude + 2 * PRODUCER_WARPS);
-    shared.empty = shared.full + STAGES * 8; shared.passed = shared.empty + STAGES * 8;
-    shared.verdict = reinterpret_cast<float *>(shared.magnitude + 2 * PRODUCER_WARPS) +
-                     2 * (2 * STAGES);
-    return shared;
+/* Of a warp's positive values; NaN if there is one. */
+DEVICE float warp_max(float x) {
+    return __uint_as_float(__reduce_max_sync(~0U, __float_as_uint(x)));
 }
 
 /* ---- the work ------------------------------------------------------------------------------ */
-/* The block's own part of the output's channels and of the work. Made anew wherever it is wanted:
- * cheaper than registers held across a phase that has none to spare. */
-struct Part {
-    int channel_tile, group, first, end; /* channels */
-    int unit, unit_end;
+/* The block's segments, in the order in which producers and consumers go through them. */
+struct Work {
+    int unit, end;    /* the segment's first unit of work, and the first behind the block's */
+    Box box;          /* its first output pixel */
+    int rows, slices; /* along z, of the output and of the input */
+    int staged;       /* slices before it */
+    int number;       /* segments before it */
+    float scale;      /* of its activations */
+    bool exact;       /* staged so that infinity and NaN pass, and any scale does */
+
+    DEVICE Work(const Arguments &a) {
+        const int units = int(a.units), parts = gridDim.x, part = blockIdx.x, more = units % parts;
+        unit = part * (units / parts) + min(part, more);
+        end = unit + units / parts + (part < more);
+        number = staged = 0; scale = CARRIER_SCALE; exact = false;
+    }
+    DEVICE bool open(const Arguments &a) {
+        const int units_z = int(a.out_z), boxes_x = int(a.boxes_x), number = unit / units_z;
+        box.n = number / boxes_x; box.z = unit - number * units_z; box.y = 0;
+        box.x = number % boxes_x * BOX_X; box.width = int(a.out_x);
+        rows = min(end - unit, units_z - box.z);
+        slices = rows - 1 + REACH_Z;
+        return unit < end;
+    }
+    /* When all warps have staged what they have of the segment: to the next one, or to the same
+     * once more. */
+    DEVICE void next(const Shared &shared) { staged += slices; if (holds(shared)) unit += rows; }
+    /* Whether halves held what was staged, or else the scale for the next time. Infinity and NaN
+     * hide what the largest magnitude is beside them: then it is staged at the same scale, and,
+     * should that not do, a third time. */
+    DEVICE bool holds(const Shared &shared) {
+        const int warp = threadIdx.x % 32;
+        const bool met = warp < PRODUCER_WARPS && warp < slices * ITEMS;
+        const float largest = warp_max(met ? shared.largest[number % (STAGES + 1)][warp] : 0.0f);
+        exact = scale == CARRIER_SCALE && carrier_fails(largest * CARRIER_SCALE, CARRIER_MIN);
+        scale = exact && largest <= FLOAT_MAX ? segment_scale(largest) : CARRIER_SCALE;
+        number++;
+        return !exact;
+    }
 };
-
-DEVICE Part block_part(const Arguments &a) {
-    Part part;
-    const long long parts = gridDim.x, number = blockIdx.x;
-    part.unit = int(number * a.units / parts);
-    part.unit_end = int((number + 1) * a.units / parts);
-    return part;
-}
-
-struct Segment {
-    int n, z, y, x; /* of its first output pixel; y and x are the box's */
-    int rows;       /* along z */
-};
-
-DEVICE Segment open_segment(const Arguments &a, int unit, int end) {
-    const int units_z = int(a.out_z);
-    const int boxes_x = int(a.boxes_x), boxes_y = int(a.boxes_y), box = unit / units_z;
-    Segment s;
-    s.n = box / boxes_x / boxes_y; s.z = unit - box * units_z; s.y = box / boxes_x % boxes_y;
-    s.x = box % boxes_x * BOX_X; s.rows = min(end - unit, units_z - s.z);
-    return s;
-}
-
-/* The first unit of work behind a segment. */
-DEVICE int behind(const Segment &s, int unit) { return unit + s.rows; }
-DEVICE int segment_slices(const Segment &s) { return s.rows - 1 + REACH_Z; }
 
 /* ---- weights ------------------------------------------------------------------------------- */
-constexpr int WEIGHTS = STAGE_GROUPS * 8 * TAPS; /* of an output channel, absent inputs included */
-constexpr int HELD = (WEIGHTS + 31) / 32;
-constexpr int PACK = 2; /* channels that a warp packs at once; for four there are no registers */
-
-/* Weight i, in the order [input channel][tap], of an output channel that begins at `from`. */
-DEVICE float read_weight(const element *from, int i) {
-    if (i >= IN_CHANNELS * TAPS) return 0.0f;
-    return read_only(from + i);
+/* Of an output channel, the weight of an input channel at a tap. */
+DEVICE float read_weight(const Arguments &a, int channel, int input, int tap) {
+    const element *from = a.weight + channel * a.weight_stride.n;
+    return read_only(from + input * TAPS + tap);
 }
 
-DEVICE void store_weight(const Shared &shared, int slot, int i, float weight, float scale) {
-    const unsigned short upper = staged_weight(weight, scale);
-    const int c = i / TAPS, tap = i % TAPS;
-    unsigned short *at = reinterpret_cast<unsigned short *>(shared.weights) +
-                         (tap * TAP_ROWS + c / 8 * TILE_N + slot) * 8 + c % 8;
-    if (i < WEIGHTS) *at = upper;
+/* The largest finite magnitude of an output channel's weights, by a warp. */
+DEVICE float largest_weight(const Arguments &a, int channel) {
+    float largest = 0.0f;
+#pragma unroll 8
+    for (int i = threadIdx.x % 32; i < IN_CHANNELS * TAPS; i += 32)
+        largest = finite_magnitude(largest, read_weight(a, channel, i / TAPS, i % TAPS));
+    return warp_max(largest);
 }
 
-/* What a channel's sums are multiplied by and its bias, and the tail's operands. */
-DEVICE void fill_tables(const Arguments &a, const Shared &shared, int slot, int channel,
-                        bool present, float scale) {
-    const int lane = threadIdx.x % 32;
-    if (lane == 0) {
-        const float bias = present ? load(a.bias + channel * a.bias_stride.c) : 0.0f;
-        shared.scale_bias[slot] = make_float2(unscale(scale, CARRIER_SCALE), bias);
-        shared.weight_scale[slot] = scale;
+/* By the consumers, while producers fill the ring: each channel's scale, and what else acc and the
+ * tail want of it; then all channels' weights. */
+DEVICE void pack_weights(const Arguments &a, Shared &shared) {
+    const int thread = threadIdx.x - PRODUCERS * WARPGROUP, lane = thread % 32;
+    ROLLED for (int slot = thread / 32; slot < TILE_N; slot += CONSUMERS * 4) {
+        const float largest = largest_weight(a, slot);
+        if (lane == 0) {
+            shared.weight_scale[slot] = weight_scale(largest);
+            shared.scale_bias[slot].x = 1.0f;
+            shared.scale_bias[slot].y = load(a.bias + slot * a.bias_stride.c);
+        }
     }
-    for (int k = lane; k < CHANNEL_OPERANDS; k += 32)
-        shared.operands[k * TILE_N + slot] = present ? channel_operand() : 0.0f;
-}
-
-/* By the consumers, while producers fill the ring: a warp takes PACK channels at a time, finds the
- * largest finite weight of each, and stores. */
-DEVICE void pack_weights(const Arguments &a, const Shared &shared) {
-    const Part part = block_part(a);
-    const int warp = threadIdx.x / 32 - PRODUCER_WARPS, lane = threadIdx.x % 32;
-    ROLLED for (int slot = PACK * warp; slot < TILE_N; slot += CONSUMERS * 4 * PACK) {
-        float held[PACK][HELD], largest[PACK] = {};
-        UNROLLED for (int e = 0; e < PACK; e++) {
-            const int channel = slot + e;
-            const bool present = channel < 128;
-            const element *from = a.weight + (present ? channel : 0) * a.weight_stride.n;
-            UNROLLED for (int k = 0; k < HELD; k++)
-                held[e][k] = present ? read_weight(from, k * 32 + lane) : 0.0f;
-        }
-        UNROLLED for (int e = 0; e < PACK; e++) {
-            const int channel = slot + e;
-            const bool present = channel < 128;
-            UNROLLED for (int k = 0; k < HELD; k++)
-                largest[e] = finite_magnitude(largest[e], held[e][k]);
-            float scale = 1.0f;
-            const unsigned bits = __reduce_max_sync(~0U, __float_as_uint(largest[e]));
-            scale = weight_scale(__uint_as_float(bits));
-            UNROLLED for (int k = 0; k < HELD; k++)
-                store_weight(shared, slot + e, k * 32 + lane, held[e][k], scale);
-            fill_tables(a, shared, slot + e, channel, present, scale);
-        }
+    barrier_sync(PACKED, CONSUMERS * WARPGROUP);
+    constexpr int CELLS = STAGE_GROUPS * TAPS; /* of an output channel, 8 input channels each */
+#pragma unroll 2
+    for (int i = thread; i < TILE_N * CELLS; i += CONSUMERS * WARPGROUP) {
+        const int slot = i / CELLS, group = i % CELLS / TAPS, tap = i % TAPS;
+        float weight[8], largest = 0.0f;
+        UNROLLED for (int c = 0; c < 8; c++) weight[c] = read_weight(a, slot, group * 8 + c, tap);
+        const int at = tap * TAP_ROWS + group * TILE_N + slot;
+        shared.weights[0][at] = carry<true>(weight, shared.weight_scale[slot], largest);
     }
     fence_proxy_async();
     barrier_sync(PACKED, CONSUMERS * WARPGROUP);
 }
 
 /* ---- producers ----------------------------------------------------------------------------- */
-/* A warp's items in order, over the slices that it takes part in. */
-struct Turn {
-    int slice, item;
-
-    DEVICE Turn next() const {
-        const bool same = item + SLICE_WARPS < STAGE_GROUPS;
-        return Turn{same ? slice : slice + SLICES_AT_ONCE,
-                    same ? item + SLICE_WARPS : item % SLICE_WARPS};
-    }
-};
-
-/* Where the slices of a segment come from; open_slice completes it. */
-struct Slices {
-    Source from;
-    const element *image; /* channel 0 of the group, slice 0 */
-    long long stride;     /* from slice to slice */
-    int z;                /* of the segment's first slice; may lie outside */
-
-    DEVICE void open_slice(const Arguments &a, int slice) {
-        from.inside = unsigned(z + slice) < unsigned(a.in_z);
-        from.origin = image + (z + slice) * stride;
-    }
-};
-
-DEVICE Slices open_slices(const Arguments &a, const Segment &s) {
-    Slices of;
-    of.image = a.input + s.n * a.input_stride.n; of.stride = a.input_stride.h; of.z = s.z;
-    of.from.y = s.y; of.from.x = s.x;
-    of.from.width = int(a.in_x); of.from.channel_stride = a.input_stride.c;
-    return of;
-}
-
-/* Producers of conv_wgmma_ring.cuh: what becomes of a segment that halves of the common scale do
- * not hold. Nothing of this is wanted where operands are halves themselves (GUARDED false). */
-
-/* Items of the slow way: 8 channels of 32 pixels of the box each, some of them in flight. */
-constexpr int SCALED_ITEMS = (STAGE_GROUPS * STAGE_WIDTH + 31) / 32;
-constexpr int SCALED_AT_ONCE = 2;
-
-/* Group, row and x of an item's pixel of this lane; false where there is none. */
-DEVICE bool scaled_pixel(int item, int lane, int &group, int &row, int &x) {
-    const int pixel = (item * 32 + lane) % STAGE_WIDTH;
-    group = (item * 32 + lane) / STAGE_WIDTH;
-    row = pixel / STAGE_WIDTH; x = pixel % STAGE_WIDTH;
-    return group < STAGE_GROUPS;
-}
-
-DEVICE void fetch_scaled(const Source &from, int item, int lane, float (&value)[8]) {
-    int group, row, x;
-    const bool inside = scaled_pixel(item, lane, group, row, x) && in_image(from, row, x);
-    const element *at = from.origin + group * 8 * from.channel_stride + (from.x + x);
-    UNROLLED for (int c = 0; c < 8; c++)
-        value[c] = inside ? read_only(at + c * from.channel_stride) : 0.0f;
-}
-
-DEVICE void store_scaled(unsigned char *stage, int item, int lane, const float (&value)[8],
-                         float scale) {
-    int group, row, x;
-    const bool present = scaled_pixel(item, lane, group, row, x);
-    uint4 *at = reinterpret_cast<uint4 *>(stage) + group * PLANE + staged_pixel(row, x);
-    unsigned upper[4];
-    UNROLLED for (int i = 0; i < 4; i++)
-        upper[i] = pack_halves_scaled(value[2 * i], value[2 * i + 1], scale, ROUND_AWAY);
-    if (present) *at = make_uint4(upper[0], upper[1], upper[2], upper[3]);
-}
-
-/* The largest magnitude that any producer warp found. turn: alternates from call to call. */
-DEVICE float agree(const Shared &shared, float largest, int &turn) {
+/* Warps deal a segment's items out among themselves, one after the other. */
+DEVICE void produce(const Arguments &a, Shared &shared) {
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    const unsigned bits = __reduce_max_sync(~0U, __float_as_uint(largest));
-    unsigned *magnitude = shared.magnitude + turn * PRODUCER_WARPS;
-    turn ^= 1;
-    if (lane == 0) magnitude[warp] = bits;
-    barrier_sync(STAGED, PRODUCERS * WARPGROUP);
-    return __uint_as_float(__reduce_max_sync(~0U, lane < PRODUCER_WARPS ? magnitude[lane] : 0U));
-}
-
-/* Sends a verdict through the ring, as slice `number`. One warp stands for all that stage. */
-DEVICE void send_verdict(const Shared &shared, int number, float scale) {
-    const int lane = threadIdx.x % 32, slot = number % STAGES;
-    if (threadIdx.x >= 32) return;
-    mbarrier_wait(shared.empty + 8 * slot, number / STAGES & 1 ^ 1);
-    if (lane == 0) shared.verdict[slot] = scale;
-    __syncwarp();
-    if (lane < SLICE_WARPS) mbarrier_arrive(shared.full + 8 * slot);
-}
-
-/* Stages a segment anew, at its own scale, as slices `staged` and on; scale 0: stages nothing, only
- * looks for the largest finite magnitude, which it returns. */
-DEVICE float stage_again(const Arguments &a, const Shared &shared, Slices &of, int slices,
-                         int staged, float scale) {
-    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    float largest = 0.0f;
-    if (warp >= SLICE_WARPS) return largest;
-    ROLLED for (int slice = warp / SLICE_WARPS; slice < slices; slice += SLICES_AT_ONCE) {
-        const int number = staged + slice, slot = number % STAGES, first = warp % SLICE_WARPS;
-        of.open_slice(a, slice);
-        int i = first;
-        ROLLED do { /* at least once: a warp without items waits as well */
-            float value[SCALED_AT_ONCE][8];
-            UNROLLED for (int k = 0; k < SCALED_AT_ONCE; k++)
-                fetch_scaled(of.from, i + k * SLICE_WARPS, lane, value[k]);
-            if (scale != 0.0f && i == first)
-                mbarrier_wait(shared.empty + 8 * slot, number / STAGES & 1 ^ 1);
-            UNROLLED for (int k = 0; k < SCALED_AT_ONCE; k++) {
-                if (scale != 0.0f)
-                    store_scaled(shared.ring + slot * PART_BYTES, i + k * SLICE_WARPS, lane,
-                                 value[k], scale);
-                else
-                    UNROLLED for (int c = 0; c < 8; c++)
-                        largest = finite_magnitude(largest, value[k][c]);
-            }
-            i += SLICE_WARPS * SCALED_AT_ONCE;
-        } while (i < SCALED_ITEMS);
-        if (scale != 0.0f) {
-            fence_proxy_async(); __syncwarp();
-            if (lane == 0) mbarrier_arrive(shared.full + 8 * slot);
-        }
-    }
-    return largest;
-}
-
-/* What follows the slices of a segment in the ring, from slice `staged` on: the verdict and, where
- * halves did not hold it, the segment again. Returns the slice after that. */
-DEVICE int judge(const Arguments &a, const Shared &shared, Slices &of, int slices, int staged,
-                 float largest, int &turn) {
-    largest = agree(shared, largest, turn);
-    const bool fails = carrier_fails(largest * CARRIER_SCALE, CARRIER_MIN);
-    bool looks = fails && !(largest <= FLOAT_MAX);
-    if (!fails) send_verdict(shared, staged++, 0.0f);
-    /* Once, or twice where the scale is not known yet. */
-    ROLLED for (bool again = fails; again; again = looks, looks = false) {
-        const float scale = looks ? 0.0f : segment_scale(largest);
-        if (!looks) send_verdict(shared, staged++, scale);
-        largest = stage_again(a, shared, of, slices, staged, scale);
-        if (looks) largest = agree(shared, largest, turn);
-        else staged += slices;
-    }
-    return staged;
-}
-
-DEVICE void produce(const Arguments &a, const Shared &shared) {
-    const Part part = block_part(a);
-    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    int staged = 0, turn = 0, unit = part.unit;
-    while (unit < part.unit_end) {
-        const Segment s = open_segment(a, unit, part.unit_end);
-        const int slices = segment_slices(s);
+    for (Work work(a); work.open(a); work.next(shared)) {
+        const int end = work.slices * ITEMS;
         float largest = 0.0f;
-        Slices of = open_slices(a, s);
-        auto fetch = [&](Turn at, Fetched &to) {
-            of.open_slice(a, at.slice);
-            fetch_item(of.from, at.item, lane, to);
-        };
-        /* Stores one item, and fetches the next: before, where there are registers for two. */
-        Turn at = {warp / SLICE_WARPS, warp % SLICE_WARPS};
-        auto step = [&](Fetched &current, Fetched &following) {
-            const Turn next = at.next();
-            const bool more = next.slice < slices;
-            const int number = staged + at.slice, slot = number % STAGES;
-            if (at.item < SLICE_WARPS)
-                mbarrier_wait(shared.empty + 8 * slot, number / STAGES & 1 ^ 1);
-            store_part(shared.ring + slot * PART_BYTES, at.item, lane, current, largest);
-            if (next.slice != at.slice) {
-                fence_proxy_async(); __syncwarp();
-                if (lane == 0) mbarrier_arrive(shared.full + 8 * slot);
+        Fetched item;
+#pragma unroll PREFETCH + 1
+        for (int i = warp; i < end; i += PRODUCER_WARPS) {
+            const int number = work.staged + i / ITEMS, slot = number % STAGES;
+            fetch_item(a, work.box, i, item);
+            mbarrier_wait(shared_address(&shared.empty[slot]), number / STAGES & 1 ^ 1);
+            if (work.exact)
+                store_item<true>(shared.ring[slot][0], i % ITEMS, item, work.scale, largest);
+            else store_item<false>(shared.ring[slot][0], i % ITEMS, item, CARRIER_SCALE, largest);
+            fence_proxy_async();
+            largest = warp_max(largest);
+            __syncwarp();
+            if (lane == 0) {
+                shared.largest[work.number % (STAGES + 1)][warp] = largest;
+                mbarrier_arrive(shared_address(&shared.full[slot]));
             }
-            at = next;
-            if (more) fetch(next, following);
-            return more;
-        };
-        if (warp < SLICE_WARPS && at.slice < slices) {
-            Fetched items[1];
-            fetch(at, items[0]);
-            ROLLED while (step(items[0], items[PREFETCH])) ;
         }
-        staged += slices;
-        staged = judge(a, shared, of, slices, staged, largest, turn);
-        unit = behind(s, unit);
+        barrier_sync(STAGED, PRODUCERS * WARPGROUP);
     }
 }
 
@@ -964,76 +723,60 @@ DEVICE void produce(const Arguments &a, const Shared &shared) {
 /* A consumer's view of the ring: it waits for every slice and gives every slice back, in order, so
  * that each use of a slot counts each warp once. */
 struct Ring {
-    int reading, parity; /* slot of the next slice to wait for, and the parity of its use */
-    int freeing;         /* slot of the next slice to give back */
-    int read, freed;     /* slices of the segment so far */
-    unsigned seen;       /* which of the next slices are known to be full, as bits */
+    int read, freed; /* slices so far */
 
-    /* Looks ahead, so that the answers come while a tail runs: barriers answer slowly while
-     * products keep shared memory busy. Less than STAGES ahead: a slot's use before has then been
-     * seen, and its parity tells. */
-    DEVICE void look(const Shared &shared, int slices) {
-        seen = 0;
-        int slot = reading, its_parity = parity;
-        UNROLLED for (int i = 0; i < STEP_Z && i < STAGES && i < 8; i++) {
-            if (read + i < slices && mbarrier_test(shared.full + 8 * slot, its_parity))
-                seen |= 1u << i;
-            slot++; its_parity ^= slot == STAGES;
-            slot = slot == STAGES ? 0 : slot;
-        }
+    DEVICE void wait_for(Shared &shared, int slices) {
+        ROLLED for (; read < slices; read++)
+            mbarrier_wait(shared_address(&shared.full[read % STAGES]), read / STAGES & 1);
     }
-    DEVICE void wait_for(const Shared &shared, int slices) {
-        for (; read < slices; read++) {
-            if (!(seen & 1)) mbarrier_wait(shared.full + 8 * reading, parity);
-            seen >>= 1; reading++;
-            if (reading == STAGES) { reading = 0; parity ^= 1; }
-        }
-    }
-    /* signals: true in one thread of the warp. Every warp gives back for itself: one may still be
-     * in a tail, far behind. */
-    DEVICE void give_back(const Shared &shared, int slices, bool signals) {
-        for (; freed < slices; freed++) {
+    /* Every warp gives back for itself: one may still be in a tail, far behind. */
+    DEVICE void give_back(Shared &shared, int slices) {
+        ROLLED for (; freed < slices; freed++) {
             wait_for(shared, freed + 1);
-            if (signals) mbarrier_arrive(shared.empty + 8 * freeing);
-            freeing = freeing + 1 == STAGES ? 0 : freeing + 1;
+            if (threadIdx.x % 32 == 0)
+                mbarrier_arrive(shared_address(&shared.empty[freed % STAGES]));
         }
     }
 };
 
-/* Two groups of products: those of the filter's first slice, so that it can be given back, and the
- * rest. */
-DEVICE void multiply(Tile &tile, const Shared &shared, int slot) {
-    unsigned weights = shared_address(shared.weights);
-    /* Unknown anew for every tile: or else the compiler keeps a descriptor of each product across
-     * all tiles, and has no registers left. */
-    asm volatile("" : "+r"(weights));
-    const unsigned ring = shared_address(shared.ring);
-    wgmma_fence();
-#pragma unroll UNROLL_Z
-    for (int z = 0; z < KERNEL_Z; z++) {
-        if (z == 1) wgmma_commit();
+using Sums = float[TILE_BLOCKS][BLOCK_SUMS]; /* as a tile's */
+/* What a tile's products find in shared memory. */
+struct Operands {
+    unsigned ring, weights; /* addresses; of the tile's first pixel in slot 0 */
+    int slot;               /* of the tile's first slice */
+
+    DEVICE Operands(const Shared &shared, int first_slot, int first_pixel) {
+        weights = shared_address(shared.weights);
+        /* Unknown anew for every tile: or else the compiler keeps a descriptor of each product
+         * across all tiles, and has no registers left. */
+        asm volatile("" : "+r"(weights));
+        ring = shared_address(shared.ring) + first_pixel * 16;
+        slot = first_slot;
+    }
+    /* Where the tile's first pixel finds its input under a tap, and the tap's weights. */
+    DEVICE unsigned input(int tap) const {
+        const int z = tap / KERNEL_X, x = tap % KERNEL_X;
         int at = slot + z;
         at -= at >= STAGES ? STAGES : 0;
-#pragma unroll UNROLL_X
-        for (int x = 0; x < KERNEL_X; x++)
-            multiply_tap(tile.d, ring + at * PART_BYTES + staged_pixel(0, x) * 16, weights,
-                         z * KERNEL_X + x, z + x != 0);
+        return ring + (at * PART_CELLS + staged_pixel(0, x)) * 16;
+    }
+    DEVICE unsigned weight(int tap) const { return weights + tap * TAP_ROWS * 16; }
+};
+
+/* The products of a tile, in two groups. */
+DEVICE void multiply(Sums &sums, const Operands &of) {
+    wgmma_fence();
+#pragma unroll UNROLL_TAPS
+    for (int tap = 0; tap < TAPS; tap++) {
+        if (tap == FIRST_TAPS) wgmma_commit();
+        multiply_tap(sums, of.input(tap), of.weight(tap), tap > 0);
     }
     wgmma_commit();
 }
 
-/* The verdict behind the `slices` of a segment; 0: what was made of it stands. */
-DEVICE float receive_verdict(Ring &ring, const Shared &shared, int slices, bool signals) {
-    ring.wait_for(shared, slices + 1);
-    const float scale = shared.verdict[ring.freeing];
-    __syncwarp();
-    ring.give_back(shared, slices + 1, signals);
-    return scale;
-}
-
-/* Scales the sums of what was staged at this scale. All consumers meet: none is in a tail that
- * wants the old ones, and what was stored before comes before what is stored anew. */
-DEVICE void rescale(const Shared &shared, float scale) {
+/* For sums of what was staged at this scale. All consumers meet: none is in a tail that wants the
+ * old ones, and what was stored before comes before what is stored anew. */
+DEVICE void rescale(Shared &shared, float scale) {
     barrier_sync(PACKED, CONSUMERS * WARPGROUP);
     for (int slot = threadIdx.x - PRODUCERS * WARPGROUP; slot < TILE_N;
          slot += CONSUMERS * WARPGROUP)
@@ -1041,48 +784,41 @@ DEVICE void rescale(const Shared &shared, float scale) {
     barrier_sync(PACKED, CONSUMERS * WARPGROUP);
 }
 
-DEVICE void consume(const Arguments &a, const Shared &shared) {
-    const Part part = block_part(a);
+DEVICE void consume(const Arguments &a, Shared &shared) {
     const int consumer = (threadIdx.x - PRODUCERS * WARPGROUP) / WARPGROUP;
-    const bool signals = threadIdx.x % 32 == 0;
+    const int next = consumer + 1 == CONSUMERS ? 0 : consumer + 1;
     Tile tile;
     tile.scale_bias = shared.scale_bias;
-    open_tile(tile, shared);
-    Ring ring = {0, 0, 0, 0, 0, 0};
-    const int next = consumer + 1 == CONSUMERS ? 0 : consumer + 1;
-    int ahead = consumer; /* its first tile of the segment */
+    tile.open(shared, consumer);
+    Ring ring = {0, 0};
+    float scale = 0.0f; /* that scale_bias is for */
+    int t = consumer; /* its next tile in the segment */
     if (next == 0)
         barrier_arrive(TURNS, 2 * WARPGROUP); /* the first consumer begins */
-    int unit = part.unit, tiles = 0; /* of the segments before */
-    bool anew = false; /* this segment has been made before */
-    while (unit < part.unit_end) {
-        const Segment s = open_segment(a, unit, part.unit_end);
-        const int slices = segment_slices(s);
-        ring.read = ring.freed = 0;
-        tile.pixels.box = {s.n, s.z, s.y, s.x, 1, int(a.out_x), 0};
+    for (Work work(a); work.open(a); work.next(shared)) {
+        if (work.exact || work.scale != scale) {
+            scale = work.scale;
+            rescale(shared, scale);
+        }
+        tile.pixels.box = work.box;
         Tail tail;
-        int t = ahead;
-        ROLLED for (; t < s.rows; t += CONSUMERS) {
-            const int row = t, following = t + CONSUMERS;
-            ring.give_back(shared, row, signals);
-            ring.wait_for(shared, row + REACH_Z);
+        ROLLED for (; t < work.rows; t += CONSUMERS) {
+            const int row = t, first = work.staged + row, following = work.staged + (t + CONSUMERS);
+            ring.give_back(shared, first);
+            ring.wait_for(shared, first + REACH_Z);
             barrier_sync(TURNS + consumer, 2 * WARPGROUP);
-            multiply(tile, shared, ring.freeing);
+            const Operands operands(shared, first % STAGES, 0);
+            multiply(tile.d, operands);
             barrier_arrive(TURNS + next, 2 * WARPGROUP);
             wgmma_wait<1>();
-            ring.give_back(shared, min(row + DILATION_Z, following), signals);
+            ring.give_back(shared, min(first + DILATION_Z, following));
             wgmma_wait<0>();
-            ring.give_back(shared, min(following, ring.read), signals);
-            ring.look(shared, slices);
-            tile.pixels.box.z = s.z + row; tile.pixels.box.first = 0;
+            ring.give_back(shared, min(first + REACH_Z, following));
+            tile.pixels.box.z = work.box.z + row;
             tail.step(tile, a);
         }
-        tiles += s.rows; ahead = t - s.rows;
-        ring.give_back(shared, slices, signals);
-        const float scale = anew ? 0.0f : receive_verdict(ring, shared, slices, signals);
-        if (anew || scale != 0.0f) rescale(shared, scale != 0.0f ? scale : CARRIER_SCALE);
-        anew = scale != 0.0f;
-        unit = anew ? unit : behind(s, unit);
+        t -= work.rows;
+        ring.give_back(shared, work.staged + work.slices);
     }
 }
 
@@ -1090,13 +826,11 @@ DEVICE void consume(const Arguments &a, const Shared &shared) {
 __global__ void __launch_bounds__(THREADS, 1)
     segue_conv_wgmma_ring(const __grid_constant__ Arguments a) {
     extern __shared__ __align__(128) unsigned char memory[];
-    const Shared shared = share(memory);
+    Shared &shared = *reinterpret_cast<Shared *>(memory);
     if (threadIdx.x < STAGES) {
-        mbarrier_init(shared.full + 8 * threadIdx.x, SLICE_WARPS);
-        mbarrier_init(shared.empty + 8 * threadIdx.x, CONSUMERS * 4);
+        mbarrier_init(shared_address(&shared.full[threadIdx.x]), ITEMS);
+        mbarrier_init(shared_address(&shared.empty[threadIdx.x]), CONSUMERS * 4);
     }
-    for (int i = threadIdx.x; i < CARRY_BARRIERS; i += THREADS)
-        mbarrier_init(shared.passed + 8 * i, 1);
     __syncthreads();
     if (threadIdx.x < PRODUCERS * WARPGROUP) {
         setmaxnreg_dec<PRODUCER_REGISTERS>();
@@ -1401,7 +1135,7 @@ static const Device &current_device() {
     if (known.count(number) == 0) {
         Device &device = known[number];
         cudaDeviceGetAttribute(&device.processors, cudaDevAttrMultiProcessorCount, number);
-        device.first = prepare(wgmma_ring::segue_conv_wgmma_ring, 512, 215840);
+        device.first = prepare(wgmma_ring::segue_conv_wgmma_ring, 512, 216464);
         device.any = prepare(implicit_gemm::segue_implicit_gemm, 256, 21504);
         cudaGetLastError(); /* of code that is not there */
     }
@@ -1429,7 +1163,7 @@ extern "C" const char *conv2d_mul_min(const Call *call, cudaStream_t stream) {
     wgmma_ring::Arguments a0;
     long long blocks0;
     if (device.first && !fill(t, s, a0, blocks0))
-        return launch(wgmma_ring::segue_conv_wgmma_ring, a0, blocks0, 512, 215840, stream);
+        return launch(wgmma_ring::segue_conv_wgmma_ring, a0, blocks0, 512, 216464, stream);
     implicit_gemm::Arguments a1;
     long long blocks1;
     if (const char *wrong = fill(t, s, a1, blocks1)) return wrong;

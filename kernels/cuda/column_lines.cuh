@@ -7,17 +7,18 @@
  * own, WINDOW pixels at a time: [8][LINE], used as a ring of LINE values, in which what is beyond
  * the last whole sector waits for the next window.
  *
- * With OUT_LINES, the number of outputs with channels: float32, w stride 1, TILE_REAL and OUT_GROUP
- * multiples of 8, and a tile is (part of) one row of pixels. OUT_PAIRS: lines begin at even values
- * of a sector. CARRIED: tiles go along the rows and from one to the next. */
+ * Constants: OUT_LINES, the number of outputs with channels: float32, w stride 1, TILE_REAL and
+ * OUT_GROUP multiples of 8, and a tile is (part of) one row of pixels. OUT_PAIRS: lines begin at
+ * even values of a sector. CARRIED: tiles go along the rows and from one to the next. */
 
 constexpr int SECTOR = 8; /* values */
 constexpr int WINDOW = 32, LINE = WINDOW + SECTOR;
 constexpr int WINDOWS = TILE_PIXELS / WINDOW;
+constexpr int LAST_TILE = (ROW_TILES - 1) * TILE_PIXELS; /* of a row */
 constexpr int CARRIES = CARRIED ? OUT_LINES : 0; /* outputs that have carries */
 constexpr int CARRY_FLOATS = CARRIES * TILE_N * SECTOR;
 constexpr int CARRY_BARRIERS = CONSUMERS * CARRIES * 2 * CHANNEL_BLOCKS * 4;
-constexpr int LINE_FLOATS = OUT_LINES ? 4 * 8 * LINE : 0; /* of a consumer */
+constexpr int CONSUMER_FLOATS = CROSSING + (OUT_LINES ? 4 * 8 * LINE : 0); /* in shared memory */
 
 /* Neighbours in one store: written in C, they come apart. */
 __device__ __forceinline__ void store_vector(float *to, float x, float y, float z, float w) {
@@ -39,7 +40,7 @@ struct Tile : ColumnTile {
     float *lines;     /* [8][LINE], of this warp */
     float *carried;   /* [CARRIES][TILE_N][SECTOR] */
     unsigned passed;  /* address of [CONSUMERS][CARRIES][CHANNELS][4] barriers */
-    int tiles;        /* of the block so far, of all consumers */
+    int tiles;        /* of the block so far, of all consumers: they take them in turn */
     int at_row, rows; /* of the segment: this tile's, and how many */
     int output;       /* which is being written */
     bool joins, joined; /* the tile before ends where this one begins; the next, where it ends */
@@ -53,6 +54,29 @@ struct Tile : ColumnTile {
     float *next_at[2];
     float pair;
     float2 by; /* of the channel that is being put */
+
+    template <class S> __device__ __forceinline__ void open(S &shared, int number) {
+        thread = threadIdx.x % WARPGROUP;
+        if (CROSSES) {
+            crossing = shared.consumer[number];
+            barrier = 1 + number;
+            turn = 0;
+        }
+        if (OUT_LINES) {
+            consumer = number;
+            tiles = number - CONSUMERS;
+            lines = shared.consumer[number] + CROSSING + thread / 32 * 8 * LINE;
+            carried = shared.carried;
+            passed = shared_address(shared.passed);
+        }
+    }
+    /* The consumer's next tile, in row `row` of a segment of `of_rows`. */
+    __device__ __forceinline__ void start(int row, int of_rows) {
+        tiles += CONSUMERS;
+        at_row = row;
+        rows = of_rows;
+        output = 0;
+    }
 
     __device__ __forceinline__ real acc(int p, int j) {
         if (!OUT_LINES)
@@ -86,65 +110,75 @@ struct Tile : ColumnTile {
             put_pair(at, pair, value, wanted);
         pair = value;
         if (p % 8 == 7)
-            close_window(s, window, j);
+            close_window(to, s, window, j);
     }
     template <int V, class T> __device__ __forceinline__ void flush(T *, const Stride &) {}
-    template <int V> __device__ __forceinline__ void flush(float *, const Stride &) { output++; }
-
-    /* How many pixels the tile has whose first is `first` of its box. */
-    __device__ __forceinline__ int pixels_at(int first) const {
-        const Box &box = pixels.box;
-        return max(0, min(TILE_PIXELS, min(BOX_X, box.width - box.x) - first));
+    template <int V> __device__ __forceinline__ void flush(float *, const Stride &) {
+        if (OUT_LINES > 1)
+            output++;
     }
-    /* Whether a tile's line goes on where that of the tile `first` of `row` ends. */
-    __device__ __forceinline__ bool goes_on(int first, int row, const Stride &s) const {
-        constexpr int LAST = (ROW_TILES - 1) * TILE_PIXELS;
-        if (!CARRIED || row < 0 || pixels_at(first) < SECTOR)
+
+    /* How many pixels the tile has whose first is `from` of its box. */
+    __device__ __forceinline__ int pixels_at(int from) const {
+        const Box &box = pixels.box;
+        return max(0, min(TILE_PIXELS, min(BOX_X, box.width - box.x) - from));
+    }
+    /* Whether a tile's line goes on where that of the tile `from` of `row` ends. */
+    __device__ __forceinline__ bool goes_on(int from, int row, const Stride &s) const {
+        if (!CARRIED || row < 0 || pixels_at(from) < SECTOR)
             return false;
-        if (first < LAST)
-            return pixels_at(first + TILE_PIXELS) >= SECTOR;
+        if (ROW_TILES > 1 && from < LAST_TILE)
+            return pixels_at(from + TILE_PIXELS) >= SECTOR;
         return row + 1 < rows && pixels.box.width <= BOX_X &&
                (RING_DEPTH ? s.d : s.h) == pixels.box.width && pixels_at(0) >= SECTOR;
     }
-    __device__ __forceinline__ float *first_pixel(float *to, const Stride &s) const {
-        const Box &box = pixels.box;
-        const int x = box.x + box.first;
-        return to + offset(RING_DEPTH ? Place{box.n, box.z, box.y, x} : Place{box.n, 0, box.z, x}, s);
+    /* Values of the sector that a line begins in, before its first. */
+    static __device__ __forceinline__ int before(const float *line) {
+        return static_cast<int>(reinterpret_cast<unsigned long long>(line) / 4 % SECTOR);
     }
     __device__ __forceinline__ void open_lines(float *to, const Stride &s) {
-        const Box &box = pixels.box;
         const int lane = thread % 32;
         /* Eight channels further a line begins alike. */
-        float *line = first_pixel(to, s) + (channel_first + thread / 32 * 16) * s.c;
-        auto sector_begin = [&](int channel) {
-            return static_cast<int>(reinterpret_cast<unsigned long long>(line + channel * s.c) / 4 %
-                                    SECTOR);
-        };
-        begin = sector_begin(lane / 4);
+        float *line = to + offset(pixels.place(0), s) + (channel_first + thread / 32 * 16) * s.c;
+        begin = before(line + lane / 4 * s.c);
         SG_UNROLL
         for (int e = 0; e < 2; e++) {
             const int at = begin + lane % 4 * 2 + e, from = lane / 4 * LINE + at % SECTOR;
             put_at[e][0] = from + at / SECTOR * SECTOR;
             put_at[e][1] = from + (at < SECTOR ? WINDOW : 0);
-            begins[e] = sector_begin(e * 4 + lane / 8);
-            next_at[e] = line + (e * 4 + lane / 8) * s.c + (lane % 8 * 4 - begins[e]);
+            next_at[e] = line + (e * 4 + lane / 8) * s.c;
+            begins[e] = before(next_at[e]);
+            next_at[e] += lane % 8 * 4 - begins[e];
         }
-        here = pixels_at(box.first);
-        joins = box.first > 0 ? goes_on(box.first - TILE_PIXELS, at_row, s)
-                              : goes_on((ROW_TILES - 1) * TILE_PIXELS, at_row - 1, s);
-        joined = goes_on(box.first, at_row, s);
+        here = pixels_at(pixels.first());
+        joins = ROW_TILES > 1 && pixels.first() > 0
+                    ? goes_on(pixels.first() - TILE_PIXELS, at_row, s)
+                    : goes_on(LAST_TILE, at_row - 1, s);
+        joined = goes_on(pixels.first(), at_row, s);
     }
 
     /* Where a line's last sector begins that it does not fill. */
     __device__ __forceinline__ int end_of(int begin) const {
         return (begin + here) / SECTOR * SECTOR;
     }
-    /* Value `at` of the line that this lane puts. */
+    /* Value `at` of the line that this lane puts, and where memory has the sector it begins in. */
     __device__ __forceinline__ float *own_line(int at) const {
-        return lines + thread % 32 / 4 * LINE + at;
+        return lines + thread % 32 / 4 * LINE + at % LINE;
     }
-    __device__ __forceinline__ void close_window(const Stride &s, int window, int j) {
-        const int lane = thread % 32, mine = lane % 4 * 2;
+    __device__ __forceinline__ float *line_of(float *to, const Stride &s, int j) const {
+        return to + offset(pixels.place(0), s) + channel(j) * s.c - begin;
+    }
+    /* Stores values low .. high - 1 of that line, which lie in one sector. */
+    __device__ __forceinline__ void store_part(float *sector, int low, int high) const {
+        SG_UNROLL
+        for (int e = 0; e < 2; e++) {
+            const int in = thread % 4 * 2 + e, at = low / SECTOR * SECTOR + in;
+            if (at >= low && at < high)
+                sector[in] = *own_line(at);
+        }
+    }
+    __device__ __forceinline__ void close_window(float *to, const Stride &s, int window, int j) {
+        const int lane = thread % 32;
         if (window == 0 && CARRIES)
             bring(j);
         __syncwarp();
@@ -159,18 +193,12 @@ struct Tile : ColumnTile {
             if (at >= first && at < end_of(begins[i]))
                 store_vector(next_at[i] + window * WINDOW, part.x, part.y, part.z, part.w);
         }
-        if (window == 0 && !joins) /* the first sector is not whole */
-            store_alone(0, begin, begin > 0 ? min(SECTOR, end_of(begin)) : 0);
+        if (window == 0 && !joins && begin > 0) /* the first sector is not whole */
+            store_part(line_of(to, s, j), begin, min(SECTOR, end_of(begin)));
         if (window == WINDOWS - 1) {
-            if (CARRIES && joined) {
-                float *left = carry(j);
-                SG_UNROLL
-                for (int e = 0; e < 2; e++)
-                    if (end_of(begin) + mine + e < begin + here)
-                        left[mine + e] = *own_line((end_of(begin) + mine + e) % LINE);
-            } else {
-                store_alone(end_of(begin), begin, begin + here);
-            }
+            const int end = end_of(begin);
+            float *rest = CARRIES && joined ? carry(j) : line_of(to, s, j) + end;
+            store_part(rest, max(begin, end), begin + here);
         }
         __syncwarp();
         if (window < WINDOWS - 1)
@@ -181,32 +209,15 @@ struct Tile : ColumnTile {
         for (int i = 0; i < 2; i++)
             next_at[i] += (j % 2 == 0 ? 8 : 56) * s.c;
     }
-    /* Values low .. high - 1, and no more than a sector from `base`, of the line that this lane puts.
-     * All lanes take part: the lanes that store whole sectors know where the line begins. */
-    __device__ __forceinline__ void store_alone(int base, int low, int high) const {
-        const int lane = thread % 32, from = lane / 4 % 4 * 8;
-        unsigned long long at[2];
-        SG_UNROLL
-        for (int i = 0; i < 2; i++)
-            at[i] = __shfl_sync(~0U, reinterpret_cast<unsigned long long>(next_at[i]), from);
-        float *line = reinterpret_cast<float *>(lane < 16 ? at[0] : at[1]);
-        SG_UNROLL
-        for (int e = 0; e < 2; e++) {
-            const int k = base + lane % 4 * 2 + e;
-            if (k >= low && k < high)
-                line[k] = *own_line(k % LINE);
-        }
-    }
     /* What the tile before has left. */
     __device__ __forceinline__ void bring(int j) {
-        const int mine = thread % 4 * 2;
         mbarrier_wait(passed_on(consumer == 0 ? CONSUMERS - 1 : consumer - 1, j),
                       (tiles + CONSUMERS - 1) / CONSUMERS & 1 ^ 1);
-        const float *from = carry(j);
+        const int mine = thread % 4 * 2;
         SG_UNROLL
         for (int e = 0; e < 2; e++)
             if (joins && mine + e < begin)
-                *own_line(mine + e) = from[mine + e];
+                *own_line(mine + e) = carry(j)[mine + e];
     }
     __device__ __forceinline__ float *carry(int j) const {
         return carried + (output * TILE_N + row(j)) * SECTOR;

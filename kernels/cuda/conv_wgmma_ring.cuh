@@ -13,17 +13,13 @@
  * has as many tiles as there are consumers.
  *
  * Floats are carried as halves (GUARDED), weights scaled by a power of two for each output channel.
- * Behind the last slice of a segment the ring then carries a verdict: whether halves held what was
- * staged. If they did not, the same segment follows again, staged the slow way at a scale of its
- * own, and what consumers make of it takes the place of what they stored before.
- *
- * In class fp32 (PARTS 2) weights and stages are upper and lower halves (ring_parts.cuh).
+ * A segment that halves of the common scale did not hold follows once more, at a scale of its own,
+ * and what consumers make of it takes the place of what they stored before.
  *
  * Constants beyond those of the files before: CONSUMERS, PRODUCERS (warpgroups), STAGES,
- * KERNEL_Z/Y/X, STRIDE_Z, PADDING_Z/Y, STAGE_LEFT (columns of the stage left of the box's first
- * pixel without padding), PADDING_X, DILATION_Z/Y/X, ROW_TILES, CONSUMER_PIXELS,
- * OUT_GROUP (output channels of a group), CHANNEL_TILES, GROUP_TILES (tiles of a group),
- * UNROLL_Z/Y/X, UNROLL_PARTS, UNROLL_TAPS, SPANS, SPAN_TAPS, PRODUCER_REGISTERS, CONSUMER_REGISTERS, PREFETCH (producers have registers for two
+ * KERNEL_Z/Y/X, PADDING_X, DILATION_Z/Y/X, ROW_TILES, CONSUMER_PIXELS, OUT_GROUP (output channels
+ * of a group), CHANNEL_TILES, GROUP_TILES (tiles of a group), UNROLL_PARTS, UNROLL_TAPS, SPANS,
+ * SPAN_TAPS, PRODUCER_REGISTERS, CONSUMER_REGISTERS, PREFETCH (producers have registers for two
  * items), HAS_BIAS, WEIGHTS_IN_ORDER ([input channel][tap] of an output channel lie together). */
 
 //@ include common.cuh
@@ -33,216 +29,178 @@ struct Arguments {
     //@ arguments
 };
 //@ instructions
-/* Of a tap's weights, 8 halves each: one more than there are, so that a warp that packs the taps of
- * a channel does not store them all to the same banks. */
-constexpr int TAP_ROWS = STAGE_GROUPS * TILE_N + 1;
-constexpr int PART_BYTES = STAGE_GROUPS * PLANE * 16; /* of a stage */
-constexpr float STAGE_SCALE = PARTS == 2 ? SPLIT_SCALE : CARRIER_SCALE;
-constexpr float STAGE_MIN = PARTS == 2 ? SPLIT_MIN : CARRIER_MIN;
-//@ staging
 //@ include ring_pixels.cuh
+//@ staging
 //@ orientation
 //@ tail
 
 constexpr int TAPS = KERNEL_Z * KERNEL_Y * KERNEL_X;
-constexpr int STAGE_BYTES = PARTS * PART_BYTES;
-constexpr int WEIGHT_ROWS = TAPS * TAP_ROWS; /* of 8 halves, of a part */
-constexpr int WEIGHT_BYTES = PARTS * WEIGHT_ROWS * 16;
+/* Of a tap's weights, 8 halves each: one more than there are, so that a warp that packs the taps of
+ * a channel does not store them all to the same banks. */
+constexpr int TAP_ROWS = STAGE_GROUPS * TILE_N + 1;
 constexpr int REACH_Z = (KERNEL_Z - 1) * DILATION_Z + 1; /* slices that an output row needs */
 constexpr int PRODUCER_WARPS = PRODUCERS * 4;
 constexpr int THREADS = (PRODUCERS + CONSUMERS) * WARPGROUP;
-/* With fewer items than warps, warps take different slices. */
-constexpr int SLICE_WARPS = ITEMS < PRODUCER_WARPS ? ITEMS : PRODUCER_WARPS;
-constexpr int SLICES_AT_ONCE = PRODUCER_WARPS / SLICE_WARPS;
+constexpr float STAGE_MIN = PARTS == 2 ? SPLIT_MIN : CARRIER_MIN;
 /* Slices between what the second-level cache is asked for and what is stored; 0: it is not asked.
  * It helps rings of many small slices; beside large outputs it takes their place in the cache. */
 constexpr int AHEAD = STAGES >= 8 ? 2 : 0;
-/* Slices that a consumer's next tile may need beyond its last one's. */
-constexpr int STEP_Z = (CONSUMERS + ROW_TILES - 1) / ROW_TILES;
-/* Taps whose products are through when at most one group of products is under way. */
+/* Taps whose products are through before those of the last group: the filter's first slice can then
+ * be given back. */
 constexpr int FIRST_TAPS = PARTS == 1 ? KERNEL_Y * KERNEL_X : (SPANS - 1) * SPAN_TAPS;
 /* Where sums move in the middle of a tile, the products of others had better fill the gap. */
 constexpr bool TAKES_TURNS = CONSUMERS > 1 && (PARTS == 1 || SPANS <= 2);
 /* Numbers of barriers: 1 .. CONSUMERS are a tile's own. */
 constexpr int PACKED = 1 + CONSUMERS, STAGED = PACKED + 1, TURNS = STAGED + 1;
 
-/* Shared memory, in order. Tiles read some pixels beyond a stage, which are dropped: after the last
- * stage there are weights. */
+/* Tiles read some pixels beyond a stage, which are dropped: after the last there are weights. */
 struct Shared {
-    unsigned char *ring, *weights;
-    float2 *scale_bias;   /* [TILE_N] */
-    float *weight_scale;  /* [TILE_N] */
-    float *operands;      /* [CHANNEL_OPERANDS][TILE_N] */
-    float *consumer;      /* [CONSUMERS][CONSUMER_FLOATS] */
-    float *carried;       /* [CARRY_FLOATS], from each tile for the next */
-    unsigned *magnitude;  /* [2][PRODUCER_WARPS] */
-    unsigned full, empty; /* addresses of [STAGES] barriers each */
-    unsigned passed;      /* the same of [CARRY_BARRIERS] */
-    float *verdict;       /* [STAGES], of slices that are none: a segment's own scale, 0: it held */
+    uint4 ring[STAGES][PARTS][PART_CELLS];
+    uint4 weights[PARTS][TAPS * TAP_ROWS];
+    float2 scale_bias[TILE_N]; /* what a channel's sums are multiplied by, and what is added */
+    float operands[CHANNEL_OPERANDS ? CHANNEL_OPERANDS : 1][TILE_N];
+    float consumer[CONSUMERS][CONSUMER_FLOATS ? CONSUMER_FLOATS : 1];
+    float carried[CARRY_FLOATS ? CARRY_FLOATS : 1]; /* from each tile for the next */
+    unsigned long long full[STAGES], empty[STAGES]; /* barriers */
+    unsigned long long passed[CARRY_BARRIERS ? CARRY_BARRIERS : 1];
+    float weight_scale[TILE_N];
+    float largest[STAGES + 1][PRODUCER_WARPS]; /* of a segment, that a warp met */
 };
 
-__device__ __forceinline__ Shared share(unsigned char *memory) {
-    Shared shared;
-    shared.ring = memory;
-    shared.weights = shared.ring + STAGES * STAGE_BYTES;
-    shared.scale_bias = reinterpret_cast<float2 *>(shared.weights + WEIGHT_BYTES);
-    shared.weight_scale = reinterpret_cast<float *>(shared.scale_bias + TILE_N);
-    shared.operands = shared.weight_scale + TILE_N;
-    shared.consumer = shared.operands + CHANNEL_OPERANDS * TILE_N;
-    shared.carried = shared.consumer + CONSUMERS * CONSUMER_FLOATS;
-    shared.magnitude = reinterpret_cast<unsigned *>(shared.carried + CARRY_FLOATS);
-    shared.full = shared_address(shared.magnitude + 2 * PRODUCER_WARPS);
-    shared.empty = shared.full + STAGES * 8;
-    shared.passed = shared.empty + STAGES * 8;
-    shared.verdict = reinterpret_cast<float *>(shared.magnitude + 2 * PRODUCER_WARPS) +
-                     2 * (2 * STAGES + CARRY_BARRIERS);
-    return shared;
+/* Of a warp's positive values; NaN if there is one. */
+__device__ __forceinline__ float warp_max(float x) {
+    return __uint_as_float(__reduce_max_sync(~0U, __float_as_uint(x)));
 }
 
 /* ---- the work ------------------------------------------------------------------------------ */
 
-/* The block's own part of the output's channels and of the work. Made anew wherever it is wanted:
- * cheaper than registers held across a phase that has none to spare. */
-struct Part {
-    int channel_tile, group, first, end; /* channels */
-    int unit, unit_end;
+/* The block's channels. WHOLE: of a tile all slots have one. */
+constexpr bool WHOLE = TILE_REAL == TILE_N && OUT_GROUP % TILE_REAL == 0;
+__device__ __forceinline__ int channel_group() {
+    return blockIdx.x % CHANNEL_TILES / GROUP_TILES;
+}
+__device__ __forceinline__ int first_channel() {
+    return channel_group() * OUT_GROUP + blockIdx.x % CHANNEL_TILES % GROUP_TILES * TILE_REAL;
+}
+__device__ __forceinline__ int end_channel() {
+    return min(first_channel() + TILE_REAL, (channel_group() + 1) * OUT_GROUP);
+}
+
+/* The block's segments, in the order in which producers and consumers go through them. */
+struct Work {
+    int unit, end;    /* the segment's first unit of work, and the first behind the block's */
+    Box box;          /* its first output pixel */
+    int rows, slices; /* along z, of the output and of the input */
+    int staged;       /* slices before it */
+    int number;       /* segments before it */
+    float scale;      /* of its activations */
+    bool exact;       /* staged so that infinity and NaN pass, and any scale does */
+
+    __device__ __forceinline__ Work(const Arguments &a) {
+        const int units = static_cast<int>(a.units), parts = gridDim.x / CHANNEL_TILES;
+        const int part = blockIdx.x / CHANNEL_TILES, more = units % parts;
+        unit = part * (units / parts) + min(part, more);
+        end = unit + units / parts + (part < more);
+        number = staged = 0;
+        scale = STAGE_SCALE;
+        exact = false;
+    }
+    __device__ __forceinline__ bool open(const Arguments &a) {
+        const int units_z = WALKS ? 1 : static_cast<int>(a.out_z);
+        const int boxes_x = static_cast<int>(a.boxes_x);
+        const int boxes_y = RING_DEPTH ? static_cast<int>(a.boxes_y) : 1;
+        const int number = unit / units_z;
+        box.n = number / boxes_x / boxes_y;
+        box.z = unit - number * units_z;
+        box.y = RING_DEPTH ? number / boxes_x % boxes_y * BOX_Y : 0;
+        box.x = number % boxes_x * BOX_X;
+        box.height = RING_DEPTH ? static_cast<int>(a.out_y) : 1;
+        box.width = static_cast<int>(a.out_x);
+        rows = WALKS ? static_cast<int>(a.out_z) : min(end - unit, units_z - box.z);
+        slices = (rows - 1) * STRIDE_Z + REACH_Z;
+        return unit < end;
+    }
+    /* When all warps have staged what they have of the segment: to the next one, or to the same
+     * once more. */
+    __device__ __forceinline__ void next(const Shared &shared) {
+        staged += slices;
+        if (!GUARDED || holds(shared))
+            unit += WALKS ? 1 : rows;
+    }
+    /* Whether halves held what was staged, or else the scale for the next time. Infinity and NaN
+     * hide what the largest magnitude is beside them: then it is staged at the same scale, and,
+     * should that not do, a third time. */
+    __device__ __forceinline__ bool holds(const Shared &shared) {
+        const int warp = threadIdx.x % 32;
+        const bool met = warp < PRODUCER_WARPS && warp < slices * ITEMS;
+        const float largest = warp_max(met ? shared.largest[number % (STAGES + 1)][warp] : 0.0f);
+        exact = scale == STAGE_SCALE && carrier_fails(largest * STAGE_SCALE, STAGE_MIN);
+        scale = exact && largest <= FLOAT_MAX ? segment_scale(largest) : STAGE_SCALE;
+        number++;
+        return !exact;
+    }
 };
-
-__device__ __forceinline__ Part block_part(const Arguments &a) {
-    Part part;
-    part.channel_tile = blockIdx.x % CHANNEL_TILES;
-    part.group = part.channel_tile / GROUP_TILES;
-    part.first = part.group * OUT_GROUP + part.channel_tile % GROUP_TILES * TILE_REAL;
-    part.end = min(part.first + TILE_REAL, (part.group + 1) * OUT_GROUP);
-    const long long parts = gridDim.x / CHANNEL_TILES, number = blockIdx.x / CHANNEL_TILES;
-    part.unit = static_cast<int>(number * a.units / parts);
-    part.unit_end = static_cast<int>((number + 1) * a.units / parts);
-    return part;
-}
-
-struct Segment {
-    int n, z, y, x; /* of its first output pixel; y and x are the box's */
-    int rows;       /* along z */
-};
-
-__device__ __forceinline__ Segment open_segment(const Arguments &a, int unit, int end) {
-    const int units_z = WALKS ? 1 : static_cast<int>(a.out_z);
-    const int boxes_x = static_cast<int>(a.boxes_x), boxes_y = static_cast<int>(a.boxes_y);
-    const int box = unit / units_z;
-    Segment s;
-    s.n = box / boxes_x / boxes_y;
-    s.z = unit - box * units_z;
-    s.y = box / boxes_x % boxes_y * BOX_Y;
-    s.x = box % boxes_x * BOX_X;
-    s.rows = WALKS ? static_cast<int>(a.out_z) : min(end - unit, units_z - s.z);
-    return s;
-}
-
-/* The first unit of work behind a segment. */
-__device__ __forceinline__ int behind(const Segment &s, int unit) {
-    return unit + (WALKS ? 1 : s.rows);
-}
-
-__device__ __forceinline__ int segment_slices(const Segment &s) {
-    return (s.rows - 1) * STRIDE_Z + REACH_Z;
-}
 
 /* ---- weights ------------------------------------------------------------------------------- */
 
-constexpr int WEIGHTS = STAGE_GROUPS * 8 * TAPS; /* of an output channel, absent inputs included */
-constexpr int HELD = (WEIGHTS + 31) / 32;
-constexpr bool HOLDS = HELD <= 20; /* a lane's share of PACK channels stays in registers */
-constexpr int PACK = 2; /* channels that a warp packs at once; for four there are no registers */
-
-/* Weight i, in the order [input channel][tap], of an output channel that begins at `from`. */
-__device__ __forceinline__ float read_weight(const Arguments &a, const element *from, int i) {
-    if (i >= IN_CHANNELS * TAPS)
-        return 0.0f;
+/* Of an output channel, the weight of an input channel at a tap. */
+__device__ __forceinline__ float read_weight(const Arguments &a, int channel, int input, int tap) {
+    const element *from = a.weight + channel * a.weight_stride.n;
     if (WEIGHTS_IN_ORDER)
-        return read_only(from + i);
-    const int c = i / TAPS, tap = i % TAPS;
+        return read_only(from + input * TAPS + tap);
     const int z = tap / (KERNEL_Y * KERNEL_X), y = tap / KERNEL_X % KERNEL_Y, x = tap % KERNEL_X;
-    const long long zy =
-        RING_DEPTH ? z * a.weight_stride.d + y * a.weight_stride.h : z * a.weight_stride.h;
-    return read_only(from + c * a.weight_stride.c + zy + x * a.weight_stride.w);
+    return read_only(from + input * a.weight_stride.c +
+                     (RING_DEPTH ? z * a.weight_stride.d + y * a.weight_stride.h
+                                 : z * a.weight_stride.h) +
+                     x * a.weight_stride.w);
 }
 
-__device__ __forceinline__ void store_weight(const Shared &shared, int slot, int i, float weight,
-                                             float scale) {
-    const unsigned short upper = staged_weight(weight, scale);
-    const int c = i / TAPS, tap = i % TAPS;
-    unsigned short *at = reinterpret_cast<unsigned short *>(shared.weights) +
-                         (tap * TAP_ROWS + c / 8 * TILE_N + slot) * 8 + c % 8;
-    if (i < WEIGHTS)
-        *at = upper;
-    if (PARTS == 2 && i < WEIGHTS) /* what that leaves */
-        at[WEIGHT_ROWS * 8] = round_half(weight * scale - unpack_halves(upper).x);
+/* The largest finite magnitude of an output channel's weights, by a warp. */
+__device__ __forceinline__ float largest_weight(const Arguments &a, int channel) {
+    float largest = 0.0f;
+#pragma unroll 8
+    for (int i = threadIdx.x % 32; i < IN_CHANNELS * TAPS; i += 32)
+        largest = finite_magnitude(largest, read_weight(a, channel, i / TAPS, i % TAPS));
+    return warp_max(largest);
 }
 
-/* What a channel's sums are multiplied by and its bias, and the tail's operands. */
-__device__ __forceinline__ void fill_tables(const Arguments &a, const Shared &shared, int slot,
-                                            int channel, bool present, float scale) {
-    const int lane = threadIdx.x % 32;
-    if (lane == 0) {
-        const float bias = HAS_BIAS && present ? load(a.bias + channel * a.bias_stride.c) : 0.0f;
-        shared.scale_bias[slot] = make_float2(GUARDED ? unscale(scale, STAGE_SCALE) : 1.0f, bias);
-        shared.weight_scale[slot] = scale;
-    }
-    for (int k = lane; k < CHANNEL_OPERANDS; k += 32)
-        shared.operands[k * TILE_N + slot] = present ? channel_operand(k, channel, a) : 0.0f;
-}
-
-/* By the consumers, while producers fill the ring: a warp takes PACK channels at a time, finds the
- * largest finite weight of each, and stores. */
-__device__ __forceinline__ void pack_weights(const Arguments &a, const Shared &shared) {
-    const Part part = block_part(a);
-    const int warp = threadIdx.x / 32 - PRODUCER_WARPS, lane = threadIdx.x % 32;
+/* By the consumers, while producers fill the ring: each channel's scale, and what else acc and the
+ * tail want of it; then all channels' weights. */
+__device__ __forceinline__ void pack_weights(const Arguments &a, Shared &shared) {
+    const int thread = threadIdx.x - PRODUCERS * WARPGROUP, lane = thread % 32;
+    const int first = first_channel(), present = end_channel() - first;
 #pragma unroll 1
-    for (int slot = PACK * warp; slot < TILE_N; slot += CONSUMERS * 4 * PACK) {
-        float held[PACK][HOLDS ? HELD : 1], largest[PACK] = {};
-#pragma unroll
-        for (int e = 0; e < PACK; e++) {
-            const int channel = part.first + slot + e;
-            const bool present = channel < part.end;
-            const element *from = a.weight + (present ? channel : part.first) * a.weight_stride.n;
-            if (HOLDS) {
-#pragma unroll
-                for (int k = 0; k < HELD; k++)
-                    held[e][HOLDS ? k : 0] = present ? read_weight(a, from, k * 32 + lane) : 0.0f;
-            } else if (GUARDED) {
-#pragma unroll 4
-                for (int i = lane; i < WEIGHTS; i += 32)
-                    largest[e] =
-                        finite_magnitude(largest[e], present ? read_weight(a, from, i) : 0.0f);
-            }
+    for (int slot = thread / 32; slot < TILE_N; slot += CONSUMERS * 4) {
+        const float largest =
+            GUARDED && (WHOLE || slot < present) ? largest_weight(a, first + slot) : 0.0f;
+        if (lane == 0) {
+            shared.weight_scale[slot] = GUARDED ? weight_scale(largest) : 1.0f;
+            shared.scale_bias[slot].x = 1.0f;
+            shared.scale_bias[slot].y = HAS_BIAS && (WHOLE || slot < present)
+                                            ? load(a.bias + (first + slot) * a.bias_stride.c)
+                                            : 0.0f;
         }
-#pragma unroll
-        for (int e = 0; e < PACK; e++) {
-            const int channel = part.first + slot + e;
-            const bool present = channel < part.end;
-            const element *from = a.weight + (present ? channel : part.first) * a.weight_stride.n;
-            if (GUARDED && HOLDS) {
-#pragma unroll
-                for (int k = 0; k < HELD; k++)
-                    largest[e] = finite_magnitude(largest[e], held[e][HOLDS ? k : 0]);
-            }
-            float scale = 1.0f;
-            if (GUARDED) {
-                const unsigned bits = __reduce_max_sync(~0U, __float_as_uint(largest[e]));
-                scale = weight_scale(__uint_as_float(bits));
-            }
-            if (HOLDS) {
-#pragma unroll
-                for (int k = 0; k < HELD; k++)
-                    store_weight(shared, slot + e, k * 32 + lane, held[e][HOLDS ? k : 0], scale);
-            } else {
-#pragma unroll 4
-                for (int i = lane; i < WEIGHTS; i += 32)
-                    store_weight(shared, slot + e, i,
-                                 present ? read_weight(a, from, i) : 0.0f, scale);
-            }
-            fill_tables(a, shared, slot + e, channel, present, scale);
+        if (CHANNEL_OPERANDS > 0) {
+            for (int k = lane; k < CHANNEL_OPERANDS; k += 32)
+                shared.operands[k][slot] =
+                    WHOLE || slot < present ? channel_operand(k, first + slot, a) : 0.0f;
         }
+    }
+    barrier_sync(PACKED, CONSUMERS * WARPGROUP);
+    constexpr int CELLS = STAGE_GROUPS * TAPS; /* of an output channel, 8 input channels each */
+#pragma unroll 2
+    for (int i = thread; i < TILE_N * CELLS; i += CONSUMERS * WARPGROUP) {
+        const int slot = i / CELLS, group = i % CELLS / TAPS, tap = i % TAPS;
+        float weight[8], largest = 0.0f;
+#pragma unroll
+        for (int c = 0; c < 8; c++)
+            weight[c] = (WHOLE || slot < present) && has_channel(group * 8 + c)
+                            ? read_weight(a, first + slot, group * 8 + c, tap)
+                            : 0.0f;
+        const int at = tap * TAP_ROWS + group * TILE_N + slot;
+        shared.weights[0][at] = carry<true>(weight, shared.weight_scale[slot], largest);
+        if (PARTS == 2)
+            shared.weights[PARTS - 1][at] = carry_rest(weight);
     }
     fence_proxy_async();
     barrier_sync(PACKED, CONSUMERS * WARPGROUP);
@@ -250,99 +208,43 @@ __device__ __forceinline__ void pack_weights(const Arguments &a, const Shared &s
 
 /* ---- producers ----------------------------------------------------------------------------- */
 
-/* A warp's items in order, over the slices that it takes part in. */
-struct Turn {
-    int slice, item;
-
-    __device__ __forceinline__ Turn next() const {
-        const bool same = item + SLICE_WARPS < ITEMS;
-        return Turn{same ? slice : slice + SLICES_AT_ONCE,
-                    same ? item + SLICE_WARPS : item % SLICE_WARPS};
-    }
-};
-
-/* Where the slices of a segment come from; open_slice completes it. */
-struct Slices {
-    Source from;
-    const element *image; /* channel 0 of the group, slice 0 */
-    long long stride;     /* from slice to slice */
-    int z;                /* of the segment's first slice; may lie outside */
-
-    __device__ __forceinline__ void open_slice(const Arguments &a, int slice) {
-        from.inside = static_cast<unsigned>(z + slice) < static_cast<unsigned>(a.in_z);
-        from.origin = image + (z + slice) * stride;
-    }
-};
-
-__device__ __forceinline__ Slices open_slices(const Arguments &a, const Segment &s, int group) {
-    Slices of;
-    of.image = a.input + s.n * a.input_stride.n + group * IN_CHANNELS * a.input_stride.c;
-    of.stride = RING_DEPTH ? a.input_stride.d : a.input_stride.h;
-    of.z = s.z * STRIDE_Z - PADDING_Z;
-    of.from.y = s.y * STRIDE_Y - PADDING_Y;
-    of.from.x = s.x * STRIDE_X - STAGE_LEFT;
-    of.from.height = RING_DEPTH ? static_cast<int>(a.in_y) : 1;
-    of.from.width = static_cast<int>(a.in_x);
-    of.from.channel_stride = a.input_stride.c;
-    of.from.row_stride = RING_DEPTH ? a.input_stride.h : 0;
-    of.from.column_stride = ALONG_X > 1 ? 1 : a.input_stride.w;
-    return of;
-}
-
-//@ include ring_guard.cuh
-
-__device__ __forceinline__ void produce(const Arguments &a, const Shared &shared) {
-    const Part part = block_part(a);
-    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    int staged = 0, turn = 0, unit = part.unit;
-    while (unit < part.unit_end) {
-        const Segment s = open_segment(a, unit, part.unit_end);
-        const int slices = segment_slices(s);
+/* Warps deal a segment's items out among themselves, one after the other. */
+__device__ __forceinline__ void produce(const Arguments &a, Shared &shared) {
+    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, group = channel_group();
+    for (Work work(a); work.open(a); work.next(shared)) {
+        const int end = work.slices * ITEMS;
         float largest = 0.0f;
-        Slices of = open_slices(a, s, part.group);
-        auto fetch = [&](Turn at, Fetched &to) {
-            of.open_slice(a, at.slice);
-            fetch_item(of.from, at.item, lane, to);
-        };
-        /* Stores one item, and fetches the next: before, where there are registers for two. */
-        Turn at = {warp / SLICE_WARPS, warp % SLICE_WARPS};
-        auto step = [&](Fetched &current, Fetched &following) {
-            const Turn next = at.next();
-            const bool more = next.slice < slices;
-            if (PREFETCH && more)
-                fetch(next, following);
-            const int number = staged + at.slice, slot = number % STAGES;
-            if (at.item < SLICE_WARPS) {
-                if (AHEAD > 0 && at.slice + AHEAD < slices) {
-                    of.open_slice(a, at.slice + AHEAD);
-                    prefetch_slice(of.from, warp % SLICE_WARPS, SLICE_WARPS, lane);
-                }
-                mbarrier_wait(shared.empty + 8 * slot, number / STAGES & 1 ^ 1);
+        Fetched item, following;
+        if (PREFETCH && warp < end)
+            fetch_item(a, work.box, group, warp, item);
+#pragma unroll PREFETCH + 1
+        for (int i = warp; i < end; i += PRODUCER_WARPS) {
+            const int number = work.staged + i / ITEMS, slot = number % STAGES;
+            if (!PREFETCH)
+                fetch_item(a, work.box, group, i, item);
+            else if (i + PRODUCER_WARPS < end)
+                fetch_item(a, work.box, group, i + PRODUCER_WARPS, following);
+            if (AHEAD > 0 && i + AHEAD * ITEMS < end)
+                prefetch_item(a, work.box, group, i + AHEAD * ITEMS);
+            mbarrier_wait(shared_address(&shared.empty[slot]), number / STAGES & 1 ^ 1);
+            if (GUARDED && work.exact)
+                store_item<true>(shared.ring[slot][0], i % ITEMS, item, work.scale, largest);
+            else
+                store_item<false>(shared.ring[slot][0], i % ITEMS, item, STAGE_SCALE, largest);
+            fence_proxy_async();
+            if (GUARDED)
+                largest = warp_max(largest);
+            __syncwarp();
+            if (lane == 0) {
+                if (GUARDED)
+                    shared.largest[work.number % (STAGES + 1)][warp] = largest;
+                mbarrier_arrive(shared_address(&shared.full[slot]));
             }
-            store_item(shared.ring + slot * STAGE_BYTES, at.item, lane, current, largest);
-            if (next.slice != at.slice) {
-                fence_proxy_async();
-                __syncwarp();
-                if (lane == 0)
-                    mbarrier_arrive(shared.full + 8 * slot);
-            }
-            at = next;
-            if (!PREFETCH && more)
-                fetch(next, following);
-            return more;
-        };
-        if (warp < SLICES_AT_ONCE * SLICE_WARPS && at.slice < slices) {
-            Fetched items[PREFETCH ? 2 : 1];
-            fetch(at, items[0]);
-#pragma unroll 1
-            while (step(items[0], items[PREFETCH]) &&
-                   (!PREFETCH || step(items[PREFETCH], items[0])))
-                ;
+            if (PREFETCH)
+                item = following;
         }
-        staged += slices;
         if (GUARDED)
-            staged = judge(a, shared, of, slices, staged, largest, turn);
-        unit = behind(s, unit);
+            barrier_sync(STAGED, PRODUCERS * WARPGROUP);
     }
 }
 
@@ -351,94 +253,118 @@ __device__ __forceinline__ void produce(const Arguments &a, const Shared &shared
 /* A consumer's view of the ring: it waits for every slice and gives every slice back, in order, so
  * that each use of a slot counts each warp once. */
 struct Ring {
-    int reading, parity; /* slot of the next slice to wait for, and the parity of its use */
-    int freeing;         /* slot of the next slice to give back */
-    int read, freed;     /* slices of the segment so far */
-    unsigned seen;       /* which of the next slices are known to be full, as bits */
+    int read, freed; /* slices so far */
 
-    /* Looks ahead, so that the answers come while a tail runs: barriers answer slowly while
-     * products keep shared memory busy. Less than STAGES ahead: a slot's use before has then been
-     * seen, and its parity tells. */
-    __device__ __forceinline__ void look(const Shared &shared, int slices) {
-        seen = 0;
-        int slot = reading, its_parity = parity;
-#pragma unroll
-        for (int i = 0; i < STEP_Z * STRIDE_Z && i < STAGES && i < 8; i++) {
-            if (read + i < slices && mbarrier_test(shared.full + 8 * slot, its_parity))
-                seen |= 1u << i;
-            slot++;
-            its_parity ^= slot == STAGES;
-            slot = slot == STAGES ? 0 : slot;
-        }
+    __device__ __forceinline__ void wait_for(Shared &shared, int slices) {
+#pragma unroll 1
+        for (; read < slices; read++)
+            mbarrier_wait(shared_address(&shared.full[read % STAGES]), read / STAGES & 1);
     }
-    __device__ __forceinline__ void wait_for(const Shared &shared, int slices) {
-        for (; read < slices; read++) {
-            if (!(seen & 1))
-                mbarrier_wait(shared.full + 8 * reading, parity);
-            seen >>= 1;
-            reading++;
-            if (reading == STAGES) {
-                reading = 0;
-                parity ^= 1;
-            }
-        }
-    }
-    /* signals: true in one thread of the warp. Every warp gives back for itself: one may still be
-     * in a tail, far behind. */
-    __device__ __forceinline__ void give_back(const Shared &shared, int slices, bool signals) {
+    /* Every warp gives back for itself: one may still be in a tail, far behind. */
+    __device__ __forceinline__ void give_back(Shared &shared, int slices) {
+#pragma unroll 1
         for (; freed < slices; freed++) {
             wait_for(shared, freed + 1);
-            if (signals)
-                mbarrier_arrive(shared.empty + 8 * freeing);
-            freeing = freeing + 1 == STAGES ? 0 : freeing + 1;
+            if (threadIdx.x % 32 == 0)
+                mbarrier_arrive(shared_address(&shared.empty[freed % STAGES]));
         }
     }
 };
 
-/* Two groups of products: those of the filter's first slice, so that it can be given back, and the
- * rest. */
-__device__ __forceinline__ void multiply(Tile &tile, const Filter &filter, const Shared &shared,
-                                         int slot, int first_pixel) {
-    unsigned weights = shared_address(shared.weights);
-    /* Unknown anew for every tile: or else the compiler keeps a descriptor of each product across
-     * all tiles, and has no registers left. */
-    asm volatile("" : "+r"(weights));
-    const unsigned ring = shared_address(shared.ring) + first_pixel * 16;
-    wgmma_fence();
-#pragma unroll UNROLL_Z
-    for (int z = 0; z < KERNEL_Z; z++) {
-        if (KERNEL_Z > 1 && z == 1)
-            wgmma_commit();
+using Sums = float[TILE_BLOCKS][BLOCK_SUMS]; /* as a tile's */
+
+/* What a tile's products find in shared memory. */
+struct Operands {
+    unsigned ring, weights; /* addresses; of the tile's first pixel in slot 0 */
+    int slot;               /* of the tile's first slice */
+
+    __device__ __forceinline__ Operands(const Shared &shared, int first_slot, int first_pixel) {
+        weights = shared_address(shared.weights);
+        /* Unknown anew for every tile: or else the compiler keeps a descriptor of each product
+         * across all tiles, and has no registers left. */
+        asm volatile("" : "+r"(weights));
+        ring = shared_address(shared.ring) + first_pixel * 16;
+        slot = first_slot;
+    }
+    /* Where the tile's first pixel finds its input under a tap, and the tap's weights. */
+    __device__ __forceinline__ unsigned input(int tap) const {
+        const int z = tap / (KERNEL_Y * KERNEL_X), y = tap / KERNEL_X % KERNEL_Y;
+        const int x = tap % KERNEL_X * DILATION_X + STAGE_LEFT - PADDING_X;
         int at = slot + z * DILATION_Z;
         at -= at >= STAGES ? STAGES : 0;
-#pragma unroll UNROLL_Y
-        for (int y = 0; y < KERNEL_Y; y++)
-#pragma unroll UNROLL_X
-            for (int x = 0; x < KERNEL_X; x++)
-                multiply_tap(
-                    tile.d, filter,
-                    ring + at * STAGE_BYTES +
-                        staged_pixel(y * DILATION_Y, x * DILATION_X + STAGE_LEFT - PADDING_X) * 16,
-                    weights, (z * KERNEL_Y + y) * KERNEL_X + x, 0, z + y + x != 0);
+        return ring + (at * (PARTS * PART_CELLS) + staged_pixel(y * DILATION_Y, x)) * 16;
+    }
+    __device__ __forceinline__ unsigned weight(int tap) const {
+        return weights + tap * TAP_ROWS * 16;
+    }
+};
+
+/* The products of a tile, in two groups. */
+__device__ __forceinline__ void multiply(Sums &sums, const Operands &of) {
+    wgmma_fence();
+#pragma unroll UNROLL_TAPS
+    for (int tap = 0; tap < TAPS; tap++) {
+        if (tap == FIRST_TAPS)
+            wgmma_commit();
+        multiply_tap(sums, of.input(tap), of.weight(tap), tap > 0);
     }
     wgmma_commit();
 }
 
-//@ include ring_parts.cuh
-
-/* The verdict behind the `slices` of a segment; 0: what was made of it stands. */
-__device__ __forceinline__ float receive_verdict(Ring &ring, const Shared &shared, int slices,
-                                                 bool signals) {
-    ring.wait_for(shared, slices + 1);
-    const float scale = shared.verdict[ring.freeing];
-    __syncwarp();
-    ring.give_back(shared, slices + 1, signals);
-    return scale;
+/* The same in class fp32, where an operand is an upper and a lower half, x = upper + lower, both of
+ * one scale, and a product is three: upper by lower, lower by upper, upper by upper halves. The
+ * tensor cores round every addition toward zero: so what weighs little is added first, and no sum
+ * there is long. It is made of SPANS sums of SPAN_TAPS taps each, a group of products for each,
+ * the last in the tile's sums, those before in others. */
+__device__ __forceinline__ void multiply_span(Sums &sums, const Operands &of, int first) {
+    const int end = min(first + SPAN_TAPS, TAPS);
+#pragma unroll UNROLL_PARTS
+    for (int turn = 0; turn < 2; turn++)
+#pragma unroll UNROLL_TAPS
+        for (int tap = first; tap < end; tap++) {
+            if (turn == 0) {
+                multiply_tap(sums, of.input(tap), of.weight(TAPS + tap), tap > first);
+                multiply_tap(sums, of.input(tap) + PART_CELLS * 16, of.weight(tap), 1);
+            } else {
+                multiply_tap(sums, of.input(tap), of.weight(tap), 1);
+            }
+        }
+    wgmma_commit();
 }
 
-/* Scales the sums of what was staged at this scale. All consumers meet: none is in a tail that
- * wants the old ones, and what was stored before comes before what is stored anew. */
-__device__ __forceinline__ void rescale(const Shared &shared, float scale) {
+/* Keeps the compiler from moving what it does to sums to before their products' end. */
+__device__ __forceinline__ void pin(Sums &sums) {
+#pragma unroll
+    for (int i = 0; i < TILE_BLOCKS * BLOCK_SUMS; i++)
+        asm volatile("" : "+f"(sums[i / BLOCK_SUMS][i % BLOCK_SUMS])::"memory");
+}
+
+/* After their products: to += sums. */
+__device__ __forceinline__ void add_sums(Sums &to, Sums &sums) {
+    pin(to);
+    pin(sums);
+#pragma unroll
+    for (int i = 0; i < TILE_BLOCKS * BLOCK_SUMS; i++)
+        to[i / BLOCK_SUMS][i % BLOCK_SUMS] += sums[i / BLOCK_SUMS][i % BLOCK_SUMS];
+}
+
+__device__ __forceinline__ void multiply_parts(Sums &sums, Sums &others, const Operands &of) {
+    wgmma_fence();
+    if (SPANS > 1)
+        multiply_span(others, of, 0);
+#pragma unroll 1
+    for (int span = 1; span < SPANS - 1; span++) {
+        multiply_span(sums, of, span * SPAN_TAPS);
+        wgmma_wait<0>();
+        add_sums(others, sums);
+        wgmma_fence();
+    }
+    multiply_span(sums, of, (SPANS - 1) * SPAN_TAPS);
+}
+
+/* For sums of what was staged at this scale. All consumers meet: none is in a tail that wants the
+ * old ones, and what was stored before comes before what is stored anew. */
+__device__ __forceinline__ void rescale(Shared &shared, float scale) {
     barrier_sync(PACKED, CONSUMERS * WARPGROUP);
     for (int slot = threadIdx.x - PRODUCERS * WARPGROUP; slot < TILE_N;
          slot += CONSUMERS * WARPGROUP)
@@ -446,87 +372,67 @@ __device__ __forceinline__ void rescale(const Shared &shared, float scale) {
     barrier_sync(PACKED, CONSUMERS * WARPGROUP);
 }
 
-__device__ __forceinline__ void consume(const Arguments &a, const Shared &shared) {
-    const Part part = block_part(a);
+__device__ __forceinline__ void consume(const Arguments &a, Shared &shared) {
     const int consumer = (threadIdx.x - PRODUCERS * WARPGROUP) / WARPGROUP;
-    const bool signals = threadIdx.x % 32 == 0;
+    const int next = consumer + 1 == CONSUMERS ? 0 : consumer + 1;
     Tile tile;
     tile.scale_bias = shared.scale_bias;
-    tile.operands = shared.operands;
-    tile.channel_first = part.first;
-    tile.channel_end = part.end;
-    open_tile(tile, shared, consumer);
-    Sums others; /* of the spans before the last */
-    Filter filter;
-    load_filter(filter, shared.weights);
-    Ring ring = {0, 0, 0, 0, 0, 0};
-    const int next = consumer + 1 == CONSUMERS ? 0 : consumer + 1;
-    int ahead = consumer; /* its first tile of the segment */
+    tile.operands = shared.operands[0];
+    tile.channel_first = first_channel();
+    tile.channel_end = end_channel();
+    tile.open(shared, consumer);
+    Sums others;
+    Ring ring = {0, 0};
+    float scale = 0.0f; /* that scale_bias is for */
+    int t = consumer; /* its next tile in the segment */
     if (TAKES_TURNS && next == 0)
         barrier_arrive(TURNS, 2 * WARPGROUP); /* the first consumer begins */
-    int unit = part.unit, tiles = 0; /* of the segments before */
-    bool anew = false; /* this segment has been made before */
-    while (unit < part.unit_end) {
-        const Segment s = open_segment(a, unit, part.unit_end);
-        const int slices = segment_slices(s);
-        ring.read = ring.freed = 0;
-        tile.pixels.box = {s.n,
-                           s.z,
-                           s.y,
-                           s.x,
-                           RING_DEPTH ? static_cast<int>(a.out_y) : 1,
-                           static_cast<int>(a.out_x),
-                           ahead % ROW_TILES * CONSUMER_PIXELS};
+    for (Work work(a); work.open(a); work.next(shared)) {
+        if (GUARDED && (work.exact || work.scale != scale)) {
+            scale = work.scale;
+            rescale(shared, scale);
+        }
+        tile.pixels.box = work.box;
+        tile.pixels.tile_first = t % ROW_TILES * CONSUMER_PIXELS;
         Tail tail;
         if (WALKS)
             tail.begin(tile);
-        int t = ahead;
 #pragma unroll 1
-        for (; t < s.rows * ROW_TILES; t += CONSUMERS) {
-            const int row = t / ROW_TILES, following = (t + CONSUMERS) / ROW_TILES;
+        for (; t < work.rows * ROW_TILES; t += CONSUMERS) {
+            const int row = t / ROW_TILES, first = work.staged + row * STRIDE_Z;
+            const int following = work.staged + (t + CONSUMERS) / ROW_TILES * STRIDE_Z;
             const int first_pixel = t % ROW_TILES * CONSUMER_PIXELS;
-            ring.give_back(shared, row * STRIDE_Z, signals);
-            ring.wait_for(shared, row * STRIDE_Z + REACH_Z);
+            tile.pixels.tile_first = first_pixel;
+            ring.give_back(shared, first);
+            ring.wait_for(shared, first + REACH_Z);
             if (TAKES_TURNS)
                 barrier_sync(TURNS + consumer, 2 * WARPGROUP);
+            const Operands operands(shared, first % STAGES, first_pixel);
             if (PARTS == 1)
-                multiply(tile, filter, shared, ring.freeing, first_pixel);
+                multiply(tile.d, operands);
             else
-                multiply_parts(tile, others, filter, shared, ring.freeing, first_pixel);
+                multiply_parts(tile.d, others, operands);
             if (TAKES_TURNS)
                 barrier_arrive(TURNS + next, 2 * WARPGROUP);
-            if (KERNEL_Z > 1 && FIRST_TAPS >= KERNEL_Y * KERNEL_X) {
+            if (FIRST_TAPS >= KERNEL_Y * KERNEL_X && FIRST_TAPS < TAPS) {
                 wgmma_wait<1>();
-                ring.give_back(shared, min(row * STRIDE_Z + DILATION_Z, following * STRIDE_Z),
-                               signals);
+                ring.give_back(shared, min(first + DILATION_Z, following));
             }
             wgmma_wait<0>();
             if (SPANS > 1)
                 add_sums(tile.d, others);
-            ring.give_back(shared, min(following * STRIDE_Z, ring.read), signals);
-            ring.look(shared, slices);
-            tile.pixels.box.z = s.z + row;
-            tile.pixels.box.first = first_pixel;
-            begin_tile(tile, tiles + t, row, s.rows);
+            ring.give_back(shared, min(first + REACH_Z, following));
+            tile.pixels.box.z = work.box.z + row;
+            tile.start(row, work.rows);
             tail.step(tile, a);
         }
-        tiles += s.rows * ROW_TILES;
-        ahead = t - s.rows * ROW_TILES;
-        ring.give_back(shared, slices, signals);
+        t -= work.rows * ROW_TILES;
+        ring.give_back(shared, work.staged + work.slices);
         if (WALKS) {
-            tile.pixels.box.z = s.z;
-            begin_tile(tile, tiles, 0, 1);
+            tile.pixels.box.z = work.box.z;
+            tile.start(0, 1);
             tail.end(tile, a);
         }
-        if (GUARDED) {
-            const float scale = anew ? 0.0f : receive_verdict(ring, shared, slices, signals);
-            if (anew || scale != 0.0f) {
-                rescale(shared, scale != 0.0f ? scale : STAGE_SCALE);
-                forget_scales(tile);
-            }
-            anew = scale != 0.0f;
-        }
-        unit = anew ? unit : behind(s, unit);
     }
 }
 
@@ -535,13 +441,16 @@ __device__ __forceinline__ void consume(const Arguments &a, const Shared &shared
 extern "C" __global__ void __launch_bounds__(THREADS, 1)
     segue_conv_wgmma_ring(const __grid_constant__ Arguments a) {
     extern __shared__ __align__(128) unsigned char memory[];
-    const Shared shared = share(memory);
+    Shared &shared = *reinterpret_cast<Shared *>(memory);
     if (threadIdx.x < STAGES) {
-        mbarrier_init(shared.full + 8 * threadIdx.x, SLICE_WARPS);
-        mbarrier_init(shared.empty + 8 * threadIdx.x, CONSUMERS * 4);
+        mbarrier_init(shared_address(&shared.full[threadIdx.x]), ITEMS);
+        mbarrier_init(shared_address(&shared.empty[threadIdx.x]), CONSUMERS * 4);
     }
-    for (int i = threadIdx.x; i < CARRY_BARRIERS; i += THREADS)
-        mbarrier_init(shared.passed + 8 * i, 1);
+    if (CARRY_BARRIERS > 0) {
+#pragma unroll 1
+        for (int i = threadIdx.x; i < CARRY_BARRIERS; i += THREADS)
+            mbarrier_init(shared_address(&shared.passed[i]), 1);
+    }
     __syncthreads();
     if (threadIdx.x < PRODUCERS * WARPGROUP) {
         setmaxnreg_dec<PRODUCER_REGISTERS>();

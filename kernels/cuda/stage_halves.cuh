@@ -1,5 +1,5 @@
-/* Producers of `wgmma` kernels: boxes of a tensor of halves or bfloats go to shared memory as they
- * are.
+/* Producers of conv_wgmma_ring.cuh: boxes of a tensor of halves or bfloats go to shared memory as
+ * they are.
  *
  * Where neighbours along x lie side by side, a lane reads words of two neighbours of eight channels
  * and puts a pixel's channels together by permuting bytes. Where channels do (VECTOR 8), a lane
@@ -10,11 +10,9 @@
 //@ include load_if.cuh
 
 constexpr int CELLS = STAGE_GROUPS * BOX_PIXELS;
-constexpr int ITEMS = VECTOR == 8 ? (CELLS + 127) / 128 : STAGE_GROUPS * CHUNKS;
-/* In one order for all, lanes' stores would be VECTOR x 16 bytes apart and meet in the banks: some
- * lanes start with another of their pixels. */
-constexpr bool TURNED = STRIDE_X == 1 && (VECTOR == 2 || VECTOR == 4);
+constexpr int ITEMS = VECTOR == 8 ? (CELLS + 127) / 128 : STAGE_GROUPS * CHUNKS; /* of a slice */
 constexpr int HELD_WORDS = VECTOR == 1 ? 32 : 16;
+constexpr float STAGE_SCALE = 1.0f;
 
 /* VECTOR 4, 2: [channel][two pixels]; 1: [channel][pixel], the upper half of a word empty;
  * 8: [pixel][two channels]. */
@@ -23,59 +21,78 @@ struct Fetched {
     unsigned short edge[EDGE_LOADS ? EDGE_LOADS : 1];
 };
 
-/* Row and x of the pixel of cell `v` of this lane, of an item's 4, and its group of channels. */
-__device__ __forceinline__ void cell_place(int item, int v, int lane, int &group, int &row,
-                                           int &x) {
-    const int cell = (item * 4 + v) * 32 + lane, pixel = cell / STAGE_GROUPS;
-    group = cell % STAGE_GROUPS;
-    row = STAGE_ROWS == 1 ? 0 : pixel / STAGE_WIDTH;
-    x = pixel - row * STAGE_WIDTH;
-}
-__device__ __forceinline__ bool cell_in_box(int row, int x) {
-    return row < STAGE_ROWS && (CELLS % 128 == 0 || x < STAGE_WIDTH);
+/* ---- channels side by side ----------------------------------------------------------------- */
+
+/* Cell `v` of this lane, of an item's 4: a pixel's group of channels. */
+__device__ __forceinline__ int item_cell(int item, int v) {
+    return (item * 4 + v) * 32 + threadIdx.x % 32;
 }
 
-__device__ __forceinline__ void fetch_cells(const Source &from, int item, int lane, Fetched &to) {
+__device__ __forceinline__ void fetch_cells(const Arguments &a, const Box &box, int first, int item,
+                                            Fetched &to) {
 #pragma unroll
     for (int v = 0; v < 4; v++) {
-        int group, row, x;
-        cell_place(item, v, lane, group, row, x);
-        const bool present =
-            cell_in_box(row, x) && in_image(from, row, x) && has_channel(group * 8);
-        const uint4 cell = load_16_bytes_if(
-            present, from.origin + group * 8 + (from.y + row) * from.row_stride +
-                         (from.x + x) * from.column_stride);
-        to.word[v * 4] = cell.x, to.word[v * 4 + 1] = cell.y;
-        to.word[v * 4 + 2] = cell.z, to.word[v * 4 + 3] = cell.w;
+        const int cell = item_cell(item % ITEMS, v), channel = cell % STAGE_GROUPS * 8;
+        const element *at;
+        const bool inside =
+            locate(a, box, item / ITEMS, first + channel, cell / STAGE_GROUPS, at) &&
+            (CELLS % 128 == 0 || cell < CELLS);
+        const uint4 read = load_16_bytes_if(inside && has_channel(channel), at);
+        to.word[v * 4] = read.x, to.word[v * 4 + 1] = read.y;
+        to.word[v * 4 + 2] = read.z, to.word[v * 4 + 3] = read.w;
     }
 }
 
-__device__ __forceinline__ void store_cells(unsigned char *stage, int item, int lane,
-                                            const Fetched &from) {
+__device__ __forceinline__ void store_cells(uint4 *stage, int item, const Fetched &from) {
 #pragma unroll
     for (int v = 0; v < 4; v++) {
-        int group, row, x;
-        cell_place(item, v, lane, group, row, x);
-        if (cell_in_box(row, x))
-            reinterpret_cast<uint4 *>(stage)[group * PLANE + staged_pixel(row, x)] =
+        const int cell = item_cell(item, v);
+        if (CELLS % 128 == 0 || cell < CELLS)
+            stage[cell % STAGE_GROUPS * PLANE + staged_pixel(cell / STAGE_GROUPS)] =
                 make_uint4(from.word[v * 4], from.word[v * 4 + 1], from.word[v * 4 + 2],
                            from.word[v * 4 + 3]);
     }
 }
 
-__device__ __forceinline__ void fetch_item(const Source &from, int item, int lane, Fetched &to) {
+/* ---- pixels side by side ------------------------------------------------------------------- */
+
+/* The edge of the rows of 8 channels: lanes take a channel of a column each. */
+__device__ __forceinline__ int edge_x(int i) {
+    return CHUNKS * CHUNK + i * 4 + threadIdx.x % 32 / 8;
+}
+__device__ __forceinline__ void fetch_edge(const Arguments &a, const Box &box, int first, int item,
+                                           Fetched &to) {
+    const int channel = item / CHUNKS % STAGE_GROUPS * 8 + threadIdx.x % 8;
+#pragma unroll
+    for (int i = 0; i < EDGE_LOADS; i++) {
+        const element *at;
+        const bool inside = locate(a, box, item / ITEMS, first + channel, edge_x(i), at);
+        to.edge[i] = load_if(inside && edge_x(i) < STAGE_WIDTH && has_channel(channel), at).bits;
+    }
+}
+__device__ __forceinline__ void store_edge(uint4 *plane, const Fetched &from) {
+#pragma unroll
+    for (int i = 0; i < EDGE_LOADS; i++) {
+        unsigned short *at = reinterpret_cast<unsigned short *>(plane + staged_pixel(0, edge_x(i)));
+        if (edge_x(i) < STAGE_WIDTH)
+            at[threadIdx.x % 8] = from.edge[i];
+    }
+}
+
+/* Item `item` of a segment: of its first slice they are 0 .. ITEMS - 1. first: channel. */
+__device__ __forceinline__ void fetch_item(const Arguments &a, const Box &box, int first, int item,
+                                           Fetched &to) {
     if (VECTOR == 8) {
-        fetch_cells(from, item, lane, to);
+        fetch_cells(a, box, first, item, to);
         return;
     }
-    const int group = item / CHUNKS, chunk = item % CHUNKS;
+    const int chunk = item % CHUNKS, group = item / CHUNKS % STAGE_GROUPS, slice = item / ITEMS;
 #pragma unroll
-    for (int v = 0; v < 4 / ALONG_X; v++) {
-        int row, x;
-        chunk_pixel(chunk, v, lane, row, x);
-        const bool inside = in_box(row, x) && in_image(from, row, x);
-        const element *at = from.origin + group * 8 * from.channel_stride +
-                            (from.y + row) * from.row_stride + (from.x + x) * from.column_stride;
+    for (int p = 0; p < 4; p += ALONG_X) {
+        const int pixel = chunk_pixel(chunk, p);
+        const element *at;
+        const bool inside = locate(a, box, slice, first + group * 8, pixel, at) &&
+                            (FULL_CHUNKS || pixel < BOX_PIXELS);
 #pragma unroll
         for (int c = 0; c < 8; c++) {
             const bool present = inside && has_channel(group * 8 + c);
@@ -83,29 +100,23 @@ __device__ __forceinline__ void fetch_item(const Source &from, int item, int lan
                 const uint2 four = load_8_bytes_if(present, at);
                 to.word[2 * c] = four.x, to.word[2 * c + 1] = four.y;
             } else if (VECTOR == 2) {
-                to.word[(2 * c + v) % HELD_WORDS] = load_4_bytes_if(present, at);
+                to.word[(2 * c + p / 2) % HELD_WORDS] = load_4_bytes_if(present, at);
             } else {
-                to.word[(4 * c + v) % HELD_WORDS] = load_if(present, at).bits;
+                to.word[(4 * c + p) % HELD_WORDS] = load_if(present, at).bits;
             }
-            at += from.channel_stride;
+            at += a.input_stride.c;
         }
     }
-    if (HAS_EDGE && chunk == CHUNKS - 1) {
-#pragma unroll
-        for (int i = 0; i < EDGE_LOADS; i++) {
-            const int channel = lane % 8, x = CHUNKS * CHUNK + i * 4 + lane / 8;
-            const bool present =
-                x < STAGE_WIDTH && in_image(from, 0, x) && has_channel(group * 8 + channel);
-            const element *at = from.origin + (group * 8 + channel) * from.channel_stride +
-                                from.y * from.row_stride + (from.x + x) * from.column_stride;
-            to.edge[i] = load_if(present, at).bits;
-        }
+    if (HAS_EDGE) {
+        if (chunk == CHUNKS - 1)
+            fetch_edge(a, box, first, item, to);
     }
 }
 
 /* The eight channels of a lane's pixel p, or, where the lane is turned, of another of its four. */
-__device__ __forceinline__ uint4 pixel_channels(const Fetched &from, int p, bool odd, bool far) {
-    const unsigned upper = p % 2 ^ static_cast<int>(odd) ? 0x7632 : 0x5410;
+__device__ __forceinline__ uint4 pixel_channels(const Fetched &from, int p, int turn) {
+    const unsigned upper = (p ^ turn) % 2 ? 0x7632 : 0x5410;
+    const bool far = turn & 2;
     unsigned pair[4];
 #pragma unroll
     for (int i = 0; i < 4; i++) {
@@ -119,39 +130,43 @@ __device__ __forceinline__ uint4 pixel_channels(const Fetched &from, int p, bool
     return make_uint4(pair[0], pair[1], pair[2], pair[3]);
 }
 
-/* stage: generic address of the stage. The last argument is for what halves may fail to hold. */
-__device__ __forceinline__ void store_item(unsigned char *stage, int item, int lane,
-                                           const Fetched &from, float &) {
+/* item: of the slice. The last arguments are for what halves may fail to hold. */
+template <bool EXACT>
+__device__ __forceinline__ void store_item(uint4 *stage, int item, const Fetched &from, float,
+                                           float &) {
     if (VECTOR == 8) {
-        store_cells(stage, item, lane, from);
+        store_cells(stage, item, from);
         return;
     }
-    const int group = item / CHUNKS, chunk = item % CHUNKS;
-    const bool odd = TURNED && lane / (8 / VECTOR) % 2 == 1;
-    const bool far = TURNED && VECTOR == 4 && lane / 4 % 2 == 1;
-    uint4 *plane = reinterpret_cast<uint4 *>(stage) + group * PLANE;
+    const int chunk = item % CHUNKS;
+    const int turn = TURNED ? threadIdx.x % 32 / (8 / ALONG_X) % ALONG_X : 0;
+    uint4 *plane = stage + item / CHUNKS * PLANE;
 #pragma unroll
     for (int p = 0; p < 4; p++) {
-        int row, x;
-        chunk_pixel(chunk, p / ALONG_X, lane, row, x);
-        if (in_box(row, x))
-            plane[TURNED ? staged_pixel(row, x) + (p % ALONG_X ^ (odd + 2 * far))
-                         : staged_pixel(row, x + p % ALONG_X)] = pixel_channels(from, p, odd, far);
+        const int pixel = chunk_pixel(chunk, p);
+        if (FULL_CHUNKS || pixel < BOX_PIXELS)
+            plane[TURNED ? staged_pixel(pixel) + (p % ALONG_X ^ turn)
+                         : staged_pixel(pixel + p % ALONG_X)] = pixel_channels(from, p, turn);
     }
-    if (HAS_EDGE && chunk == CHUNKS - 1) {
-#pragma unroll
-        for (int i = 0; i < EDGE_LOADS; i++) {
-            const int channel = lane % 8, x = CHUNKS * CHUNK + i * 4 + lane / 8;
-            if (x < STAGE_WIDTH)
-                reinterpret_cast<unsigned short *>(plane + staged_pixel(0, x))[channel] =
-                    from.edge[i];
-        }
+    if (HAS_EDGE) {
+        if (chunk == CHUNKS - 1)
+            store_edge(plane, from);
     }
 }
 
-/* A weight as products take it, as bits: what it was. */
-__device__ __forceinline__ unsigned short staged_weight(float weight, float) {
-    element made;
-    store(&made, weight);
-    return made.bits;
+/* Eight weights as products take them: as they were. */
+template <bool EXACT>
+__device__ __forceinline__ uint4 carry(const float (&value)[8], float, float &) {
+    unsigned pair[4];
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+        element low, high;
+        store(&low, value[2 * i]);
+        store(&high, value[2 * i + 1]);
+        pair[i] = static_cast<unsigned>(high.bits) << 16 | low.bits;
+    }
+    return make_uint4(pair[0], pair[1], pair[2], pair[3]);
+}
+__device__ __forceinline__ uint4 carry_rest(const float (&)[8]) {
+    return make_uint4(0, 0, 0, 0);
 }

@@ -1,5 +1,5 @@
-/* Where producers of `wgmma` kernels find a box of the input, and where its pixels go in shared
- * memory; stage_channels.cuh and stage_halves.cuh say how they get there.
+/* Where producers of conv_wgmma_ring.cuh find a box of the input, and where its pixels go in shared
+ * memory.
  *
  * A stage is [STAGE_GROUPS][PLANE pixels][8 halves], channels in groups of 8. A pixel of the input
  * box, counted from the box's corner, lies at staged_pixel(row, x): one array for each phase of the
@@ -11,70 +11,72 @@
  * which lie side by side.
  *
  * Constants: element (the input's type), IN_CHANNELS (of a group), STAGE_GROUPS, STAGE_ROWS and
- * STAGE_WIDTH (of the input box), STRIDE_Y, STRIDE_X, PITCH and PHASE_PIXELS (a row and an array of
- * one phase), PLANE, VECTOR. */
+ * STAGE_WIDTH (of the input box), STRIDE_Z/Y/X, PADDING_Z/Y, STAGE_LEFT (columns of the stage left
+ * of the box's first pixel without padding), PITCH and PHASE_PIXELS (a row and an array of one
+ * phase), PLANE, VECTOR. */
 
 constexpr int CHUNK = 128;
-constexpr int BOX_PIXELS = STAGE_ROWS * STAGE_WIDTH;
+constexpr int PART_CELLS = STAGE_GROUPS * PLANE; /* of a stage: 8 channels of a pixel each */
 constexpr int ALONG_X = VECTOR == 8 ? 1 : VECTOR;
-constexpr int ROW_VECTORS = (STAGE_WIDTH + ALONG_X - 1) / ALONG_X;
+constexpr int BOX_PIXELS = STAGE_ROWS * STAGE_WIDTH;
 /* A few columns beyond full chunks are read one by one, where a chunk of their own would idle. */
-constexpr bool HAS_EDGE = STAGE_ROWS == 1 && STAGE_WIDTH > CHUNK &&STAGE_WIDTH % CHUNK <= 16;
-constexpr int EDGE = HAS_EDGE ? STAGE_WIDTH % CHUNK : 0;
-constexpr int EDGE_LOADS = (EDGE * 8 + 31) / 32;
-constexpr int CHUNKS =
-    HAS_EDGE ? STAGE_WIDTH / CHUNK : (STAGE_ROWS * ROW_VECTORS * ALONG_X + CHUNK - 1) / CHUNK;
-
-/* Where a stage comes from. */
-struct Source {
-    const element *origin; /* channel 0 of the group, in the slice, at the image's corner */
-    int y, x;              /* of the box's corner; may lie outside */
-    int height, width;     /* of the image */
-    long long channel_stride, row_stride, column_stride;
-    bool inside; /* false: all zero */
-};
-
-/* Brings a part of a slice to the second-level cache, a line a thread: fetching it later takes less
- * long. part, parts: of the warps that share the slice. Not where channels lie side by side. */
-__device__ __forceinline__ void prefetch_slice(const Source &from, int part, int parts, int lane) {
-    constexpr int LINE_ELEMENTS = 128 / sizeof(element);
-    constexpr int LINES = STAGE_WIDTH / LINE_ELEMENTS + 1; /* of a row */
-    if (VECTOR == 8 || !from.inside)
-        return;
-#pragma unroll 1
-    for (int i = part * 32 + lane; i < IN_CHANNELS * STAGE_ROWS * LINES; i += parts * 32) {
-        const int row = i / LINES % STAGE_ROWS, channel = i / LINES / STAGE_ROWS;
-        const int x = min(max(from.x + i % LINES * LINE_ELEMENTS, 0), from.width - 1);
-        if (static_cast<unsigned>(from.y + row) < static_cast<unsigned>(from.height))
-            prefetch_line(from.origin + channel * from.channel_stride +
-                          (from.y + row) * from.row_stride + x * from.column_stride);
-    }
-}
+constexpr int EDGE = STAGE_WIDTH % CHUNK;
+constexpr bool HAS_EDGE = STAGE_ROWS == 1 && STAGE_WIDTH > CHUNK && EDGE > 0 && EDGE <= 16;
+constexpr int EDGE_LOADS = HAS_EDGE ? (EDGE * 8 + 31) / 32 : 0;
+constexpr int CHUNKS = HAS_EDGE ? STAGE_WIDTH / CHUNK : (BOX_PIXELS + CHUNK - 1) / CHUNK;
+/* In one order for all, lanes' stores would be ALONG_X * 16 bytes apart and meet in the banks: some
+ * lanes start with another of their pixels. */
+constexpr bool TURNED = STRIDE_X == 1 && ALONG_X > 1;
 
 __device__ __forceinline__ int staged_pixel(int row, int x) {
     return (row % STRIDE_Y * STRIDE_X + x % STRIDE_X) * PHASE_PIXELS + row / STRIDE_Y * PITCH +
            x / STRIDE_X;
 }
 
-/* The box's row and column of vector `v` of this lane, of an item's 4 / ALONG_X. */
-__device__ __forceinline__ void chunk_pixel(int chunk, int v, int lane, int &row, int &x) {
-    const int vector = (chunk * (4 / ALONG_X) + v) * 32 + lane;
-    row = STAGE_ROWS == 1 ? 0 : vector / ROW_VECTORS;
-    x = (vector - row * ROW_VECTORS) * ALONG_X;
+/* The same of a pixel by its number in the box. */
+__device__ __forceinline__ int staged_pixel(int pixel) {
+    const int row = STAGE_ROWS == 1 ? 0 : pixel / STAGE_WIDTH;
+    return staged_pixel(row, pixel - row * STAGE_WIDTH);
 }
 
-__device__ __forceinline__ bool in_box(int row, int x) {
-    return row < STAGE_ROWS && (CHUNKS * CHUNK <= STAGE_WIDTH || x < STAGE_WIDTH);
+/* The pixel of a chunk that this lane takes as number p of its four. */
+__device__ __forceinline__ int chunk_pixel(int chunk, int p) {
+    return chunk * CHUNK + p / ALONG_X * (32 * ALONG_X) + threadIdx.x % 32 * ALONG_X;
 }
 
-__device__ __forceinline__ bool in_image(const Source &from, int row, int x) {
-    return from.inside &&
-           static_cast<unsigned>(from.y + row) < static_cast<unsigned>(from.height) &&
-           static_cast<unsigned>(from.x + x) < static_cast<unsigned>(from.width);
-}
+constexpr bool FULL_CHUNKS = CHUNKS * CHUNK <= BOX_PIXELS;
+
 
 __device__ __forceinline__ bool has_channel(int channel) {
     return IN_CHANNELS % 16 == 0 || channel < IN_CHANNELS;
+}
+
+/* Where the input has a channel of the input box's pixel, in a slice; false outside the image. */
+__device__ __forceinline__ bool locate(const Arguments &a, const Box &box, int slice, int channel,
+                                       int pixel, const element *&at) {
+    const int row = STAGE_ROWS == 1 ? 0 : pixel / STAGE_WIDTH;
+    const int z = box.z * STRIDE_Z - PADDING_Z + slice, y = box.y * STRIDE_Y - PADDING_Y + row;
+    const int x = box.x * STRIDE_X - STAGE_LEFT + pixel - row * STAGE_WIDTH;
+    at = a.input + box.n * a.input_stride.n + channel * a.input_stride.c +
+         z * (RING_DEPTH ? a.input_stride.d : a.input_stride.h) +
+         x * (ALONG_X > 1 ? 1 : a.input_stride.w);
+    if (RING_DEPTH)
+        at += y * a.input_stride.h;
+    return static_cast<unsigned>(z) < static_cast<unsigned>(a.in_z) &&
+           (!RING_DEPTH || static_cast<unsigned>(y) < static_cast<unsigned>(a.in_y)) &&
+           static_cast<unsigned>(x) < static_cast<unsigned>(a.in_x);
+}
+
+/* Brings an item's pixels to the second-level cache: a lane takes 32 pixels of a channel. Not where
+ * channels lie side by side. */
+__device__ __forceinline__ void prefetch_item(const Arguments &a, const Box &box, int first,
+                                              int item) {
+    const int group = item / CHUNKS % STAGE_GROUPS, channel = group * 8 + threadIdx.x % 32 / 4;
+    const int pixel = item % CHUNKS * CHUNK + threadIdx.x % 4 * 32;
+    const element *at;
+    if (VECTOR < 8 && has_channel(channel) &&
+        locate(a, box, item / CHUNKS / STAGE_GROUPS, first + channel, pixel, at))
+        prefetch_line(at);
 }
 
 /* An element that nobody writes. */

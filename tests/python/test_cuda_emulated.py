@@ -241,7 +241,7 @@ def test_lines(width: int, features: int, emulator: Emulator) -> None:
             emulator.plan(case, "wgmma_ring", pick, [output])
         except LookupError:
             break
-        if "store_alone" not in (emulator.directory / "0.cu").read_text():
+        if "close_window" not in (emulator.directory / "0.cu").read_text():
             continue
         results = emulator.run(case, "wgmma_ring", pick, inputs)
         assert not isinstance(results, str), results

@@ -124,7 +124,7 @@ static sg_status write_launch(const sg_problem *problem, const sg_cuda_target *t
     sg_cuda_arguments_open(&arguments, problem, arena);
     sg_text constants = {0}, instructions = {0}, tail = {0};
     write_constants(problem, target, packed, &constants);
-    sg_cuda_write_wgmma(&instructions, (int)(packed->turn * packed->tile_n), false,
+    sg_cuda_write_wgmma(&instructions, (int)(packed->turn * packed->tile_n),
                         packed->guarded ? SG_F16 : problem->convolution.input.dtype);
     add_arguments(problem, packed, &arguments);
     sg_status status = sg_cuda_write_tail(problem, target, arena, &arguments, &tail);

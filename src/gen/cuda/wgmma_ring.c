@@ -32,10 +32,15 @@ static void write_stage(const sg_problem *problem, const sg_wgmma_ring *ring, sg
 
 static void write_filter(const sg_wgmma_ring *ring, sg_text *text) {
     int64_t block = ring->columns ? ring->tile_slots / 64 : ring->pixels / 64;
-    int64_t x = ring->kernel[SG_RING_X] * ring->stage_groups / 2 * block;
-    int64_t yx = x * ring->kernel[SG_RING_Y], zyx = yx * ring->kernel[SG_RING_Z];
-    /* Of two parts: span by span, and those in the middle are a loop. */
-    bool unrolled = ring->parts == 2 && ring->spans <= 2 && 3 * zyx <= UNROLLED_MAX;
+    int64_t x = ring->kernel[SG_RING_X], yx = x * ring->kernel[SG_RING_Y];
+    int64_t products = ring->steps * block * (ring->parts == 2 ? 3 : 1);
+    /* Of two parts, spans in the middle are a loop of loops. */
+    bool whole = products <= UNROLLED_MAX && (ring->parts == 1 || ring->spans <= 2);
+    int64_t tap = ring->stage_groups / 2 * block;
+    int64_t unrolled = whole                                          ? ring->taps
+                       : ring->parts == 1 && yx * tap <= UNROLLED_MAX ? yx
+                       : ring->parts == 1 && x * tap <= UNROLLED_MAX  ? x
+                                                                      : 1;
     const sg_cuda_constant constants[] = {
         {"KERNEL_Z", ring->kernel[SG_RING_Z]},
         {"KERNEL_Y", ring->kernel[SG_RING_Y]},
@@ -46,14 +51,10 @@ static void write_filter(const sg_wgmma_ring *ring, sg_text *text) {
         {"DILATION_Z", ring->dilation[SG_RING_Z]},
         {"DILATION_Y", ring->dilation[SG_RING_Y]},
         {"DILATION_X", ring->dilation[SG_RING_X]},
-        {"UNROLL_Z", zyx <= UNROLLED_MAX ? ring->kernel[SG_RING_Z] : 1},
-        {"UNROLL_Y", yx <= UNROLLED_MAX ? ring->kernel[SG_RING_Y] : 1},
-        {"UNROLL_X", x <= UNROLLED_MAX ? ring->kernel[SG_RING_X] : 1},
-        {"UNROLL_PARTS", unrolled ? 2 : 1},
-        {"UNROLL_TAPS", unrolled ? ring->span_taps : 1},
+        {"UNROLL_PARTS", whole && ring->parts == 2 ? 2 : 1},
+        {"UNROLL_TAPS", unrolled},
         {"SPANS", ring->spans},
         {"SPAN_TAPS", ring->span_taps},
-        {"FILTER_STEPS", ring->filter ? ring->steps : 0},
     };
     sg_cuda_write_constants(constants, sizeof constants / sizeof *constants, text);
 }
@@ -91,9 +92,6 @@ static void write_tile(const sg_problem *problem, const sg_cuda_target *target,
         {"RING_DEPTH", ring->depth},
         {"ROW_TILES", ring->row_tiles},
         {"OUT_VECTOR", ring->out_vector},
-        {"NARROW_LINES", ring->narrow_lines},
-        {"LINES_OF_CHANNELS", ring->channel_lines},
-        {"BIAS_HELD", ring->bias_held},
         {"OUT_LINES", ring->out_lines},
         {"OUT_PAIRS", ring->out_pairs},
         {"CARRIED", ring->out_lines > 0 && !problem->walk},
@@ -184,6 +182,17 @@ static void add_arguments(const sg_problem *problem, const sg_wgmma_ring *ring,
                        problem->walk ? "" : " * a.out_z");
 }
 
+/* Whether pixels or channels are a product's rows, and how outputs leave. */
+static const char *orientation(const sg_wgmma_ring *ring) {
+    if (ring->columns)
+        return "//@ include ring_columns.cuh\n";
+    return ring->channel_lines  ? "//@ include ring_rows.cuh\n//@ include channel_lines.cuh\n"
+           : ring->narrow_lines ? "//@ include ring_rows.cuh\n//@ include narrow_lines.cuh\n"
+           : ring->out_vector   ? "//@ include ring_rows.cuh\n//@ include float_lines.cuh\n"
+           : ring->bias_held    ? "//@ include ring_rows.cuh\n//@ include held_biases.cuh\n"
+                                : "//@ include ring_rows.cuh\n//@ include ring_tile.cuh\n";
+}
+
 static sg_status compose(const sg_problem *problem, const sg_cuda_target *target,
                          const sg_wgmma_ring *ring, sg_arena *arena, sg_cuda_arguments *arguments,
                          const char **source) {
@@ -193,9 +202,7 @@ static sg_status compose(const sg_problem *problem, const sg_cuda_target *target
     write_stage(problem, ring, &constants);
     write_filter(ring, &constants);
     write_tile(problem, target, ring, &constants);
-    sg_cuda_write_wgmma(&instructions, width, false, operands);
-    if (ring->columns)
-        sg_cuda_write_wgmma(&instructions, width, true, operands);
+    sg_cuda_write_wgmma(&instructions, width, operands);
     add_arguments(problem, ring, arguments);
     assume(problem, ring, arguments);
     sg_status status = sg_cuda_write_tail(problem, target, arena, arguments, &tail);
@@ -210,8 +217,7 @@ static sg_status compose(const sg_problem *problem, const sg_cuda_target *target
             {"instructions", instructions.data},
             {"staging",
              ring->narrow ? "//@ include stage_halves.cuh\n" : "//@ include stage_channels.cuh\n"},
-            {"orientation",
-             ring->columns ? "//@ include ring_columns.cuh\n" : "//@ include ring_rows.cuh\n"},
+            {"orientation", orientation(ring)},
             {"tail", tail.data},
         };
         status = sg_cuda_compose(arena, "conv_wgmma_ring.cuh", holes, sizeof holes / sizeof *holes,

@@ -388,7 +388,7 @@ static sg_status lower_products(const lowering *lowering, sg_arena *arena, sg_cu
     write_main(lowering, &constants);
     sg_cuda_write_wgmma(
         &instructions,
-        (int)(layout->tile_n > INSTRUCTION_N_MAX ? layout->tile_n / 2 : layout->tile_n), false,
+        (int)(layout->tile_n > INSTRUCTION_N_MAX ? layout->tile_n / 2 : layout->tile_n),
         lowering->problem->convolution.input.dtype == SG_BF16 ? SG_BF16 : SG_F16);
     add_main(lowering, job_count, &arguments);
     assume_sizes(lowering, &arguments);

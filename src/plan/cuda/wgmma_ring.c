@@ -20,7 +20,7 @@ static int64_t most(int64_t a, int64_t b) {
 
 static const char *const parameters[] = {"columns",   "depth",     "pixels", "channels",
                                          "consumers", "row_tiles", "box_y",  "box_x",
-                                         "stages",    "producers", "filter", NULL};
+                                         "stages",    "producers", NULL};
 
 enum {
     WARPGROUP = 128,
@@ -63,14 +63,13 @@ static void read_plan(const sg_cuda_plan *plan, sg_wgmma_ring *ring) {
                             .box_y = from[6],
                             .box_x = from[7],
                             .stages = from[8],
-                            .producers = from[9],
-                            .filter = from[10]};
+                            .producers = from[9]};
 }
 
 static void write_plan(const sg_wgmma_ring *ring, sg_cuda_plan *plan) {
-    *plan = (sg_cuda_plan){{ring->columns, ring->depth, ring->pixels, ring->channels,
-                            ring->consumers, ring->row_tiles, ring->box_y, ring->box_x,
-                            ring->stages, ring->producers, ring->filter}};
+    *plan =
+        (sg_cuda_plan){{ring->columns, ring->depth, ring->pixels, ring->channels, ring->consumers,
+                        ring->row_tiles, ring->box_y, ring->box_x, ring->stages, ring->producers}};
 }
 
 /* z, y, x as axes of the convolution (0: D, 1: H, 2: W); -1: none. */
@@ -181,7 +180,7 @@ static bool share_registers(const sg_cuda_target *target, sg_wgmma_ring *ring) {
     int64_t sums = ring->sums * (1 + ring->tail.full_walks + (ring->spans > 1));
     if (sums > TILE_SUMS_MAX)
         return false;
-    int64_t want = sums + (ring->filter ? 4 * ring->steps : 0);
+    int64_t want = sums;
     /* Values that two loops of a tail want are kept from one to the other. */
     if (ring->tail.channel_reductions > 1 || ring->tail.tile_stores > 1)
         want += ring->sums + TWICE_EXTRA;
@@ -210,7 +209,7 @@ static bool share_registers(const sg_cuda_target *target, sg_wgmma_ring *ring) {
 }
 
 static void measure_shared(const sg_problem *problem, sg_wgmma_ring *ring) {
-    int64_t tables = ring->tile_slots * (12 + 4 * (int64_t)ring->tail.channel_loads);
+    int64_t tables = ring->tile_slots * (12 + 4 * most(1, ring->tail.channel_loads));
     int64_t crossing = ring->tail.channel_reductions > 0 ? 8 * ring->pixels : 0;
     int64_t lines = ring->out_lines > 0 ? 4 * 8 * (LINE_WINDOW + SECTOR) : 0;
     ring->consumer_floats = ring->columns         ? crossing + lines
@@ -221,10 +220,11 @@ static void measure_shared(const sg_problem *problem, sg_wgmma_ring *ring) {
     /* Of a channel a sector; of a consumer, a barrier for eight channels. */
     int64_t carry = ring->tile_slots * SECTOR * 4 + ring->consumers * ring->tile_slots / 8 * 8;
     int64_t carries = problem->walk ? 0 : ring->out_lines;
+    int64_t none = 32; /* what stands for arrays of which there is nothing */
     ring->shared = ring->parts * ring->stages * ring->stage_groups * ring->plane * 16 +
                    ring->parts * ring->taps * (ring->stage_groups * ring->tile_slots + 1) * 16 +
-                   tables + ring->consumers * ring->consumer_floats * 4 +
-                   2 * ring->producers * 4 * 4 + ring->stages * (2 * 8 + 4) + carries * carry;
+                   tables + ring->consumers * ring->consumer_floats * 4 + ring->stages * 2 * 8 +
+                   (ring->stages + 1) * ring->producers * 4 * 4 + carries * carry + none;
 }
 
 bool sg_wgmma_ring_lines(const sg_operand *output) {
@@ -362,7 +362,6 @@ bool sg_wgmma_ring_measure(const sg_problem *problem, const sg_cuda_target *targ
     bool fits = (ring->box_y - 1) * ring->pitch + ring->box_x <= covered &&
                 ring->stages >= least_stages(ring) && ring->shared <= target->gpu.shared_block &&
                 ring->units <= UNITS_MAX && (!walks || ring->row_tiles == ring->consumers);
-    bool filter = !ring->filter || (ring->columns && ring->tile_slots == 64 && ring->spans <= 2);
     bool sums = ring->parts == 1 || 8 * ring->stage_groups <= SPAN_TAP_MAX;
     /* With channels as rows a thread has half of a warp's pixels: too many for a tail that keeps
      * more than one value of each. */
@@ -371,7 +370,7 @@ bool sg_wgmma_ring_measure(const sg_problem *problem, const sg_cuda_target *targ
     bool simple = ring->tail.channel_reductions <= 1 && stores && ring->tail.full_walks == 0;
     bool shape = ring->columns ? simple && ring->pixels % 128 == 0 : ring->tile_slots <= 256;
     bool blocks = ring->columns || ring->pixels != 192;
-    return whole && fits && filter && sums && shape && blocks && share_registers(target, ring);
+    return whole && fits && sums && shape && blocks && share_registers(target, ring);
 }
 
 /* ---- applicability ------------------------------------------------------------------------- */
@@ -491,13 +490,7 @@ static int list_shapes(const sg_problem *problem, const sg_cuda_target *target,
         ring.consumers = shapes[i][1];
         ring.producers = shapes[i][2];
         ring.row_tiles = problem->walk ? ring.consumers : shapes[i][3];
-        ring.filter = ring.columns && ring.channels <= 64;
-        bool found = complete(problem, target, &ring, &plans[count]);
-        if (!found && ring.filter) {
-            ring.filter = 0;
-            found = complete(problem, target, &ring, &plans[count]);
-        }
-        count += found;
+        count += complete(problem, target, &ring, &plans[count]);
     }
     return count;
 }

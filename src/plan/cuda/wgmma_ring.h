@@ -20,7 +20,6 @@ typedef struct sg_wgmma_ring {
     int64_t box_y, box_x;
     int64_t stages;
     int64_t producers; /* warpgroups */
-    int64_t filter;    /* the weights lie in registers */
 
     bool narrow; /* operands are halves or bfloats, which products take as they are */
     sg_cuda_tail_facts tail;

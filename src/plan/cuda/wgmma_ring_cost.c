@@ -40,7 +40,7 @@ static const double CLOCK = 1.07;           /* over the one that products alone 
 static double product_cycles(const sg_wgmma_ring *ring) {
     double n = (double)(ring->columns ? ring->pixels : ring->tile_slots);
     double blocks = (double)(ring->columns ? ring->tile_slots : ring->pixels) / 64;
-    double bytes = (ring->filter ? 0 : 2048) + n * 32;
+    double bytes = 2048 + n * 32;
     double tensor = n * 64 * 32 / TENSOR_FLOPS, fed = bytes / SHARED_BYTES;
     if (ring->parts == 1)
         return blocks * (double)ring->steps * fmax(tensor, fed);
