@@ -175,7 +175,7 @@ constexpr int divisor_within(int n, int most) {
  * registers. */
 template <int COST, int COUNT, class Function>
 __device__ __forceinline__ void apply(real (&value)[COUNT], Function function) {
-    constexpr int FETCHED = 1024, PART = COUNT > 64 ? COUNT / 8 : 8;
+    constexpr int FETCHED = 256, PART = COUNT > 64 ? COUNT / 8 : COUNT > 8 ? 8 : 2;
     constexpr int AT_ONCE =
         COUNT * COST <= FETCHED || COUNT <= PART ? COUNT : divisor_within(COUNT, PART);
 #pragma unroll 1

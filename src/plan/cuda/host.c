@@ -16,8 +16,9 @@ static const double LAST_RATE = 0.015;     /* of the tensor cores, a channel: fe
 static const double PLAIN_RATE = 0.55;     /* of plain double arithmetic */
 static const double MATRIX_RATE = 0.65;    /* of double products: a convolution of one tap */
 static const double FLOAT_RATE = 1.3;      /* of plain float arithmetic: Winograd's form, at best */
-static const double DEPTHWISE_RATE = 0.06; /* of plain float: one channel in, one out */
+static const double DEPTHWISE_RATE = 0.08; /* of plain float: one channel in, one out */
 static const double OPERATOR_SECONDS = 3.8e-6;    /* the shortest kernel, its launch included */
+static const double LAUNCH_SECONDS = 2.3e-6;      /* of that, what longer ones do not hide */
 static const double CONVOLUTION_SECONDS = 7.5e-6; /* the same for a convolution */
 
 static double value_bytes(const sg_graph *graph, sg_value value) {
@@ -113,7 +114,7 @@ static double operator_seconds(const sg_problem *problem, const sg_cuda_target *
     bool slow = softmax && node->type.rank > 0 &&
                 !(sg_node_axes(graph, value) >> (node->type.rank - 1) & 1U);
     double rate = slow ? SOFTMAX_RATE : POINTWISE_RATE;
-    return OPERATOR_SECONDS + bytes / (target->gpu.copy * rate);
+    return fmax(OPERATOR_SECONDS, LAUNCH_SECONDS + bytes / (target->gpu.copy * rate));
 }
 
 double sg_cuda_cost_host(const sg_problem *problem, const sg_cuda_target *target) {

@@ -36,7 +36,7 @@ static bool applicable(const sg_cuda_strategy *strategy, const sg_problem *probl
 static double price(const sg_cuda_strategy *strategy, const sg_problem *problem,
                     const sg_cuda_target *target, const sg_cuda_plan *plan) {
     static const double COUNTED = 8; /* instructions of a value that the strategies count */
-    static const double AT_ONCE = 8; /* values */
+    static const double AT_ONCE = 8; /* values, by and large */
     static const double FETCH = 12;  /* cycles of an instruction that was not executed before */
     const sg_gpu *gpu = &target->gpu;
     sg_cuda_tail_facts facts;
