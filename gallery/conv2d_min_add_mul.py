@@ -1087,13 +1087,12 @@ DEVICE unsigned operand(float x) { return tf32_away(__float_as_uint(x)); }
 
 /* ---- a slice: k and the next SLICE - 1; absent channels, padding and k beyond K are zeros ---- */
 DEVICE void stage_weights(Shared &shared, int k, const Arguments &a) {
-    for (int i = threadIdx.x; i < TILE_N * SLICE; i += THREADS) {
-        const int channel = i / SLICE, its = k + i % SLICE;
-        const bool present = channel < 128;
-        const input_t *from = a.weight + channel * a.weight_stride.n +
-                              offset(tap_at(its), its / TAPS, a.weight_stride);
-        shared.weights[k / SLICE % 2][i / SLICE][i % SLICE] =
-            operand(present ? load(from) : real(0));
+    const int mine = threadIdx.x % SLICE, its = k + mine;
+    const input_t *from = a.weight + offset(tap_at(its), its / TAPS, a.weight_stride);
+    UNROLLED for (int row = threadIdx.x / SLICE; row < TILE_N; row += THREADS / SLICE) {
+        const bool present = row < 128;
+        shared.weights[k / SLICE % 2][row][mine] =
+            operand(present ? load(from + row * a.weight_stride.n) : real(0));
     }
 }
 
@@ -1132,9 +1131,9 @@ DEVICE void contract(Tile &tile, Shared &shared, const Arguments &a) {
     UNROLLED for (int i = 0; i < ROW_BLOCKS * TILE_N / 2; i++)
         tile.d[i / (TILE_N / 2)][i % (TILE_N / 2)] = 0;
     ROLLED for (int k = 0; k < K; k += SLICE) {
-        stage_weights(shared, k, a);
         unsigned rows[Tile::PIXELS][4];
         gather(inputs, k + tile.lane % 4 * 4, rows, a);
+        stage_weights(shared, k, a);
         __syncthreads();
         UNROLLED for (int n = 0; n < TILE_N / 8; n++) {
             const unsigned *by =
@@ -1209,8 +1208,7 @@ template <class A> static void take_tensors(const Call &t, A &a) {
     a.store0_stride = {t.mul.stride[0], t.mul.stride[1], 0, t.mul.stride[2], t.mul.stride[3]};
 }
 
-static const char *fill(const Call &t, const Sizes &s, wgmma_ring::Arguments &a,
-    long long &blocks) {
+const char *fill(const Call &t, const Sizes &s, wgmma_ring::Arguments &a, long long &blocks) {
     if (!(t.conv_weight.stride[3] == 1 && t.conv_weight.stride[2] == 3 &&
         t.conv_weight.stride[1] == 9))
         return "elements of %conv.weight lie side by side";
@@ -1231,8 +1229,7 @@ static const char *fill(const Call &t, const Sizes &s, wgmma_ring::Arguments &a,
     return nullptr;
 }
 
-static const char *fill(const Call &t, const Sizes &s, implicit_gemm::Arguments &a,
-    long long &blocks) {
+const char *fill(const Call &t, const Sizes &s, implicit_gemm::Arguments &a, long long &blocks) {
     take_tensors(t, a);
     a.size_d = 1; a.in_d = 1; a.size_h = s.h; a.in_h = s.in_h; a.size_w = s.w; a.in_w = s.in_w;
     a.pixels = s.n * s.h * s.w; a.walk_count = 1;
@@ -1243,19 +1240,15 @@ static const char *fill(const Call &t, const Sizes &s, implicit_gemm::Arguments 
 /* Whether the device has a kernel's code; gives it the shared memory that it wants. */
 template <class A> bool prepare(void (*kernel)(A), int threads, int shared) {
     cudaFuncAttributes found;
+    const auto memory = cudaFuncAttributeMaxDynamicSharedMemorySize;
     return cudaFuncGetAttributes(&found, kernel) == cudaSuccess &&
         found.maxThreadsPerBlock >= threads &&
-        cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared) ==
-            cudaSuccess;
+        cudaFuncSetAttribute(kernel, memory, shared) == cudaSuccess;
 }
 
-struct Device {
-    int processors;
-    bool first, any; /* which paths it has code for */
-};
-
-/* The current device: looked at in the first call there. */
-static const Device &current_device() {
+struct Device { int processors; bool first; }; // first: has the first path's code
+/* The current device, prepared in the first call there. */
+static Device current_device() {
     static std::mutex one;
     static std::map<int, Device> known;
     const std::lock_guard<std::mutex> lock(one);
@@ -1265,7 +1258,7 @@ static const Device &current_device() {
         Device &device = known[number];
         cudaDeviceGetAttribute(&device.processors, cudaDevAttrMultiProcessorCount, number);
         device.first = prepare(wgmma_ring::segue_conv_wgmma_ring, 384, 229952);
-        device.any = prepare(implicit_gemm::segue_implicit_gemm, 256, 21504);
+        prepare(implicit_gemm::segue_implicit_gemm, 256, 21504);
         cudaGetLastError(); /* of code that is not there */
     }
     return known[number];
@@ -1283,10 +1276,9 @@ const char *launch(void (*kernel)(A), A &a, long long blocks, int threads, size_
 
 extern "C" const char *conv2d_minimum_add_mul(const Call *call, cudaStream_t stream) {
     const Call &t = *call;
-    const Device &device = current_device();
+    const Device device = current_device();
     Sizes s;
     s.processors = device.processors;
-    if (!device.any) return "the kernels were not built for this GPU";
     if (const char *wrong = measure(t, s)) return wrong;
     if (s.n == 0 || s.h == 0 || s.w == 0) return nullptr;
     wgmma_ring::Arguments a0;
@@ -1468,13 +1460,7 @@ class ModelNew(Model):
         expect_setting("self.constant_value", self.constant_value, 0.5)
         expect_setting("self.scaling_factor", self.scaling_factor, 2.0)
         expect_module(
-            "self.conv",
-            self.conv,
-            torch.nn.Conv2d,
-            padding_mode="zeros",
-            stride=(1, 1),
-            padding=(0, 0),
-            dilation=(1, 1),
-            groups=1,
-        )
+            "self.conv", self.conv, torch.nn.Conv2d, padding_mode="zeros", stride=(1, 1),
+            padding=(0, 0), dilation=(1, 1), groups=1,
+        )  # fmt: skip
         return conv2d_minimum_add_mul(x, self.conv.weight, self.conv.bias, self.bias)

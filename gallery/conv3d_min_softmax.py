@@ -157,7 +157,6 @@ DEVICE float v_fma(float a, float b, float c) { return fmaf(a, b, c); }
 /* Shorter than the above, and as good as the table asks where nothing is built on it. */
 DEVICE float v_exp(float x) { return expf(x); }
 DEVICE real sub(real a, real b) { return v_fma(real(-1.0), b, a); }
-DEVICE real exp(real a) { return v_exp(a); }
 DEVICE real div(real a, real b) { return a / b; }
 } // namespace ops
 
@@ -984,7 +983,7 @@ struct Tail {
         UNROLLED for (int j = 0; j < Tile::CHANNELS; j++) {
             if (!tile.has(j)) continue;
             UNROLLED for (int p = 0; p < Tile::PIXELS; p++)
-                r5[p] = Sum::combine(r5[p], ops::exp(ops::sub(tile.walk(p, j), v2[p])));
+                r5[p] = Sum::combine(r5[p], ops::v_exp(ops::sub(tile.walk(p, j), v2[p])));
         }
         real w5[Tile::OWN];
         tile.reduce(Sum(), r5, w5);
@@ -993,8 +992,8 @@ struct Tail {
         UNROLLED for (int j = 0; j < Tile::CHANNELS; j++) {
             if (!tile.has(j)) continue;
             UNROLLED for (int p = 0; p < Tile::PIXELS; p++) {
-                const real v6 = ops::div(ops::exp(ops::sub(tile.walk(p, j), v2[p])), v5[p]);
-                tile.put<2>(a.store0, a.store0_stride, p, j, v6); // %softmax
+                tile.put<2>(a.store0, a.store0_stride, p, j,
+                            ops::div(ops::v_exp(ops::sub(tile.walk(p, j), v2[p])), v5[p])); // %softmax
             }
         }
     }
@@ -1415,15 +1414,15 @@ struct Tail {
         UNROLLED for (int p = 0; p < Tile::PIXELS; p++) r5[p] = Sum::identity();
         UNROLLED for (int j = 0; j < Tile::CHANNELS; j++)
             UNROLLED for (int p = 0; p < Tile::PIXELS; p++)
-                r5[p] = Sum::combine(r5[p], ops::exp(ops::sub(tile.walk(p, j), v2[p])));
+                r5[p] = Sum::combine(r5[p], ops::v_exp(ops::sub(tile.walk(p, j), v2[p])));
         real w5[Tile::OWN];
         tile.reduce(Sum(), r5, w5);
         real v5[Tile::PIXELS];
         tile.spread(w5, v5);
         UNROLLED for (int j = 0; j < Tile::CHANNELS; j++)
             UNROLLED for (int p = 0; p < Tile::PIXELS; p++) {
-                const real v6 = ops::div(ops::exp(ops::sub(tile.walk(p, j), v2[p])), v5[p]);
-                tile.put<1>(a.store0, a.store0_stride, p, j, v6); // %softmax
+                tile.put<1>(a.store0, a.store0_stride, p, j,
+                            ops::div(ops::v_exp(ops::sub(tile.walk(p, j), v2[p])), v5[p])); // %softmax
             }
     }
 };
@@ -1456,13 +1455,12 @@ DEVICE unsigned operand(float x) { return __float_as_uint(x); }
 
 /* ---- a slice: k and the next SLICE - 1; absent channels, padding and k beyond K are zeros ---- */
 DEVICE void stage_weights(Shared &shared, int k, const Arguments &a) {
-    for (int i = threadIdx.x; i < TILE_N * SLICE; i += THREADS) {
-        const int channel = i / SLICE, its = k + i % SLICE;
-        const bool present = channel < 24 && its < K;
-        const input_t *from = a.weight + channel * a.weight_stride.n +
-                              offset(tap_at(its), its / TAPS, a.weight_stride);
-        shared.weights[k / SLICE % 2][i / SLICE][i % SLICE] =
-            operand(present ? load(from) : real(0));
+    const int mine = threadIdx.x % SLICE, its = k + mine;
+    const input_t *from = a.weight + offset(tap_at(its), its / TAPS, a.weight_stride);
+    UNROLLED for (int row = threadIdx.x / SLICE; row < TILE_N; row += THREADS / SLICE) {
+        const bool present = row < 24 && its < K;
+        shared.weights[k / SLICE % 2][row][mine] =
+            operand(present ? load(from + row * a.weight_stride.n) : real(0));
     }
 }
 
@@ -1521,9 +1519,9 @@ DEVICE void contract(Tile &tile, Shared &shared, int walked, const Arguments &a)
     UNROLLED for (int i = 0; i < ROW_BLOCKS * TILE_N / 2; i++)
         tile.d[i / (TILE_N / 2)][i % (TILE_N / 2)] = 0;
     ROLLED for (int k = 0; k < K; k += SLICE) {
-        stage_weights(shared, k, a);
         unsigned rows[Tile::PIXELS][4];
         gather(inputs, k + tile.lane % 4 * 4, rows, a);
+        stage_weights(shared, k, a);
         __syncthreads();
         UNROLLED for (int n = 0; n < TILE_N / 8; n++) {
             const unsigned *by =
@@ -1602,8 +1600,7 @@ template <class A> static void take_tensors(const Call &t, A &a) {
         t.softmax.stride[3]};
 }
 
-static const char *fill(const Call &t, const Sizes &s, wgmma_packed::Arguments &a,
-    long long &blocks) {
+const char *fill(const Call &t, const Sizes &s, wgmma_packed::Arguments &a, long long &blocks) {
     if (!(aligned(t.x, 16) && t.x.stride[4] == 1 && t.x.stride[0] % 4 == 0 &&
         t.x.stride[1] % 4 == 0 && t.x.stride[2] % 4 == 0 && t.x.stride[3] % 4 == 0 &&
         s.in_w % 4 == 0))
@@ -1625,8 +1622,7 @@ static const char *fill(const Call &t, const Sizes &s, wgmma_packed::Arguments &
     return nullptr;
 }
 
-static const char *fill(const Call &t, const Sizes &s, implicit_gemm::Arguments &a,
-    long long &blocks) {
+const char *fill(const Call &t, const Sizes &s, implicit_gemm::Arguments &a, long long &blocks) {
     take_tensors(t, a);
     a.size_d = s.d; a.in_d = s.in_d; a.size_h = s.h; a.in_h = s.in_h; a.size_w = s.w;
     a.in_w = s.in_w; a.pixels = s.n * s.h * s.w; a.walk_count = s.d;
@@ -1637,19 +1633,15 @@ static const char *fill(const Call &t, const Sizes &s, implicit_gemm::Arguments 
 /* Whether the device has a kernel's code; gives it the shared memory that it wants. */
 template <class A> bool prepare(void (*kernel)(A), int threads, int shared) {
     cudaFuncAttributes found;
+    const auto memory = cudaFuncAttributeMaxDynamicSharedMemorySize;
     return cudaFuncGetAttributes(&found, kernel) == cudaSuccess &&
         found.maxThreadsPerBlock >= threads &&
-        cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared) ==
-            cudaSuccess;
+        cudaFuncSetAttribute(kernel, memory, shared) == cudaSuccess;
 }
 
-struct Device {
-    int processors;
-    bool first, any; /* which paths it has code for */
-};
-
-/* The current device: looked at in the first call there. */
-static const Device &current_device() {
+struct Device { int processors; bool first; }; // first: has the first path's code
+/* The current device, prepared in the first call there. */
+static Device current_device() {
     static std::mutex one;
     static std::map<int, Device> known;
     const std::lock_guard<std::mutex> lock(one);
@@ -1659,7 +1651,7 @@ static const Device &current_device() {
         Device &device = known[number];
         cudaDeviceGetAttribute(&device.processors, cudaDevAttrMultiProcessorCount, number);
         device.first = prepare(wgmma_packed::segue_conv_wgmma_packed, 640, 170544);
-        device.any = prepare(implicit_gemm::segue_implicit_gemm, 256, 7360);
+        prepare(implicit_gemm::segue_implicit_gemm, 256, 7360);
         cudaGetLastError(); /* of code that is not there */
     }
     return known[number];
@@ -1677,10 +1669,9 @@ const char *launch(void (*kernel)(A), A &a, long long blocks, int threads, size_
 
 extern "C" const char *conv3d_min_softmax(const Call *call, cudaStream_t stream) {
     const Call &t = *call;
-    const Device &device = current_device();
+    const Device device = current_device();
     Sizes s;
     s.processors = device.processors;
-    if (!device.any) return "the kernels were not built for this GPU";
     if (const char *wrong = measure(t, s)) return wrong;
     if (s.n == 0 || s.d == 0 || s.h == 0 || s.w == 0) return nullptr;
     wgmma_packed::Arguments a0;
@@ -1849,13 +1840,7 @@ class ModelNew(Model):
         """Model.forward() with one call for all operators of a kernel."""
         expect_setting("self.dim", self.dim, 2)
         expect_module(
-            "self.conv",
-            self.conv,
-            torch.nn.Conv3d,
-            padding_mode="zeros",
-            stride=(1, 1, 1),
-            padding=(0, 0, 0),
-            dilation=(1, 1, 1),
-            groups=1,
-        )
+            "self.conv", self.conv, torch.nn.Conv3d, padding_mode="zeros", stride=(1, 1, 1),
+            padding=(0, 0, 0), dilation=(1, 1, 1), groups=1,
+        )  # fmt: skip
         return conv3d_min_softmax(x, self.conv.weight, self.conv.bias)

@@ -161,13 +161,15 @@ __device__ __forceinline__ bool is_within(int x, long long size) {
 
 __device__ __forceinline__ void stage_weights(const Tile &tile, Shared &shared, int k,
                                               const Arguments &a) {
-    for (int i = threadIdx.x; i < TILE_N * SLICE; i += THREADS) {
-        const int channel = tile.channel_first + i / SLICE, its = k + i % SLICE;
-        const bool present = channel < tile.channel_end && (K % SLICE == 0 || its < K);
-        const input_t *from = a.weight + channel * a.weight_stride.n +
-                              offset(tap_at(its), its / TAPS, a.weight_stride);
-        shared.weights[k / SLICE % 2][i / SLICE][i % SLICE] =
-            operand(present ? load(from) : real(0));
+    const int mine = threadIdx.x % SLICE, its = k + mine;
+    const input_t *from = a.weight + tile.channel_first * a.weight_stride.n +
+                          offset(tap_at(its), its / TAPS, a.weight_stride);
+    SG_UNROLL
+    for (int row = threadIdx.x / SLICE; row < TILE_N; row += THREADS / SLICE) {
+        const bool present =
+            tile.channel_first + row < tile.channel_end && (K % SLICE == 0 || its < K);
+        shared.weights[k / SLICE % 2][row][mine] =
+            operand(present ? load(from + row * a.weight_stride.n) : real(0));
     }
 }
 
@@ -248,9 +250,9 @@ __device__ __forceinline__ void contract(Tile &tile, Shared &shared, int group, 
         tile.d[i / (TILE_N / 2)][i % (TILE_N / 2)] = 0;
 #pragma unroll 1
     for (int k = 0; k < K; k += SLICE) {
-        stage_weights(tile, shared, k, a);
         unsigned rows[Tile::PIXELS][4];
         gather(tile, inputs, k + tile.lane % 4 * 4, rows, a);
+        stage_weights(tile, shared, k, a);
         __syncthreads();
         SG_UNROLL
         for (int n = 0; n < TILE_N / 8; n++) {

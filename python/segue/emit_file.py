@@ -15,6 +15,7 @@ from torch import nn
 from .emit_forward import Names, reference, show_literal
 from .emit_plan import Compiled
 from .emit_source import Source, fold, pass_on, sorted_imports
+from .emit_source import fill as fill_call
 from .emit_trace import Part, Printer, Size, Trace
 from .precision import FP32
 from .trace import NotCapturedError
@@ -197,7 +198,7 @@ def write_class(
         f"    def fused({signature}):",
         f'        """{model}.forward() with one call for all operators of a kernel."""',
     ]
-    lines += [fold(line, 8) for line in (*checks, *body)]
+    lines += [fill_call(line, 8) for line in checks] + [fold(line, 8) for line in body]
     return "\n".join(lines)
 
 

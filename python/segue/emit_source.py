@@ -129,6 +129,21 @@ def fold(line: str, indent: int = 0) -> str:
     return f"{margin}{line[: start + 1]}\n{body}\n{margin}{line[end:]}"
 
 
+def fill(line: str, indent: int) -> str:
+    """A call with many arguments, in as few lines as they fit."""
+    margin = " " * indent
+    if len(margin + line) <= WIDTH:
+        return margin + line
+    start, end = _last_bracket(line) or (0, 0)
+    rows = [""]
+    for part in _parts(line[start + 1 : end]):
+        if rows[-1] and len(f"{margin}    {rows[-1]} {part},") > WIDTH:
+            rows.append("")
+        rows[-1] = f"{rows[-1]} {part},".lstrip()
+    body = "\n".join(f"{margin}    {row}" for row in rows)
+    return f"{margin}{line[: start + 1]}\n{body}\n{margin})  # fmt: skip"
+
+
 def _last_bracket(line: str) -> tuple[int, int] | None:
     """Where the outermost brackets that close last begin and end."""
     depth, start, found, quote = 0, 0, None, ""

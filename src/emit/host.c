@@ -191,7 +191,7 @@ static void write_fill(const sg_emit_text *host, const sg_emit_launch *made, sg_
                  &body);
     sg_emit_long("",
                  sg_emit_join(host,
-                              "static const char *fill(const Call &t, const Sizes &%s, "
+                              "const char *fill(const Call &t, const Sizes &%s, "
                               "%s::Arguments &a, long long &blocks) {",
                               names_sizes(body.data) ? "s" : "", made->name),
                  text);
@@ -229,14 +229,12 @@ static void write_device(const sg_emit_text *host, const sg_emit_launch *launche
         "/* Whether the device has a kernel's code; gives it the shared memory that it wants. */\n"
         "template <class A> bool prepare(void (*kernel)(A), int threads, int shared) {\n"
         "    cudaFuncAttributes found;\n"
+        "    const auto memory = cudaFuncAttributeMaxDynamicSharedMemorySize;\n"
         "    return cudaFuncGetAttributes(&found, kernel) == cudaSuccess &&\n"
         "        found.maxThreadsPerBlock >= threads &&\n"
-        "        cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, "
-        "shared) ==\n            cudaSuccess;\n}\n\n"
-        "struct Device {\n    int processors;\n    bool %sany; /* which paths it has code for */\n"
-        "};\n\n"
-        "/* The current device: looked at in the first call there. */\n"
-        "static const Device &current_device() {\n"
+        "        cudaFuncSetAttribute(kernel, memory, shared) == cudaSuccess;\n}\n\n"
+        "%s/* The current device, prepared in the first call there. */\n"
+        "static Device current_device() {\n"
         "    static std::mutex one;\n"
         "    static std::map<int, Device> known;\n"
         "    const std::lock_guard<std::mutex> lock(one);\n"
@@ -246,17 +244,19 @@ static void write_device(const sg_emit_text *host, const sg_emit_launch *launche
         "        Device &device = known[number];\n"
         "        cudaDeviceGetAttribute(&device.processors, cudaDevAttrMultiProcessorCount, "
         "number);\n",
-        emission->path_count > 1 ? "first, " : "");
+        emission->path_count > 1
+            ? "struct Device { int processors; bool first; }; // first: has the first path's code\n"
+            : "struct Device { int processors; };\n");
     for (int p = 0; p < emission->path_count; p++) {
         bool last = p + 1 == emission->path_count;
-        const char *line = sg_emit_join(host, "device.%s =", last ? "any" : "first");
+        const char *line = last ? "" : "device.first = ";
         int of = 0;
         for (int i = 0; i < count; i++) {
             if (launches[i].path == &emission->paths[p])
-                line =
-                    sg_emit_join(host, "%s%sprepare(%s::%s, %d, %lld)", line, of++ ? " && " : " ",
-                                 launches[i].name, launches[i].launch->entry,
-                                 launches[i].launch->block, (long long)launches[i].launch->shared);
+                line = sg_emit_join(host, "%s%sprepare(%s::%s, %d, %lld)", line,
+                                    of++ ? (last ? "; " : " && ") : "", launches[i].name,
+                                    launches[i].launch->entry, launches[i].launch->block,
+                                    (long long)launches[i].launch->shared);
         }
         sg_emit_long("        ", sg_emit_join(host, "%s;", line), text);
     }
@@ -399,11 +399,9 @@ static void write_public(const sg_emit_text *host, const sg_emit_launch *launche
     sg_text_add(text,
                 "extern \"C\" const char *%s(const Call *call, cudaStream_t stream) {\n"
                 "    const Call &t = *call;\n"
-                "    const Device &device = current_device();\n"
+                "    const Device device = current_device();\n"
                 "    Sizes s;\n"
                 "    s.processors = device.processors;\n"
-                "    if (!device.any)\n"
-                "        return \"the kernels were not built for this GPU\";\n"
                 "    if (const char *wrong = measure(t, s))\n        return wrong;\n",
                 name);
     if (empty)

@@ -221,10 +221,10 @@ def test_gallery(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 LINES = {
-    "conv2d_scale_min": 1613,
-    "conv2d_min_tanh_tanh": 1604,
-    "conv2d_min_add_mul": 1766,
-    "conv3d_min_softmax": 1861,
+    "conv2d_scale_min": 1329,
+    "conv2d_min_tanh_tanh": 1295,
+    "conv2d_min_add_mul": 1466,
+    "conv3d_min_softmax": 1846,
 }
 
 

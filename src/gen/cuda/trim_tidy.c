@@ -72,12 +72,8 @@ static bool encloses(const tidying *d, int open, int token) {
     return behind > token;
 }
 
-/* Whether a loop's variable, declared at a token, stays the same between tokens first and behind.
- */
-static bool is_steady(const tidying *d, int declaration, int first, int behind) {
-    int name = spelling_of(d, declaration);
-    if (!is(d, declaration - 2, SG_TRIM_OPEN) || !is(d, declaration - 3, SG_TRIM_FOR))
-        return false;
+/* Whether nothing is assigned to a name between two tokens. */
+static bool is_only_read(const tidying *d, int name, int first, int behind) {
     for (int i = first; i < behind; i++) {
         int next = spelling_of(d, i + 1), before = spelling_of(d, i - 1);
         if (is(d, i, name) && (sg_trim_precedence(next) == 1 || next == SG_TRIM_INCREMENT ||
@@ -86,6 +82,28 @@ static bool is_steady(const tidying *d, int declaration, int first, int behind) 
             return false;
     }
     return true;
+}
+
+/* Whether a name is declared at a token by a loop. */
+static bool is_of_loop(const tidying *d, int declaration) {
+    return is(d, declaration - 2, SG_TRIM_OPEN) && is(d, declaration - 3, SG_TRIM_FOR);
+}
+
+/* Whether a name of that type is a parameter, by value, of the function around a token. */
+static bool is_parameter(const tidying *d, int token, int name, int type) {
+    for (int open = d->block[token]; open >= 0; open = d->block[open]) {
+        int close = open - 1 - is(d, open - 1, SG_TRIM_CONST);
+        int first = is(d, close, SG_TRIM_CLOSE) ? d->unit->tokens[close].pair : -1;
+        if (first < 1 || !sg_trim_is_function(&d->facts, first - 1))
+            continue;
+        for (int i = first + 2; i < close; i++)
+            if (is(d, i, name) && is(d, i - 1, type) &&
+                (is(d, i + 1, SG_TRIM_COMMA) || i + 1 == close) &&
+                (is(d, i - 2, SG_TRIM_COMMA) || i - 2 == first))
+                return true;
+        return false;
+    }
+    return false;
 }
 
 /* Whether a name is "const T name = ..." in a block around the token, and not declared again
@@ -105,12 +123,15 @@ static bool stays_the_same(const tidying *d, int token, int from, int behind) {
         if (around && i < token)
             declaration = i;
     }
-    if (declaration < 0 ||
-        !(is_constant_local(d, declaration - 2) || is_steady(d, declaration, token, behind)) ||
-        spelling_of(d, declaration - 1) != spelling_of(d, token + 1))
+    bool read = is_only_read(d, name, token, behind);
+    if (declaration < 0 && !(read && is_parameter(d, token, name, spelling_of(d, token + 1))))
+        return false;
+    if (declaration >= 0 &&
+        (!(is_constant_local(d, declaration - 2) || (read && is_of_loop(d, declaration))) ||
+         spelling_of(d, declaration - 1) != spelling_of(d, token + 1)))
         return false;
     for (int i = d->unit->first[name]; i >= 0 && i < behind; i = d->unit->tokens[i].next)
-        if (i > declaration && sg_trim_is_type(&d->facts, i - 1))
+        if (i > (declaration < 0 ? token : declaration) && sg_trim_is_type(&d->facts, i - 1))
             return false;
     return true;
 }
@@ -214,6 +235,21 @@ static int definition_of(const tidying *d, int name) {
     return -1;
 }
 
+/* Whether two words are the same type, which `real` is where there are no doubles. */
+static bool is_same_type(const tidying *d, int token, int other) {
+    int a = spelling_of(d, token), b = spelling_of(d, other);
+    bool real =
+        (a == SG_TRIM_REAL && b == SG_TRIM_FLOAT) || (a == SG_TRIM_FLOAT && b == SG_TRIM_REAL);
+    return a == b || (real && d->unit->first[SG_TRIM_DOUBLE] < 0);
+}
+
+/* Whether two blocks are one namespace, which may be opened again. */
+static bool is_same_space(const tidying *d, int open, int other) {
+    return open == other || (open > 1 && other > 1 && is(d, open - 2, SG_TRIM_NAMESPACE) &&
+                             is(d, other - 2, SG_TRIM_NAMESPACE) &&
+                             spelling_of(d, open - 1) == spelling_of(d, other - 1));
+}
+
 /* Whether two lists of parameters have the same types. */
 static bool are_alike(const tidying *d, int open, int other) {
     int close = d->unit->tokens[open].pair;
@@ -221,7 +257,7 @@ static bool are_alike(const tidying *d, int open, int other) {
         return false;
     for (int i = open, k = other; i < close; i++, k++) {
         bool name = is(d, i + 1, SG_TRIM_COMMA) || i + 1 == close;
-        if (!name && spelling_of(d, i) != spelling_of(d, k))
+        if (!name && !is_same_type(d, i, k))
             return false;
     }
     return true;
@@ -236,9 +272,8 @@ static void drop_forwarding(tidying *d, int name) {
     int at = body + 1 + is(d, body + 1, SG_TRIM_RETURN);
     int target = sg_trim_is_word(unit, at) ? definition_of(d, spelling_of(d, at)) : -1;
     if (target < 0 || target > name || d->declared[spelling_of(d, at)] != 1 ||
-        d->block[target] != d->block[name] || !is(d, at + 1, SG_TRIM_OPEN) ||
-        !are_alike(d, name + 1, target + 1) ||
-        spelling_of(d, name - 1) != spelling_of(d, target - 1))
+        !is_same_space(d, d->block[target], d->block[name]) || !is(d, at + 1, SG_TRIM_OPEN) ||
+        !are_alike(d, name + 1, target + 1) || !is_same_type(d, name - 1, target - 1))
         return;
     int end = unit->tokens[at + 1].pair, i = name + 2, k = at + 2;
     for (; i < close; i++) {

@@ -81,9 +81,9 @@ static const double CLOCK = 1.75e9, START = 4e-6;
 static const double HOPPER_RATE = 0.765; /* of the tensor cores, by warps alone on Hopper */
 static const double SPLIT_LOSS = 2;      /* of products of split operands, over what three cost */
 /* Cycles of a multiprocessor: for 16 bytes a lane of 32 out of shared memory; for 32 vectors on
- * their way there; for a tail's value of a warp; of a slice and of a tail, what blocks beside each
- * other hide of one. */
-static const double SHARED = 4, VECTOR = 28, VALUE = 0.5, LATENCY = 900, TAIL = 1500;
+ * their way there; for a tail's value of a warp, and for storing one; of a slice and of a tail,
+ * what blocks beside each other hide of one. */
+static const double SHARED = 4, VECTOR = 28, VALUE = 0.5, STORE = 10, LATENCY = 900, TAIL = 1500;
 
 static double cost(const sg_problem *problem, const sg_cuda_target *target,
                    const sg_cuda_plan *plan) {
@@ -99,7 +99,8 @@ static double cost(const sg_problem *problem, const sg_cuda_target *target,
                    SG_IMPLICIT_GEMM_SLICE / 4.0 * (pixels + slots) / 32 * VECTOR;
     double slices = (double)divide_up(gemm.products, SG_IMPLICIT_GEMM_SLICE);
     double step = slices * (products + moved + LATENCY / (double)gemm.blocks) +
-                  pixels * slots / 32 * VALUE + TAIL / (double)gemm.blocks;
+                  pixels * slots / 32 * (VALUE + (double)gemm.tail.tile_stores * STORE) +
+                  TAIL / (double)gemm.blocks;
     double rounds = ceil((double)gemm.units / (double)(gpu->multiprocessors * gemm.blocks));
     double seconds =
         rounds * (double)gemm.blocks * step * (double)sg_cuda_walk_length(problem) / CLOCK;
