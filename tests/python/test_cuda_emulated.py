@@ -251,3 +251,39 @@ def test_lines(width: int, features: int, emulator: Emulator) -> None:
         if ran == 2:
             break
     assert ran
+
+
+# Scale of activations, the least that a segment's largest may be without being made anew, and the
+# part of the halves' unit that an activation loses: where rounding away from zero is an addition
+# before a cut, that is nearly all of it. And what docs/numerics.md grants of the largest.
+UNIT = 2.0**-24  # of halves, where they are small
+CUT, NEAREST, SPLIT = (2.0**6, 2.0**-6, 0.95), (2.0**6, 2.0**-6, 0.49), (2.0**8, 2.0**3, 0.49)
+LOST = {
+    ("tf32", "wgmma_ring"): CUT,
+    ("tf32", "wgmma_streamed"): NEAREST,
+    ("tf32", "wgmma_packed"): CUT,
+    ("tf32_even", "wgmma_ring"): NEAREST,
+    ("tf32_even", "wgmma_streamed"): NEAREST,
+    ("tf32_even", "wgmma_packed"): NEAREST,
+    ("fp32", "wgmma_ring"): SPLIT,
+    ("fp32", "wgmma_streamed"): SPLIT,
+}
+GRANTED = {"tf32": 2.0**-18, "tf32_even": 2.0**-18, "fp32": 2.0**-28}
+
+
+@pytest.mark.parametrize(("precision", "strategy"), LOST)
+def test_bound_is_reached(precision: str, strategy: str, emulator: Emulator) -> None:
+    """Activations as far from their halves as can be err nearly as much as is granted, not more."""
+    scale, least, part = LOST[precision, strategy]
+    case = plain(strategy, precision, images=1)
+    x, weight = gpu_cases.values(case, torch.device("cpu"), torch.Generator().manual_seed(1))
+    x.fill_((40 + part) * UNIT / scale)
+    x[:, 0, ::4, ::8] = least / scale  # in every segment, but not under every pixel
+    weight.fill_(1.0)
+    actual = run(emulator, case, strategy, [x, weight])
+    rounded = gpu_cases.rounded(x, precision).double()
+    wanted = -gpu_cases.convolved(case.template, rounded, weight.double(), None)
+    allowed = GRANTED[precision] * least / scale * weight[0].numel()
+    alone = wanted.abs() < least / scale  # no large activation under the pixel
+    error = float((actual - wanted)[alone].abs().max())
+    assert 0.4 * allowed < error <= allowed, f"{error / allowed:.3g} of what is granted"
