@@ -116,8 +116,6 @@ using real = float;
 /* Element strides by role; 0 along what an operand does not vary with. */
 struct Stride { long long n, c, d, h, w; };
 struct Place { int n, d, h, w; };
-
-/* ---- elements ------------------------------------------------------------------------------ */
 DEVICE real load(const float *from) { return real(*from); }
 DEVICE void store(float *to, real x) { *to = float(x); }
 
@@ -129,19 +127,17 @@ DEVICE float v_min(float a, float b) {
 }
 
 DEVICE real infinity() { return real(__uint_as_float(0x7f800000)); }
-
-/* ---- reductions: NaN in, NaN out ----------------------------------------------------------- */
 struct Min {
     static DEVICE real identity() { return infinity(); }
     static DEVICE real combine(real a, real b) { return v_min(a, b); }
 };
+
 constexpr int TILE_N = 64;
 
 /* Elementary functions, with the meaning of PyTorch's at NaN, infinities, signed zero and subnormal
  * numbers. */
 
 namespace ops {
-/* ---- exponentials -------------------------------------------------------------------------- */
 DEVICE float v_tanh(float x) { return tanhf(x); }
 } // namespace ops
 
@@ -197,6 +193,7 @@ DEVICE unsigned shared_address(const void *pointer) {
 DEVICE void mbarrier_init(unsigned barrier, int arrivals) {
     asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(barrier), "r"(arrivals));
 }
+
 DEVICE void mbarrier_arrive(unsigned barrier) {
     asm volatile("{ .reg .b64 state; mbarrier.arrive.shared::cta.b64 state, [%0]; }" ::"r"(barrier)
                  : "memory");
@@ -944,13 +941,12 @@ DEVICE void stage_weights(Shared &shared, int k, const Arguments &a) {
 }
 
 /* This lane's four k of its pixels, whose inputs begin there. */
-DEVICE void gather(const input_t *(&inputs)[Tile::PIXELS], int k, unsigned (&rows)[Tile::PIXELS][4],
+DEVICE void gather(const input_t *(&inputs)[Tile::PIXELS], int k, real (&rows)[Tile::PIXELS][4],
                    const Arguments &a) {
     UNROLLED for (int e = 0; e < 4; e++, k++) {
         Place at = tap_at(k);
         const long long distance = offset(at, k / TAPS, a.input_stride);
-        UNROLLED for (int p = 0; p < Tile::PIXELS; p++)
-            rows[p][e] = operand(load(inputs[p] + distance));
+        UNROLLED for (int p = 0; p < Tile::PIXELS; p++) rows[p][e] = load(inputs[p] + distance);
     }
 }
 
@@ -977,10 +973,14 @@ DEVICE void contract(Tile &tile, Shared &shared, const Arguments &a) {
     }
     UNROLLED for (int i = 0; i < ROW_BLOCKS * TILE_N / 2; i++)
         tile.d[i / (TILE_N / 2)][i % (TILE_N / 2)] = 0;
+    real next[Tile::PIXELS][4]; /* on their way while products are made of those before */
+    gather(inputs, tile.lane % 4 * 4, next, a);
     ROLLED for (int k = 0; k < K; k += SLICE) {
-        unsigned rows[Tile::PIXELS][4];
-        gather(inputs, k + tile.lane % 4 * 4, rows, a);
         stage_weights(shared, k, a);
+        unsigned rows[Tile::PIXELS][4];
+        UNROLLED for (int i = 0; i < Tile::PIXELS * 4; i++)
+            rows[i / 4][i % 4] = operand(next[i / 4][i % 4]);
+        if (k + SLICE < K) gather(inputs, k + SLICE + tile.lane % 4 * 4, next, a);
         __syncthreads();
         UNROLLED for (int n = 0; n < TILE_N / 8; n++) {
             const unsigned *by =
@@ -1016,7 +1016,6 @@ using Tensor = conv2d_min_tanh_tanh_tensor;
 struct Sizes { long long n, h, w, in_h, in_w, processors; };
 
 static long long least(long long x, long long y) { return x < y ? x : y; }
-static long long most(long long x, long long y) { return x > y ? x : y; }
 static long long pieces(long long x, long long y) { return (x + y - 1) / y; }
 static bool aligned(const Tensor &tensor, unsigned long long bytes) {
     return reinterpret_cast<unsigned long long>(tensor.data) % bytes == 0;
@@ -1065,7 +1064,7 @@ const char *fill(const Call &t, const Sizes &s, wgmma_ring::Arguments &a, long l
     a.units = s.n * a.boxes_y * a.boxes_x * a.out_z;
     if (!(a.boxes_x <= 1)) return "a row is one box";
     if (!(a.units < 2147483648)) return "rows are counted in 31 bits";
-    blocks = least(most(1, s.processors), a.units);
+    blocks = least(s.processors, a.units);
     return nullptr;
 }
 
@@ -1131,9 +1130,6 @@ extern "C" const char *conv2d_min_tanh_tanh(const Call *call, cudaStream_t strea
     return launch(implicit_gemm::segue_implicit_gemm, a1, blocks1, 128, 10752, stream);
 }
 } // namespace conv2d_min_tanh_tanh_code
-#undef DEVICE
-#undef UNROLLED
-#undef ROLLED
 """
 
 # ---- the binding: tensors in, tensors out ----

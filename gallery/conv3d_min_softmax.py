@@ -153,7 +153,6 @@ constexpr int KERNEL_D = 3, KERNEL_H = 3, KERNEL_W = 3, TILE_N = 24, TILE_WALKS 
 namespace ops {
 DEVICE float v_fma(float a, float b, float c) { return fmaf(a, b, c); }
 
-/* ---- exponentials -------------------------------------------------------------------------- */
 /* Shorter than the above, and as good as the table asks where nothing is built on it. */
 DEVICE float v_exp(float x) { return expf(x); }
 DEVICE real sub(real a, real b) { return v_fma(real(-1.0), b, a); }
@@ -992,8 +991,8 @@ struct Tail {
         UNROLLED for (int j = 0; j < Tile::CHANNELS; j++) {
             if (!tile.has(j)) continue;
             UNROLLED for (int p = 0; p < Tile::PIXELS; p++) {
-                tile.put<2>(a.store0, a.store0_stride, p, j,
-                            ops::div(ops::v_exp(ops::sub(tile.walk(p, j), v2[p])), v5[p])); // %softmax
+                const real v4 = ops::v_exp(ops::sub(tile.walk(p, j), v2[p]));
+                tile.put<2>(a.store0, a.store0_stride, p, j, ops::div(v4, v5[p])); // %softmax
             }
         }
     }
@@ -1421,8 +1420,8 @@ struct Tail {
         tile.spread(w5, v5);
         UNROLLED for (int j = 0; j < Tile::CHANNELS; j++)
             UNROLLED for (int p = 0; p < Tile::PIXELS; p++) {
-                tile.put<1>(a.store0, a.store0_stride, p, j,
-                            ops::div(ops::v_exp(ops::sub(tile.walk(p, j), v2[p])), v5[p])); // %softmax
+                const real v4 = ops::v_exp(ops::sub(tile.walk(p, j), v2[p]));
+                tile.put<1>(a.store0, a.store0_stride, p, j, ops::div(v4, v5[p])); // %softmax
             }
     }
 };
@@ -1465,14 +1464,14 @@ DEVICE void stage_weights(Shared &shared, int k, const Arguments &a) {
 }
 
 /* This lane's four k of its pixels, whose inputs begin there. */
-DEVICE void gather(const input_t *(&inputs)[Tile::PIXELS], int k, unsigned (&rows)[Tile::PIXELS][4],
+DEVICE void gather(const input_t *(&inputs)[Tile::PIXELS], int k, real (&rows)[Tile::PIXELS][4],
                    const Arguments &a) {
     UNROLLED for (int e = 0; e < 4; e++, k++) {
         Place at = tap_at(k);
         const long long distance = offset(at, k / TAPS, a.input_stride);
         UNROLLED for (int p = 0; p < Tile::PIXELS; p++) {
             const bool inside = k < K;
-            rows[p][e] = operand(inside ? load(inputs[p] + distance) : real(0));
+            rows[p][e] = inside ? load(inputs[p] + distance) : real(0);
         }
     }
 }
@@ -1518,10 +1517,14 @@ DEVICE void contract(Tile &tile, Shared &shared, int walked, const Arguments &a)
     }
     UNROLLED for (int i = 0; i < ROW_BLOCKS * TILE_N / 2; i++)
         tile.d[i / (TILE_N / 2)][i % (TILE_N / 2)] = 0;
+    real next[Tile::PIXELS][4]; /* on their way while products are made of those before */
+    gather(inputs, tile.lane % 4 * 4, next, a);
     ROLLED for (int k = 0; k < K; k += SLICE) {
-        unsigned rows[Tile::PIXELS][4];
-        gather(inputs, k + tile.lane % 4 * 4, rows, a);
         stage_weights(shared, k, a);
+        unsigned rows[Tile::PIXELS][4];
+        UNROLLED for (int i = 0; i < Tile::PIXELS * 4; i++)
+            rows[i / 4][i % 4] = operand(next[i / 4][i % 4]);
+        if (k + SLICE < K) gather(inputs, k + SLICE + tile.lane % 4 * 4, next, a);
         __syncthreads();
         UNROLLED for (int n = 0; n < TILE_N / 8; n++) {
             const unsigned *by =
@@ -1684,9 +1687,6 @@ extern "C" const char *conv3d_min_softmax(const Call *call, cudaStream_t stream)
     return launch(implicit_gemm::segue_implicit_gemm, a1, blocks1, 256, 7360, stream);
 }
 } // namespace conv3d_min_softmax_code
-#undef DEVICE
-#undef UNROLLED
-#undef ROLLED
 """
 
 # ---- the binding: tensors in, tensors out ----

@@ -175,8 +175,7 @@ __device__ __forceinline__ void stage_weights(const Tile &tile, Shared &shared, 
 
 /* This lane's four k of its pixels, whose inputs begin there. */
 __device__ __forceinline__ void gather(const Tile &tile, const input_t *(&inputs)[Tile::PIXELS],
-                                       int k, unsigned (&rows)[Tile::PIXELS][4],
-                                       const Arguments &a) {
+                                       int k, real (&rows)[Tile::PIXELS][4], const Arguments &a) {
     SG_UNROLL
     for (int e = 0; e < 4; e++, k++) {
         Place at = tap_at(k);
@@ -193,7 +192,7 @@ __device__ __forceinline__ void gather(const Tile &tile, const input_t *(&inputs
                  is_within(tile.place(p).h * STRIDE_H - PADDING_H + at.h, a.in_h)) &&
                 (PADDING_W == 0 ||
                  is_within(tile.place(p).w * STRIDE_W - PADDING_W + at.w, a.in_w));
-            rows[p][e] = operand(inside ? load(inputs[p] + distance) : real(0));
+            rows[p][e] = inside ? load(inputs[p] + distance) : real(0);
         }
     }
 }
@@ -248,11 +247,17 @@ __device__ __forceinline__ void contract(Tile &tile, Shared &shared, int group, 
     SG_UNROLL
     for (int i = 0; i < ROW_BLOCKS * TILE_N / 2; i++)
         tile.d[i / (TILE_N / 2)][i % (TILE_N / 2)] = 0;
+    real next[Tile::PIXELS][4]; /* on their way while products are made of those before */
+    gather(tile, inputs, tile.lane % 4 * 4, next, a);
 #pragma unroll 1
     for (int k = 0; k < K; k += SLICE) {
-        unsigned rows[Tile::PIXELS][4];
-        gather(tile, inputs, k + tile.lane % 4 * 4, rows, a);
         stage_weights(tile, shared, k, a);
+        unsigned rows[Tile::PIXELS][4];
+        SG_UNROLL
+        for (int i = 0; i < Tile::PIXELS * 4; i++)
+            rows[i / 4][i % 4] = operand(next[i / 4][i % 4]);
+        if (k + SLICE < K)
+            gather(tile, inputs, k + SLICE + tile.lane % 4 * 4, next, a);
         __syncthreads();
         SG_UNROLL
         for (int n = 0; n < TILE_N / 8; n++) {

@@ -507,6 +507,29 @@ static bool drop_empty(lines *all, int i) {
     return true;
 }
 
+/* ---- titles ---------------------------------------------------------------------------------- */
+
+static bool is_title(const line *l) {
+    return l->kind == LINE_COMMENT && begins(l->text, "/* ---- ");
+}
+
+/* Titles of sections of a few lines within a namespace or a file of the skeletons. */
+static void drop_titles(lines *all) {
+    enum { FEW = 7 };
+    for (int i = all->count - 1; i >= 0; i--) {
+        int behind = i + 1, held = 0;
+        if (!is_title(&all->line[i]) ||
+            (i + 1 < all->count && begins(all->line[i + 1].text, "namespace")))
+            continue;
+        while (behind < all->count && !is_title(&all->line[behind]) &&
+               !begins(all->line[behind].text, "} // namespace") &&
+               !begins(all->line[behind].text, "namespace "))
+            held += all->line[behind++].kind != LINE_EMPTY;
+        if (held <= FEW)
+            take_out(all, i, i + 1);
+    }
+}
+
 /* ---- groups --------------------------------------------------------------------------------- */
 
 /* Lines of the small item that ends before `behind`, or begins at `first`; 0: it is none, but a
@@ -571,6 +594,7 @@ void sg_emit_compact(const char *code, sg_arena *arena, sg_text *text) {
                 changed |= passes[pass](&all, i);
         }
     }
+    drop_titles(&all);
     join_groups(&all);
     sg_text_add(text,
                 "#define %s %s\n#define %s _Pragma(\"unroll\")\n"
@@ -579,6 +603,5 @@ void sg_emit_compact(const char *code, sg_arena *arena, sg_text *text) {
     for (int i = 0; i < all.count; i++)
         sg_text_add(text, "%*s%s\n", all.line[i].kind == LINE_EMPTY ? 0 : all.line[i].indent, "",
                     all.line[i].text);
-    sg_text_add(text, "#undef %s\n#undef %s\n#undef %s\n", DEVICE, UNROLLED, ROLLED);
     text->failed |= sg_arena_failed(arena);
 }

@@ -29,6 +29,12 @@ static void simplify_once(char *text) {
                 take_out(at, 7);
             }
         }
+        /* There is at least one of them. */
+        static const char processors[] = "most(1, s.processors)";
+        if (begins && strncmp(at, processors, sizeof processors - 1) == 0) {
+            take_out(at + sizeof processors - 2, 1);
+            take_out(at, sizeof "most(1, " - 1);
+        }
         if (begins && strncmp(at, "most(1, 1)", 10) == 0) {
             take_out(at, 9);
             *at = '1';

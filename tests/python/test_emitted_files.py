@@ -221,9 +221,9 @@ def test_gallery(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 LINES = {
-    "conv2d_scale_min": 1329,
-    "conv2d_min_tanh_tanh": 1295,
-    "conv2d_min_add_mul": 1466,
+    "conv2d_scale_min": 1326,
+    "conv2d_min_tanh_tanh": 1291,
+    "conv2d_min_add_mul": 1462,
     "conv3d_min_softmax": 1846,
 }
 

@@ -194,7 +194,7 @@ static bool is_value_of_tail(const sg_trim_unit *unit, int token) {
 
 /* A tail's value that the next statement alone reads, once, stands there. */
 static void use_at_once(tidying *d, int token) {
-    enum { LONGEST = 52 };
+    enum { LONGEST = 52, COLUMNS = 100 };
     sg_trim_unit *unit = d->unit;
     if (!is_constant_local(d, token) || !is(d, token + 1, SG_TRIM_REAL) ||
         !is_value_of_tail(unit, token + 2) || sg_trim_is_governed(unit, token) ||
@@ -204,9 +204,14 @@ static void use_at_once(tidying *d, int token) {
     int next = value && is(d, value->behind, SG_TRIM_SEMICOLON) ? value->behind + 1 : -1;
     int behind = next > 0 ? sg_trim_behind_statement(unit, next) : -1;
     int close = unit->tokens[d->block[token]].pair, name = spelling_of(d, token + 2), use = -1;
+    int column = 0,
+        length = value ? unit->tokens[value->behind - 1].end - unit->tokens[value->first].start : 0;
+    while (column < unit->tokens[token].start &&
+           unit->text[unit->tokens[token].start - column - 1] != '\n')
+        column++;
     if (behind < 0 || behind > close || is_edited(unit, token, behind) ||
-        sg_trim_trail(unit, next - 1) != unit->tokens[next - 1].end ||
-        unit->tokens[value->behind - 1].end - unit->tokens[value->first].start > LONGEST)
+        sg_trim_trail(unit, next - 1) != unit->tokens[next - 1].end || length > LONGEST ||
+        column + unit->tokens[behind - 1].end - unit->tokens[next].start + length > COLUMNS)
         return;
     for (int i = next; i < close; i++) {
         if (i < behind &&
