@@ -60,8 +60,9 @@ typedef struct sg_cuda_kernel {
 typedef sg_status sg_cuda_lowering(const sg_problem *problem, const sg_cuda_target *target,
                                    const sg_cuda_plan *plan, sg_arena *arena,
                                    sg_cuda_kernel *kernel);
-sg_cuda_lowering sg_cuda_lower_wgmma_ring, sg_cuda_lower_wgmma_packed, sg_cuda_lower_wgmma_streamed,
-    sg_cuda_lower_mma, sg_cuda_lower_implicit_gemm, sg_cuda_lower_direct, sg_cuda_lower_stream;
+sg_cuda_lowering sg_cuda_lower_wgmma_ring, sg_cuda_lower_wgmma_gathered, sg_cuda_lower_wgmma_packed,
+    sg_cuda_lower_wgmma_streamed, sg_cuda_lower_mma, sg_cuda_lower_implicit_gemm,
+    sg_cuda_lower_direct, sg_cuda_lower_stream;
 
 /* By the strategy's name. */
 sg_status sg_cuda_lower(const sg_problem *problem, const sg_cuda_target *target,

@@ -66,7 +66,7 @@ void sg_cuda_choose_plan(const sg_problem *problem, const sg_cuda_target *target
 int sg_cuda_list_plans(const sg_problem *problem, const sg_cuda_target *target, const char *only,
                        sg_cuda_choice *choices);
 
-extern const sg_cuda_strategy sg_cuda_wgmma_ring, sg_cuda_wgmma_packed, sg_cuda_wgmma_streamed,
-    sg_cuda_mma, sg_cuda_implicit_gemm, sg_cuda_direct, sg_cuda_stream;
+extern const sg_cuda_strategy sg_cuda_wgmma_ring, sg_cuda_wgmma_gathered, sg_cuda_wgmma_packed,
+    sg_cuda_wgmma_streamed, sg_cuda_mma, sg_cuda_implicit_gemm, sg_cuda_direct, sg_cuda_stream;
 
 #endif

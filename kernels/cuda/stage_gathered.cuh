@@ -1,0 +1,236 @@
+/* Producers of conv_wgmma_gathered.cuh: a box of the input becomes words of two halves.
+ *
+ * A stage holds the rows under a box of pixels at one place along depth, one row after the other:
+ * row r is channel r % IN_CHANNELS of the input's row r / IN_CHANNELS of the box, so that the rows
+ * under an output row are neighbours, row i of the kernel, kh * IN_CHANNELS + c, the i-th of them:
+ *     [PARTS][STAGE_ROWS][PITCH] words
+ * Word x of row r holds column x of row r in its low half and that of row r + 4 in its high half.
+ * Columns begin LEAD before the first tap of the box's first pixel. COLUMNS of them are staged; of
+ * what is left of a row's PITCH, row 0 keeps zeros (ZEROS).
+ *
+ * A warp makes whole stages, every PRODUCERS-th. Its lanes copy a stage to memory of the warp's
+ * own, AHEAD of its stages before it is wanted: rows lane / 8 + 4 i, four columns each, so that the
+ * lane that has row r has row r + 4, too. Constants: IN_CHANNELS, KERNEL_*, PADDING_* (D, H, W),
+ * TURN, BOX_H, COLUMNS (a multiple of 32), LEAD, VECTOR (4: columns are read by fours, else one by
+ * one), PARTS, STAGES, PRODUCERS (warps, 4), AHEAD, ROUND_EVEN, CONSUMERS. */
+
+constexpr int ROWS = (BOX_H + KERNEL_H - 1) * IN_CHANNELS;
+constexpr int STAGE_ROWS = (ROWS + 3) / 4 * 4;
+constexpr int PITCH = COLUMNS + 8; /* 8 modulo 32: four rows of eight columns meet no bank twice */
+constexpr int ZEROS = COLUMNS + 4; /* of row 0: two words that are zero */
+constexpr int PART_WORDS = STAGE_ROWS * PITCH, STAGE_BYTES = PARTS * PART_WORDS * 4;
+constexpr int ROW_STEPS = STAGE_ROWS / 4, COLUMN_STEPS = COLUMNS / 32; /* of a lane */
+constexpr int RAW_BYTES = ROW_STEPS * COLUMN_STEPS * 512; /* of a stage as it comes */
+constexpr float STAGE_SCALE = PARTS == 2 ? SPLIT_SCALE : CARRIER_SCALE;
+constexpr float STAGE_MIN = PARTS == 2 ? SPLIT_MIN : CARRIER_MIN;
+constexpr bool ROUND_AWAY = PARTS == 1 && !ROUND_EVEN;
+
+/* Copies, of which the bytes beyond `bytes` come as zeros. */
+__device__ __forceinline__ void cp_async_16(unsigned to, const float *from, int bytes) {
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(bytes)
+                 : "memory");
+}
+__device__ __forceinline__ void cp_async_4(unsigned to, const float *from, int bytes) {
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(to), "l"(from), "r"(bytes)
+                 : "memory");
+}
+__device__ __forceinline__ void cp_async_commit() {
+    asm volatile("cp.async.commit_group;" ::: "memory");
+}
+template <int PENDING> __device__ __forceinline__ void cp_async_wait() {
+    asm volatile("cp.async.wait_group %0;" ::"n"(PENDING) : "memory");
+}
+/* Two floats as halves, rounded toward zero; low first. */
+__device__ __forceinline__ unsigned pack_truncated(float low, float high) {
+    unsigned pair;
+    asm("cvt.rz.f16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
+    return pair;
+}
+
+/* Four columns of a row as words, with those of the row four further on, which it then replaces. */
+struct Above {
+    float value[4], rest[4];
+
+    /* Scaled by STAGE_SCALE in the exponent, which overflows only where the job is made anew.
+     * largest: of the magnitudes met. */
+    __device__ __forceinline__ void pack(const float4 &four, unsigned (&high)[4],
+                                         unsigned (&low)[4], float &largest) {
+        const float column[4] = {four.x, four.y, four.z, four.w};
+#pragma unroll
+        for (int e = 0; e < 4; e++) {
+            largest = max_magnitude(largest, column[e]);
+            /* 1 << 12 carries into the eleven bits that truncation keeps. */
+            const unsigned add = PARTS == 2 ? 8U << 23 : (6U << 23) + (ROUND_AWAY ? 1U << 12 : 0U);
+            const float scaled = __uint_as_float(__float_as_uint(column[e]) + add);
+            high[e] = ROUND_AWAY ? pack_truncated(scaled, value[e]) : pack_halves(scaled, value[e]);
+            value[e] = scaled;
+            split(scaled, high[e], low[e], e);
+        }
+    }
+    /* The same with a scale of the job's own; infinity and NaN as finite_part says. */
+    __device__ __forceinline__ void pack_anew(const float4 &four, unsigned (&high)[4],
+                                              unsigned (&low)[4], float scale) {
+        const float column[4] = {four.x, four.y, four.z, four.w};
+#pragma unroll
+        for (int e = 0; e < 4; e++) {
+            const float scaled = column[e] * scale;
+            const float taken = PARTS == 2   ? finite_part(scaled)
+                                : ROUND_AWAY ? round_tf32_away(scaled)
+                                             : scaled;
+            high[e] = pack_halves(taken, value[e]);
+            value[e] = taken;
+            split(scaled, high[e], low[e], e);
+        }
+    }
+    __device__ __forceinline__ void split(float scaled, unsigned high, unsigned &low, int e) {
+        if (PARTS != 2)
+            return;
+        const float left = scaled - unpack_halves(high).x;
+        low = pack_halves(left, rest[e]);
+        rest[e] = left;
+    }
+};
+
+/* A lane's place in the slices of one job after another. */
+struct Slice {
+    int number, slice; /* the job's among the block's; may lie beyond the job's last */
+
+    /* Whether another job is reached. */
+    __device__ __forceinline__ bool settle(int slices) {
+        bool other = false;
+        for (; slice >= slices; slice -= slices) {
+            number++;
+            other = true;
+        }
+        return other;
+    }
+};
+
+/* Where a lane reads a job's input. */
+struct Source {
+    const float *image;
+    int first_d;             /* plane of slice 0; may lie outside */
+    int offset[ROW_STEPS];   /* elements before the lane's first column of each of its rows */
+    unsigned rows, columns;  /* bits: whether each row, and each column (or four) lies inside */
+
+    __device__ __forceinline__ void open(const Arguments &a, const Job &at, int lane) {
+        const int x = at.w - PADDING_W - LEAD + lane % 8 * 4;
+        image = a.input + at.n * a.input_stride.n;
+        first_d = at.d - PADDING_D;
+        rows = columns = 0;
+#pragma unroll
+        for (int i = 0; i < ROW_STEPS; i++) {
+            const int row = lane / 8 + 4 * i, y = at.h - PADDING_H + row / IN_CHANNELS;
+            offset[i] = row % IN_CHANNELS * static_cast<int>(a.input_stride.c) +
+                        y * static_cast<int>(a.input_stride.h) + x;
+            if (row < ROWS && static_cast<unsigned long long>(y) < a.in_h)
+                rows |= 1U << i;
+        }
+#pragma unroll
+        for (int i = 0; i < COLUMN_STEPS * 4; i += VECTOR)
+            if (static_cast<unsigned long long>(x + i / 4 * 32 + i % 4) < a.in_w)
+                columns |= 1U << i;
+    }
+    /* to: shared memory, of this lane. */
+    __device__ __forceinline__ void copy(const Arguments &a, int slice, unsigned to) const {
+        const int z = first_d + slice;
+        const bool inside = PADDING_D == 0 || static_cast<unsigned long long>(z) < a.in_d;
+        const float *plane = image + z * a.input_stride.d;
+#pragma unroll
+        for (int b = 0; b < COLUMN_STEPS; b++)
+#pragma unroll
+            for (int i = 0; i < ROW_STEPS; i++) {
+                const bool in = inside && (rows >> i & 1);
+                const float *from = plane + offset[i] + b * 32;
+                const unsigned at = to + (b * ROW_STEPS + i) * 512;
+                if (VECTOR == 4) {
+                    cp_async_16(at, from, in && (columns >> b * 4 & 1) ? 16 : 0);
+                    continue;
+                }
+#pragma unroll
+                for (int e = 0; e < 4; e++)
+                    cp_async_4(at + e * 4, from + e, in && (columns >> b * 4 + e & 1) ? 4 : 0);
+            }
+    }
+};
+
+__device__ __forceinline__ void store_words(unsigned *to, const unsigned (&high)[4],
+                                            const unsigned (&low)[4]) {
+    *reinterpret_cast<uint4 *>(to) = make_uint4(high[0], high[1], high[2], high[3]);
+    if (PARTS == 2)
+        *reinterpret_cast<uint4 *>(to + PART_WORDS) = make_uint4(low[0], low[1], low[2], low[3]);
+}
+
+/* Words of a stage, of which the lane has the columns at `raw`. Returns the largest magnitude, zero
+ * where the job is made anew by `scale`. */
+__device__ __forceinline__ float make_words(const float4 *raw, unsigned *to, float scale) {
+    float largest = 0.0f;
+#pragma unroll
+    for (int b = 0; b < COLUMN_STEPS; b++) {
+        Above above = {};
+        if (scale == 0.0f) {
+#pragma unroll
+            for (int i = ROW_STEPS - 1; i >= 0; i--) {
+                unsigned high[4], low[4];
+                above.pack(raw[(b * ROW_STEPS + i) * 32], high, low, largest);
+                store_words(to + i * 4 * PITCH + b * 32, high, low);
+            }
+        } else {
+#pragma unroll 1
+            for (int i = ROW_STEPS - 1; i >= 0; i--) {
+                unsigned high[4], low[4];
+                above.pack_anew(raw[(b * ROW_STEPS + i) * 32], high, low, scale);
+                store_words(to + i * 4 * PITCH + b * 32, high, low);
+            }
+        }
+    }
+    return largest;
+}
+
+/* A round's jobs, from its stage warp on. */
+__device__ __forceinline__ void produce(const Arguments &a, const Shared &shared) {
+    const Round round = *shared.round;
+    const int lane = thread_index() % 32, warp = thread_index() / 32 - CONSUMERS * 4;
+    const int slices = static_cast<int>(a.box_d) + TURN - 1;
+    const int count = (round.end - round.first) * slices;
+    unsigned char *raw = shared.raw + warp * (AHEAD + 1) * RAW_BYTES + lane * 16;
+    const unsigned raw_address = shared_address(raw);
+    Slice read = {round.first, warp}, made = read;
+    read.settle(slices);
+    made.settle(slices);
+    bool opens = true;
+    Source source;
+    int place = 0; /* in the warp's memory, of the stage that is read */
+#pragma unroll 1
+    for (int stage = warp; stage < count + PRODUCERS * AHEAD; stage += PRODUCERS) {
+        if (stage < count) {
+            if (opens)
+                source.open(a, job_at(block_job(read.number), a), lane);
+            source.copy(a, read.slice, raw_address + place * RAW_BYTES);
+            read.slice += PRODUCERS;
+            opens = read.settle(slices);
+        }
+        cp_async_commit();
+        place = place == AHEAD ? 0 : place + 1;
+        const int done = stage - PRODUCERS * AHEAD;
+        if (done < 0)
+            continue;
+        cp_async_wait<AHEAD>();
+        const int number = round.staged + done, slot = number % STAGES;
+        mbarrier_wait(shared.empty + 8 * slot, (number / STAGES & 1) ^ 1);
+        const float largest = make_words(
+            reinterpret_cast<const float4 *>(raw + place * RAW_BYTES),
+            reinterpret_cast<unsigned *>(shared.stages + slot * STAGE_BYTES) + lane / 8 * PITCH +
+                lane % 8 * 4,
+            round.scale);
+        const unsigned most = __reduce_max_sync(~0U, __float_as_uint(largest));
+        __syncwarp();
+        if (lane == 0) {
+            if (most != 0)
+                atomicMax(shared.magnitude + made.number % ROUND, most);
+            mbarrier_arrive(shared.full + 8 * slot);
+        }
+        made.slice += PRODUCERS;
+        made.settle(slices);
+    }
+}
