@@ -77,8 +77,7 @@ def get_init_inputs():
 DECLARATIONS = r"""
 #include <cuda_runtime_api.h>
 
-/* A tensor in device memory; strides are in elements. Below in brackets: sizes that the file was
- * written for. */
+/* A tensor in device memory; strides in elements, in brackets sizes that this was written for. */
 struct conv2d_minimum_add_mul_tensor { void *data; long long size[4], stride[4]; };
 struct conv2d_minimum_add_mul_arguments {
     conv2d_minimum_add_mul_tensor x; /* float [128, 64, 128, 128] */
@@ -390,14 +389,25 @@ DEVICE int staged_pixel(int row, int x) { return row * PITCH + x; }
 DEVICE int staged_pixel(int pixel) { return staged_pixel(0, pixel); }
 /* The pixel of a chunk that this lane takes as number p of its four. */
 DEVICE int chunk_pixel(int p) { return p / VECTOR * (32 * VECTOR) + threadIdx.x % 32 * VECTOR; }
+/* The input under a segment: its box's corner in the first slice, which may lie outside. */
+struct Source {
+    const element *origin; /* of the group's channel 0 */
+    int z, y, x;
 
-/* Where the input has a channel of the input box's pixel, in a slice; false outside the image. */
-DEVICE bool locate(const Arguments &a, const Box &box, int slice, int channel, int pixel,
-                   const element *&at) {
-    const int z = box.z + slice, x = box.x + pixel;
-    at = a.input + box.n * a.input_stride.n + channel * a.input_stride.c + z * a.input_stride.h + x;
-    return unsigned(z) < unsigned(a.in_z) && unsigned(x) < unsigned(a.in_x);
-}
+    DEVICE Source(const Arguments &a, const Box &box, int group) {
+        z = box.z; y = 0; x = box.x;
+        origin = a.input + box.n * a.input_stride.n + group * IN_CHANNELS * a.input_stride.c +
+                 z * a.input_stride.h + y * a.input_stride.h +
+                 x;
+    }
+    /* Where a slice has a channel of the box's pixel; false outside the image. */
+    DEVICE bool locate(const Arguments &a, int slice, int channel, int pixel,
+                       const element *&at) const {
+        const int column = pixel;
+        at = origin + slice * a.input_stride.h + channel * a.input_stride.c + column;
+        return unsigned(z + slice) < unsigned(a.in_z) && unsigned(x + column) < unsigned(a.in_x);
+    }
+};
 
 /* An element that nobody writes. */
 DEVICE float read_only(const float *from) { return __ldg(from); }
@@ -406,11 +416,11 @@ struct Fetched {
     float value[4][8]; /* [pixel of this lane's][channel] */
 };
 
-/* Item `item` of a segment: of its first slice they are 0 .. ITEMS - 1. first: channel. */
-DEVICE void fetch_item(const Arguments &a, const Box &box, int item, Fetched &to) {
+/* Item `item` of a segment: of its first slice they are 0 .. ITEMS - 1. */
+DEVICE void fetch_item(const Arguments &a, const Source &from, int item, Fetched &to) {
     const int group = item % STAGE_GROUPS, slice = item / ITEMS, pixel = chunk_pixel(0);
     const float *at;
-    const bool inside = locate(a, box, slice, group * 8, pixel, at);
+    const bool inside = from.locate(a, slice, group * 8, pixel, at);
     UNROLLED for (int c = 0; c < 8; c++) {
         const float *here = at + c * a.input_stride.c;
         const float4 read = inside ? __ldg(reinterpret_cast<const float4 *>(here))
@@ -636,8 +646,8 @@ struct Tile : ColumnTile {
             store_part(line_of(to, s, j), begin, min(SECTOR, end_of(begin)));
         if (window == WINDOWS - 1) {
             const int end = end_of(begin);
-            float *rest = joined ? carry(j) : line_of(to, s, j) + end;
-            store_part(rest, max(begin, end), begin + here);
+            if (joined) store_part(carry(j), end, begin + here);
+            else store_part(line_of(to, s, j) + end, max(begin, end), begin + here);
         }
         __syncwarp();
         if (window < WINDOWS - 1) return;
@@ -692,7 +702,7 @@ struct Tail {
 constexpr int TAPS = KERNEL_Z * KERNEL_X;
 /* Of a tap's weights, 8 halves each: one more than there are, so that a warp that packs the taps of
  * a channel does not store them all to the same banks. */
-constexpr int TAP_ROWS = STAGE_GROUPS * TILE_N + 1;
+constexpr int TAP_ROWS = STAGE_GROUPS * TILE_N + 1, TAP_BYTES = TAP_ROWS * 16;
 constexpr int REACH_Z = KERNEL_Z - 1 + 1; /* slices that an output row needs */
 constexpr int PRODUCER_WARPS = 4, THREADS = (PRODUCERS + CONSUMERS) * WARPGROUP;
 /* Taps whose products are through before those of the last group: the filter's first slice can then
@@ -769,32 +779,37 @@ DEVICE float read_weight(const Arguments &a, int channel, int input, int tap) {
     return read_only(from + input * TAPS + tap);
 }
 
-/* The largest finite magnitude of an output channel's weights, by a warp. */
+/* The largest finite magnitude of an output channel's weights, by eight lanes; 0 if absent. */
 DEVICE float largest_weight(const Arguments &a, int channel) {
+    constexpr int WEIGHTS = IN_CHANNELS * TAPS;
     float largest = 0.0f;
-#pragma unroll 8
-    for (int i = threadIdx.x % 32; i < IN_CHANNELS * TAPS; i += 32)
+#pragma unroll 36
+    for (int k = 0; k < (WEIGHTS + 7) / 8; k++) {
+        const int i = k * 8 + threadIdx.x % 8;
         largest = finite_magnitude(largest, read_weight(a, channel, i / TAPS, i % TAPS));
-    return warp_max(largest);
+    }
+    UNROLLED for (int lanes = 1; lanes < 8; lanes *= 2)
+        largest = fmaxf(largest, __shfl_xor_sync(~0U, largest, lanes));
+    return largest;
 }
 
 /* By the consumers, while producers fill the ring: each channel's scale, and what else acc and the
  * tail want of it; then all channels' weights. */
 DEVICE void pack_weights(const Arguments &a, Shared &shared) {
-    const int thread = threadIdx.x - WARPGROUP, lane = thread % 32;
-    ROLLED for (int slot = thread / 32; slot < TILE_N; slot += CONSUMERS * 4) {
+    const int thread = threadIdx.x - WARPGROUP, lane = thread % 8;
+    ROLLED for (int slot = thread / 8; slot < TILE_N; slot += CONSUMERS * WARPGROUP / 8) {
         const float largest = largest_weight(a, slot);
         if (lane == 0) {
             shared.weight_scale[slot] = weight_scale(largest);
             shared.scale_bias[slot].x = 1.0f;
             shared.scale_bias[slot].y = load(a.bias + slot * a.bias_stride.c);
         }
-        for (int k = lane; k < CHANNEL_OPERANDS; k += 32)
+        for (int k = lane; k < CHANNEL_OPERANDS; k += 8)
             shared.operands[k][slot] = channel_operand(k, slot, a);
     }
     barrier_sync(PACKED, CONSUMERS * WARPGROUP);
     constexpr int CELLS = STAGE_GROUPS * TAPS; /* of an output channel, 8 input channels each */
-#pragma unroll 2
+#pragma unroll 4
     for (int i = thread; i < TILE_N * CELLS; i += CONSUMERS * WARPGROUP) {
         const int slot = i / CELLS, group = i % CELLS / TAPS, tap = i % TAPS;
         float weight[8], largest = 0.0f;
@@ -809,25 +824,28 @@ DEVICE void pack_weights(const Arguments &a, Shared &shared) {
 /* ---- producers ----------------------------------------------------------------------------- */
 /* Warps deal a segment's items out among themselves, one after the other. */
 DEVICE void produce(const Arguments &a, Shared &shared) {
-    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    const int warp = threadIdx.x / 32;
     for (Work work(a); work.open(a); work.next(shared)) {
+        const Source from(a, work.box, 0);
         const int end = work.slices * ITEMS;
         float largest = 0.0f;
         Fetched item;
 #pragma unroll PREFETCH + 1
         for (int i = warp; i < end; i += PRODUCER_WARPS) {
             const int number = work.staged + i / ITEMS, slot = number % STAGES;
-            fetch_item(a, work.box, i, item);
-            mbarrier_wait(shared_address(&shared.empty[slot]), number / STAGES & 1 ^ 1);
+            fetch_item(a, from, i, item);
+            if (i % ITEMS < PRODUCER_WARPS) /* the warp's first of the slice */
+                mbarrier_wait(shared_address(&shared.empty[slot]), number / STAGES & 1 ^ 1);
             if (work.exact)
                 store_item<true>(shared.ring[slot][0], i % ITEMS, item, work.scale, largest);
             else store_item<false>(shared.ring[slot][0], i % ITEMS, item, CARRIER_SCALE, largest);
-            fence_proxy_async();
-            largest = warp_max(largest);
-            __syncwarp();
-            if (lane == 0) {
-                shared.largest[work.number % (STAGES + 1)][warp] = largest;
-                mbarrier_arrive(shared_address(&shared.full[slot]));
+            if (i % ITEMS >= ITEMS - PRODUCER_WARPS) { /* its last */
+                fence_proxy_async();
+                largest = warp_max(largest);
+                __syncwarp();
+                if (threadIdx.x % 32 == 0)
+                    shared.largest[work.number % (STAGES + 1)][warp] = largest;
+                if (threadIdx.x % 32 == 0) mbarrier_arrive(shared_address(&shared.full[slot]));
             }
         }
         barrier_sync(STAGED, WARPGROUP);
@@ -855,36 +873,31 @@ struct Ring {
 };
 
 using Sums = float[TILE_BLOCKS][BLOCK_SUMS]; /* as a tile's */
-/* What a tile's products find in shared memory. */
-struct Operands {
-    unsigned ring, weights; /* addresses; of the tile's first pixel in slot 0 */
-    int slot;               /* of the tile's first slice */
 
-    DEVICE Operands(const Shared &shared, int first_slot, int first_pixel) {
-        weights = shared_address(shared.weights);
-        /* Unknown anew for every tile: or else the compiler keeps a descriptor of each product
-         * across all tiles, and has no registers left. */
-        asm volatile("" : "+r"(weights));
-        ring = shared_address(shared.ring) + first_pixel * 16;
-        slot = first_slot;
-    }
-    /* Where the tile's first pixel finds its input under a tap, and the tap's weights. */
-    DEVICE unsigned input(int tap) const {
-        const int z = tap / KERNEL_X, x = tap % KERNEL_X;
-        int at = slot + z;
-        at -= at >= STAGES ? STAGES : 0;
-        return ring + (at * PART_CELLS + staged_pixel(0, x)) * 16;
-    }
-    DEVICE unsigned weight(int tap) const { return weights + tap * TAP_ROWS * 16; }
-};
+/* Address of the packed weights. Unknown anew for every tile: or else the compiler keeps a
+ * descriptor of each product across all tiles, and has no registers left. */
+DEVICE unsigned weights_address(const Shared &shared) {
+    unsigned weights = shared_address(shared.weights);
+    asm volatile("" : "+r"(weights));
+    return weights;
+}
+
+/* Where a tile finds its first pixel's input under a tap. ring: of that pixel in slot 0; slot: of
+ * the tile's first slice. */
+DEVICE unsigned tap_input(unsigned ring, int slot, int tap) {
+    const int z = tap / KERNEL_X, x = tap % KERNEL_X;
+    int at = slot + z;
+    at -= at >= STAGES ? STAGES : 0;
+    return ring + (at * PART_CELLS + staged_pixel(0, x)) * 16;
+}
 
 /* The products of a tile, in two groups. */
-DEVICE void multiply(Sums &sums, const Operands &of) {
+DEVICE void multiply(Sums &sums, unsigned ring, unsigned weights, int slot) {
     wgmma_fence();
 #pragma unroll UNROLL_TAPS
     for (int tap = 0; tap < TAPS; tap++) {
         if (tap == FIRST_TAPS) wgmma_commit();
-        multiply_tap(sums, of.input(tap), of.weight(tap), tap > 0);
+        multiply_tap(sums, tap_input(ring, slot, tap), weights + tap * TAP_BYTES, tap > 0);
     }
     wgmma_commit();
 }
@@ -921,8 +934,8 @@ DEVICE void consume(const Arguments &a, Shared &shared) {
             ring.give_back(shared, first);
             ring.wait_for(shared, first + REACH_Z);
             barrier_sync(TURNS + consumer, 2 * WARPGROUP);
-            const Operands operands(shared, first % STAGES, 0);
-            multiply(tile.d, operands);
+            const unsigned at = shared_address(shared.ring);
+            multiply(tile.d, at, weights_address(shared), first % STAGES);
             barrier_arrive(TURNS + next, 2 * WARPGROUP);
             wgmma_wait<1>();
             ring.give_back(shared, min(first + DILATION_Z, following));
@@ -943,7 +956,7 @@ __global__ void __launch_bounds__(THREADS, 1)
     extern __shared__ __align__(128) unsigned char memory[];
     Shared &shared = *reinterpret_cast<Shared *>(memory);
     if (threadIdx.x < STAGES) {
-        mbarrier_init(shared_address(&shared.full[threadIdx.x]), ITEMS);
+        mbarrier_init(shared_address(&shared.full[threadIdx.x]), min(ITEMS, PRODUCER_WARPS));
         mbarrier_init(shared_address(&shared.empty[threadIdx.x]), CONSUMERS * 4);
     }
     ROLLED for (int i = threadIdx.x; i < CARRY_BARRIERS; i += THREADS)

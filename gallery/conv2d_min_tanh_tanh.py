@@ -69,8 +69,7 @@ def get_init_inputs():
 DECLARATIONS = r"""
 #include <cuda_runtime_api.h>
 
-/* A tensor in device memory; strides are in elements. Below in brackets: sizes that the file was
- * written for. */
+/* A tensor in device memory; strides in elements, in brackets sizes that this was written for. */
 struct conv2d_min_tanh_tanh_tensor { void *data; long long size[4], stride[4]; };
 struct conv2d_min_tanh_tanh_arguments {
     conv2d_min_tanh_tanh_tensor x; /* float [128, 16, 256, 256] */
@@ -217,10 +216,6 @@ DEVICE void barrier_arrive(int number, int threads) {
 /* Makes this thread's writes to shared memory visible to products and bulk copies; then a barrier
  * must follow. */
 DEVICE void fence_proxy_async() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
-/* Asks the second-level cache for a line. */
-DEVICE void prefetch_line(const void *line) {
-    asm volatile("prefetch.global.L2 [%0];" ::"l"(line));
-}
 template <int REGISTERS> DEVICE void setmaxnreg_inc() {
     asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(REGISTERS));
 }
@@ -364,23 +359,25 @@ DEVICE int staged_pixel(int pixel) { return staged_pixel(0, pixel); }
 DEVICE int chunk_pixel(int chunk, int p) {
     return chunk * CHUNK + p / VECTOR * (32 * VECTOR) + threadIdx.x % 32 * VECTOR;
 }
+/* The input under a segment: its box's corner in the first slice, which may lie outside. */
+struct Source {
+    const element *origin; /* of the group's channel 0 */
+    int z, y, x;
 
-/* Where the input has a channel of the input box's pixel, in a slice; false outside the image. */
-DEVICE bool locate(const Arguments &a, const Box &box, int slice, int channel, int pixel,
-                   const element *&at) {
-    const int z = box.z + slice, x = box.x + pixel;
-    at = a.input + box.n * a.input_stride.n + channel * a.input_stride.c + z * a.input_stride.h + x;
-    return unsigned(z) < unsigned(a.in_z) && unsigned(x) < unsigned(a.in_x);
-}
-
-/* Brings an item's pixels to the second-level cache: a lane takes 32 pixels of a channel. Not where
- * channels lie side by side. */
-DEVICE void prefetch_item(const Arguments &a, const Box &box, int item) {
-    const int group = item / CHUNKS % STAGE_GROUPS, channel = group * 8 + threadIdx.x % 32 / 4;
-    const int pixel = item % CHUNKS * CHUNK + threadIdx.x % 4 * 32;
-    const element *at;
-    if (locate(a, box, item / CHUNKS / STAGE_GROUPS, channel, pixel, at)) prefetch_line(at);
-}
+    DEVICE Source(const Arguments &a, const Box &box, int group) {
+        z = box.z; y = 0; x = box.x;
+        origin = a.input + box.n * a.input_stride.n + group * IN_CHANNELS * a.input_stride.c +
+                 z * a.input_stride.h + y * a.input_stride.h +
+                 x;
+    }
+    /* Where a slice has a channel of the box's pixel; false outside the image. */
+    DEVICE bool locate(const Arguments &a, int slice, int channel, int pixel,
+                       const element *&at) const {
+        const int column = pixel;
+        at = origin + slice * a.input_stride.h + channel * a.input_stride.c + column;
+        return unsigned(z + slice) < unsigned(a.in_z) && unsigned(x + column) < unsigned(a.in_x);
+    }
+};
 
 /* An element that nobody writes. */
 DEVICE float read_only(const float *from) { return __ldg(from); }
@@ -389,12 +386,12 @@ struct Fetched {
     float value[4][8]; /* [pixel of this lane's][channel] */
 };
 
-/* Item `item` of a segment: of its first slice they are 0 .. ITEMS - 1. first: channel. */
-DEVICE void fetch_item(const Arguments &a, const Box &box, int item, Fetched &to) {
+/* Item `item` of a segment: of its first slice they are 0 .. ITEMS - 1. */
+DEVICE void fetch_item(const Arguments &a, const Source &from, int item, Fetched &to) {
     const int chunk = item % CHUNKS, group = item / CHUNKS % STAGE_GROUPS, slice = item / ITEMS;
     const int pixel = chunk_pixel(chunk, 0);
     const float *at;
-    const bool inside = locate(a, box, slice, group * 8, pixel, at);
+    const bool inside = from.locate(a, slice, group * 8, pixel, at);
     UNROLLED for (int c = 0; c < 8; c++) {
         const float *here = at + c * a.input_stride.c;
         const float4 read = inside ? __ldg(reinterpret_cast<const float4 *>(here))
@@ -464,6 +461,7 @@ struct RowTile {
     static constexpr int PIXELS = 2 * ROW_BLOCKS, CHANNELS = TILE_N / 4;
     static constexpr int OWN = PIXELS / 4;
     real d[ROW_BLOCKS][TILE_N / 2]; /* as the instructions lay it out */
+    real group[PIXELS][2];    /* put: 8 channels on their way out */
     const float2 *scale_bias; /* [TILE_N], in shared memory */
     int lane;
     Pixels pixels;
@@ -547,12 +545,9 @@ struct Tail {
 constexpr int TAPS = KERNEL_Z * KERNEL_X;
 /* Of a tap's weights, 8 halves each: one more than there are, so that a warp that packs the taps of
  * a channel does not store them all to the same banks. */
-constexpr int TAP_ROWS = STAGE_GROUPS * TILE_N + 1;
+constexpr int TAP_ROWS = STAGE_GROUPS * TILE_N + 1, TAP_BYTES = TAP_ROWS * 16;
 constexpr int REACH_Z = KERNEL_Z - 1 + 1; /* slices that an output row needs */
 constexpr int PRODUCER_WARPS = PRODUCERS * 4, THREADS = (PRODUCERS + CONSUMERS) * WARPGROUP;
-/* Slices between what the second-level cache is asked for and what is stored; 0: it is not asked.
- * It helps rings of many small slices; beside large outputs it takes their place in the cache. */
-constexpr int AHEAD = 2;
 /* Taps whose products are through before those of the last group: the filter's first slice can then
  * be given back. */
 constexpr int FIRST_TAPS = KERNEL_X;
@@ -623,20 +618,25 @@ DEVICE float read_weight(const Arguments &a, int channel, int input, int tap) {
     return read_only(from + input * TAPS + tap);
 }
 
-/* The largest finite magnitude of an output channel's weights, by a warp. */
+/* The largest finite magnitude of an output channel's weights, by eight lanes; 0 if absent. */
 DEVICE float largest_weight(const Arguments &a, int channel) {
+    constexpr int WEIGHTS = IN_CHANNELS * TAPS;
     float largest = 0.0f;
-#pragma unroll 8
-    for (int i = threadIdx.x % 32; i < IN_CHANNELS * TAPS; i += 32)
+#pragma unroll 36
+    for (int k = 0; k < (WEIGHTS + 7) / 8; k++) {
+        const int i = k * 8 + threadIdx.x % 8;
         largest = finite_magnitude(largest, read_weight(a, channel, i / TAPS, i % TAPS));
-    return warp_max(largest);
+    }
+    UNROLLED for (int lanes = 1; lanes < 8; lanes *= 2)
+        largest = fmaxf(largest, __shfl_xor_sync(~0U, largest, lanes));
+    return largest;
 }
 
 /* By the consumers, while producers fill the ring: each channel's scale, and what else acc and the
  * tail want of it; then all channels' weights. */
 DEVICE void pack_weights(const Arguments &a, Shared &shared) {
-    const int thread = threadIdx.x - PRODUCERS * WARPGROUP, lane = thread % 32;
-    ROLLED for (int slot = thread / 32; slot < TILE_N; slot += CONSUMERS * 4) {
+    const int thread = threadIdx.x - PRODUCERS * WARPGROUP, lane = thread % 8;
+    ROLLED for (int slot = thread / 8; slot < TILE_N; slot += CONSUMERS * WARPGROUP / 8) {
         const float largest = largest_weight(a, slot);
         if (lane == 0) {
             shared.weight_scale[slot] = weight_scale(largest);
@@ -646,7 +646,7 @@ DEVICE void pack_weights(const Arguments &a, Shared &shared) {
     }
     barrier_sync(PACKED, CONSUMERS * WARPGROUP);
     constexpr int CELLS = STAGE_GROUPS * TAPS; /* of an output channel, 8 input channels each */
-#pragma unroll 2
+#pragma unroll 4
     for (int i = thread; i < TILE_N * CELLS; i += CONSUMERS * WARPGROUP) {
         const int slot = i / CELLS, group = i % CELLS / TAPS, tap = i % TAPS;
         float weight[8], largest = 0.0f;
@@ -661,27 +661,27 @@ DEVICE void pack_weights(const Arguments &a, Shared &shared) {
 /* ---- producers ----------------------------------------------------------------------------- */
 /* Warps deal a segment's items out among themselves, one after the other. */
 DEVICE void produce(const Arguments &a, Shared &shared) {
-    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    const int warp = threadIdx.x / 32;
     for (Work work(a); work.open(a); work.next(shared)) {
+        const Source from(a, work.box, 0);
         const int end = work.slices * ITEMS;
         float largest = 0.0f;
         Fetched item;
 #pragma unroll PREFETCH + 1
         for (int i = warp; i < end; i += PRODUCER_WARPS) {
             const int number = work.staged + i / ITEMS, slot = number % STAGES;
-            fetch_item(a, work.box, i, item);
-            if (i + AHEAD * ITEMS < end) prefetch_item(a, work.box, i + AHEAD * ITEMS);
+            fetch_item(a, from, i, item);
+            /* the warp's first of the slice */
             mbarrier_wait(shared_address(&shared.empty[slot]), number / STAGES & 1 ^ 1);
             if (work.exact)
                 store_item<true>(shared.ring[slot][0], i % ITEMS, item, work.scale, largest);
             else store_item<false>(shared.ring[slot][0], i % ITEMS, item, CARRIER_SCALE, largest);
+            /* its last */
             fence_proxy_async();
             largest = warp_max(largest);
             __syncwarp();
-            if (lane == 0) {
-                shared.largest[work.number % (STAGES + 1)][warp] = largest;
-                mbarrier_arrive(shared_address(&shared.full[slot]));
-            }
+            if (threadIdx.x % 32 == 0) shared.largest[work.number % (STAGES + 1)][warp] = largest;
+            if (threadIdx.x % 32 == 0) mbarrier_arrive(shared_address(&shared.full[slot]));
         }
         barrier_sync(STAGED, PRODUCERS * WARPGROUP);
     }
@@ -708,36 +708,31 @@ struct Ring {
 };
 
 using Sums = float[TILE_BLOCKS][BLOCK_SUMS]; /* as a tile's */
-/* What a tile's products find in shared memory. */
-struct Operands {
-    unsigned ring, weights; /* addresses; of the tile's first pixel in slot 0 */
-    int slot;               /* of the tile's first slice */
 
-    DEVICE Operands(const Shared &shared, int first_slot, int first_pixel) {
-        weights = shared_address(shared.weights);
-        /* Unknown anew for every tile: or else the compiler keeps a descriptor of each product
-         * across all tiles, and has no registers left. */
-        asm volatile("" : "+r"(weights));
-        ring = shared_address(shared.ring) + first_pixel * 16;
-        slot = first_slot;
-    }
-    /* Where the tile's first pixel finds its input under a tap, and the tap's weights. */
-    DEVICE unsigned input(int tap) const {
-        const int z = tap / KERNEL_X, x = tap % KERNEL_X;
-        int at = slot + z;
-        at -= at >= STAGES ? STAGES : 0;
-        return ring + (at * PART_CELLS + staged_pixel(0, x)) * 16;
-    }
-    DEVICE unsigned weight(int tap) const { return weights + tap * TAP_ROWS * 16; }
-};
+/* Address of the packed weights. Unknown anew for every tile: or else the compiler keeps a
+ * descriptor of each product across all tiles, and has no registers left. */
+DEVICE unsigned weights_address(const Shared &shared) {
+    unsigned weights = shared_address(shared.weights);
+    asm volatile("" : "+r"(weights));
+    return weights;
+}
+
+/* Where a tile finds its first pixel's input under a tap. ring: of that pixel in slot 0; slot: of
+ * the tile's first slice. */
+DEVICE unsigned tap_input(unsigned ring, int slot, int tap) {
+    const int z = tap / KERNEL_X, x = tap % KERNEL_X;
+    int at = slot + z;
+    at -= at >= STAGES ? STAGES : 0;
+    return ring + (at * PART_CELLS + staged_pixel(0, x)) * 16;
+}
 
 /* The products of a tile, in two groups. */
-DEVICE void multiply(Sums &sums, const Operands &of) {
+DEVICE void multiply(Sums &sums, unsigned ring, unsigned weights, int slot) {
     wgmma_fence();
 #pragma unroll UNROLL_TAPS
     for (int tap = 0; tap < TAPS; tap++) {
         if (tap == FIRST_TAPS) wgmma_commit();
-        multiply_tap(sums, of.input(tap), of.weight(tap), tap > 0);
+        multiply_tap(sums, tap_input(ring, slot, tap), weights + tap * TAP_BYTES, tap > 0);
     }
     wgmma_commit();
 }
@@ -775,8 +770,8 @@ DEVICE void consume(const Arguments &a, Shared &shared) {
             ring.give_back(shared, first);
             ring.wait_for(shared, first + REACH_Z);
             barrier_sync(TURNS + consumer, 2 * WARPGROUP);
-            const Operands operands(shared, first % STAGES, 0);
-            multiply(tile.d, operands);
+            const unsigned at = shared_address(shared.ring);
+            multiply(tile.d, at, weights_address(shared), first % STAGES);
             barrier_arrive(TURNS + next, 2 * WARPGROUP);
             wgmma_wait<1>();
             ring.give_back(shared, min(first + DILATION_Z, following));
@@ -796,7 +791,7 @@ __global__ void __launch_bounds__(THREADS, 1)
     extern __shared__ __align__(128) unsigned char memory[];
     Shared &shared = *reinterpret_cast<Shared *>(memory);
     if (threadIdx.x < STAGES) {
-        mbarrier_init(shared_address(&shared.full[threadIdx.x]), ITEMS);
+        mbarrier_init(shared_address(&shared.full[threadIdx.x]), min(ITEMS, PRODUCER_WARPS));
         mbarrier_init(shared_address(&shared.empty[threadIdx.x]), CONSUMERS * 4);
     }
     __syncthreads();

@@ -197,8 +197,10 @@ struct Tile : ColumnTile {
             store_part(line_of(to, s, j), begin, min(SECTOR, end_of(begin)));
         if (window == WINDOWS - 1) {
             const int end = end_of(begin);
-            float *rest = CARRIES && joined ? carry(j) : line_of(to, s, j) + end;
-            store_part(rest, max(begin, end), begin + here);
+            if (CARRIES && joined)
+                store_part(carry(j), end, begin + here);
+            else
+                store_part(line_of(to, s, j) + end, max(begin, end), begin + here);
         }
         __syncwarp();
         if (window < WINDOWS - 1)

@@ -37,14 +37,11 @@ struct Arguments {
 constexpr int TAPS = KERNEL_Z * KERNEL_Y * KERNEL_X;
 /* Of a tap's weights, 8 halves each: one more than there are, so that a warp that packs the taps of
  * a channel does not store them all to the same banks. */
-constexpr int TAP_ROWS = STAGE_GROUPS * TILE_N + 1;
+constexpr int TAP_ROWS = STAGE_GROUPS * TILE_N + 1, TAP_BYTES = TAP_ROWS * 16;
 constexpr int REACH_Z = (KERNEL_Z - 1) * DILATION_Z + 1; /* slices that an output row needs */
 constexpr int PRODUCER_WARPS = PRODUCERS * 4;
 constexpr int THREADS = (PRODUCERS + CONSUMERS) * WARPGROUP;
 constexpr float STAGE_MIN = PARTS == 2 ? SPLIT_MIN : CARRIER_MIN;
-/* Slices between what the second-level cache is asked for and what is stored; 0: it is not asked.
- * It helps rings of many small slices; beside large outputs it takes their place in the cache. */
-constexpr int AHEAD = STAGES >= 8 ? 2 : 0;
 /* Taps whose products are through before those of the last group: the filter's first slice can then
  * be given back. */
 constexpr int FIRST_TAPS = PARTS == 1 ? KERNEL_Y * KERNEL_X : (SPANS - 1) * SPAN_TAPS;
@@ -155,24 +152,31 @@ __device__ __forceinline__ float read_weight(const Arguments &a, int channel, in
                      x * a.weight_stride.w);
 }
 
-/* The largest finite magnitude of an output channel's weights, by a warp. */
-__device__ __forceinline__ float largest_weight(const Arguments &a, int channel) {
+/* The largest finite magnitude of an output channel's weights, by eight lanes; 0 if absent. */
+__device__ __forceinline__ float largest_weight(const Arguments &a, int channel, bool present) {
+    constexpr int WEIGHTS = IN_CHANNELS * TAPS;
     float largest = 0.0f;
-#pragma unroll 8
-    for (int i = threadIdx.x % 32; i < IN_CHANNELS * TAPS; i += 32)
-        largest = finite_magnitude(largest, read_weight(a, channel, i / TAPS, i % TAPS));
-    return warp_max(largest);
+#pragma unroll 36
+    for (int k = 0; k < (WEIGHTS + 7) / 8; k++) {
+        const int i = k * 8 + threadIdx.x % 8;
+        if (present && (WEIGHTS % 8 == 0 || i < WEIGHTS))
+            largest = finite_magnitude(largest, read_weight(a, channel, i / TAPS, i % TAPS));
+    }
+#pragma unroll
+    for (int lanes = 1; lanes < 8; lanes *= 2)
+        largest = fmaxf(largest, __shfl_xor_sync(~0U, largest, lanes));
+    return largest;
 }
 
 /* By the consumers, while producers fill the ring: each channel's scale, and what else acc and the
  * tail want of it; then all channels' weights. */
 __device__ __forceinline__ void pack_weights(const Arguments &a, Shared &shared) {
-    const int thread = threadIdx.x - PRODUCERS * WARPGROUP, lane = thread % 32;
+    const int thread = threadIdx.x - PRODUCERS * WARPGROUP, lane = thread % 8;
     const int first = first_channel(), present = end_channel() - first;
 #pragma unroll 1
-    for (int slot = thread / 32; slot < TILE_N; slot += CONSUMERS * 4) {
+    for (int slot = thread / 8; slot < TILE_N; slot += CONSUMERS * WARPGROUP / 8) {
         const float largest =
-            GUARDED && (WHOLE || slot < present) ? largest_weight(a, first + slot) : 0.0f;
+            GUARDED ? largest_weight(a, first + slot, WHOLE || slot < present) : 0.0f;
         if (lane == 0) {
             shared.weight_scale[slot] = GUARDED ? weight_scale(largest) : 1.0f;
             shared.scale_bias[slot].x = 1.0f;
@@ -181,14 +185,14 @@ __device__ __forceinline__ void pack_weights(const Arguments &a, Shared &shared)
                                             : 0.0f;
         }
         if (CHANNEL_OPERANDS > 0) {
-            for (int k = lane; k < CHANNEL_OPERANDS; k += 32)
+            for (int k = lane; k < CHANNEL_OPERANDS; k += 8)
                 shared.operands[k][slot] =
                     WHOLE || slot < present ? channel_operand(k, first + slot, a) : 0.0f;
         }
     }
     barrier_sync(PACKED, CONSUMERS * WARPGROUP);
     constexpr int CELLS = STAGE_GROUPS * TAPS; /* of an output channel, 8 input channels each */
-#pragma unroll 2
+#pragma unroll 4
     for (int i = thread; i < TILE_N * CELLS; i += CONSUMERS * WARPGROUP) {
         const int slot = i / CELLS, group = i % CELLS / TAPS, tap = i % TAPS;
         float weight[8], largest = 0.0f;
@@ -208,37 +212,40 @@ __device__ __forceinline__ void pack_weights(const Arguments &a, Shared &shared)
 
 /* ---- producers ----------------------------------------------------------------------------- */
 
+constexpr bool ONCE = ITEMS <= PRODUCER_WARPS; /* no warp has two items of a slice */
+
 /* Warps deal a segment's items out among themselves, one after the other. */
 __device__ __forceinline__ void produce(const Arguments &a, Shared &shared) {
-    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, group = channel_group();
+    const int warp = threadIdx.x / 32;
     for (Work work(a); work.open(a); work.next(shared)) {
+        const Source from(a, work.box, channel_group());
         const int end = work.slices * ITEMS;
         float largest = 0.0f;
         Fetched item, following;
         if (PREFETCH && warp < end)
-            fetch_item(a, work.box, group, warp, item);
+            fetch_item(a, from, warp, item);
 #pragma unroll PREFETCH + 1
         for (int i = warp; i < end; i += PRODUCER_WARPS) {
             const int number = work.staged + i / ITEMS, slot = number % STAGES;
             if (!PREFETCH)
-                fetch_item(a, work.box, group, i, item);
+                fetch_item(a, from, i, item);
             else if (i + PRODUCER_WARPS < end)
-                fetch_item(a, work.box, group, i + PRODUCER_WARPS, following);
-            if (AHEAD > 0 && i + AHEAD * ITEMS < end)
-                prefetch_item(a, work.box, group, i + AHEAD * ITEMS);
-            mbarrier_wait(shared_address(&shared.empty[slot]), number / STAGES & 1 ^ 1);
+                fetch_item(a, from, i + PRODUCER_WARPS, following);
+            if (ONCE || i % ITEMS < PRODUCER_WARPS) /* the warp's first of the slice */
+                mbarrier_wait(shared_address(&shared.empty[slot]), number / STAGES & 1 ^ 1);
             if (GUARDED && work.exact)
                 store_item<true>(shared.ring[slot][0], i % ITEMS, item, work.scale, largest);
             else
                 store_item<false>(shared.ring[slot][0], i % ITEMS, item, STAGE_SCALE, largest);
-            fence_proxy_async();
-            if (GUARDED)
-                largest = warp_max(largest);
-            __syncwarp();
-            if (lane == 0) {
+            if (ONCE || i % ITEMS >= ITEMS - PRODUCER_WARPS) { /* its last */
+                fence_proxy_async();
                 if (GUARDED)
+                    largest = warp_max(largest);
+                __syncwarp();
+                if (GUARDED && threadIdx.x % 32 == 0)
                     shared.largest[work.number % (STAGES + 1)][warp] = largest;
-                mbarrier_arrive(shared_address(&shared.full[slot]));
+                if (threadIdx.x % 32 == 0)
+                    mbarrier_arrive(shared_address(&shared.full[slot]));
             }
             if (PREFETCH)
                 item = following;
@@ -273,40 +280,32 @@ struct Ring {
 
 using Sums = float[TILE_BLOCKS][BLOCK_SUMS]; /* as a tile's */
 
-/* What a tile's products find in shared memory. */
-struct Operands {
-    unsigned ring, weights; /* addresses; of the tile's first pixel in slot 0 */
-    int slot;               /* of the tile's first slice */
+/* Address of the packed weights. Unknown anew for every tile: or else the compiler keeps a
+ * descriptor of each product across all tiles, and has no registers left. */
+__device__ __forceinline__ unsigned weights_address(const Shared &shared) {
+    unsigned weights = shared_address(shared.weights);
+    asm volatile("" : "+r"(weights));
+    return weights;
+}
 
-    __device__ __forceinline__ Operands(const Shared &shared, int first_slot, int first_pixel) {
-        weights = shared_address(shared.weights);
-        /* Unknown anew for every tile: or else the compiler keeps a descriptor of each product
-         * across all tiles, and has no registers left. */
-        asm volatile("" : "+r"(weights));
-        ring = shared_address(shared.ring) + first_pixel * 16;
-        slot = first_slot;
-    }
-    /* Where the tile's first pixel finds its input under a tap, and the tap's weights. */
-    __device__ __forceinline__ unsigned input(int tap) const {
-        const int z = tap / (KERNEL_Y * KERNEL_X), y = tap / KERNEL_X % KERNEL_Y;
-        const int x = tap % KERNEL_X * DILATION_X + STAGE_LEFT - PADDING_X;
-        int at = slot + z * DILATION_Z;
-        at -= at >= STAGES ? STAGES : 0;
-        return ring + (at * (PARTS * PART_CELLS) + staged_pixel(y * DILATION_Y, x)) * 16;
-    }
-    __device__ __forceinline__ unsigned weight(int tap) const {
-        return weights + tap * TAP_ROWS * 16;
-    }
-};
+/* Where a tile finds its first pixel's input under a tap. ring: of that pixel in slot 0; slot: of
+ * the tile's first slice. */
+__device__ __forceinline__ unsigned tap_input(unsigned ring, int slot, int tap) {
+    const int z = tap / (KERNEL_Y * KERNEL_X), y = tap / KERNEL_X % KERNEL_Y;
+    const int x = tap % KERNEL_X * DILATION_X + STAGE_LEFT - PADDING_X;
+    int at = slot + z * DILATION_Z;
+    at -= at >= STAGES ? STAGES : 0;
+    return ring + (at * (PARTS * PART_CELLS) + staged_pixel(y * DILATION_Y, x)) * 16;
+}
 
 /* The products of a tile, in two groups. */
-__device__ __forceinline__ void multiply(Sums &sums, const Operands &of) {
+__device__ __forceinline__ void multiply(Sums &sums, unsigned ring, unsigned weights, int slot) {
     wgmma_fence();
 #pragma unroll UNROLL_TAPS
     for (int tap = 0; tap < TAPS; tap++) {
         if (tap == FIRST_TAPS)
             wgmma_commit();
-        multiply_tap(sums, of.input(tap), of.weight(tap), tap > 0);
+        multiply_tap(sums, tap_input(ring, slot, tap), weights + tap * TAP_BYTES, tap > 0);
     }
     wgmma_commit();
 }
@@ -316,17 +315,19 @@ __device__ __forceinline__ void multiply(Sums &sums, const Operands &of) {
  * tensor cores round every addition toward zero: so what weighs little is added first, and no sum
  * there is long. It is made of SPANS sums of SPAN_TAPS taps each, a group of products for each,
  * the last in the tile's sums, those before in others. */
-__device__ __forceinline__ void multiply_span(Sums &sums, const Operands &of, int first) {
+__device__ __forceinline__ void multiply_span(Sums &sums, unsigned ring, unsigned weights, int slot,
+                                              int first) {
     const int end = min(first + SPAN_TAPS, TAPS);
 #pragma unroll UNROLL_PARTS
     for (int turn = 0; turn < 2; turn++)
 #pragma unroll UNROLL_TAPS
         for (int tap = first; tap < end; tap++) {
+            const unsigned input = tap_input(ring, slot, tap), weight = weights + tap * TAP_BYTES;
             if (turn == 0) {
-                multiply_tap(sums, of.input(tap), of.weight(TAPS + tap), tap > first);
-                multiply_tap(sums, of.input(tap) + PART_CELLS * 16, of.weight(tap), 1);
+                multiply_tap(sums, input, weight + TAPS * TAP_BYTES, tap > first);
+                multiply_tap(sums, input + PART_CELLS * 16, weight, 1);
             } else {
-                multiply_tap(sums, of.input(tap), of.weight(tap), 1);
+                multiply_tap(sums, input, weight, 1);
             }
         }
     wgmma_commit();
@@ -348,18 +349,19 @@ __device__ __forceinline__ void add_sums(Sums &to, Sums &sums) {
         to[i / BLOCK_SUMS][i % BLOCK_SUMS] += sums[i / BLOCK_SUMS][i % BLOCK_SUMS];
 }
 
-__device__ __forceinline__ void multiply_parts(Sums &sums, Sums &others, const Operands &of) {
+__device__ __forceinline__ void multiply_parts(Sums &sums, Sums &others, unsigned ring,
+                                               unsigned weights, int slot) {
     wgmma_fence();
     if (SPANS > 1)
-        multiply_span(others, of, 0);
+        multiply_span(others, ring, weights, slot, 0);
 #pragma unroll 1
     for (int span = 1; span < SPANS - 1; span++) {
-        multiply_span(sums, of, span * SPAN_TAPS);
+        multiply_span(sums, ring, weights, slot, span * SPAN_TAPS);
         wgmma_wait<0>();
         add_sums(others, sums);
         wgmma_fence();
     }
-    multiply_span(sums, of, (SPANS - 1) * SPAN_TAPS);
+    multiply_span(sums, ring, weights, slot, (SPANS - 1) * SPAN_TAPS);
 }
 
 /* For sums of what was staged at this scale. All consumers meet: none is in a tail that wants the
@@ -407,11 +409,11 @@ __device__ __forceinline__ void consume(const Arguments &a, Shared &shared) {
             ring.wait_for(shared, first + REACH_Z);
             if (TAKES_TURNS)
                 barrier_sync(TURNS + consumer, 2 * WARPGROUP);
-            const Operands operands(shared, first % STAGES, first_pixel);
+            const unsigned at = shared_address(shared.ring) + first_pixel * 16;
             if (PARTS == 1)
-                multiply(tile.d, operands);
+                multiply(tile.d, at, weights_address(shared), first % STAGES);
             else
-                multiply_parts(tile.d, others, operands);
+                multiply_parts(tile.d, others, at, weights_address(shared), first % STAGES);
             if (TAKES_TURNS)
                 barrier_arrive(TURNS + next, 2 * WARPGROUP);
             if (FIRST_TAPS >= KERNEL_Y * KERNEL_X && FIRST_TAPS < TAPS) {
@@ -443,7 +445,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
     extern __shared__ __align__(128) unsigned char memory[];
     Shared &shared = *reinterpret_cast<Shared *>(memory);
     if (threadIdx.x < STAGES) {
-        mbarrier_init(shared_address(&shared.full[threadIdx.x]), ITEMS);
+        mbarrier_init(shared_address(&shared.full[threadIdx.x]), min(ITEMS, PRODUCER_WARPS));
         mbarrier_init(shared_address(&shared.empty[threadIdx.x]), CONSUMERS * 4);
     }
     if (CARRY_BARRIERS > 0) {

@@ -17,27 +17,27 @@ struct Fetched {
 __device__ __forceinline__ int edge_x(int i) {
     return CHUNKS * CHUNK + i * 4 + threadIdx.x % 32 / 8;
 }
-__device__ __forceinline__ void fetch_edge(const Arguments &a, const Box &box, int first, int item,
+__device__ __forceinline__ void fetch_edge(const Arguments &a, const Source &from, int item,
                                            Fetched &to) {
     const int channel = item / CHUNKS % STAGE_GROUPS * 8 + threadIdx.x % 8;
 #pragma unroll
     for (int i = 0; i < EDGE_LOADS; i++) {
         const element *at;
-        const bool inside = locate(a, box, item / ITEMS, first + channel, edge_x(i), at);
+        const bool inside = from.locate(a, item / ITEMS, channel, edge_x(i), at);
         to.edge[i] =
             inside && edge_x(i) < STAGE_WIDTH && has_channel(channel) ? read_only(at) : 0.0f;
     }
 }
 
-/* Item `item` of a segment: of its first slice they are 0 .. ITEMS - 1. first: channel. */
-__device__ __forceinline__ void fetch_item(const Arguments &a, const Box &box, int first, int item,
+/* Item `item` of a segment: of its first slice they are 0 .. ITEMS - 1. */
+__device__ __forceinline__ void fetch_item(const Arguments &a, const Source &from, int item,
                                            Fetched &to) {
     const int chunk = item % CHUNKS, group = item / CHUNKS % STAGE_GROUPS, slice = item / ITEMS;
 #pragma unroll
     for (int p = 0; p < 4; p += ALONG_X) {
         const int pixel = chunk_pixel(chunk, p);
         const float *at;
-        const bool inside = locate(a, box, slice, first + group * 8, pixel, at) &&
+        const bool inside = from.locate(a, slice, group * 8, pixel, at) &&
                             (FULL_CHUNKS || pixel < BOX_PIXELS);
         if (VECTOR == 8) {
             const float4 zero = make_float4(0, 0, 0, 0);
@@ -69,7 +69,7 @@ __device__ __forceinline__ void fetch_item(const Arguments &a, const Box &box, i
     }
     if (HAS_EDGE) {
         if (chunk == CHUNKS - 1)
-            fetch_edge(a, box, first, item, to);
+            fetch_edge(a, from, item, to);
     }
 }
 

@@ -28,14 +28,14 @@ __device__ __forceinline__ int item_cell(int item, int v) {
     return (item * 4 + v) * 32 + threadIdx.x % 32;
 }
 
-__device__ __forceinline__ void fetch_cells(const Arguments &a, const Box &box, int first, int item,
+__device__ __forceinline__ void fetch_cells(const Arguments &a, const Source &from, int item,
                                             Fetched &to) {
 #pragma unroll
     for (int v = 0; v < 4; v++) {
         const int cell = item_cell(item % ITEMS, v), channel = cell % STAGE_GROUPS * 8;
         const element *at;
         const bool inside =
-            locate(a, box, item / ITEMS, first + channel, cell / STAGE_GROUPS, at) &&
+            from.locate(a, item / ITEMS, channel, cell / STAGE_GROUPS, at) &&
             (CELLS % 128 == 0 || cell < CELLS);
         const uint4 read = load_16_bytes_if(inside && has_channel(channel), at);
         to.word[v * 4] = read.x, to.word[v * 4 + 1] = read.y;
@@ -60,13 +60,13 @@ __device__ __forceinline__ void store_cells(uint4 *stage, int item, const Fetche
 __device__ __forceinline__ int edge_x(int i) {
     return CHUNKS * CHUNK + i * 4 + threadIdx.x % 32 / 8;
 }
-__device__ __forceinline__ void fetch_edge(const Arguments &a, const Box &box, int first, int item,
+__device__ __forceinline__ void fetch_edge(const Arguments &a, const Source &from, int item,
                                            Fetched &to) {
     const int channel = item / CHUNKS % STAGE_GROUPS * 8 + threadIdx.x % 8;
 #pragma unroll
     for (int i = 0; i < EDGE_LOADS; i++) {
         const element *at;
-        const bool inside = locate(a, box, item / ITEMS, first + channel, edge_x(i), at);
+        const bool inside = from.locate(a, item / ITEMS, channel, edge_x(i), at);
         to.edge[i] = load_if(inside && edge_x(i) < STAGE_WIDTH && has_channel(channel), at).bits;
     }
 }
@@ -79,11 +79,11 @@ __device__ __forceinline__ void store_edge(uint4 *plane, const Fetched &from) {
     }
 }
 
-/* Item `item` of a segment: of its first slice they are 0 .. ITEMS - 1. first: channel. */
-__device__ __forceinline__ void fetch_item(const Arguments &a, const Box &box, int first, int item,
+/* Item `item` of a segment: of its first slice they are 0 .. ITEMS - 1. */
+__device__ __forceinline__ void fetch_item(const Arguments &a, const Source &from, int item,
                                            Fetched &to) {
     if (VECTOR == 8) {
-        fetch_cells(a, box, first, item, to);
+        fetch_cells(a, from, item, to);
         return;
     }
     const int chunk = item % CHUNKS, group = item / CHUNKS % STAGE_GROUPS, slice = item / ITEMS;
@@ -91,7 +91,7 @@ __device__ __forceinline__ void fetch_item(const Arguments &a, const Box &box, i
     for (int p = 0; p < 4; p += ALONG_X) {
         const int pixel = chunk_pixel(chunk, p);
         const element *at;
-        const bool inside = locate(a, box, slice, first + group * 8, pixel, at) &&
+        const bool inside = from.locate(a, slice, group * 8, pixel, at) &&
                             (FULL_CHUNKS || pixel < BOX_PIXELS);
 #pragma unroll
         for (int c = 0; c < 8; c++) {
@@ -109,7 +109,7 @@ __device__ __forceinline__ void fetch_item(const Arguments &a, const Box &box, i
     }
     if (HAS_EDGE) {
         if (chunk == CHUNKS - 1)
-            fetch_edge(a, box, first, item, to);
+            fetch_edge(a, from, item, to);
     }
 }
 

@@ -37,15 +37,6 @@ __device__ __forceinline__ void mbarrier_wait(unsigned barrier, unsigned parity)
                  ::"r"(barrier), "r"(parity) : "memory");
 }
 
-/* Whether that phase has ended, without waiting. */
-__device__ __forceinline__ bool mbarrier_test(unsigned barrier, unsigned parity) {
-    unsigned ended;
-    asm volatile("{ .reg .pred done; mbarrier.test_wait.parity.shared::cta.b64 done, [%1], %2;"
-                 " selp.b32 %0, 1, 0, done; }"
-                 : "=r"(ended) : "r"(barrier), "r"(parity) : "memory");
-    return ended != 0;
-}
-
 /* A barrier among `threads` threads of the block; number 0 is __syncthreads'. */
 __device__ __forceinline__ void barrier_sync(int number, int threads) {
     asm volatile("bar.sync %0, %1;" ::"r"(number), "r"(threads) : "memory");
@@ -68,11 +59,6 @@ __device__ __forceinline__ void barrier_meet(int number, int threads) {
  * must follow. */
 __device__ __forceinline__ void fence_proxy_async() {
     asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
-}
-
-/* Asks the second-level cache for a line. */
-__device__ __forceinline__ void prefetch_line(const void *line) {
-    asm volatile("prefetch.global.L2 [%0];" ::"l"(line));
 }
 
 template <int REGISTERS> __device__ __forceinline__ void setmaxnreg_inc() {

@@ -24,7 +24,7 @@ PROCESSORS = 3
 SECONDS = 120
 EMPTY = (
     "pin copy_async_wait griddepcontrol_wait cp_async_commit cp_async_wait fence_proxy_async "
-    "setmaxnreg_inc setmaxnreg_dec wgmma_fence wgmma_commit wgmma_wait prefetch_line"
+    "setmaxnreg_inc setmaxnreg_dec wgmma_fence wgmma_commit wgmma_wait"
 )
 ALIGNED = 'if ((uintptr_t)({0}) % {1}) emu_fail("an address is off its alignment"); '
 # What stands in the place of a function's body.
@@ -60,7 +60,6 @@ BODIES = {
     "mbarrier_arrive": "emu_mb_arrive(barrier);",
     "mbarrier_arrive_expect_tx": "emu_mb_expect(barrier, bytes);",
     "mbarrier_wait": "emu_mb_wait(barrier, parity);",
-    "mbarrier_test": "return emu_mb_test(barrier, parity);",
     "load_if": "if (present) return __ldg(from); return {};",
     "load_4_bytes_if": "if (present) return __ldg((const unsigned *)from); return {};",
     "load_8_bytes_if": "if (present) return __ldg((const uint2 *)from); return {};",
@@ -163,7 +162,10 @@ class Emulator:
             program = self.directory / f"kernel{len(self.built)}"
             text = program.with_suffix(".cpp")
             text.write_text(host_source(source, entry))
-            flags = "-std=c++20 -O1 -w -fwrapv -ffp-contract=off -fno-strict-aliasing"
+            flags = (
+                "-std=c++20 -O1 -w -fwrapv -ffp-contract=off -fno-strict-aliasing "
+                "-fsanitize=alignment -fno-sanitize-recover"
+            )
             command = [self.compiler, *flags.split(), f"-I{HERE}", str(text), "-o", str(program)]
             made = subprocess.run(command, capture_output=True, text=True, check=False)
             assert made.returncode == 0, made.stderr[:2000]

@@ -37,13 +37,13 @@ static emu_dim threadIdx, blockIdx, gridDim, blockDim;
     _exit(9);
 }
 
-struct float2 {
+struct alignas(8) float2 {
     float x, y;
 };
-struct float4 {
+struct alignas(16) float4 {
     float x, y, z, w;
 };
-struct uint2 {
+struct alignas(8) uint2 {
     unsigned x, y;
 };
 struct alignas(16) uint4 {

@@ -224,6 +224,25 @@ def test_ring_takes_halves_as_they_are(halves: gpu_cases.Halves, emulator: Emula
     assert not wrong, wrong
 
 
+@pytest.mark.parametrize("dtype", ["f32", "f16"])
+@pytest.mark.parametrize("style", ["contiguous", "last"])
+def test_ring_takes_groups(style: str, dtype: str, emulator: Emulator) -> None:
+    """Each group of output channels meets its own input channels, however these lie."""
+    template = gpu_cases.Template(
+        dtype, "tf32", 32, 16, 2, (3, 3), (1, 1), (1, 1), (1, 1), groups=2,
+        tail=(gpu_cases.Step("unary", "neg"),),
+    )  # fmt: skip
+    case = gpu_cases.make_case(template, 2, (5, 12))
+    if style == "last":
+        element, sizes, _ = case.inputs[0]
+        case.inputs[0] = (element, sizes, (sizes[1] * 60, 1, sizes[1] * 12, sizes[1]))
+    inputs = gpu_cases.values(case, torch.device("cpu"), torch.Generator().manual_seed(5))
+    results = emulator.run(case, "wgmma_ring", 0, inputs)
+    assert not isinstance(results, str), results
+    wrong = gpu_cases.problem(case, results, inputs)
+    assert not wrong, wrong
+
+
 @pytest.mark.parametrize(("width", "features"), [(9, 72), (42, 72), (43, 64), (128, 24), (262, 24)])
 def test_lines(width: int, features: int, emulator: Emulator) -> None:
     """Rows that begin anywhere in a sector of memory, and go on from tile to tile or do not."""
