@@ -70,8 +70,7 @@ def get_init_inputs():
 DECLARATIONS = r"""
 #include <cuda_runtime_api.h>
 
-/* A tensor in device memory; strides are in elements. Below in brackets: sizes that the file was
- * written for. */
+/* A tensor in device memory; strides in elements, in brackets sizes that this was written for. */
 struct conv3d_min_softmax_tensor { void *data; long long size[5], stride[5]; };
 struct conv3d_min_softmax_arguments {
     conv3d_min_softmax_tensor x; /* float [128, 3, 24, 32, 32] */
@@ -499,12 +498,7 @@ struct Work {
  * k goes by the whole groups, [MAIN][KERNEL_H], and then by the rest, [KERNEL_H][REST].
  *
  * A lane packs four neighbours in each of LANE_ROWS rows, one row of the input after the other:
- * what it made of one serves every output row that the kernel reaches from there. Constants:
- * IN_CHANNELS, KERNEL_*, STRIDE_*, PADDING_*, DILATION_* (D, H, W), TAPS_D (the kernel's slices in
- * k: KERNEL_D or 1), K, M, BOX_W, BOX_H, LANE_ROWS, LOAD_ROWS (rows of the input read at once),
- * PARTS, STAGES, PRODUCERS, VECTOR (elements that may be read at once: 4, 2 or 1), NEIGHBOURS
- * (columns lie side by side), ROUND_EVEN, GUARDED (elements are float32), and the types `element`,
- * of the input, and `held`: float, or unsigned for the bits of a narrow element. STAGES * UNITS is
+ * what it made of one serves every output row that the kernel reaches from there. STAGES * UNITS is
  * a multiple of PRODUCERS, so that what a thread overwrites is its own. */
 
 constexpr int UNIT = 128 * LANE_ROWS; /* pixels of a warp at a time */
@@ -1306,8 +1300,8 @@ struct Arguments {
  * inputs straight from where they lie. A lane has four neighbouring k: the first two meet in one
  * product and the last two in the next, for the order of k is free.
  *
- * With SPLIT, class fp32, operands are split into high and low parts, and three products summed. The
- * tensor cores round each addition toward zero, so the sums of a slice go to the other cores. */
+ * Operands are high and low parts (class fp32), and three products are summed. The tensor
+ * cores round each addition toward zero, so the sums of a slice go to the other cores. */
 
 /* ---- elements ------------------------------------------------------------------------------ */
 DEVICE real load(const float *from) { return real(*from); }

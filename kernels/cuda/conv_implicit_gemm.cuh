@@ -6,8 +6,8 @@
  * inputs straight from where they lie. A lane has four neighbouring k: the first two meet in one
  * product and the last two in the next, for the order of k is free.
  *
- * With SPLIT, class fp32, operands are split into high and low parts, and three products summed. The
- * tensor cores round each addition toward zero, so the sums of a slice go to the other cores. */
+ * With SPLIT, operands are high and low parts (class fp32), and three products are summed. The tensor
+ * cores round each addition toward zero, so the sums of a slice go to the other cores. */
 //@ include common.cuh
 //@ include mma.cuh
 

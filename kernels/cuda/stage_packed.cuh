@@ -16,13 +16,15 @@
  * k goes by the whole groups, [MAIN][KERNEL_H], and then by the rest, [KERNEL_H][REST].
  *
  * A lane packs four neighbours in each of LANE_ROWS rows, one row of the input after the other:
- * what it made of one serves every output row that the kernel reaches from there. Constants:
+ * what it made of one serves every output row that the kernel reaches from there. STAGES * UNITS is
+ * a multiple of PRODUCERS, so that what a thread overwrites is its own.
+ *
+ * Constants:
  * IN_CHANNELS, KERNEL_*, STRIDE_*, PADDING_*, DILATION_* (D, H, W), TAPS_D (the kernel's slices in
  * k: KERNEL_D or 1), K, M, BOX_W, BOX_H, LANE_ROWS, LOAD_ROWS (rows of the input read at once),
  * PARTS, STAGES, PRODUCERS, VECTOR (elements that may be read at once: 4, 2 or 1), NEIGHBOURS
  * (columns lie side by side), ROUND_EVEN, GUARDED (elements are float32), and the types `element`,
- * of the input, and `held`: float, or unsigned for the bits of a narrow element. STAGES * UNITS is
- * a multiple of PRODUCERS, so that what a thread overwrites is its own. */
+ * of the input, and `held`: float, or unsigned for the bits of a narrow element. */
 
 constexpr int UNIT = 128 * LANE_ROWS; /* pixels of a warp at a time */
 constexpr int UNITS = M / UNIT;       /* of a stage */

@@ -144,13 +144,13 @@ static void write_members(const sg_emission *emission, sg_text *text) {
 static void write_types(const sg_emission *emission, sg_text *text) {
     const char *name = emission->name;
     int rank = largest_rank(emission);
-    sg_text_add(
-        text,
-        "/* A tensor in device memory; strides are in elements. Below in brackets: sizes that "
-        "the file was\n * written for. */\n"
-        "struct %s_tensor { void *data; long long size[%d], stride[%d]; };\n"
-        "struct %s_arguments {\n",
-        name, rank, rank, name);
+    sg_text_add(text,
+                "/* A tensor in device memory; strides in elements, in brackets sizes that this "
+                "was written "
+                "for. */\n"
+                "struct %s_tensor { void *data; long long size[%d], stride[%d]; };\n"
+                "struct %s_arguments {\n",
+                name, rank, rank, name);
     write_members(emission, text);
     if (sg_emit_workspace(emission))
         sg_text_add(text, "    void *workspace; /* of %s_workspace() bytes, aligned to 256 */\n",

@@ -362,7 +362,7 @@ TEST(paragraphs_of_other_kernels_go) {
         "/* With ROWS, another. */\n",
         "    a.out[0] = used(threadIdx.x);\n",
         "constexpr int PARTS = 1;\n"
-        "/* What it does.\n *\n * With PARTS, at least once. */\n"
+        "/* What it does.\n *\n * At least once. */\n"
         "__device__ int used(int x) {\n    return x + PARTS;\n}\n\n",
         "    a.out[0] = used(threadIdx.x);\n");
 }

@@ -308,23 +308,38 @@ static void drop_forwarding(tidying *d, int name) {
 
 /* ---- paragraphs ---------------------------------------------------------------------------- */
 
-/* Whether a paragraph that begins so is of this kernel: "With NAME", "With NAME 2", "Without NAME"
- * are not where the constant is otherwise. */
-static bool is_of_kernel(const sg_trim_facts *facts, const char *text) {
+typedef enum paragraph { PLAIN, OURS, OTHERS } paragraph;
+
+/* What a paragraph is that begins so: "With NAME", "With NAME 2" and "Without NAME" are of other
+ * kernels where the constant is otherwise. *behind: of these words. */
+static paragraph judge(const sg_trim_facts *facts, const char *text, const char **behind) {
     static const char capitals[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ_";
     bool without = strncmp(text, "Without ", 8) == 0;
     if (!without && strncmp(text, "With ", 5) != 0)
-        return true;
+        return PLAIN;
     const char *name = text + (without ? 8 : 5);
     int length = (int)strspn(name, capitals);
     int spelling = length > 1 ? sg_trim_find(facts->unit, name, length) : -1;
     if (spelling < 0 || facts->values[spelling].type == SG_TRIM_UNKNOWN)
-        return true;
+        return PLAIN;
     long long number = facts->values[spelling].number;
     char *end = NULL;
     long long wanted = name[length] == ' ' ? strtoll(name + length + 1, &end, 0) : 0;
     bool numbered = end && end > name + length + 1;
-    return without ? number == 0 : numbered ? number == wanted : number != 0;
+    *behind = numbered ? end : name + length;
+    bool ours = without ? number == 0 : numbered ? number == wanted : number != 0;
+    return ours ? OURS : OTHERS;
+}
+
+/* Takes "With NAME, " from before a sentence: here it is so. */
+static void take_condition(sg_trim_unit *unit, const char *from, const char *behind) {
+    char first[2] = {behind[0] == ',' && behind[1] == ' ' ? behind[2] : '\0'};
+    if (first[0] < 'a' || first[0] > 'z')
+        return;
+    first[0] = (char)(first[0] - 'a' + 'A');
+    const char *text = sg_arena_text(unit->arena, first, 1);
+    if (text)
+        sg_trim_replace(unit, (int)(from - unit->text), (int)(behind + 3 - unit->text), text);
 }
 
 void sg_trim_paragraphs(sg_trim_unit *unit) {
@@ -341,7 +356,11 @@ void sg_trim_paragraphs(sg_trim_unit *unit) {
             next = strstr(from, apart);
             next = next && next < close ? next + sizeof apart - 1 : NULL;
             const char *end = next ? next : close;
-            if (is_of_kernel(&facts, from)) {
+            const char *behind = NULL;
+            paragraph kind = judge(&facts, from, &behind);
+            if (kind == OURS)
+                take_condition(unit, from, behind);
+            if (kind != OTHERS) {
                 any = true;
                 continue;
             }

@@ -83,7 +83,7 @@ static const double SPLIT_LOSS = 2;      /* of products of split operands, over 
 /* Cycles of a multiprocessor: for 16 bytes a lane of 32 out of shared memory; for 32 vectors on
  * their way there; for a tail's value of a warp, and for storing one; of a slice and of a tail,
  * what blocks beside each other hide of one. */
-static const double SHARED = 4, VECTOR = 28, VALUE = 0.5, STORE = 10, LATENCY = 900, TAIL = 1500;
+static const double SHARED = 4, VECTOR = 8, VALUE = 0.5, STORE = 14, LATENCY = 2000, TAIL = 1500;
 
 static double cost(const sg_problem *problem, const sg_cuda_target *target,
                    const sg_cuda_plan *plan) {
