@@ -135,113 +135,32 @@ struct Tile : RowTile {
                 walk(0, p, j) = fmaf(walk(0, p, j), by.x, by.y);
         }
     }
+    /* A thread's pixels are neighbours: both at once, where pairs begin at even columns. */
+    template <int V, class T>
+    __device__ __forceinline__ void put(T *to, Stride s, int p, int j, real value) {
+        if (V < 2 || BOX_W % 2 != 0) {
+            put_alone(to, s, p, j, value);
+            return;
+        }
+        group[p][0] = value;
+        if (p == 1 && valid(1) && has(j))
+            store_pair(to + offset(place(0), s) + channel(j) * s.c, group[0][0], value);
+    }
+    static __device__ __forceinline__ void store_pair(float *to, real first, real second) {
+        *reinterpret_cast<float2 *>(to) = make_float2(first, second);
+    }
+    template <class T>
+    static __device__ __forceinline__ void store_pair(T *to, real first, real second) {
+        store(to, first);
+        store(to + 1, second);
+    }
     bool walking; /* whether running values take in all pixels: those outside are never stored */
     __device__ __forceinline__ bool valid(int p) const { return walking || pixels.inside >> p & 1; }
 };
 
 //@ tail
 
-/* ---- k ------------------------------------------------------------------------------------- */
-
-constexpr int KERNEL_ROWS = KERNEL_H * IN_CHANNELS;
-constexpr int EIGHTS = KERNEL_ROWS / 8;                            /* of the kernel's rows */
-constexpr int SINGLE_TAPS = (KERNEL_ROWS - EIGHTS * 8) * KERNEL_W; /* of the rows left */
-constexpr int SINGLES = (SINGLE_TAPS + 3) / 4;                     /* fours of them */
-constexpr int OCTETS = EIGHTS * KERNEL_W + SINGLES;
-constexpr int STEPS = (OCTETS + 1) / 2, K = STEPS * 16;
-/* Words are loaded in pairs from an even column on, so that every other tap is a pair. */
-constexpr int ODD = LEAD % 2;
-constexpr int WINDOW = (ODD + KERNEL_W + 2) / 2 * 2; /* words under a thread's pixels */
-constexpr int DIRECT = (KERNEL_W + 1 - ODD) / 2;     /* taps that are pairs: they come first */
-
-__device__ constexpr bool is_direct(int kw) {
-    return kw % 2 == ODD;
-}
-/* The place among the eights of k of an eight of the kernel's rows. */
-__device__ constexpr int octet_of(int eight, int kw) {
-    return eight * KERNEL_W + (is_direct(kw) ? 0 : DIRECT) + kw / 2;
-}
-__device__ __forceinline__ int place_in_k(int row, int kw) {
-    if (row < EIGHTS * 8) {
-        const int first = kw % 2 == ODD ? 0 : DIRECT;
-        return (row / 8 * KERNEL_W + first + kw / 2) * 8 + row % 4 * 2 + row / 4 % 2;
-    }
-    const int tap = (row - EIGHTS * 8) * KERNEL_W + kw;
-    return (EIGHTS * KERNEL_W + tap / 4) * 8 + tap % 4 * 2;
-}
-
-/* ---- weights ------------------------------------------------------------------------------- */
-
-constexpr int WEIGHT_ROWS = TURN * TILE_N;             /* of B: kernel slices by channels */
-constexpr int WEIGHT_BYTES = K / 8 * WEIGHT_ROWS * 16; /* of one part */
-constexpr int PLANE_TAPS = KERNEL_H * KERNEL_W, TAPS = KERNEL_D * PLANE_TAPS;
-constexpr int WEIGHTS = IN_CHANNELS * TAPS; /* of a channel */
-
-__device__ __forceinline__ float fetch_weight(const Arguments &a, int o, int e) {
-    if (WEIGHTS_IN_ORDER)
-        return a.weight[o * WEIGHTS + e];
-    return a.weight[o * a.weight_stride.n + e / TAPS * a.weight_stride.c +
-                    e / PLANE_TAPS % KERNEL_D * a.weight_stride.d +
-                    e / KERNEL_W % KERNEL_H * a.weight_stride.h + e % KERNEL_W * a.weight_stride.w];
-}
-
-__device__ __forceinline__ void store_weight(unsigned char *weights, int o, int e, float scaled) {
-    const int kd = e / PLANE_TAPS % KERNEL_D, kh = e / KERNEL_W % KERNEL_H;
-    const int k = place_in_k(kh * IN_CHANNELS + e / TAPS, e % KERNEL_W);
-    const int block = kd == 0 ? 0 : TURN - kd;
-    unsigned char *to = weights + (k / 8 * WEIGHT_ROWS + block * TILE_N + o) * 16 + k % 8 * 2;
-    if (PARTS == 1) {
-        *reinterpret_cast<unsigned short *>(to) = round_half(scaled);
-        return;
-    }
-    const half_t upper = {nonzero_half(finite_part(scaled))};
-    *reinterpret_cast<unsigned short *>(to) = upper.bits;
-    *reinterpret_cast<unsigned short *>(to + WEIGHT_BYTES) = round_half(scaled - widen(upper));
-}
-
-/* By the consumers, a warp for a channel. The code is short on purpose: a kernel's first pass
- * through it waits for instructions, too. */
-__device__ __forceinline__ void pack_weights(const Arguments &a, const Shared &shared) {
-    constexpr int PIECES = (WEIGHTS + 31) / 32, WARPS = CONSUMERS * 4;
-    const int lane = thread_index() % 32, warp = thread_index() / 32;
-    float next[PIECES];
-#pragma unroll
-    for (int i = 0; i < PIECES; i++)
-        next[i] = warp < OUT_CHANNELS && lane + 32 * i < WEIGHTS
-                      ? fetch_weight(a, warp, lane + 32 * i) : 0.0f;
-#pragma unroll 1
-    for (int i = thread_index(); i < PARTS * WEIGHT_BYTES / 16; i += CONSUMER_THREADS)
-        reinterpret_cast<uint4 *>(shared.weights)[i] = make_uint4(0, 0, 0, 0);
-    for (int i = thread_index(); i < CHANNEL_OPERANDS * TILE_N; i += CONSUMER_THREADS)
-        shared.operands[i] =
-            i % TILE_N < OUT_CHANNELS ? channel_operand(i / TILE_N, i % TILE_N, a) : 0.0f;
-    barrier_sync(1, CONSUMER_THREADS);
-#pragma unroll 1
-    for (int o = warp; o < OUT_CHANNELS; o += WARPS) {
-        float value[PIECES], largest = 0.0f;
-#pragma unroll
-        for (int i = 0; i < PIECES; i++) {
-            value[i] = ROUND_AWAY ? round_tf32_away(next[i]) : next[i];
-            largest = finite_magnitude(largest, value[i]);
-            next[i] = o + WARPS < OUT_CHANNELS && lane + 32 * i < WEIGHTS
-                          ? fetch_weight(a, o + WARPS, lane + 32 * i) : 0.0f;
-        }
-        largest = __uint_as_float(__reduce_max_sync(~0U, __float_as_uint(largest)));
-        const float scale = weight_scale(largest);
-        if (lane == 0) {
-            shared.scale[o] = scale;
-            shared.scale_bias[o] =
-                make_float2(unscale(scale, STAGE_SCALE),
-                            HAS_BIAS ? load(a.bias + o * a.bias_stride.c) : 0.0f);
-        }
-#pragma unroll
-        for (int i = 0; i < PIECES; i++)
-            if (lane + 32 * i < WEIGHTS)
-                store_weight(shared.weights, o, lane + 32 * i, value[i] * scale);
-    }
-    fence_proxy_async();
-    barrier_sync(1, CONSUMER_THREADS);
-}
+//@ include pack_gathered.cuh
 
 /* ---- consumers ----------------------------------------------------------------------------- */
 
@@ -428,17 +347,10 @@ struct Consumer {
             }
     }
     __device__ __forceinline__ void step(const Arguments &a) {
-        if (SCALES_AT_END) { /* without a branch: depths that are not complete are forgotten */
-            tile.walking = true;
+        tile.walking = SCALES_AT_END;
+        if (slice >= TURN - 1 && (WALKS || tile.pixels.job.d < a.out_d))
             tail.step(tile, a);
-            tile.walking = false;
-            if (__builtin_expect(slice < TURN - 1, 0)) {
-                __syncwarp();
-                tail.begin(tile);
-            }
-        } else if (slice >= TURN - 1 && (WALKS || tile.pixels.job.d < a.out_d)) {
-            tail.step(tile, a);
-        }
+        tile.walking = false;
         tile.pixels.job.d++;
     }
     __device__ __forceinline__ void open(const Arguments &a) {
@@ -501,7 +413,7 @@ __device__ __forceinline__ void consume(const Arguments &a, const Shared &shared
     consumer.gather.seek(round.staged);
     consumer.weights = matrix_descriptor(shared_address(shared.weights), WEIGHT_ROWS * 16, 128);
     consumer.number = round.first;
-    consumer.left = (round.end - round.first) * (static_cast<int>(a.box_d) + TURN - 1) - 1;
+    consumer.left = (round.end - round.first) * (static_cast<int>(a.box_d) + TURN - 1);
     Sums sums[2];
 #pragma unroll
     for (int i = 0; i < TURN * BLOCK_SUMS; i++)
@@ -509,101 +421,19 @@ __device__ __forceinline__ void consume(const Arguments &a, const Shared &shared
 #pragma unroll
     for (int i = 0; i < PENDING * BLOCK_SUMS; i++)
         consumer.pending[i / BLOCK_SUMS][i % BLOCK_SUMS] = 0.0f;
-    consumer.gather.fetch(consumer.operands);
-    consumer.gather.take(consumer.operands);
-    multiply(sums[0], consumer.operands, consumer.weights);
+#pragma unroll
+    for (int i = 0; i < PARTS * STEPS * 4; i++)
+        consumer.operands.of[i / (STEPS * 4)][i / 4 % STEPS][i % 4] = 0;
     consumer.open(a);
+    consumer.slice--; /* the turn before the first: of zeros, and forgotten */
+    tile.pixels.job.d--;
 #pragma unroll 1
     while (consumer.turn(a, sums[0], sums[1]) && consumer.turn(a, sums[1], sums[0])) {
     }
     wgmma_wait<0>();
 }
 
-/* ---- rounds -------------------------------------------------------------------------------- */
-
-/* All of the block meet, consumers and producers from places of their own in the program. */
-__device__ __forceinline__ void meet(const Shared &shared, Round &round) {
-    __syncwarp();
-    if (thread_index() % 32 == 0)
-        mbarrier_arrive(shared.met);
-    mbarrier_wait(shared.met, round.meetings);
-    round.meetings ^= 1;
-}
-
-/* The largest finite magnitude under a job, by all threads. */
-__device__ __forceinline__ float look_at(const Arguments &a, const Shared &shared, Round &round,
-                                         const Job &at) {
-    const int slices = static_cast<int>(a.box_d) + TURN - 1;
-    float largest = 0.0f;
-    if (thread_index() == 0)
-        *shared.largest = 0;
-    meet(shared, round);
-#pragma unroll 1
-    for (int i = thread_index(); i < slices * ROWS * COLUMNS; i += THREADS) {
-        const int x = at.w - PADDING_W - LEAD + i % COLUMNS, row = i / COLUMNS % ROWS;
-        const int y = at.h - PADDING_H + row / IN_CHANNELS;
-        const int z = at.d - PADDING_D + i / COLUMNS / ROWS;
-        if (static_cast<unsigned long long>(x) < a.in_w &&
-            static_cast<unsigned long long>(y) < a.in_h &&
-            static_cast<unsigned long long>(z) < a.in_d)
-            largest = finite_magnitude(
-                largest, a.input[at.n * a.input_stride.n + row % IN_CHANNELS * a.input_stride.c +
-                                 z * a.input_stride.d + y * a.input_stride.h + x]);
-    }
-    const unsigned most = __reduce_max_sync(~0U, __float_as_uint(largest));
-    if (thread_index() % 32 == 0)
-        atomicMax(shared.largest, most);
-    meet(shared, round);
-    return __uint_as_float(*shared.largest);
-}
-
-/* To the next round, by all threads together: the jobs of this one that halves with STAGE_SCALE
- * cannot hold, each by itself, then others. False: there is none. */
-__device__ __forceinline__ bool next_round(const Arguments &a, const Shared &shared) {
-    const int count = block_jobs(a);
-    Round round = *shared.round;
-    const bool anew = round.scale != 0.0f;
-    round.staged += (round.end - round.first) * (static_cast<int>(a.box_d) + TURN - 1);
-    meet(shared, round);
-    if (!anew) {
-        bool fails = false;
-        if (thread_index() < ROUND && thread_index() < round.end - round.first)
-            fails = carrier_fails(
-                __uint_as_float(shared.magnitude[thread_index()]) * STAGE_SCALE, STAGE_MIN);
-        const unsigned failed = __ballot_sync(~0U, fails);
-        if (thread_index() < ROUND && thread_index() % 32 == 0)
-            shared.failed[thread_index() / 32] = failed;
-        meet(shared, round);
-    }
-    const int end = min(count, (round.first / ROUND + 1) * ROUND);
-    int next = anew ? round.end : round.first;
-#pragma unroll 1
-    while (next < end && !(shared.failed[next % ROUND / 32] >> next % 32 & 1))
-        next++;
-    if (next == count)
-        return false;
-    round.first = next;
-    round.end = min(count, next + ROUND);
-    round.scale = 0.0f;
-    if (next < end) {
-        float largest = __uint_as_float(shared.magnitude[next % ROUND]);
-        if (!(largest <= FLOAT_MAX))
-            largest = look_at(a, shared, round, job_at(block_job(next), a));
-        round.end = next + 1;
-        round.scale = segment_scale(largest);
-    } else if (thread_index() < ROUND) {
-        shared.magnitude[thread_index()] = 0;
-    }
-    for (int o = thread_index(); o < OUT_CHANNELS; o += THREADS)
-        shared.scale_bias[o].x =
-            unscale(shared.scale[o], round.scale != 0.0f ? round.scale : STAGE_SCALE);
-    if (thread_index() == 0) {
-        *shared.round = round;
-        shared.round->meetings ^= 1; /* the one below */
-    }
-    meet(shared, round);
-    return true;
-}
+//@ include gathered_rounds.cuh
 
 /* ---- the kernel ---------------------------------------------------------------------------- */
 

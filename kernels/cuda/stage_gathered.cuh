@@ -26,11 +26,11 @@ constexpr float STAGE_MIN = PARTS == 2 ? SPLIT_MIN : CARRIER_MIN;
 constexpr bool ROUND_AWAY = PARTS == 1 && !ROUND_EVEN;
 
 /* Copies, of which the bytes beyond `bytes` come as zeros. */
-__device__ __forceinline__ void cp_async_16(unsigned to, const float *from, int bytes) {
+__device__ __forceinline__ void cp_async_16(unsigned to, const char *from, int bytes) {
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(bytes)
                  : "memory");
 }
-__device__ __forceinline__ void cp_async_4(unsigned to, const float *from, int bytes) {
+__device__ __forceinline__ void cp_async_4(unsigned to, const char *from, int bytes) {
     asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(to), "l"(from), "r"(bytes)
                  : "memory");
 }
@@ -39,6 +39,11 @@ __device__ __forceinline__ void cp_async_commit() {
 }
 template <int PENDING> __device__ __forceinline__ void cp_async_wait() {
     asm volatile("cp.async.wait_group %0;" ::"n"(PENDING) : "memory");
+}
+/* An address from which nothing is worked out before it is there. */
+__device__ __forceinline__ const char *pinned(const char *address) {
+    asm volatile("" : "+l"(address));
+    return address;
 }
 /* Two floats as halves, rounded toward zero; low first. */
 __device__ __forceinline__ unsigned pack_truncated(float low, float high) {
@@ -108,49 +113,66 @@ struct Slice {
 
 /* Where a lane reads a job's input. */
 struct Source {
-    const float *image;
-    int first_d;             /* plane of slice 0; may lie outside */
-    int offset[ROW_STEPS];   /* elements before the lane's first column of each of its rows */
-    unsigned rows, columns;  /* bits: whether each row, and each column (or four) lies inside */
+    unsigned offset[ROW_STEPS];  /* bytes from the lane's first column of the box's first row and
+                                    channel to that of each of its rows */
+    const char *corner;          /* that column in plane 0; may lie outside */
+    int first_d;                 /* plane of slice 0; may lie outside */
+    unsigned rows[COLUMN_STEPS]; /* bits: whether each row lies inside; fours of columns, too */
+    unsigned columns;            /* bits: whether each column lies inside, where they come alone */
 
-    __device__ __forceinline__ void open(const Arguments &a, const Job &at, int lane) {
-        const int x = at.w - PADDING_W - LEAD + lane % 8 * 4;
-        image = a.input + at.n * a.input_stride.n;
-        first_d = at.d - PADDING_D;
-        rows = columns = 0;
+    __device__ __forceinline__ Source(const Arguments &a, int lane) {
 #pragma unroll
         for (int i = 0; i < ROW_STEPS; i++) {
-            const int row = lane / 8 + 4 * i, y = at.h - PADDING_H + row / IN_CHANNELS;
-            offset[i] = row % IN_CHANNELS * static_cast<int>(a.input_stride.c) +
-                        y * static_cast<int>(a.input_stride.h) + x;
-            if (row < ROWS && static_cast<unsigned long long>(y) < a.in_h)
-                rows |= 1U << i;
+            const int row = lane / 8 + 4 * i;
+            offset[i] = (row % IN_CHANNELS * static_cast<unsigned>(a.input_stride.c) +
+                         row / IN_CHANNELS * static_cast<unsigned>(a.input_stride.h)) * 4;
         }
+    }
+    __device__ __forceinline__ void open(const Arguments &a, const Job &at, int lane) {
+        const int x = at.w - PADDING_W - LEAD + lane % 8 * 4, y = at.h - PADDING_H;
+        corner = reinterpret_cast<const char *>(a.input + at.n * a.input_stride.n +
+                                                y * a.input_stride.h + x);
+        first_d = at.d - PADDING_D;
+        unsigned inside = 0;
 #pragma unroll
-        for (int i = 0; i < COLUMN_STEPS * 4; i += VECTOR)
-            if (static_cast<unsigned long long>(x + i / 4 * 32 + i % 4) < a.in_w)
-                columns |= 1U << i;
+        for (int i = 0; i < ROW_STEPS; i++) {
+            const int row = lane / 8 + 4 * i;
+            if (row < ROWS && static_cast<unsigned long long>(y + row / IN_CHANNELS) < a.in_h)
+                inside |= 1U << i;
+        }
+        columns = 0;
+#pragma unroll
+        for (int b = 0; b < COLUMN_STEPS; b++) {
+            const int first = x + b * 32;
+            rows[b] = VECTOR == 4 && static_cast<unsigned long long>(first) >= a.in_w ? 0 : inside;
+#pragma unroll
+            for (int e = 0; VECTOR == 1 && e < 4; e++)
+                if (static_cast<unsigned long long>(first + e) < a.in_w)
+                    columns |= 1U << b * 4 + e;
+        }
     }
     /* to: shared memory, of this lane. */
     __device__ __forceinline__ void copy(const Arguments &a, int slice, unsigned to) const {
         const int z = first_d + slice;
         const bool inside = PADDING_D == 0 || static_cast<unsigned long long>(z) < a.in_d;
-        const float *plane = image + z * a.input_stride.d;
+        const char *plane = pinned(corner + z * a.input_stride.d * 4);
 #pragma unroll
-        for (int b = 0; b < COLUMN_STEPS; b++)
+        for (int b = 0; b < COLUMN_STEPS; b++) {
+            const unsigned present = inside ? rows[b] : 0;
 #pragma unroll
             for (int i = 0; i < ROW_STEPS; i++) {
-                const bool in = inside && (rows >> i & 1);
-                const float *from = plane + offset[i] + b * 32;
+                const char *from = plane + offset[i] + b * 128;
                 const unsigned at = to + (b * ROW_STEPS + i) * 512;
                 if (VECTOR == 4) {
-                    cp_async_16(at, from, in && (columns >> b * 4 & 1) ? 16 : 0);
+                    cp_async_16(at, from, present & 1U << i ? 16 : 0);
                     continue;
                 }
 #pragma unroll
                 for (int e = 0; e < 4; e++)
-                    cp_async_4(at + e * 4, from + e, in && (columns >> b * 4 + e & 1) ? 4 : 0);
+                    cp_async_4(at + e * 4, from + e * 4,
+                               present & 1U << i && columns & 1U << b * 4 + e ? 4 : 0);
             }
+        }
     }
 };
 
@@ -199,7 +221,7 @@ __device__ __forceinline__ void produce(const Arguments &a, const Shared &shared
     read.settle(slices);
     made.settle(slices);
     bool opens = true;
-    Source source;
+    Source source(a, lane);
     int place = 0; /* in the warp's memory, of the stage that is read */
 #pragma unroll 1
     for (int stage = warp; stage < count + PRODUCERS * AHEAD; stage += PRODUCERS) {

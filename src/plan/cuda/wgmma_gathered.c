@@ -255,13 +255,13 @@ static bool usable(const sg_problem *problem, const sg_cuda_target *target,
     return sg_wgmma_gathered_measure(problem, target, plan, &gathered);
 }
 
-/* Elements between the ends of one image: producers count them in 32 bits. */
+/* Elements between the ends of one image: producers count their bytes in 32 bits. */
 static bool image_fits(const sg_convolution *convolution) {
     double reach = (double)convolution->in_channels * fabs((double)convolution->input.stride[1]);
     for (int i = 0; i < SG_SPATIAL_MAX; i++)
         reach += (double)(convolution->in_size[i] + 2 * convolution->padding[i] + 256) *
                  fabs((double)convolution->input.stride[SG_ROLE_D + i]);
-    return reach < 2147483648.0;
+    return reach < 1073741824.0;
 }
 
 /* Of fewer products than these, float32 makes a sum with fewer roundings (and mma.c agrees). */
@@ -293,7 +293,7 @@ static const char *obstacle(const sg_problem *problem, const sg_cuda_target *tar
     if (problem->walk & ~(1U << SG_ROLE_D))
         return "a reduction goes along another axis than depth";
     if (!image_fits(convolution))
-        return "an image has 2^31 elements or more";
+        return "an image has 2^30 elements or more";
     return NULL;
 }
 

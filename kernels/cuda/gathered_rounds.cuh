@@ -1,0 +1,85 @@
+/* conv_wgmma_gathered.cuh: what a block does between rounds of jobs. */
+
+/* All of the block meet, consumers and producers from places of their own in the program. */
+__device__ __forceinline__ void meet(const Shared &shared, Round &round) {
+    __syncwarp();
+    if (thread_index() % 32 == 0)
+        mbarrier_arrive(shared.met);
+    mbarrier_wait(shared.met, round.meetings);
+    round.meetings ^= 1;
+}
+
+/* The largest finite magnitude under a job, by all threads. */
+__device__ __forceinline__ float look_at(const Arguments &a, const Shared &shared, Round &round,
+                                         const Job &at) {
+    const int slices = static_cast<int>(a.box_d) + TURN - 1;
+    float largest = 0.0f;
+    if (thread_index() == 0)
+        *shared.largest = 0;
+    meet(shared, round);
+#pragma unroll 1
+    for (int i = thread_index(); i < slices * ROWS * COLUMNS; i += THREADS) {
+        const int x = at.w - PADDING_W - LEAD + i % COLUMNS, row = i / COLUMNS % ROWS;
+        const int y = at.h - PADDING_H + row / IN_CHANNELS;
+        const int z = at.d - PADDING_D + i / COLUMNS / ROWS;
+        if (static_cast<unsigned long long>(x) < a.in_w &&
+            static_cast<unsigned long long>(y) < a.in_h &&
+            static_cast<unsigned long long>(z) < a.in_d)
+            largest = finite_magnitude(
+                largest, a.input[at.n * a.input_stride.n + row % IN_CHANNELS * a.input_stride.c +
+                                 z * a.input_stride.d + y * a.input_stride.h + x]);
+    }
+    const unsigned most = __reduce_max_sync(~0U, __float_as_uint(largest));
+    if (thread_index() % 32 == 0)
+        atomicMax(shared.largest, most);
+    meet(shared, round);
+    return __uint_as_float(*shared.largest);
+}
+
+/* To the next round, by all threads together: the jobs of this one that halves with STAGE_SCALE
+ * cannot hold, each by itself, then others. False: there is none. */
+__device__ __forceinline__ bool next_round(const Arguments &a, const Shared &shared) {
+    const int count = block_jobs(a);
+    Round round = *shared.round;
+    const bool anew = round.scale != 0.0f;
+    round.staged += (round.end - round.first) * (static_cast<int>(a.box_d) + TURN - 1);
+    meet(shared, round);
+    if (!anew) {
+        bool fails = false;
+        if (thread_index() < ROUND && thread_index() < round.end - round.first)
+            fails = carrier_fails(
+                __uint_as_float(shared.magnitude[thread_index()]) * STAGE_SCALE, STAGE_MIN);
+        const unsigned failed = __ballot_sync(~0U, fails);
+        if (thread_index() < ROUND && thread_index() % 32 == 0)
+            shared.failed[thread_index() / 32] = failed;
+        meet(shared, round);
+    }
+    const int end = min(count, (round.first / ROUND + 1) * ROUND);
+    int next = anew ? round.end : round.first;
+#pragma unroll 1
+    while (next < end && !(shared.failed[next % ROUND / 32] >> next % 32 & 1))
+        next++;
+    if (next == count)
+        return false;
+    round.first = next;
+    round.end = min(count, next + ROUND);
+    round.scale = 0.0f;
+    if (next < end) {
+        float largest = __uint_as_float(shared.magnitude[next % ROUND]);
+        if (!(largest <= FLOAT_MAX))
+            largest = look_at(a, shared, round, job_at(block_job(next), a));
+        round.end = next + 1;
+        round.scale = segment_scale(largest);
+    } else if (thread_index() < ROUND) {
+        shared.magnitude[thread_index()] = 0;
+    }
+    for (int o = thread_index(); o < OUT_CHANNELS; o += THREADS)
+        shared.scale_bias[o].x =
+            unscale(shared.scale[o], round.scale != 0.0f ? round.scale : STAGE_SCALE);
+    if (thread_index() == 0) {
+        *shared.round = round;
+        shared.round->meetings ^= 1; /* the one below */
+    }
+    meet(shared, round);
+    return true;
+}
