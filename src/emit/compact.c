@@ -3,67 +3,20 @@
 #include <ctype.h>
 #include <string.h>
 
+#include "emit/lines.h"
 #include "gen/cuda/formula.h"
 
-enum { COLUMNS = 100, INDENT = 4, STATEMENTS_MAX = 3, SHORT = 48, BRIEF = 32, SMALL = 5 };
+enum { COLUMNS = 100, INDENT = 4, STATEMENTS_MAX = 3, SHORT = 48, BRIEF = 32 };
 
 static const char SPECIFIERS[] = "__device__ __forceinline__", DEVICE[] = "DEVICE";
 static const char UNROLLED[] = "UNROLLED", ROLLED[] = "ROLLED";
-
-typedef enum line_kind { LINE_EMPTY, LINE_COMMENT, LINE_DIRECTIVE, LINE_CODE } line_kind;
-
-typedef struct line {
-    line_kind kind;
-    int indent;
-    const char *text; /* without indentation */
-} line;
-
-typedef struct lines {
-    sg_arena *arena;
-    line *line;
-    int count;
-} lines;
-
-static bool begins(const char *text, const char *with) {
-    return strncmp(text, with, strlen(with)) == 0;
-}
-
-static bool ends(const char *text, const char *with) {
-    size_t length = strlen(text), of = strlen(with);
-    return length >= of && strcmp(text + length - of, with) == 0;
-}
 
 static bool is_word(char c) {
     return isalnum((unsigned char)c) || c == '_';
 }
 
-/* Brackets that are open behind a line; negative where it closes more than it opens. */
-static int depth_of(const char *text) {
-    int depth = 0;
-    for (const char *at = text; *at; at++) {
-        if (*at == '"' || *at == '\'') {
-            const char quote = *at++;
-            while (*at && *at != quote)
-                at += *at == '\\' && at[1] ? 2 : 1;
-            if (!*at)
-                break;
-        } else {
-            depth += strchr("([{", *at) != NULL;
-            depth -= strchr(")]}", *at) != NULL;
-        }
-    }
-    return depth;
-}
-
 static bool has_comment(const char *text) {
     return strstr(text, "/*") || strstr(text, "//");
-}
-
-/* Takes lines first .. behind - 1 out. */
-static void take_out(lines *all, int first, int behind) {
-    memmove(all->line + first, all->line + behind,
-            sizeof *all->line * (size_t)(all->count - behind));
-    all->count -= behind - first;
 }
 
 /* ---- reading ------------------------------------------------------------------------------- */
@@ -163,15 +116,15 @@ static void fill_heads(lines *all) {
     for (int i = 0; i < all->count; i++) {
         const line *first = &all->line[i];
         if (first->kind != LINE_CODE || !strstr(first->text, DEVICE) ||
-            depth_of(first->text) <= 0 || ends(first->text, "{"))
+            sg_lines_depth(first->text) <= 0 || ends(first->text, "{"))
             continue;
         const char *text = first->text;
-        int behind = i + 1, depth = depth_of(text);
+        int behind = i + 1, depth = sg_lines_depth(text);
         for (; behind < all->count && text && depth > 0; behind++) {
             const line *next = &all->line[behind];
             if (next->kind != LINE_CODE || has_comment(next->text))
                 break;
-            depth += depth_of(next->text);
+            depth += sg_lines_depth(next->text);
             text =
                 sg_cuda_formula(all->arena, ends(text, "(") ? "%s%s" : "%s %s", text, next->text);
             if (ends(next->text, "{") && depth == 1)
@@ -207,7 +160,7 @@ static bool is_control(const char *text) {
 
 /* A statement on one line, as an if or a loop may govern. */
 static bool is_statement(const line *l) {
-    return l->kind == LINE_CODE && ends(l->text, ";") && depth_of(l->text) == 0 &&
+    return l->kind == LINE_CODE && ends(l->text, ";") && sg_lines_depth(l->text) == 0 &&
            !has_comment(l->text) && !begins(l->text, "}");
 }
 
@@ -249,7 +202,7 @@ static bool are_several(const line *l) {
 static bool drop_braces(lines *all, int i) {
     const line *l = &all->line[i];
     if (i + 2 >= all->count || !is_control(l->text) || !ends(l->text, ") {") ||
-        depth_of(l->text) != 1 || begins(l->text, "}") || begins(l->text, "else") ||
+        sg_lines_depth(l->text) != 1 || begins(l->text, "}") || begins(l->text, "else") ||
         !is_statement(&l[1]) || is_control(l[1].text) || strcmp(l[2].text, "}") != 0)
         return false;
     if (are_several(&l[1])) /* on one line they stay */
@@ -268,9 +221,9 @@ static int behind_control(const lines *all, int i) {
     if (l->kind != LINE_CODE || !is_control(l->text) || begins(l->text, "}") ||
         has_comment(l->text) || at >= all->count)
         return 0;
-    if (ends(l->text, ")") && depth_of(l->text) == 0)
+    if (ends(l->text, ")") && sg_lines_depth(l->text) == 0)
         return is_statement(&l[1]) && l[1].indent > l->indent && !are_several(&l[1]) ? at + 1 : 0;
-    if (!ends(l->text, ") {") || depth_of(l->text) != 1)
+    if (!ends(l->text, ") {") || sg_lines_depth(l->text) != 1)
         return 0;
     while (at < all->count &&
            (all->line[at].indent > l->indent || strcmp(all->line[at].text, "}") != 0))
@@ -282,7 +235,7 @@ static int behind_control(const lines *all, int i) {
 static bool drop_outer_braces(lines *all, int i) {
     const line *l = &all->line[i];
     if (i + 2 >= all->count || l->kind != LINE_CODE || !begins(after_macro(l->text), "for (") ||
-        !ends(l->text, ") {") || depth_of(l->text) != 1 || has_comment(l->text))
+        !ends(l->text, ") {") || sg_lines_depth(l->text) != 1 || has_comment(l->text))
         return false;
     int close = behind_control(all, i + 1);
     if (close == 0 || close >= all->count || all->line[close].indent != l->indent ||
@@ -299,7 +252,7 @@ static bool join_governed(lines *all, int i) {
     if (i + 1 >= all->count || has_comment(l->text) || !is_statement(&l[1]) ||
         (are_several(&l[1]) && !is_control(l[1].text)))
         return false;
-    bool control = is_control(l->text) && ends(l->text, ")") && depth_of(l->text) == 0;
+    bool control = is_control(l->text) && ends(l->text, ")") && sg_lines_depth(l->text) == 0;
     bool otherwise = strcmp(l->text, "else") == 0;
     bool nested = is_control(l[1].text) && !begins(l[1].text, "if (");
     return (control || otherwise) && !nested && l[1].indent > l->indent && join(all, i, "%s %s");
@@ -315,10 +268,10 @@ static bool join_continued(lines *all, int i) {
         !(ends(l[1].text, ";") || ends(l[1].text, ") {")) || strcmp(l->text, "else") == 0)
         return false;
     size_t length = strlen(l->text);
-    int depth = depth_of(l->text);
+    int depth = sg_lines_depth(l->text);
     bool goes_on =
         depth > 0 ? !ends(l->text, "{") : length > 0 && strchr("=&|+-*?,", l->text[length - 1]);
-    bool whole = depth + depth_of(l[1].text) == ends(l[1].text, "{");
+    bool whole = depth + sg_lines_depth(l[1].text) == ends(l[1].text, "{");
     return goes_on && whole && join(all, i, ends(l->text, "(") ? "%s%s" : "%s %s");
 }
 
@@ -448,12 +401,12 @@ static bool join_struct(lines *all, int i) {
 
 static bool is_head(const char *text) {
     return (begins(text, DEVICE) || begins(text, "static DEVICE") || begins(text, "template <")) &&
-           strstr(text, DEVICE) && ends(text, "{") && depth_of(text) == 1;
+           strstr(text, DEVICE) && ends(text, "{") && sg_lines_depth(text) == 1;
 }
 
 static bool is_short_function(const line *l) {
     return l->kind == LINE_CODE && strstr(l->text, DEVICE) && ends(l->text, "}") &&
-           depth_of(l->text) == 0;
+           sg_lines_depth(l->text) == 0;
 }
 
 static bool join_template(lines *all, int i) {
@@ -507,73 +460,6 @@ static bool drop_empty(lines *all, int i) {
     return true;
 }
 
-/* ---- titles ---------------------------------------------------------------------------------- */
-
-static bool is_title(const line *l) {
-    return l->kind == LINE_COMMENT && begins(l->text, "/* ---- ");
-}
-
-/* Titles of sections of a few lines within a namespace or a file of the skeletons. */
-static void drop_titles(lines *all) {
-    enum { FEW = 7 };
-    for (int i = all->count - 1; i >= 0; i--) {
-        int behind = i + 1, held = 0;
-        if (!is_title(&all->line[i]) ||
-            (i + 1 < all->count && begins(all->line[i + 1].text, "namespace")))
-            continue;
-        while (behind < all->count && !is_title(&all->line[behind]) &&
-               !begins(all->line[behind].text, "} // namespace") &&
-               !begins(all->line[behind].text, "namespace "))
-            held += all->line[behind++].kind != LINE_EMPTY;
-        if (held <= FEW)
-            take_out(all, i, i + 1);
-    }
-}
-
-/* ---- groups --------------------------------------------------------------------------------- */
-
-/* Lines of the small item that ends before `behind`, or begins at `first`; 0: it is none, but a
- * large one, a title, a comment by itself. */
-static int small_item(const lines *all, int first, int behind, int indent) {
-    bool code = false;
-    if (behind - first < 1 || behind - first > SMALL)
-        return 0;
-    for (int i = first; i < behind; i++) {
-        const line *l = &all->line[i];
-        if (l->kind == LINE_DIRECTIVE || begins(l->text, "/* ---- ") ||
-            (l->indent < indent && l->kind == LINE_CODE) || begins(l->text, "namespace") ||
-            begins(l->text, "} // namespace"))
-            return 0;
-        code |= l->kind == LINE_CODE;
-    }
-    bool whole = all->line[first].indent == indent;
-    return code && whole ? behind - first : 0;
-}
-
-/* Small functions, constants and structs stand without empty lines between them. */
-static void join_groups(lines *all) {
-    int kept = 0, start = 0;
-    for (int i = 0; i < all->count; i++) {
-        const line *l = &all->line[i];
-        if (l->kind != LINE_EMPTY) {
-            bool opens = l->kind == LINE_CODE && ends(l->text, "{") && depth_of(l->text) == 1;
-            if (i == start && opens && begins(l->text, "struct "))
-                start = i + 1; /* its first member */
-            all->line[kept++] = *l;
-            continue;
-        }
-        int behind = i + 1;
-        while (behind < all->count && all->line[behind].kind != LINE_EMPTY)
-            behind++;
-        int indent = i + 1 < all->count ? all->line[i + 1].indent : 0;
-        bool drop = small_item(all, start, i, indent) && small_item(all, i + 1, behind, indent);
-        start = i + 1;
-        if (!drop)
-            all->line[kept++] = *l;
-    }
-    all->count = kept;
-}
-
 /* ---- the whole ----------------------------------------------------------------------------- */
 
 void sg_emit_compact(const char *code, sg_arena *arena, sg_text *text) {
@@ -594,8 +480,7 @@ void sg_emit_compact(const char *code, sg_arena *arena, sg_text *text) {
                 changed |= passes[pass](&all, i);
         }
     }
-    drop_titles(&all);
-    join_groups(&all);
+    sg_lines_group(&all);
     sg_text_add(text,
                 "#define %s %s\n#define %s _Pragma(\"unroll\")\n"
                 "#define %s _Pragma(\"unroll 1\")\n",

@@ -129,7 +129,7 @@ static void check_sizes(sg_emit_text *host, const char *tensor, const char *cons
     if (known || (host->measure.data && strstr(host->measure.data, line)))
         return;
     const char *plain = "";
-    for (const char *at = words; *at; at++)
+    for (const char *at = words ? words : ""; *at; at++)
         plain =
             at[0] == 's' && at[1] == '.' ? (at++, plain) : sg_emit_join(host, "%s%c", plain, *at);
     sg_text_add(&host->measure, "%s        return \"%s must have sizes [%s]\";\n", line, tensor + 2,
