@@ -151,6 +151,17 @@ __device__ __forceinline__ double sum_rounded(double a, double b) {
     return __dadd_rn(a, b);
 }
 
+/* part / sum, where 0 <= part <= 1 <= sum: by the inverse of the sum, which many parts have in
+ * common, and one correction, which leaves the quotient rounded correctly where it is normal
+ * (Markstein, Computation of elementary functions on the IBM RISC System/6000, 1990, theorem 7). */
+__device__ __forceinline__ float share(float part, float sum) {
+    const float inverse = 1.0f / sum, quotient = part * inverse;
+    return fmaf(fmaf(-quotient, sum, part), inverse, quotient);
+}
+__device__ __forceinline__ double share(double part, double sum) {
+    return part / sum;
+}
+
 /* sum += x, and what that addition rounded away goes to rest: the true sum is sum + rest (Knuth,
  * TAOCP vol. 2, section 4.2.2, theorem B). Past an overflow there is no error worth keeping. */
 __device__ __forceinline__ void add_compensated(real &sum, real &rest, real x) {

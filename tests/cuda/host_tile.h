@@ -34,6 +34,9 @@ template<int COST, int COUNT, class Function> inline void apply(real (&value)[CO
     for (real &x : value)
         x = function(x);
 }
+inline real share(real part, real sum) {
+    return part / sum;
+}
 struct Stride {
     long long n, c, d, h, w;
 };

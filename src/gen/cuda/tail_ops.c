@@ -33,7 +33,34 @@ static void write_name(const sg_tail_op *op, sg_text *text) {
         sg_text_add(text, "%d", op->number);
 }
 
+/* The instruction that makes a source, if it is one of this op. */
+static const sg_instruction *made_by(const sg_tail *tail, int source, sg_op op) {
+    const sg_instruction *made = source < 0 ? NULL : tail->made_by[source];
+    return made && made->kind == SG_INSTRUCTION_POINTWISE && made->op == op ? made : NULL;
+}
+
+/* Whether a source is a reduction over channels of this value. */
+static bool reduces(const sg_tail *tail, int source, sg_reduction reduction, int value) {
+    const sg_instruction *made = source < 0 ? NULL : tail->made_by[source];
+    return made && made->kind == SG_INSTRUCTION_ROWS && made->reduction == reduction &&
+           made->sources[0] == value;
+}
+
+/* Whether it is a softmax's quotient: of exp(x - max(x)) and the sum of such. */
+static bool is_share(const sg_tail *tail, const sg_instruction *made) {
+    if (made->op != SG_OP_div ||
+        !reduces(tail, made->sources[1], SG_REDUCTION_SUM, made->sources[0]))
+        return false;
+    const sg_instruction *raised = made_by(tail, made->sources[0], SG_OP_exp);
+    const sg_instruction *shifted = raised ? made_by(tail, raised->sources[0], SG_OP_sub) : NULL;
+    return shifted && reduces(tail, shifted->sources[1], SG_REDUCTION_MAX, shifted->sources[0]);
+}
+
 void sg_tail_write_call(sg_tail *tail, const sg_instruction *instruction, sg_text *text) {
+    if (is_share(tail, instruction)) {
+        sg_text_add(text, "share");
+        return;
+    }
     if (instruction->op == SG_OP_cast) {
         sg_text_add(text, "%s", cast_function((sg_element)instruction->attributes[0]));
         return;
