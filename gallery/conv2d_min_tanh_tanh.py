@@ -296,7 +296,6 @@ DEVICE float unscale(float weight_scale, float activation_scale) {
     return fminf(inverse_scale(weight_scale) * inverse_scale(activation_scale), most);
 }
 
-using element = float;
 constexpr int IN_CHANNELS = 16, STAGE_GROUPS = 2, STAGE_WIDTH = 256, PITCH = 256;
 constexpr int PLANE = 256, PARTS = 1, VECTOR = 4, KERNEL_Z = 3, KERNEL_X = 3, DILATION_Z = 1;
 constexpr int UNROLL_TAPS = 9, ROW_BLOCKS = 4, BOX_X = 254, CONSUMERS = 2, PRODUCERS = 2;
@@ -361,7 +360,7 @@ DEVICE int chunk_pixel(int chunk, int p) {
 }
 /* The input under a segment: its box's corner in the first slice, which may lie outside. */
 struct Source {
-    const element *origin; /* of the group's channel 0 */
+    const float *origin; /* of the group's channel 0 */
     int z, y, x;
 
     DEVICE Source(const Arguments &a, const Box &box, int group) {
@@ -372,7 +371,7 @@ struct Source {
     }
     /* Where a slice has a channel of the box's pixel; false outside the image. */
     DEVICE bool locate(const Arguments &a, int slice, int channel, int pixel,
-                       const element *&at) const {
+                       const float *&at) const {
         const int column = pixel;
         at = origin + slice * a.input_stride.h + channel * a.input_stride.c + column;
         return unsigned(z + slice) < unsigned(a.in_z) && unsigned(x + column) < unsigned(a.in_x);
@@ -614,7 +613,7 @@ struct Work {
 /* ---- weights ------------------------------------------------------------------------------- */
 /* Of an output channel, the weight of an input channel at a tap. */
 DEVICE float read_weight(const Arguments &a, int channel, int input, int tap) {
-    const element *from = a.weight + channel * a.weight_stride.n;
+    const float *from = a.weight + channel * a.weight_stride.n;
     return read_only(from + input * TAPS + tap);
 }
 
@@ -848,7 +847,6 @@ DEVICE unsigned tf32_even(unsigned bits) {
     const float x = __uint_as_float(bits);
     return x == x ? bits + 0xfffu + (bits >> 13 & 1u) : bits;
 }
-typedef float input_t;
 constexpr int GROUP_INPUTS = 16, KERNEL_H = 3, KERNEL_W = 3, WARPS = 4, ROW_BLOCKS = 2;
 constexpr int BLOCKS = 3, THREADS = WARPS * 32, BLOCK_PIXELS = WARPS * ROW_BLOCKS * 16;
 constexpr int TAPS = KERNEL_H * KERNEL_W, K = GROUP_INPUTS * TAPS, SLICE = 16;
@@ -927,7 +925,7 @@ DEVICE unsigned operand(float x) { return tf32_even(__float_as_uint(x)); }
 /* ---- a slice: k and the next SLICE - 1; absent channels, padding and k beyond K are zeros ---- */
 DEVICE void stage_weights(Shared &shared, int k, const Arguments &a) {
     const int mine = threadIdx.x % SLICE, its = k + mine;
-    const input_t *from = a.weight + offset(tap_at(its), its / TAPS, a.weight_stride);
+    const float *from = a.weight + offset(tap_at(its), its / TAPS, a.weight_stride);
     UNROLLED for (int row = threadIdx.x / SLICE; row < TILE_N; row += THREADS / SLICE) {
         const bool present = row < 64;
         shared.weights[k / SLICE % 2][row][mine] =
@@ -936,7 +934,7 @@ DEVICE void stage_weights(Shared &shared, int k, const Arguments &a) {
 }
 
 /* This lane's four k of its pixels, whose inputs begin there. */
-DEVICE void gather(const input_t *(&inputs)[Tile::PIXELS], int k, real (&rows)[Tile::PIXELS][4],
+DEVICE void gather(const float *(&inputs)[Tile::PIXELS], int k, real (&rows)[Tile::PIXELS][4],
                    const Arguments &a) {
     UNROLLED for (int e = 0; e < 4; e++, k++) {
         Place at = tap_at(k);
@@ -960,7 +958,7 @@ DEVICE void contract(Tile &tile, Shared &shared, const Arguments &a) {
     place.n = number < a.pixels ? place.n : -1;
     shared.places[mine] = place;
     __syncthreads();
-    const input_t *inputs[Tile::PIXELS];
+    const float *inputs[Tile::PIXELS];
     UNROLLED for (int p = 0; p < Tile::PIXELS; p++) {
         const Place at = tile.place(p);
         const Place from = {max(at.n, 0), at.d, at.h, at.w};

@@ -313,7 +313,6 @@ DEVICE float unscale(float weight_scale, float activation_scale) {
     return fminf(inverse_scale(weight_scale) * inverse_scale(activation_scale), most);
 }
 
-using element = float;
 constexpr int IN_CHANNELS = 64, STAGE_GROUPS = 8, STAGE_WIDTH = 130;
 constexpr int PITCH = 130, PLANE = 130, PARTS = 1, VECTOR = 4, KERNEL_Z = 3, KERNEL_X = 3;
 constexpr int DILATION_Z = 1, UNROLL_TAPS = 9, BOX_X = 128, CONSUMERS = 2, PRODUCERS = 2;
@@ -381,7 +380,7 @@ DEVICE int staged_pixel(int pixel) { return staged_pixel(0, pixel); }
 DEVICE int chunk_pixel(int p) { return p / VECTOR * (32 * VECTOR) + threadIdx.x % 32 * VECTOR; }
 /* The input under a segment: its box's corner in the first slice, which may lie outside. */
 struct Source {
-    const element *origin; /* of the group's channel 0 */
+    const float *origin; /* of the group's channel 0 */
     int z, y, x;
 
     DEVICE Source(const Arguments &a, const Box &box, int group) {
@@ -392,7 +391,7 @@ struct Source {
     }
     /* Where a slice has a channel of the box's pixel; false outside the image. */
     DEVICE bool locate(const Arguments &a, int slice, int channel, int pixel,
-                       const element *&at) const {
+                       const float *&at) const {
         const int column = pixel;
         at = origin + slice * a.input_stride.h + channel * a.input_stride.c + column;
         return unsigned(z + slice) < unsigned(a.in_z) && unsigned(x + column) < unsigned(a.in_x);
@@ -411,7 +410,7 @@ struct Fetched {
 DEVICE int edge_x() { return CHUNK + threadIdx.x % 32 / 8; }
 DEVICE void fetch_edge(const Arguments &a, const Source &from, int item, Fetched &to) {
     const int channel = item % STAGE_GROUPS * 8 + threadIdx.x % 8;
-    const element *at;
+    const float *at;
     const bool inside = from.locate(a, item / ITEMS, channel, edge_x(), at);
     to.edge[0] = inside && edge_x() < STAGE_WIDTH ? read_only(at) : 0.0f;
 }
@@ -658,7 +657,7 @@ struct Work {
 /* ---- weights ------------------------------------------------------------------------------- */
 /* Of an output channel, the weight of an input channel at a tap. */
 DEVICE float read_weight(const Arguments &a, int channel, int input, int tap) {
-    const element *from = a.weight + channel * a.weight_stride.n;
+    const float *from = a.weight + channel * a.weight_stride.n;
     return read_only(from + input * TAPS + tap);
 }
 
@@ -894,7 +893,6 @@ DEVICE unsigned tf32_away(unsigned bits) {
     return x == x ? bits + 0x1000u : bits;
 }
 
-typedef float input_t;
 constexpr int GROUP_INPUTS = 64, KERNEL_H = 3, KERNEL_W = 3;
 constexpr int WARPS = 8, BLOCKS = 1, THREADS = WARPS * 32, BLOCK_PIXELS = WARPS * ROW_BLOCKS * 16;
 constexpr int TAPS = KERNEL_H * KERNEL_W, K = GROUP_INPUTS * TAPS, SLICE = 16;
@@ -973,7 +971,7 @@ DEVICE unsigned operand(float x) { return tf32_away(__float_as_uint(x)); }
 /* ---- a slice: k and the next SLICE - 1; absent channels, padding and k beyond K are zeros ---- */
 DEVICE void stage_weights(Shared &shared, int k, const Arguments &a) {
     const int mine = threadIdx.x % SLICE, its = k + mine;
-    const input_t *from = a.weight + offset(tap_at(its), its / TAPS, a.weight_stride);
+    const float *from = a.weight + offset(tap_at(its), its / TAPS, a.weight_stride);
     UNROLLED for (int row = threadIdx.x / SLICE; row < TILE_N; row += THREADS / SLICE) {
         const bool present = row < 128;
         shared.weights[k / SLICE % 2][row][mine] =
@@ -982,7 +980,7 @@ DEVICE void stage_weights(Shared &shared, int k, const Arguments &a) {
 }
 
 /* This lane's four k of its pixels, whose inputs begin there. */
-DEVICE void gather(const input_t *(&inputs)[Tile::PIXELS], int k, real (&rows)[Tile::PIXELS][4],
+DEVICE void gather(const float *(&inputs)[Tile::PIXELS], int k, real (&rows)[Tile::PIXELS][4],
                    const Arguments &a) {
     UNROLLED for (int e = 0; e < 4; e++, k++) {
         Place at = tap_at(k);
@@ -1006,7 +1004,7 @@ DEVICE void contract(Tile &tile, Shared &shared, const Arguments &a) {
     place.n = number < a.pixels ? place.n : -1;
     shared.places[mine] = place;
     __syncthreads();
-    const input_t *inputs[Tile::PIXELS];
+    const float *inputs[Tile::PIXELS];
     UNROLLED for (int p = 0; p < Tile::PIXELS; p++) {
         const Place at = tile.place(p);
         const Place from = {max(at.n, 0), at.d, at.h, at.w};

@@ -144,6 +144,14 @@ struct Sum {
     static DEVICE real combine(real a, real b) { return a + b; }
 };
 
+/* part / sum, where 0 <= part <= 1 <= sum: by the inverse of the sum, which many parts have in
+ * common, and one correction, which leaves the quotient rounded correctly where it is normal
+ * (Markstein, Computation of elementary functions on the IBM RISC System/6000, 1990, theorem 7). */
+DEVICE float share(float part, float sum) {
+    const float inverse = 1.0f / sum, quotient = part * inverse;
+    return fmaf(fmaf(-quotient, sum, part), inverse, quotient);
+}
+
 constexpr int KERNEL_D = 3, KERNEL_H = 3, KERNEL_W = 3, TILE_N = 24, TILE_WALKS = 1, BLOCKS = 1;
 
 /* Elementary functions, with the meaning of PyTorch's at NaN, infinities, signed zero and subnormal
@@ -155,7 +163,6 @@ DEVICE float v_fma(float a, float b, float c) { return fmaf(a, b, c); }
 /* Shorter than the above, and as good as the table asks where nothing is built on it. */
 DEVICE float v_exp(float x) { return expf(x); }
 DEVICE real sub(real a, real b) { return v_fma(real(-1.0), b, a); }
-DEVICE real div(real a, real b) { return a / b; }
 } // namespace ops
 
 /* ---- wgmma_packed ---------------------------------------------------------------------------- */
@@ -350,7 +357,6 @@ DEVICE float unscale(float weight_scale, float activation_scale) {
     return fminf(inverse_scale(weight_scale) * inverse_scale(activation_scale), most);
 }
 
-using element = float;
 using held = float;
 constexpr int IN_CHANNELS = 3;
 constexpr int OUT_CHANNELS = 24, PARTS = 2, TURN = 3, K = 32, M = 256, BOX_H = 8, BOX_W = 32;
@@ -599,7 +605,7 @@ __device__ constexpr int span_width(int i) {
 }
 
 /* Reads a span at `column` of a row; zeros outside the image. */
-DEVICE void load_span(const element *from, int column, int width, held (&out)[SPAN]) {
+DEVICE void load_span(const float *from, int column, int width, held (&out)[SPAN]) {
     int next = 0;
     UNROLLED for (int i = 0; i < SPAN; i++) {
         if (i < next) continue;
@@ -617,7 +623,7 @@ DEVICE void load_span(const element *from, int column, int width, held (&out)[SP
 
 /* What a lane reads: the patches of its pixels. */
 struct Patch {
-    const element *plane; /* element (0, 0) of the first tap's plane; may lie outside */
+    const float *plane; /* element (0, 0) of the first tap's plane; may lie outside */
     int z, y, x;        /* of the first tap; may lie outside */
     bool valid;         /* whether some of the pixels lies in the output */
 };
@@ -636,7 +642,7 @@ __device__ constexpr bool row_used(int in) {
 DEVICE void load_row(const Arguments &a, const Patch &patch, int in,
                      held (&value)[IN_CHANNELS][SPAN]) {
     const int y = min(patch.y + in, int(a.in_h) - 1), stride_c = int(a.input_stride.c);
-    const element *row = patch.plane + y * int(a.input_stride.h) + patch.x;
+    const float *row = patch.plane + y * int(a.input_stride.h) + patch.x;
     UNROLLED for (int i = 0; i < IN_CHANNELS; i++)
         load_span(row + i * stride_c, patch.x, int(a.in_w), value[i]);
 }
@@ -986,7 +992,7 @@ struct Tail {
             if (!tile.has(j)) continue;
             UNROLLED for (int p = 0; p < Tile::PIXELS; p++) {
                 const real v4 = ops::v_exp(ops::sub(tile.walk(p, j), v2[p]));
-                tile.put<2>(a.store0, a.store0_stride, p, j, ops::div(v4, v5[p])); // %softmax
+                tile.put<2>(a.store0, a.store0_stride, p, j, share(v4, v5[p])); // %softmax
             }
         }
     }
@@ -1029,7 +1035,7 @@ DEVICE void fetch_weights(const Arguments &a, const Shared &shared) {
     constexpr int PLANE_TAPS = KERNEL_H * KERNEL_W, TAPS = KERNEL_D * PLANE_TAPS;
     const unsigned raw = shared_address(shared.raw);
     ROLLED for (int i = thread_index(); i < OUT_CHANNELS * WEIGHTS; i += THREADS) {
-        const element *from = a.weight + i;
+        const float *from = a.weight + i;
         asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" ::"r"(raw + i * 4), "l"(from)
                      : "memory");
     }
@@ -1338,7 +1344,6 @@ DEVICE void tf32_split(unsigned bits, unsigned &high, unsigned &low) {
     low = finite ? tf32_away(__float_as_uint(rest)) : 0;
 }
 
-typedef float input_t;
 constexpr int GROUP_INPUTS = 3, WARPS = 8;
 constexpr int ROW_BLOCKS = 2, THREADS = WARPS * 32, BLOCK_PIXELS = WARPS * ROW_BLOCKS * 16;
 constexpr int TAPS = KERNEL_D * KERNEL_H * KERNEL_W, K = GROUP_INPUTS * TAPS, SLICE = 16;
@@ -1415,7 +1420,7 @@ struct Tail {
         UNROLLED for (int j = 0; j < Tile::CHANNELS; j++)
             UNROLLED for (int p = 0; p < Tile::PIXELS; p++) {
                 const real v4 = ops::v_exp(ops::sub(tile.walk(p, j), v2[p]));
-                tile.put<1>(a.store0, a.store0_stride, p, j, ops::div(v4, v5[p])); // %softmax
+                tile.put<1>(a.store0, a.store0_stride, p, j, share(v4, v5[p])); // %softmax
             }
     }
 };
@@ -1449,7 +1454,7 @@ DEVICE unsigned operand(float x) { return __float_as_uint(x); }
 /* ---- a slice: k and the next SLICE - 1; absent channels, padding and k beyond K are zeros ---- */
 DEVICE void stage_weights(Shared &shared, int k, const Arguments &a) {
     const int mine = threadIdx.x % SLICE, its = k + mine;
-    const input_t *from = a.weight + offset(tap_at(its), its / TAPS, a.weight_stride);
+    const float *from = a.weight + offset(tap_at(its), its / TAPS, a.weight_stride);
     UNROLLED for (int row = threadIdx.x / SLICE; row < TILE_N; row += THREADS / SLICE) {
         const bool present = row < 24 && its < K;
         shared.weights[k / SLICE % 2][row][mine] =
@@ -1458,7 +1463,7 @@ DEVICE void stage_weights(Shared &shared, int k, const Arguments &a) {
 }
 
 /* This lane's four k of its pixels, whose inputs begin there. */
-DEVICE void gather(const input_t *(&inputs)[Tile::PIXELS], int k, real (&rows)[Tile::PIXELS][4],
+DEVICE void gather(const float *(&inputs)[Tile::PIXELS], int k, real (&rows)[Tile::PIXELS][4],
                    const Arguments &a) {
     UNROLLED for (int e = 0; e < 4; e++, k++) {
         Place at = tap_at(k);
@@ -1503,7 +1508,7 @@ DEVICE void contract(Tile &tile, Shared &shared, int walked, const Arguments &a)
     __syncthreads(); /* the step before is done with shared memory */
     shared.places[mine] = place;
     __syncthreads();
-    const input_t *inputs[Tile::PIXELS];
+    const float *inputs[Tile::PIXELS];
     UNROLLED for (int p = 0; p < Tile::PIXELS; p++) {
         const Place at = tile.place(p);
         const Place from = {max(at.n, 0), at.d, at.h, at.w};

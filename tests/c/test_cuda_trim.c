@@ -354,6 +354,15 @@ TEST(functions_that_pass_on_go) {
     expect_source(both, body, both, body);
 }
 
+TEST(types_stand_for_their_other_names) {
+    expect_source("using element = float;\nusing real = float;\n\n"
+                  "__device__ real twice(const element *x) {\n    return *x * 2;\n}\n\n",
+                  "    a.out[0] = twice(a.out);\n",
+                  "using real = float;\n\n"
+                  "__device__ real twice(const float *x) {\n    return *x * 2;\n}\n\n",
+                  "    a.out[0] = twice(a.out);\n");
+}
+
 TEST(paragraphs_of_other_kernels_go) {
     expect_source(
         "constexpr int PARTS = 1;\nconstexpr int ROWS = 0;\n"

@@ -230,6 +230,31 @@ static void use_at_once(tidying *d, int token) {
     sg_trim_erase(unit, token, next);
 }
 
+/* using name = float; of all kernels, and the like: the type stands for the name, but for `real`.
+ */
+static void drop_type_name(tidying *d, int token) {
+    sg_trim_unit *unit = d->unit;
+    int name = spelling_of(d, token + 1), type = spelling_of(d, token + 3);
+    bool plain = (type >= SG_TRIM_BOOL && type <= SG_TRIM_DOUBLE) || type == SG_TRIM_HALF_T ||
+                 type == SG_TRIM_BFLOAT_T;
+    if (!is(d, token, SG_TRIM_USING) || !is(d, token + 2, SG_TRIM_ASSIGN) || !plain ||
+        !is(d, token + 4, SG_TRIM_SEMICOLON) || name == SG_TRIM_REAL || d->block[token] >= 0 ||
+        is_edited(unit, token, token + 5))
+        return;
+    for (int i = unit->first[name]; i >= 0; i = unit->tokens[i].next) {
+        bool variable =
+            i != token + 1 && (sg_trim_is_type(&d->facts, i - 1) || is(d, i - 1, SG_TRIM_DOT) ||
+                               is(d, i - 1, SG_TRIM_ARROW));
+        if (variable || is(d, i - 1, SG_TRIM_SCOPE) || is(d, i - 1, SG_TRIM_UNSIGNED) ||
+            is_edited(unit, i, i + 1))
+            return;
+    }
+    for (int i = unit->first[name]; i >= 0; i = unit->tokens[i].next)
+        if (i != token + 1)
+            put(d, i, token + 3, token + 4);
+    sg_trim_erase(unit, token, token + 5);
+}
+
 /* ---- functions that pass on ---------------------------------------------------------------- */
 
 /* The one definition of a function. */
@@ -392,5 +417,6 @@ void sg_trim_tidy(sg_trim_unit *unit) {
         return_at_once(&d, i);
         use_at_once(&d, i);
         drop_forwarding(&d, i);
+        drop_type_name(&d, i);
     }
 }
