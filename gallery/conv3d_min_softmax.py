@@ -1781,9 +1781,10 @@ def kernels(*tensors):
     if any(type(t) not in TENSORS or not t.is_cuda for t in tensors):
         raise ValueError("an operand is no ordinary tensor on a GPU")
     device = tensors[0].get_device()
-    with building:
-        if device not in extensions:
-            extensions[device] = build(torch.cuda.get_device_capability(device))
+    if device not in extensions:
+        with building:
+            if device not in extensions:
+                extensions[device] = build(torch.cuda.get_device_capability(device))
     if isinstance(extensions[device], str):
         raise ValueError(extensions[device])
     return extensions[device]
