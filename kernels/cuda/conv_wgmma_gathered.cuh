@@ -289,29 +289,48 @@ struct Gather {
     }
 };
 
-/* Starts a slice's products. weights: B's descriptor. */
-__device__ __forceinline__ void multiply(Sums &sums, Operands &operands,
-                                         unsigned long long weights) {
-    constexpr int LOWER = WEIGHT_BYTES / 16;
+/* The same for all lanes, in a uniform register: a reduction's result lies in one, and is not
+ * worked out again at every use. */
+__device__ __forceinline__ unsigned uniform(unsigned value) {
+    return __reduce_max_sync(~0U, value);
+}
+
+/* B's descriptors, of 16 k each. */
+struct Weights {
+    unsigned long long part[PARTS][STEPS];
+
+    __device__ __forceinline__ void open(const Shared &shared) {
+#pragma unroll
+        for (int i = 0; i < PARTS * STEPS; i++) {
+            const unsigned first = shared_address(shared.weights) + i / STEPS * WEIGHT_BYTES +
+                                   i % STEPS * 2 * WEIGHT_ROWS * 16;
+            const unsigned long long whole = matrix_descriptor(first, WEIGHT_ROWS * 16, 128);
+            const unsigned long long high = uniform(static_cast<unsigned>(whole >> 32));
+            part[i / STEPS][i % STEPS] = high << 32 | uniform(static_cast<unsigned>(whole));
+        }
+    }
+};
+
+/* Starts a slice's products. */
+__device__ __forceinline__ void multiply(Sums &sums, Operands &operands, const Weights &weights) {
     operands.pin();
     sums.pin();
     wgmma_fence();
     if (PARTS == 2) {
 #pragma unroll
         for (int k = 0; k < STEPS; k++)
-            wgmma(sums.of, operands.of[0][k],
-                  descriptor_at(weights, LOWER + k * 2 * WEIGHT_ROWS), k > 0);
+            wgmma(sums.of, operands.of[0][k], weights.part[PARTS - 1][k], k > 0);
 #pragma unroll
         for (int k = 0; k < STEPS; k++)
-            wgmma(sums.of, operands.of[PARTS - 1][k],
-                  descriptor_at(weights, k * 2 * WEIGHT_ROWS), 1);
+            wgmma(sums.of, operands.of[PARTS - 1][k], weights.part[0][k], 1);
     }
 #pragma unroll
     for (int k = 0; k < STEPS; k++)
-        wgmma(sums.of, operands.of[0][k], descriptor_at(weights, k * 2 * WEIGHT_ROWS),
-              PARTS == 2 || k > 0);
+        wgmma(sums.of, operands.of[0][k], weights.part[0][k], PARTS == 2 || k > 0);
     wgmma_commit();
 }
+
+constexpr int SETS = PARTS == 1 ? 2 : 1;
 
 /* Sums of depths that are not complete, the next one's first. */
 constexpr int PENDING = TURN > 2 ? TURN - 2 : 0;
@@ -320,9 +339,9 @@ struct Consumer {
     Tile tile;
     Tail tail;
     Gather gather;
-    Operands operands;
+    Operands operands[SETS];
     float pending[PENDING ? PENDING : 1][BLOCK_SUMS];
-    unsigned long long weights;
+    Weights weights;
     int number, slice, left; /* the job's, its slice, and the round's slices beyond this one */
 
     /* Brings the depth that a slice completes to the tile. sums: the slice's; other: those of the
@@ -371,19 +390,22 @@ struct Consumer {
     }
     /* Behind the products of a slice, which are in `sums`: starts those of the next in `other`, the
      * round's last ones again where there is none. False: there is none. */
-    __device__ __forceinline__ bool turn(const Arguments &a, Sums &sums, Sums &other) {
+    __device__ __forceinline__ bool turn(const Arguments &a, Sums &sums, Sums &other,
+                                         Operands &next) {
+        if (SETS == 2 && left > 0)
+            gather.fetch(next);
         wgmma_wait<0>();
         sums.pin();
-        if (left > 0)
-            gather.fetch(operands);
+        if (SETS == 1 && left > 0)
+            gather.fetch(next);
         complete(sums, other);
         if (SCALES_AT_END)
             step(a);
         if (left > 0) {
             advance(sums, other);
-            gather.take(operands);
+            gather.take(next);
         }
-        multiply(other, operands, weights);
+        multiply(other, next, weights);
         if (!SCALES_AT_END)
             step(a);
         if (++slice == static_cast<int>(a.box_d) + TURN - 1) {
@@ -411,7 +433,7 @@ __device__ __forceinline__ void consume(const Arguments &a, const Shared &shared
     consumer.gather.open(shared, tile.pixels);
     const Round round = *shared.round;
     consumer.gather.seek(round.staged);
-    consumer.weights = matrix_descriptor(shared_address(shared.weights), WEIGHT_ROWS * 16, 128);
+    consumer.weights.open(shared);
     consumer.number = round.first;
     consumer.left = (round.end - round.first) * (static_cast<int>(a.box_d) + TURN - 1);
     Sums sums[2];
@@ -423,12 +445,14 @@ __device__ __forceinline__ void consume(const Arguments &a, const Shared &shared
         consumer.pending[i / BLOCK_SUMS][i % BLOCK_SUMS] = 0.0f;
 #pragma unroll
     for (int i = 0; i < PARTS * STEPS * 4; i++)
-        consumer.operands.of[i / (STEPS * 4)][i / 4 % STEPS][i % 4] = 0;
+        consumer.operands[0].of[i / (STEPS * 4)][i / 4 % STEPS][i % 4] =
+            consumer.operands[SETS - 1].of[i / (STEPS * 4)][i / 4 % STEPS][i % 4] = 0;
     consumer.open(a);
     consumer.slice--; /* the turn before the first: of zeros, and forgotten */
     tile.pixels.job.d--;
 #pragma unroll 1
-    while (consumer.turn(a, sums[0], sums[1]) && consumer.turn(a, sums[1], sums[0])) {
+    while (consumer.turn(a, sums[0], sums[1], consumer.operands[0]) &&
+           consumer.turn(a, sums[1], sums[0], consumer.operands[SETS - 1])) {
     }
     wgmma_wait<0>();
 }

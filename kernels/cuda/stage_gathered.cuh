@@ -96,7 +96,7 @@ struct Above {
     }
 };
 
-/* A lane's place in the slices of one job after another. */
+/* A warp's place in the slices of one job after another. */
 struct Slice {
     int number, slice; /* the job's among the block's; may lie beyond the job's last */
 
@@ -110,6 +110,49 @@ struct Slice {
         return other;
     }
 };
+
+/* The block's jobs, one after the other: without divisions, whose code would have to come anew for
+ * every job. All in boxes. */
+struct Jobs {
+    Job at, step;
+
+    static __device__ __forceinline__ Job in_boxes(int job, const Arguments &a) {
+        const int jobs_w = static_cast<int>(a.jobs_w), jobs_h = static_cast<int>(a.jobs_h);
+        const int jobs_d = static_cast<int>(a.jobs_d);
+        Job at;
+        at.w = job % jobs_w;
+        at.h = job / jobs_w % jobs_h;
+        at.d = job / jobs_w / jobs_h % jobs_d;
+        at.n = job / jobs_w / jobs_h / jobs_d;
+        return at;
+    }
+    __device__ __forceinline__ Jobs(const Arguments &a, int number) {
+        at = in_boxes(block_job(number), a);
+        step = in_boxes(gridDim.x, a);
+    }
+    __device__ __forceinline__ void next(const Arguments &a) {
+        at.w += step.w;
+        at.h += step.h;
+        at.d += step.d;
+        at.n += step.n;
+        carry(at.w, at.h, static_cast<int>(a.jobs_w));
+        carry(at.h, at.d, static_cast<int>(a.jobs_h));
+        carry(at.d, at.n, static_cast<int>(a.jobs_d));
+    }
+    static __device__ __forceinline__ void carry(int &low, int &high, int count) {
+        if (low >= count) {
+            low -= count;
+            high++;
+        }
+    }
+    __device__ __forceinline__ Job job(const Arguments &a) const {
+        return {at.n, at.d * static_cast<int>(a.box_d), at.h * BOX_H, at.w * BOX_W};
+    }
+};
+
+__device__ __forceinline__ bool inside_of(int place, long long size) {
+    return static_cast<unsigned>(place) < static_cast<unsigned>(size);
+}
 
 /* Where a lane reads a job's input. */
 struct Source {
@@ -137,24 +180,24 @@ struct Source {
 #pragma unroll
         for (int i = 0; i < ROW_STEPS; i++) {
             const int row = lane / 8 + 4 * i;
-            if (row < ROWS && static_cast<unsigned long long>(y + row / IN_CHANNELS) < a.in_h)
+            if (row < ROWS && inside_of(y + row / IN_CHANNELS, a.in_h))
                 inside |= 1U << i;
         }
         columns = 0;
 #pragma unroll
         for (int b = 0; b < COLUMN_STEPS; b++) {
             const int first = x + b * 32;
-            rows[b] = VECTOR == 4 && static_cast<unsigned long long>(first) >= a.in_w ? 0 : inside;
+            rows[b] = VECTOR == 4 && !inside_of(first, a.in_w) ? 0 : inside;
 #pragma unroll
             for (int e = 0; VECTOR == 1 && e < 4; e++)
-                if (static_cast<unsigned long long>(first + e) < a.in_w)
+                if (inside_of(first + e, a.in_w))
                     columns |= 1U << b * 4 + e;
         }
     }
     /* to: shared memory, of this lane. */
     __device__ __forceinline__ void copy(const Arguments &a, int slice, unsigned to) const {
         const int z = first_d + slice;
-        const bool inside = PADDING_D == 0 || static_cast<unsigned long long>(z) < a.in_d;
+        const bool inside = PADDING_D == 0 || inside_of(z, a.in_d);
         const char *plane = pinned(corner + z * a.input_stride.d * 4);
 #pragma unroll
         for (int b = 0; b < COLUMN_STEPS; b++) {
@@ -218,19 +261,25 @@ __device__ __forceinline__ void produce(const Arguments &a, const Shared &shared
     unsigned char *raw = shared.raw + warp * (AHEAD + 1) * RAW_BYTES + lane * 16;
     const unsigned raw_address = shared_address(raw);
     Slice read = {round.first, warp}, made = read;
-    read.settle(slices);
-    made.settle(slices);
-    bool opens = true;
+    Jobs jobs(a, round.first);
     Source source(a, lane);
-    int place = 0; /* in the warp's memory, of the stage that is read */
+    bool opens = true;
+    unsigned largest = 0; /* bits of the largest magnitude of the job that is made */
+    int place = 0;        /* in the warp's memory, of the stage that is read */
+    made.settle(slices);
 #pragma unroll 1
     for (int stage = warp; stage < count + PRODUCERS * AHEAD; stage += PRODUCERS) {
         if (stage < count) {
+#pragma unroll 1
+            for (; read.slice >= slices; read.slice -= slices) {
+                jobs.next(a);
+                opens = true;
+            }
             if (opens)
-                source.open(a, job_at(block_job(read.number), a), lane);
+                source.open(a, jobs.job(a), lane);
+            opens = false;
             source.copy(a, read.slice, raw_address + place * RAW_BYTES);
             read.slice += PRODUCERS;
-            opens = read.settle(slices);
         }
         cp_async_commit();
         place = place == AHEAD ? 0 : place + 1;
@@ -240,19 +289,22 @@ __device__ __forceinline__ void produce(const Arguments &a, const Shared &shared
         cp_async_wait<AHEAD>();
         const int number = round.staged + done, slot = number % STAGES;
         mbarrier_wait(shared.empty + 8 * slot, (number / STAGES & 1) ^ 1);
-        const float largest = make_words(
+        const float met = make_words(
             reinterpret_cast<const float4 *>(raw + place * RAW_BYTES),
             reinterpret_cast<unsigned *>(shared.stages + slot * STAGE_BYTES) + lane / 8 * PITCH +
                 lane % 8 * 4,
             round.scale);
-        const unsigned most = __reduce_max_sync(~0U, __float_as_uint(largest));
-        __syncwarp();
-        if (lane == 0) {
-            if (most != 0)
-                atomicMax(shared.magnitude + made.number % ROUND, most);
-            mbarrier_arrive(shared.full + 8 * slot);
-        }
+        largest = max(largest, __float_as_uint(met));
+        const int job = made.number;
         made.slice += PRODUCERS;
-        made.settle(slices);
+        if (made.settle(slices)) { /* the warp's last of the job */
+            const unsigned most = __reduce_max_sync(~0U, largest);
+            if (lane == 0 && round.scale == 0.0f)
+                atomicMax(shared.magnitude + job % ROUND, most);
+            largest = 0;
+        }
+        __syncwarp();
+        if (lane == 0)
+            mbarrier_arrive(shared.full + 8 * slot);
     }
 }
