@@ -508,13 +508,14 @@ struct RowTile {
 
 constexpr int TILE_BLOCKS = ROW_BLOCKS, BLOCK_SUMS = TILE_N / 2; /* of Tile::d */
 
-/* One tap. slice: address of the stage's pixel that the tile's first meets under this tap. */
+/* One tap. slice: address of the stage's pixel that the tile's first meets under this tap; row:
+ * where its weights begin. */
 DEVICE void multiply_tap(float (&sums)[TILE_BLOCKS][BLOCK_SUMS], unsigned slice, unsigned weights,
-                         int accumulate) {
+                         int row, int accumulate) {
     const unsigned long long a = matrix_descriptor(slice, PLANE * 16, ROW_BLOCKS * 128);
     const unsigned long long b = matrix_descriptor(weights, TILE_N * 16, 128);
     UNROLLED for (int block = 0; block < ROW_BLOCKS; block++)
-        wgmma(sums[block], descriptor_at(a, block * 8), descriptor_at(b, 0), accumulate || 0);
+        wgmma(sums[block], descriptor_at(a, block * 8), descriptor_at(b, row), accumulate || 0);
 }
 
 /* The tile of conv_wgmma_ring.cuh with pixels as rows, as row_tile.cuh has it. */
@@ -544,7 +545,7 @@ struct Tail {
 constexpr int TAPS = KERNEL_Z * KERNEL_X;
 /* Of a tap's weights, 8 halves each: one more than there are, so that a warp that packs the taps of
  * a channel does not store them all to the same banks. */
-constexpr int TAP_ROWS = STAGE_GROUPS * TILE_N + 1, TAP_BYTES = TAP_ROWS * 16;
+constexpr int TAP_ROWS = STAGE_GROUPS * TILE_N + 1;
 constexpr int REACH_Z = KERNEL_Z - 1 + 1; /* slices that an output row needs */
 constexpr int PRODUCER_WARPS = PRODUCERS * 4, THREADS = (PRODUCERS + CONSUMERS) * WARPGROUP;
 /* Taps whose products are through before those of the last group: the filter's first slice can then
@@ -617,41 +618,44 @@ DEVICE float read_weight(const Arguments &a, int channel, int input, int tap) {
     return read_only(from + input * TAPS + tap);
 }
 
-/* The largest finite magnitude of an output channel's weights, by eight lanes; 0 if absent. */
-DEVICE float largest_weight(const Arguments &a, int channel) {
-    constexpr int WEIGHTS = IN_CHANNELS * TAPS;
-    float largest = 0.0f;
-#pragma unroll 36
-    for (int k = 0; k < (WEIGHTS + 7) / 8; k++) {
-        const int i = k * 8 + threadIdx.x % 8;
-        largest = finite_magnitude(largest, read_weight(a, channel, i / TAPS, i % TAPS));
-    }
-    UNROLLED for (int lanes = 1; lanes < 8; lanes *= 2)
-        largest = fmaxf(largest, __shfl_xor_sync(~0U, largest, lanes));
-    return largest;
+/* Cells of an output channel: of 8 input channels at a tap. A lane holds its share, if that fits
+ * registers: all blocks read the same weights, and to read them twice takes microseconds. */
+constexpr int CELLS = STAGE_GROUPS * TAPS, CHANNEL_LANES = 16;
+constexpr int SHARE = (CELLS + CHANNEL_LANES - 1) / CHANNEL_LANES, HELD = SHARE;
+DEVICE void read_cell(const Arguments &a, int channel, bool present, int cell, float (&weight)[8]) {
+    present = present && cell < CELLS;
+    UNROLLED for (int c = 0; c < 8; c++)
+        weight[c] = present ? read_weight(a, channel, cell / TAPS * 8 + c, cell % TAPS) : 0.0f;
 }
 
-/* By the consumers, while producers fill the ring: each channel's scale, and what else acc and the
- * tail want of it; then all channels' weights. */
+/* By the consumers, while producers fill the ring: sixteen lanes find a channel's largest finite
+ * weight, hence its scale, and pack its weights; and what else acc and the tail want of it. */
 DEVICE void pack_weights(const Arguments &a, Shared &shared) {
-    const int thread = threadIdx.x - PRODUCERS * WARPGROUP, lane = thread % 8;
-    ROLLED for (int slot = thread / 8; slot < TILE_N; slot += CONSUMERS * WARPGROUP / 8) {
-        const float largest = largest_weight(a, slot);
+    const int thread = threadIdx.x - PRODUCERS * WARPGROUP, lane = thread % CHANNEL_LANES;
+    ROLLED for (int slot = thread / CHANNEL_LANES; slot < TILE_N;
+         slot += CONSUMERS * WARPGROUP / CHANNEL_LANES) {
+        float weight[HELD][8], largest = 0.0f;
+#pragma unroll HELD
+        for (int k = 0; k < SHARE; k++) {
+            read_cell(a, slot, true, k * CHANNEL_LANES + lane, weight[k % HELD]);
+            UNROLLED for (int c = 0; c < 8; c++)
+                largest = finite_magnitude(largest, weight[k % HELD][c]);
+        }
+        UNROLLED for (int lanes = 1; lanes < CHANNEL_LANES; lanes *= 2)
+            largest = fmaxf(largest, __shfl_xor_sync(~0U, largest, lanes));
+        const float scale = weight_scale(largest);
+#pragma unroll HELD
+        for (int k = 0; k < SHARE; k++) {
+            const int cell = k * CHANNEL_LANES + lane;
+            const uint4 upper = carry<true>(weight[k % HELD], scale, largest);
+            uint4 *to = shared.weights[0] + cell % TAPS * TAP_ROWS + cell / TAPS * TILE_N + slot;
+            if (cell < CELLS) *to = upper;
+        }
         if (lane == 0) {
-            shared.weight_scale[slot] = weight_scale(largest);
+            shared.weight_scale[slot] = scale;
             shared.scale_bias[slot].x = 1.0f;
             shared.scale_bias[slot].y = load(a.bias + slot * a.bias_stride.c);
         }
-    }
-    barrier_sync(PACKED, CONSUMERS * WARPGROUP);
-    constexpr int CELLS = STAGE_GROUPS * TAPS; /* of an output channel, 8 input channels each */
-#pragma unroll 4
-    for (int i = thread; i < TILE_N * CELLS; i += CONSUMERS * WARPGROUP) {
-        const int slot = i / CELLS, group = i % CELLS / TAPS, tap = i % TAPS;
-        float weight[8], largest = 0.0f;
-        UNROLLED for (int c = 0; c < 8; c++) weight[c] = read_weight(a, slot, group * 8 + c, tap);
-        const int at = tap * TAP_ROWS + group * TILE_N + slot;
-        shared.weights[0][at] = carry<true>(weight, shared.weight_scale[slot], largest);
     }
     fence_proxy_async();
     barrier_sync(PACKED, CONSUMERS * WARPGROUP);
@@ -731,7 +735,7 @@ DEVICE void multiply(Sums &sums, unsigned ring, unsigned weights, int slot) {
 #pragma unroll UNROLL_TAPS
     for (int tap = 0; tap < TAPS; tap++) {
         if (tap == FIRST_TAPS) wgmma_commit();
-        multiply_tap(sums, tap_input(ring, slot, tap), weights + tap * TAP_BYTES, tap > 0);
+        multiply_tap(sums, tap_input(ring, slot, tap), weights, tap * TAP_ROWS, tap > 0);
     }
     wgmma_commit();
 }

@@ -37,7 +37,7 @@ struct Arguments {
 constexpr int TAPS = KERNEL_Z * KERNEL_Y * KERNEL_X;
 /* Of a tap's weights, 8 halves each: one more than there are, so that a warp that packs the taps of
  * a channel does not store them all to the same banks. */
-constexpr int TAP_ROWS = STAGE_GROUPS * TILE_N + 1, TAP_BYTES = TAP_ROWS * 16;
+constexpr int TAP_ROWS = STAGE_GROUPS * TILE_N + 1;
 constexpr int REACH_Z = (KERNEL_Z - 1) * DILATION_Z + 1; /* slices that an output row needs */
 constexpr int PRODUCER_WARPS = PRODUCERS * 4;
 constexpr int THREADS = (PRODUCERS + CONSUMERS) * WARPGROUP;
@@ -152,59 +152,66 @@ __device__ __forceinline__ float read_weight(const Arguments &a, int channel, in
                      x * a.weight_stride.w);
 }
 
-/* The largest finite magnitude of an output channel's weights, by eight lanes; 0 if absent. */
-__device__ __forceinline__ float largest_weight(const Arguments &a, int channel, bool present) {
-    constexpr int WEIGHTS = IN_CHANNELS * TAPS;
-    float largest = 0.0f;
-#pragma unroll 36
-    for (int k = 0; k < (WEIGHTS + 7) / 8; k++) {
-        const int i = k * 8 + threadIdx.x % 8;
-        if (present && (WEIGHTS % 8 == 0 || i < WEIGHTS))
-            largest = finite_magnitude(largest, read_weight(a, channel, i / TAPS, i % TAPS));
-    }
+/* Cells of an output channel: of 8 input channels at a tap. A lane holds its share, if that fits
+ * registers: all blocks read the same weights, and to read them twice takes microseconds. */
+constexpr int CELLS = STAGE_GROUPS * TAPS, CHANNEL_LANES = 16;
+constexpr int SHARE = (CELLS + CHANNEL_LANES - 1) / CHANNEL_LANES, HELD = SHARE <= 6 ? SHARE : 1;
+
+__device__ __forceinline__ void read_cell(const Arguments &a, int channel, bool present, int cell,
+                                          float (&weight)[8]) {
+    present = present && (CELLS % CHANNEL_LANES == 0 || cell < CELLS);
 #pragma unroll
-    for (int lanes = 1; lanes < 8; lanes *= 2)
-        largest = fmaxf(largest, __shfl_xor_sync(~0U, largest, lanes));
-    return largest;
+    for (int c = 0; c < 8; c++)
+        weight[c] = present && has_channel(cell / TAPS * 8 + c)
+                        ? read_weight(a, channel, cell / TAPS * 8 + c, cell % TAPS)
+                        : 0.0f;
 }
 
-/* By the consumers, while producers fill the ring: each channel's scale, and what else acc and the
- * tail want of it; then all channels' weights. */
+/* By the consumers, while producers fill the ring: sixteen lanes find a channel's largest finite
+ * weight, hence its scale, and pack its weights; and what else acc and the tail want of it. */
 __device__ __forceinline__ void pack_weights(const Arguments &a, Shared &shared) {
-    const int thread = threadIdx.x - PRODUCERS * WARPGROUP, lane = thread % 8;
+    const int thread = threadIdx.x - PRODUCERS * WARPGROUP, lane = thread % CHANNEL_LANES;
     const int first = first_channel(), present = end_channel() - first;
 #pragma unroll 1
-    for (int slot = thread / 8; slot < TILE_N; slot += CONSUMERS * WARPGROUP / 8) {
-        const float largest =
-            GUARDED ? largest_weight(a, first + slot, WHOLE || slot < present) : 0.0f;
+    for (int slot = thread / CHANNEL_LANES; slot < TILE_N;
+         slot += CONSUMERS * WARPGROUP / CHANNEL_LANES) {
+        float weight[HELD][8], largest = 0.0f;
+#pragma unroll HELD
+        for (int k = 0; k < SHARE; k++) {
+            read_cell(a, first + slot, WHOLE || slot < present, k * CHANNEL_LANES + lane,
+                      weight[k % HELD]);
+#pragma unroll
+            for (int c = 0; c < (GUARDED ? 8 : 0); c++)
+                largest = finite_magnitude(largest, weight[k % HELD][c]);
+        }
+#pragma unroll
+        for (int lanes = 1; lanes < (GUARDED ? CHANNEL_LANES : 0); lanes *= 2)
+            largest = fmaxf(largest, __shfl_xor_sync(~0U, largest, lanes));
+        const float scale = GUARDED ? weight_scale(largest) : 1.0f;
+#pragma unroll HELD
+        for (int k = 0; k < SHARE; k++) {
+            const int cell = k * CHANNEL_LANES + lane;
+            if (HELD < SHARE)
+                read_cell(a, first + slot, WHOLE || slot < present, cell, weight[0]);
+            const uint4 upper = carry<true>(weight[k % HELD], scale, largest);
+            uint4 *to = shared.weights[0] + cell % TAPS * TAP_ROWS + cell / TAPS * TILE_N + slot;
+            if (CELLS % CHANNEL_LANES == 0 || cell < CELLS)
+                *to = upper;
+            if (PARTS == 2 && (CELLS % CHANNEL_LANES == 0 || cell < CELLS))
+                to[TAPS * TAP_ROWS] = carry_rest(weight[k % HELD]);
+        }
         if (lane == 0) {
-            shared.weight_scale[slot] = GUARDED ? weight_scale(largest) : 1.0f;
+            shared.weight_scale[slot] = scale;
             shared.scale_bias[slot].x = 1.0f;
             shared.scale_bias[slot].y = HAS_BIAS && (WHOLE || slot < present)
                                             ? load(a.bias + (first + slot) * a.bias_stride.c)
                                             : 0.0f;
         }
         if (CHANNEL_OPERANDS > 0) {
-            for (int k = lane; k < CHANNEL_OPERANDS; k += 8)
+            for (int k = lane; k < CHANNEL_OPERANDS; k += CHANNEL_LANES)
                 shared.operands[k][slot] =
                     WHOLE || slot < present ? channel_operand(k, first + slot, a) : 0.0f;
         }
-    }
-    barrier_sync(PACKED, CONSUMERS * WARPGROUP);
-    constexpr int CELLS = STAGE_GROUPS * TAPS; /* of an output channel, 8 input channels each */
-#pragma unroll 4
-    for (int i = thread; i < TILE_N * CELLS; i += CONSUMERS * WARPGROUP) {
-        const int slot = i / CELLS, group = i % CELLS / TAPS, tap = i % TAPS;
-        float weight[8], largest = 0.0f;
-#pragma unroll
-        for (int c = 0; c < 8; c++)
-            weight[c] = (WHOLE || slot < present) && has_channel(group * 8 + c)
-                            ? read_weight(a, first + slot, group * 8 + c, tap)
-                            : 0.0f;
-        const int at = tap * TAP_ROWS + group * TILE_N + slot;
-        shared.weights[0][at] = carry<true>(weight, shared.weight_scale[slot], largest);
-        if (PARTS == 2)
-            shared.weights[PARTS - 1][at] = carry_rest(weight);
     }
     fence_proxy_async();
     barrier_sync(PACKED, CONSUMERS * WARPGROUP);
@@ -305,7 +312,7 @@ __device__ __forceinline__ void multiply(Sums &sums, unsigned ring, unsigned wei
     for (int tap = 0; tap < TAPS; tap++) {
         if (tap == FIRST_TAPS)
             wgmma_commit();
-        multiply_tap(sums, tap_input(ring, slot, tap), weights + tap * TAP_BYTES, tap > 0);
+        multiply_tap(sums, tap_input(ring, slot, tap), weights, tap * TAP_ROWS, tap > 0);
     }
     wgmma_commit();
 }
@@ -322,12 +329,12 @@ __device__ __forceinline__ void multiply_span(Sums &sums, unsigned ring, unsigne
     for (int turn = 0; turn < 2; turn++)
 #pragma unroll UNROLL_TAPS
         for (int tap = first; tap < end; tap++) {
-            const unsigned input = tap_input(ring, slot, tap), weight = weights + tap * TAP_BYTES;
+            const unsigned input = tap_input(ring, slot, tap);
             if (turn == 0) {
-                multiply_tap(sums, input, weight + TAPS * TAP_BYTES, tap > first);
-                multiply_tap(sums, input + PART_CELLS * 16, weight, 1);
+                multiply_tap(sums, input, weights, (TAPS + tap) * TAP_ROWS, tap > first);
+                multiply_tap(sums, input + PART_CELLS * 16, weights, tap * TAP_ROWS, 1);
             } else {
-                multiply_tap(sums, input, weight, 1);
+                multiply_tap(sums, input, weights, tap * TAP_ROWS, 1);
             }
         }
     wgmma_commit();

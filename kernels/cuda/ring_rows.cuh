@@ -26,9 +26,10 @@ constexpr int LINE_STEP = 32 / LINE_LANES;            /* channels that a warp st
  * for the others. */
 constexpr bool ALL_WHOLE = TILE_REAL % 8 == 0 && OUT_GROUP % TILE_REAL == 0;
 
-/* One tap. slice: address of the stage's pixel that the tile's first meets under this tap. */
+/* One tap. slice: address of the stage's pixel that the tile's first meets under this tap; row:
+ * where its weights begin. */
 __device__ __forceinline__ void multiply_tap(float (&sums)[TILE_BLOCKS][BLOCK_SUMS], unsigned slice,
-                                             unsigned weights, int accumulate) {
+                                             unsigned weights, int row, int accumulate) {
     const unsigned long long a = matrix_descriptor(slice, PLANE * 16, ROW_BLOCKS * 128);
     const unsigned long long b = matrix_descriptor(weights, TILE_N * 16, 128);
 #pragma unroll
@@ -36,5 +37,5 @@ __device__ __forceinline__ void multiply_tap(float (&sums)[TILE_BLOCKS][BLOCK_SU
 #pragma unroll
         for (int block = 0; block < ROW_BLOCKS; block++)
             wgmma(sums[block], descriptor_at(a, 2 * k * PLANE + block * 8),
-                  descriptor_at(b, 2 * k * TILE_N), accumulate || k);
+                  descriptor_at(b, row + 2 * k * TILE_N), accumulate || k);
 }

@@ -9,8 +9,8 @@
 //@ include stage_pixels.cuh
 //@ include load_if.cuh
 
-constexpr int CELLS = STAGE_GROUPS * BOX_PIXELS;
-constexpr int ITEMS = VECTOR == 8 ? (CELLS + 127) / 128 : STAGE_GROUPS * CHUNKS; /* of a slice */
+constexpr int STAGE_CELLS = STAGE_GROUPS * BOX_PIXELS;
+constexpr int ITEMS = VECTOR == 8 ? (STAGE_CELLS + 127) / 128 : STAGE_GROUPS * CHUNKS; /* of a slice */
 constexpr int HELD_WORDS = VECTOR == 1 ? 32 : 16;
 constexpr float STAGE_SCALE = 1.0f;
 
@@ -36,7 +36,7 @@ __device__ __forceinline__ void fetch_cells(const Arguments &a, const Source &fr
         const element *at;
         const bool inside =
             from.locate(a, item / ITEMS, channel, cell / STAGE_GROUPS, at) &&
-            (CELLS % 128 == 0 || cell < CELLS);
+            (STAGE_CELLS % 128 == 0 || cell < STAGE_CELLS);
         const uint4 read = load_16_bytes_if(inside && has_channel(channel), at);
         to.word[v * 4] = read.x, to.word[v * 4 + 1] = read.y;
         to.word[v * 4 + 2] = read.z, to.word[v * 4 + 3] = read.w;
@@ -47,7 +47,7 @@ __device__ __forceinline__ void store_cells(uint4 *stage, int item, const Fetche
 #pragma unroll
     for (int v = 0; v < 4; v++) {
         const int cell = item_cell(item, v);
-        if (CELLS % 128 == 0 || cell < CELLS)
+        if (STAGE_CELLS % 128 == 0 || cell < STAGE_CELLS)
             stage[cell % STAGE_GROUPS * PLANE + staged_pixel(cell / STAGE_GROUPS)] =
                 make_uint4(from.word[v * 4], from.word[v * 4 + 1], from.word[v * 4 + 2],
                            from.word[v * 4 + 3]);

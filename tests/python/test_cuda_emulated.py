@@ -68,7 +68,7 @@ def plain(strategy: str, precision: str, images: int = 2) -> gpu_cases.Case:
 
     precision: of float32; or f64, the dtype.
     """
-    channels = {"wgmma_packed": 3, "wgmma_ring": 16}.get(strategy, 24)
+    channels = {"wgmma_gathered": 3, "wgmma_packed": 3, "wgmma_ring": 16}.get(strategy, 24)
     dtype, precision = ("f64", "fp32") if precision == "f64" else ("f32", precision)
     template = gpu_cases.Template(
         dtype, precision, channels, 16, 2, (3, 3), (1, 1), (0, 0), (1, 1),
@@ -99,7 +99,7 @@ def test_magnitudes(strategy: str, precision: str, emulator: Emulator) -> None:
         assert worst <= 1.0, f"{kind}: {worst:.3g} times what is allowed"
 
 
-SPLIT = {  # strategy, channels, what follows, numbers of plans, and what their sources have
+TWO_HALVES = {  # strategy, channels, what follows, numbers of plans, and what their sources have
     "ring": ("wgmma_ring", 16, 16, ("unary", "neg"), (0, 4), "ROW_BLOCKS = "),
     "ring, channels as rows": ("wgmma_ring", 16, 64, ("reduce", "amin"), (4, 13), "TILE_PIXELS = "),
     "ring, many spans": ("wgmma_ring", 40, 16, ("unary", "neg"), (0, 1), "SPANS = 9"),
@@ -107,10 +107,10 @@ SPLIT = {  # strategy, channels, what follows, numbers of plans, and what their 
 }
 
 
-@pytest.mark.parametrize("name", SPLIT)
+@pytest.mark.parametrize("name", TWO_HALVES)
 def test_two_halves(name: str, emulator: Emulator) -> None:
     """No product of halves is missing: in class fp32 results err like float32's."""
-    strategy, channels, features, step, picks, has = SPLIT[name]
+    strategy, channels, features, step, picks, has = TWO_HALVES[name]
     template = gpu_cases.Template(
         "f32", "fp32", channels, features, 2, (3, 3), (1, 1), (1, 1), (1, 1),
         tail=(gpu_cases.Step(*step),),
@@ -191,6 +191,46 @@ def test_packed_sums(
     assert not isinstance(results, str), results
     wrong = gpu_cases.problem(case, results, inputs)
     assert not wrong, wrong
+
+
+@pytest.mark.parametrize(
+    ("precision", "kernel", "padding", "image"),
+    [
+        ("fp32", (3, 3, 3), 0, (6, 8, 12)),
+        ("tf32", (3, 3, 3), 1, (6, 8, 13)),
+        ("tf32_even", (2, 4, 5), 2, (4, 5, 44)),
+        ("fp32", (3, 1, 7), 1, (5, 6, 40)),
+    ],
+    ids=str,
+)
+def test_gathered_words(
+    precision: str,
+    kernel: tuple[int, ...],
+    padding: int,
+    image: tuple[int, ...],
+    emulator: Emulator,
+) -> None:
+    """What shares a word or stands where there is no tap leaves results as they are."""
+    template = gpu_cases.Template(
+        "f32", precision, 3, 24, 3, kernel, (1, 1, 1), (padding,) * 3, (1, 1, 1), bias=True,
+        tail=(gpu_cases.Step("reduce", "amin", axis=2),),
+    )  # fmt: skip
+    case = gpu_cases.make_case(template, 5, image)
+    inputs = gpu_cases.values(case, torch.device("cpu"), torch.Generator().manual_seed(5))
+    x = inputs[0]
+    x[0, 0, 3, 4, 4] = math.nan
+    x[1, 1, 0, 0, 0] = math.inf
+    x[2, 2, 1, 4, 11] = -math.inf
+    x[3] *= 1e30
+    results = emulator.run(case, "wgmma_gathered", 0, inputs)
+    assert not isinstance(results, str), results
+    wanted = gpu_cases.truth(case, inputs)[0]
+    assert torch.equal(results[0].isnan(), wanted.isnan())
+    assert torch.equal(results[0].isinf(), wanted.isinf())
+    for image_wanted, result in zip(wanted, results[0].double(), strict=True):
+        kept = image_wanted.isfinite()
+        error = (result - image_wanted)[kept].norm() / image_wanted[kept].norm()
+        assert not kept.any() or float(error) < 3e-7
 
 
 @pytest.mark.parametrize("gpu", ["sm_80", "sm_90a"])
