@@ -23,6 +23,7 @@ from segue.lower import overload_of, rules
 
 FAMILIES = (
     "wgmma_ring",
+    "wgmma_gathered",
     "wgmma_packed",
     "wgmma_streamed",
     "mma",
@@ -146,6 +147,8 @@ def draw_template(family: str, number: int) -> Template:
     precision = draw.choice(["tf32", "tf32_even", "fp32"])
     rank = draw.choice([1, 2, 2, 2, 3])
     features = draw.choice([1, 3, 8, 16, 17, 24, 32, 48, 64, 64, 96, 128, 200, 256])
+    if family == "wgmma_gathered":
+        features = draw.choice([1, 3, 8, 16, 17, 24, 24, 32, 48, 64])
     if family == "stream":
         features = draw.choice([1, 2, 5, 24, 64, 100, 128, 512, 1000])
         made = Template(dtype, precision, features, features, rank)
@@ -163,10 +166,11 @@ def _draw_convolution(
     groups = 1
     channels = draw.choice({
         "wgmma_ring": [8, 16, 16, 24, 32, 40, 64, 64],
+        "wgmma_gathered": [1, 2, 3, 3, 3, 4, 6],
         "wgmma_packed": [1, 2, 3, 3, 4, 5, 8],
         "wgmma_streamed": [12, 33, 64, 96, 128, 200, 256, 1000],
     }.get(family, [1, 2, 3, 4, 7, 8, 16, 30, 64, 100, 256]))  # fmt: skip
-    plain = family == "wgmma_ring" or draw.random() < 0.5
+    plain = family in ("wgmma_ring", "wgmma_gathered") or draw.random() < 0.5
     if draw.random() < 0.2 and channels % 2 == 0:
         groups = draw.choice([2, channels] if family in ("direct", "mma") else [2])
         features = groups * max(1, features // groups)
@@ -422,7 +426,8 @@ def convolved(template: Template, x: Tensor, weight: Tensor, bias: Tensor | None
     return function(x, weight, bias, t.stride, t.padding, t.dilation, t.groups)
 
 
-CARRIED = ("wgmma_ring", "wgmma_packed", "wgmma_streamed")  # operands are carried in halves
+# Operands are carried in halves.
+CARRIED = ("wgmma_ring", "wgmma_gathered", "wgmma_packed", "wgmma_streamed")
 
 
 def excess(case: Case, strategy: str, actual: Tensor, x: Tensor, weight: Tensor) -> float:

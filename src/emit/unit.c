@@ -27,6 +27,9 @@ static const struct {
 } strategies[] = {
     {"wgmma_ring", "warpgroup products on weights that stay in shared memory, the input rolling "
                    "through a ring of slices"},
+    {"wgmma_gathered",
+     "warpgroup products on pixels gathered in registers, few channels and the taps "
+     "side by side"},
     {"wgmma_packed", "warpgroup products on patches of the input, its few channels and the taps "
                      "packed side by side"},
     {"wgmma_streamed", "warpgroup products on boxes of input and blocks of weights that stream "

@@ -15,8 +15,9 @@ enum { CASES = 600 };
 #endif
 
 /* NULL: the planner's choice. */
-static const char *const strategies[] = {NULL,  "wgmma_ring",    "wgmma_packed", "wgmma_streamed",
-                                         "mma", "implicit_gemm", "direct",       "stream"};
+static const char *const strategies[] = {
+    NULL,  "wgmma_ring",    "wgmma_gathered", "wgmma_packed", "wgmma_streamed",
+    "mma", "implicit_gemm", "direct",         "stream"};
 static const char *const architectures[] = {"sm_80", "sm_89", "sm_90", "sm_90a"};
 static const char *const precisions[] = {"fp32", "tf32", "tf32_even"};
 static const int alignments[] = {0, 16, 4};

@@ -37,6 +37,13 @@ BODIES = {
     "v_max": "return emu_max_nan(a, b);",
     "max_magnitude": "return emu_max_nan(largest, fabsf(x));",
     "opaque": "return value;",
+    "cp_async_16": ALIGNED.format("from", 16) + "memset(emu_at(to), 0, 16); "
+    "memcpy(emu_at(to), from, bytes);",
+    "cp_async_4": "memset(emu_at(to), 0, 4); memcpy(emu_at(to), from, bytes);",
+    "load_pair": "memcpy(&x, emu_at(address), 4); memcpy(&y, emu_at(address + 4), 4);",
+    "load_low_half": "unsigned short low; memcpy(&low, emu_at(address), 2); return low;",
+    "pack_truncated": "return emu_pair(emu_to_half_rz(low), emu_to_half_rz(high));",
+    "pinned": "return address;",
     "thread_index": "return threadIdx.x;",
     "unforeseen": "return x;",
     "moved": "return x;",

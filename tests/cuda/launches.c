@@ -74,8 +74,8 @@ static void print_kernel(const sg_cuda_kernel *kernel, const sg_cuda_choice *cho
 }
 
 static const sg_cuda_strategy *const strategies[] = {
-    &sg_cuda_wgmma_ring,    &sg_cuda_wgmma_packed, &sg_cuda_wgmma_streamed, &sg_cuda_mma,
-    &sg_cuda_implicit_gemm, &sg_cuda_direct,       &sg_cuda_stream};
+    &sg_cuda_wgmma_ring, &sg_cuda_wgmma_gathered, &sg_cuda_wgmma_packed, &sg_cuda_wgmma_streamed,
+    &sg_cuda_mma,        &sg_cuda_implicit_gemm,  &sg_cuda_direct,       &sg_cuda_stream};
 
 /* The plan as given; false: the strategy cannot keep it. */
 static bool take_plan(const sg_problem *problem, const sg_cuda_target *target, const char *name,

@@ -93,7 +93,7 @@ MAGNITUDES = {
 
 def plain(family: str, precision: str) -> gpu_cases.Template:
     """A convolution that the family takes, and a tail that keeps magnitudes."""
-    channels = {"wgmma_packed": 3, "wgmma_ring": 16}.get(family, 64)
+    channels = {"wgmma_gathered": 3, "wgmma_packed": 3, "wgmma_ring": 16}.get(family, 64)
     return gpu_cases.Template(
         "f32", precision, channels, 32, 2, (3, 3), (1, 1), (0, 0), (1, 1),
         tail=(gpu_cases.Step("unary", "neg"),),

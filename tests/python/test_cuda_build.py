@@ -56,6 +56,8 @@ FAMILIES = [
     Family("wgmma_ring", "sm_90a", "tf32", PRODUCTS, 6),
     Family("wgmma_ring", "sm_90a", "tf32", PRODUCTS, 6, "f16"),
     Family("wgmma_ring", "sm_90a", "fp32", PRODUCTS, 4),
+    Family("wgmma_gathered", "sm_90a", "tf32", PRODUCTS, 1),
+    Family("wgmma_gathered", "sm_90a", "fp32", PRODUCTS, 1),
     Family("wgmma_packed", "sm_90a", "tf32", PRODUCTS, 1),
     Family("wgmma_packed", "sm_90a", "fp32", PRODUCTS, 1),
     Family("wgmma_packed", "sm_90a", "tf32", PRODUCTS, 1, "f16"),

@@ -8,6 +8,7 @@ typedef struct sg_cuda_family {
 } sg_cuda_family;
 
 static const sg_cuda_family families[] = {{"wgmma_ring", sg_cuda_lower_wgmma_ring},
+                                          {"wgmma_gathered", sg_cuda_lower_wgmma_gathered},
                                           {"wgmma_packed", sg_cuda_lower_wgmma_packed},
                                           {"wgmma_streamed", sg_cuda_lower_wgmma_streamed},
                                           {"mma", sg_cuda_lower_mma},

@@ -8,9 +8,15 @@
 #include "plan/wisdom.h"
 
 /* In the order of preference among equals: faster families first, the net last. */
-static const sg_cuda_strategy *const registry[] = {
-    &sg_cuda_wgmma_ring,    &sg_cuda_wgmma_packed, &sg_cuda_wgmma_streamed, &sg_cuda_mma,
-    &sg_cuda_implicit_gemm, &sg_cuda_direct,       &sg_cuda_stream,         NULL};
+static const sg_cuda_strategy *const registry[] = {&sg_cuda_wgmma_ring,
+                                                   &sg_cuda_wgmma_gathered,
+                                                   &sg_cuda_wgmma_packed,
+                                                   &sg_cuda_wgmma_streamed,
+                                                   &sg_cuda_mma,
+                                                   &sg_cuda_implicit_gemm,
+                                                   &sg_cuda_direct,
+                                                   &sg_cuda_stream,
+                                                   NULL};
 
 static bool considered(const sg_cuda_strategy *strategy, const char *only) {
     return !only || strcmp(strategy->name, only) == 0;
@@ -20,7 +26,7 @@ static bool considered(const sg_cuda_strategy *strategy, const char *only) {
 static bool applicable(const sg_cuda_strategy *strategy, const sg_problem *problem,
                        const sg_cuda_target *target, char *reason) {
     bool carries = strategy == &sg_cuda_wgmma_ring || strategy == &sg_cuda_wgmma_packed ||
-                   strategy == &sg_cuda_wgmma_streamed;
+                   strategy == &sg_cuda_wgmma_gathered || strategy == &sg_cuda_wgmma_streamed;
     if (carries && target->precision == SG_PRECISION_PLAIN_TF32 && problem->has_convolution &&
         problem->convolution.input.dtype == SG_F32) {
         strcpy(reason, "it carries float32 operands in halves, which class plain_tf32 excludes");

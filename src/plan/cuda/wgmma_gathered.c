@@ -93,12 +93,11 @@ static bool measure_registers(sg_wgmma_gathered *gathered) {
            wanted <= gathered->consumer_registers;
 }
 
-static int64_t shared_bytes(const sg_problem *problem, const sg_wgmma_gathered *gathered) {
+static int64_t shared_bytes(const sg_wgmma_gathered *gathered) {
     int64_t stage = gathered->parts * gathered->stage_rows * (gathered->columns + 8) * 4;
     int64_t weights = gathered->parts * gathered->k * gathered->turn * gathered->tile_n * 2;
     int64_t raw = (int64_t)SG_GATHERED_PRODUCERS * (SG_GATHERED_AHEAD + 1) * gathered->stage_rows *
                   gathered->columns * 4;
-    (void)problem;
     return gathered->stages * (stage + 16) + weights + raw + gathered->tile_n * 12 +
            gathered->tail.channel_loads * gathered->tile_n * 4 + 4 * (ROUND + ROUND / 32 + 1 + 5) +
            8;
@@ -142,7 +141,7 @@ bool sg_wgmma_gathered_measure(const sg_problem *problem, const sg_cuda_target *
         (gathered->parts == 2 && gathered->k > SUM_K))
         return false;
     gathered->threads = 128 * gathered->consumers + 32 * SG_GATHERED_PRODUCERS;
-    gathered->shared = shared_bytes(problem, gathered);
+    gathered->shared = shared_bytes(gathered);
     gathered->jobs_d = pieces(problem->size[SG_ROLE_D], gathered->box_d);
     gathered->jobs_h = pieces(problem->size[SG_ROLE_H], gathered->box_h);
     gathered->jobs =
@@ -153,14 +152,15 @@ bool sg_wgmma_gathered_measure(const sg_problem *problem, const sg_cuda_target *
 
 /* ---- cost ---------------------------------------------------------------------------------- */
 
-/* Fitted to conv3d_min_softmax on an H200, 70 us in class fp32, 47 us in tf32: cycles until the
- * first product, and at a job's end; and instructions of a stage's and of a slice's warp. */
-static const double PROLOGUE = 9000, BETWEEN_JOBS = 500, END_SUM = 170;
-
-/* Cycles of one product of 64 pixels x 16 (measured, docs/performance.md). */
-static double product_cycles(int64_t columns) {
-    return fmax((double)columns / 2, 16);
-}
+/* Cycles until the first product, at a job's end, for each sum at the end of a walk, of a slice
+ * beside its instructions and products, and more for split operands; instructions of a consumer's
+ * warp for a slice and of a producer's for a stage, and of one for four columns. Fitted, with the
+ * factors below, to ten shapes on an H200. */
+static const double PROLOGUE = 10800, BETWEEN_JOBS = 1100, END_SUM = 60;
+static const double SLICE = 90, SLICE_SPLIT = 115;
+static const double CONSUMER = 30, PRODUCER = 60, FOUR = 24, FOUR_SPLIT = 48, FOUR_ALONE = 50;
+/* Other tails than minima and maxima along depth were measured too little. */
+static const double UNSURE = 1.25;
 
 static double cost(const sg_problem *problem, const sg_cuda_target *target,
                    const sg_cuda_plan *plan) {
@@ -168,30 +168,32 @@ static double cost(const sg_problem *problem, const sg_cuda_target *target,
     sg_wgmma_gathered gathered;
     if (!sg_wgmma_gathered_measure(problem, target, plan, &gathered))
         return INFINITY;
-    bool walk = walks_depth(problem);
+    bool walk = walks_depth(problem), split = gathered.parts == 2;
     const sg_cuda_tail_facts *tail = &gathered.tail;
     double sums = (double)(gathered.tile_n / 2), consumers = (double)gathered.consumers;
-    double value =
-        walk ? (gathered.scales_at_end ? 1 : 2.0 + 2.0 * tail->full_walks)
-             : 3.0 + 2.0 * tail->channel_reductions + 12.0 * (tail->tile_stores + tail->tile_loads);
-    double consumer =
-        60 + (double)(gathered.parts * gathered.k) / 2 + sums * ((double)gathered.turn - 1 + value);
+    double value = gathered.scales_at_end ? 1
+                   : walk                 ? 2.0 + 2.0 * tail->full_walks
+                                          : 8.0 + 3.0 * tail->channel_reductions +
+                                                12.0 * (tail->tile_stores + tail->tile_loads);
+    double consumer = CONSUMER + 0.3 * (double)(gathered.parts * gathered.k) +
+                      sums * ((double)gathered.turn - 1 + value);
     double fours = (double)(gathered.stage_rows * gathered.columns) / 4 / 32; /* of a lane */
     double producer =
-        60 + fours * (gathered.parts == 2 ? 42 : 22) * (gathered.vector == 4 ? 1 : 1.5);
-    double products = consumers * (double)(gathered.k / 16) * (gathered.parts == 2 ? 3 : 1) *
-                      product_cycles(gathered.turn * gathered.tile_n);
-    /* Instructions issue at less than half the rate beside products, whose sums want the same
-     * registers. */
-    double issue = (4 * consumers * consumer + producer) / 4;
-    double slice = fmax(products + 0.45 * issue, 1.6 * issue);
+        PRODUCER + fours * ((split ? FOUR_SPLIT : FOUR) + (gathered.vector == 1 ? FOUR_ALONE : 0));
+    /* Of 64 pixels by 16 k: a cycle for two columns. */
+    double products = consumers * (double)(gathered.k / 16) * (split ? 3 : 1) *
+                      fmax((double)(gathered.turn * gathered.tile_n) / 2, 16);
+    double issue = consumers * consumer + producer / 4; /* of each of four schedulers */
+    double slice = SLICE + (split ? SLICE_SPLIT : 0) + 0.34 * products + 1.46 * issue;
+    slice = fmax(slice, products);
     double job = slice * (double)(gathered.box_d + gathered.turn - 1) + BETWEEN_JOBS;
     if (walk)
         job += sums * END_SUM;
     double rounds = ceil((double)gathered.jobs / (double)gpu->multiprocessors);
     double clock = 1.1 * gpu->fp32 / (gpu->multiprocessors * 256.0);
     double memory = problem->bytes / (gpu->copy * (tail->tile_stores && !walk ? 0.4 : 1));
-    return gpu->launch + fmax((PROLOGUE + rounds * job) / clock, memory);
+    double seconds = fmax((PROLOGUE + rounds * job) / clock, memory);
+    return gpu->launch + seconds * (gathered.scales_at_end ? 1 : UNSURE);
 }
 
 /* ---- candidates ---------------------------------------------------------------------------- */
