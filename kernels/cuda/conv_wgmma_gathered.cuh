@@ -69,6 +69,7 @@ __device__ __forceinline__ int block_jobs(const Arguments &a) {
 /* Jobs first .. end - 1 of the block, at one scale. */
 struct Round {
     int first, end;
+    int count;    /* of all the block's jobs */
     int staged;  /* stages before it */
     float scale;  /* of activations; 0: STAGE_SCALE, else that of one job, made anew */
     int meetings; /* before it, modulo 2 */
@@ -485,7 +486,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
     }
     if (thread_index() == 0) {
         mbarrier_init(shared.met, THREADS / 32);
-        *shared.round = Round{0, min(block_jobs(a), ROUND), 0, 0.0f, 0};
+        const int count = block_jobs(a);
+        *shared.round = Round{0, min(count, ROUND), count, 0, 0.0f, 0};
     }
     if (thread_index() < ROUND)
         shared.magnitude[thread_index()] = 0;

@@ -39,7 +39,6 @@ __device__ __forceinline__ float look_at(const Arguments &a, const Shared &share
 /* To the next round, by all threads together: the jobs of this one that halves with STAGE_SCALE
  * cannot hold, each by itself, then others. False: there is none. */
 __device__ __forceinline__ bool next_round(const Arguments &a, const Shared &shared) {
-    const int count = block_jobs(a);
     Round round = *shared.round;
     const bool anew = round.scale != 0.0f;
     round.staged += (round.end - round.first) * (static_cast<int>(a.box_d) + TURN - 1);
@@ -54,15 +53,15 @@ __device__ __forceinline__ bool next_round(const Arguments &a, const Shared &sha
             shared.failed[thread_index() / 32] = failed;
         meet(shared, round);
     }
-    const int end = min(count, (round.first / ROUND + 1) * ROUND);
+    const int end = min(round.count, (round.first / ROUND + 1) * ROUND);
     int next = anew ? round.end : round.first;
 #pragma unroll 1
     while (next < end && !(shared.failed[next % ROUND / 32] >> next % 32 & 1))
         next++;
-    if (next == count)
+    if (next == round.count)
         return false;
     round.first = next;
-    round.end = min(count, next + ROUND);
+    round.end = min(round.count, next + ROUND);
     round.scale = 0.0f;
     if (next < end) {
         float largest = __uint_as_float(shared.magnitude[next % ROUND]);

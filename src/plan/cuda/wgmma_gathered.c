@@ -99,7 +99,7 @@ static int64_t shared_bytes(const sg_wgmma_gathered *gathered) {
     int64_t raw = (int64_t)SG_GATHERED_PRODUCERS * (SG_GATHERED_AHEAD + 1) * gathered->stage_rows *
                   gathered->columns * 4;
     return gathered->stages * (stage + 16) + weights + raw + gathered->tile_n * 12 +
-           gathered->tail.channel_loads * gathered->tile_n * 4 + 4 * (ROUND + ROUND / 32 + 1 + 5) +
+           gathered->tail.channel_loads * gathered->tile_n * 4 + 4 * (ROUND + ROUND / 32 + 1 + 6) +
            8;
 }
 
