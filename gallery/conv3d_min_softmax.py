@@ -93,9 +93,8 @@ KERNELS = r"""
  *     %softmax = softmax %amin {dim=1} : f32[128, 24, 30, 30]
  *
  * for any batch and image.
- * First path (wgmma_packed): warpgroup products on patches of the input, its few channels and the
- *    taps packed side by side; turn 3, box_w 32, box_d 22, row_blocks 1, tiles 1, consumers 4,
- *    producers 4, lane_rows 2, stages 8, blocks 1.
+ * First path (wgmma_gathered): warpgroup products on pixels gathered in registers, few channels
+ *    and the taps side by side; box_w 30, box_d 22, consumers 3, stages 16.
  * Any sizes, strides and addresses (implicit_gemm): warp products of gathered pixels by channels;
  *    warps 8, row_blocks 2, channels 24.
  */
@@ -152,7 +151,7 @@ DEVICE float share(float part, float sum) {
     return fmaf(fmaf(-quotient, sum, part), inverse, quotient);
 }
 
-constexpr int KERNEL_D = 3, KERNEL_H = 3, KERNEL_W = 3, TILE_N = 24, TILE_WALKS = 1, BLOCKS = 1;
+constexpr int KERNEL_D = 3, KERNEL_H = 3, KERNEL_W = 3, TILE_N = 24, TILE_WALKS = 1;
 
 /* Elementary functions, with the meaning of PyTorch's at NaN, infinities, signed zero and subnormal
  * numbers. */
@@ -165,8 +164,8 @@ DEVICE float v_exp(float x) { return expf(x); }
 DEVICE real sub(real a, real b) { return v_fma(real(-1.0), b, a); }
 } // namespace ops
 
-/* ---- wgmma_packed ---------------------------------------------------------------------------- */
-namespace wgmma_packed {
+/* ---- wgmma_gathered -------------------------------------------------------------------------- */
+namespace wgmma_gathered {
 
 struct Arguments {
     const float *__restrict__ input; Stride input_stride;
@@ -178,30 +177,29 @@ struct Arguments {
 
 #if !defined(__CUDA_ARCH__) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
 
-/* Convolution of few input channels by wgmma, pixels as rows.
+/* Convolution of few input channels by wgmma, whose pixels (A) come from registers.
  *
- * The patch under an output pixel, channels and taps of a slice, is a row of A: K halves. A stage
- * holds the rows of one box of M pixels at one place along depth (stage_packed.cuh); producer warps
- * fill stages, consumer warpgroups multiply and run the tail.
+ * Patches are never written down. Producers bring the rows under a box of pixels to shared memory
+ * as words of two halves, of row r and of row r + 4 (stage_gathered.cuh), and such words, as they
+ * lie, are what a lane of A holds. The kernel's rows, i = kh * IN_CHANNELS + c, go by eights: lane
+ * q of a quad has rows q and q + 4 of one tap, kw, in one word, and the quad eight places of k.
+ * Rows that are left, fewer than eight, go tap by tap: lane q has the q-th of four taps in the low
+ * half of a word, and zero above it. A thread's two pixels are neighbours, so that one load of eight
+ * bytes serves a tap of both, and the tap between two others costs no load.
  *
- * With TURN = KERNEL_D > 1 the kernel's slices are columns of B and not a part of K: one product,
- * [pixels][K] x [K][kernel slices x channels], adds a slice of the input to the sums of TURN output
- * depths at once, so that A is read from shared memory once and not TURN times. The sums take
- * turns: output depth d lies in block d % TURN. B holds the kernel's slices in the order 0,
- * TURN - 1, .., 1, 0, TURN - 1, .., 2, of which TURN neighbours are what any turn of the sums
- * wants.
+ * With TURN = KERNEL_D > 1 the kernel's slices stand side by side in B: a product adds a slice of
+ * the input to TURN output depths at once. Block 0 has the kernel's first slice, block b > 0 slice
+ * TURN - b. Every product starts from zero, and the parts of a depth are added in other registers:
+ * two sets of sums take turns, so that the newest depth needs no copy.
  *
- * PARTS = 2 (fp32): x = hi + lo. Stages hold hi and lo * 2048, B holds hi, lo and hi / 2048. Every
- * addition rounds toward zero, so one sum takes hi * lo and lo * hi first, while it is small, then
- * hi * hi, of one slice alone with TURN > 1, else of SUM_K k; such sums are added up in other
- * registers (MOVES).
+ * PARTS = 2 (fp32): both operands are two halves of one scale, and lo * hi, hi * lo and hi * hi go
+ * to one sum, the small ones first, since every addition there rounds toward zero.
  *
- * A job is one box of one image, at BOX_D places along depth or, walked, at all of them. Constants
- * beyond those of the files taken in: TURN, PARTS, CONSUMERS (warpgroups), PRODUCERS (warps, a
- * multiple of 4), STAGES, BLOCKS (of a multiprocessor), TILES (of a consumer), M = CONSUMERS *
- * TILES * ROW_BLOCKS * 64 = BOX_H * BOX_W, CONSUMER_REGISTERS, PRODUCER_REGISTERS, HAS_BIAS, BFLOAT
- * (elements are bfloat16), WEIGHTS_IN_ORDER (they lie as `raw` holds them), OPENS_BEHIND (jobs are
- * opened behind their first products). */
+ * A job is a box of BOX_H x BOX_W pixels of one image, at box_d places along depth. Constants
+ * beyond those of stage_gathered.cuh: OUT_CHANNELS, HAS_BIAS, WEIGHTS_IN_ORDER (weights lie dense),
+ * TILE_N, TILE_REAL, TILE_WALKS, BOX_W, PIXELS_W (BOX_W rounded up to 16), SCALES_AT_END (a running
+ * minimum or maximum is of sums as they are: scale and bias come once, behind the walk),
+ * CONSUMERS (warpgroups of 64 pixels), CONSUMER_REGISTERS, PRODUCER_REGISTERS. */
 
 struct half_t { unsigned short bits; };
 
@@ -234,10 +232,13 @@ DEVICE void store(half_t *to, real x) { *to = to_half(x); }
  * PTX ISA, "Asynchronous warpgroup level matrix instructions": "Strides", K-major, no swizzle. */
 
 constexpr int WARPGROUP = 128;           /* threads */
-constexpr float CARRIER_SCALE = 64.0f;   /* activations, before they become halves */
 constexpr float CARRIER_MAX = 65504.0f;  /* of scaled values: beyond it, fp16 has infinity */
 constexpr float CARRIER_MIN = 0.015625f; /* of a segment's largest, scaled: less is made anew */
+/* The same of activations that are two halves of one scale, of which the lower, too, is a multiple of
+ * 2^-24: so they are off by at most 2^-28 of a segment's largest. */
+constexpr float SPLIT_SCALE = 256.0f, SPLIT_MIN = 8.0f;
 constexpr float FLOAT_MAX = 3.40282347e38f;
+
 DEVICE unsigned shared_address(const void *pointer) {
     return unsigned(__cvta_generic_to_shared(pointer));
 }
@@ -246,7 +247,6 @@ DEVICE unsigned shared_address(const void *pointer) {
 DEVICE void mbarrier_init(unsigned barrier, int arrivals) {
     asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(barrier), "r"(arrivals));
 }
-
 DEVICE void mbarrier_arrive(unsigned barrier) {
     asm volatile("{ .reg .b64 state; mbarrier.arrive.shared::cta.b64 state, [%0]; }" ::"r"(barrier)
                  : "memory");
@@ -278,7 +278,7 @@ template <int REGISTERS> DEVICE void setmaxnreg_dec() {
 /* leading, stride: bytes, multiples of 16, below 2^18. Adding bytes / 16 moves the first core. */
 DEVICE unsigned long long matrix_descriptor(unsigned address, int leading) {
     const unsigned low = (address & 0x3FFFF) >> 4 | unsigned(leading) >> 4 << 16;
-    const unsigned high = unsigned(0) >> 4;
+    const unsigned high = unsigned(128) >> 4;
     return static_cast<unsigned long long>(high) << 32 | low;
 }
 
@@ -302,6 +302,13 @@ DEVICE unsigned short round_half(float x) {
     unsigned short half;
     asm("cvt.rn.f16.f32 %0, %1;" : "=h"(half) : "f"(x));
     return half;
+}
+
+/* Two halves as floats, low first. */
+DEVICE float2 unpack_halves(unsigned pair) {
+    const half_t low = {static_cast<unsigned short>(pair & 0xffff)};
+    const half_t high = {static_cast<unsigned short>(pair >> 16)};
+    return make_float2(widen(low), widen(high));
 }
 
 /* The larger magnitude; NaN if there is one. */
@@ -357,523 +364,329 @@ DEVICE float unscale(float weight_scale, float activation_scale) {
     return fminf(inverse_scale(weight_scale) * inverse_scale(activation_scale), most);
 }
 
-using held = float;
-constexpr int IN_CHANNELS = 3;
-constexpr int OUT_CHANNELS = 24, PARTS = 2, TURN = 3, K = 32, M = 256, BOX_H = 8, BOX_W = 32;
-constexpr int ROW_BLOCKS = 1, TILES = 1, LANE_ROWS = 2, LOAD_ROWS = 2, VECTOR = 4, STAGES = 8;
-constexpr int CONSUMERS = 4, PRODUCERS = 4, CONSUMER_REGISTERS = 88, PRODUCER_REGISTERS = 128;
+constexpr int IN_CHANNELS = 3, OUT_CHANNELS = 24, PARTS = 2, TURN = 3, BOX_H = 6, BOX_W = 30;
+constexpr int PIXELS_W = 32, COLUMNS = 32, SCALES_AT_END = 1, STAGES = 16, CONSUMERS = 3;
+constexpr int PRODUCERS = 4, AHEAD = 2, CONSUMER_REGISTERS = 144, PRODUCER_REGISTERS = 80;
 
 #define SUMS(i) "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3])
-DEVICE void wgmma(float (&d)[36], unsigned long long a, unsigned long long b, int accumulate) {
-    asm volatile("{\n\t.reg .pred p;\n\tsetp.ne.b32 p, %38, 0;\n\t"
+DEVICE void wgmma(float (&d)[36], const unsigned (&a)[4], unsigned long long b, int accumulate) {
+    asm volatile("{\n\t.reg .pred p;\n\tsetp.ne.b32 p, %41, 0;\n\t"
                  "wgmma.mma_async.sync.aligned.m64n72k16.f32.f16.f16 {"
                  "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
                  "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, "
                  "%32, %33, %34, %35}, "
-                 "%36, %37, p, 1, 1, 0, 0;\n\t}"
+                 "{%36, %37, %38, %39}, %40, p, 1, 1, 0;\n\t}"
                  : SUMS(0), SUMS(4), SUMS(8), SUMS(12), SUMS(16), SUMS(20), SUMS(24), SUMS(28),
                    SUMS(32)
-                 : "l"(a), "l"(b), "r"(accumulate));
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(accumulate));
 }
 
-/* The compiler does not keep it in a register: it is wanted where jobs begin, end and are few. */
+/* Not kept in a register: it is wanted where jobs begin and end. */
 DEVICE unsigned thread_index() {
     unsigned index;
     asm volatile("mov.u32 %0, %%tid.x;" : "=r"(index));
     return index;
 }
 
-/* A value that stays in a register, or one from which nothing is worked out ahead of time. */
-DEVICE unsigned opaque(unsigned value) { asm volatile("" : "+r"(value)); return value; }
+constexpr int CONSUMER_THREADS = CONSUMERS * WARPGROUP, THREADS = CONSUMER_THREADS + PRODUCERS * 32;
+constexpr int ROUND = 256; /* jobs; no more than threads */
 struct Job {
     int n, d, h, w; /* image; first output pixel */
-    int depths;     /* output places along depth */
-
-    DEVICE int slices() const { return depths + TURN - 1; }
 };
 
 DEVICE Job job_at(int job, const Arguments &a) {
-    const int jobs_w = int(a.jobs_w), jobs_h = int(a.jobs_h);
-    const int jobs_d = int(a.jobs_d), box_d = int(a.box_d);
+    const int jobs_w = int(a.jobs_w), jobs_h = int(a.jobs_h), jobs_d = int(a.jobs_d);
     Job at;
-    at.w = job % jobs_w * BOX_W; job /= jobs_w;
-    at.h = job % jobs_h * BOX_H; job /= jobs_h; at.d = job % jobs_d * box_d;
-    at.n = job / jobs_d; at.depths = min(box_d, int(a.out_d) - at.d);
+    at.w = job % jobs_w * BOX_W; job /= jobs_w; at.h = job % jobs_h * BOX_H;
+    job /= jobs_h; at.d = job % jobs_d * int(a.box_d); at.n = job / jobs_d;
     return at;
 }
+/* Of all, by its number among the block's. */
+DEVICE int block_job(int number) { return blockIdx.x + number * gridDim.x; }
 
-/* conv_wgmma_packed.cuh: shared memory, and the order in which a block takes its jobs. */
+DEVICE int block_jobs(const Arguments &a) {
+    const int others = int(a.job_count) - 1 - int(blockIdx.x);
+    return others / int(gridDim.x) + 1;
+}
+
+/* Jobs first .. end - 1 of the block, at one scale. */
+struct Round {
+    int first, end;
+    int count;    /* of all the block's jobs */
+    int staged;  /* stages before it */
+    float scale;  /* of activations; 0: STAGE_SCALE, else that of one job, made anew */
+    int meetings; /* before it, modulo 2 */
+};
 
 /* Shared memory, in order. */
 struct Shared {
-    unsigned char *stages, *weights;
-    float2 *scale_bias;   /* [TILE_N]: what brings sums back, for the present job */
+    unsigned char *stages, *weights, *raw; /* raw: [PRODUCERS][AHEAD + 1][RAW_BYTES] */
+    float2 *scale_bias;   /* [TILE_N]: what brings sums back, in the present round */
     float *scale;         /* [TILE_N]: of the weights */
     float *operands;      /* [CHANNEL_OPERANDS][TILE_N] */
-    unsigned *magnitude;  /* [ROUND]: bits of the largest packed of a job, or the largest finite */
-    unsigned *failed;     /* [ROUND / 32]: bits of the round's jobs to be made anew */
-    int *count;           /* of the block's jobs */
-    int *round_end;       /* number of the first job of the next round */
-    float *raw;           /* [OUT_CHANNELS][WEIGHTS], as they are */
+    unsigned *magnitude;  /* [ROUND]: bits of a job's largest */
+    unsigned *failed;     /* [ROUND / 32]: bits of the jobs to be made anew */
+    unsigned *largest;    /* bits of the largest finite magnitude of one job */
+    Round *round;         /* the present one: here, since registers are few */
     unsigned full, empty; /* addresses of [STAGES] barriers each */
     unsigned met;         /* of the barrier at which all warps meet between rounds */
 };
 
-constexpr int CONSUMER_THREADS = CONSUMERS * WARPGROUP, THREADS = CONSUMER_THREADS + PRODUCERS * 32;
-constexpr int ROUND = 256; /* jobs; no more than threads */
-/* The block's jobs, the same for all its threads: a round of them as a rule has it, then those
- * anew that halves with CARRIER_SCALE cannot hold, by a scale of their own. */
-struct Work {
-    int place;    /* the job's number among the block's; its complement where it is made anew */
-    int meetings; /* so far, modulo 2 */
+/* Producers of conv_wgmma_gathered.cuh: a box of the input becomes words of two halves.
+ *
+ * A stage holds the rows under a box of pixels at one place along depth, one row after the other:
+ * row r is channel r % IN_CHANNELS of the input's row r / IN_CHANNELS of the box, so that the rows
+ * under an output row are neighbours, row i of the kernel, kh * IN_CHANNELS + c, the i-th of them:
+ *     [PARTS][STAGE_ROWS][PITCH] words
+ * Word x of row r holds column x of row r in its low half and that of row r + 4 in its high half.
+ * Columns begin LEAD before the first tap of the box's first pixel. COLUMNS of them are staged; of
+ * what is left of a row's PITCH, row 0 keeps zeros (ZEROS).
+ *
+ * A warp makes whole stages, every PRODUCERS-th. Its lanes copy a stage to memory of the warp's
+ * own, AHEAD of its stages before it is wanted: rows lane / 8 + 4 i, four columns each, so that the
+ * lane that has row r has row r + 4, too. Constants: IN_CHANNELS, KERNEL_*, PADDING_* (D, H, W),
+ * TURN, BOX_H, COLUMNS (a multiple of 32), LEAD, VECTOR (4: columns are read by fours, else one by
+ * one), PARTS, STAGES, PRODUCERS (warps, 4), AHEAD, ROUND_EVEN, CONSUMERS. */
 
-    DEVICE int number() const { return place ^ place >> 31; }
-    DEVICE int job() const { return blockIdx.x + number() * gridDim.x; }
-    DEVICE bool anew() const { return place < 0; }
-    /* Whether activations may have another scale than in the job before. */
-    DEVICE bool rescaled() const { return anew() || (place > 0 && place % ROUND == 0); }
-    /* To the next job; false: there is none. */
-    DEVICE bool next(const Shared &shared) {
-        const int end = *shared.round_end;
-        if (place >= 0 && place + 1 < end) {
-            place++;
-            return true;
+constexpr int ROWS = (BOX_H + KERNEL_H - 1) * IN_CHANNELS, STAGE_ROWS = (ROWS + 3) / 4 * 4;
+constexpr int PITCH = COLUMNS + 8; /* 8 modulo 32: four rows of eight columns meet no bank twice */
+constexpr int ZEROS = COLUMNS + 4; /* of row 0: two words that are zero */
+constexpr int PART_WORDS = STAGE_ROWS * PITCH, STAGE_BYTES = PARTS * PART_WORDS * 4;
+constexpr int ROW_STEPS = STAGE_ROWS / 4, COLUMN_STEPS = COLUMNS / 32; /* of a lane */
+constexpr int RAW_BYTES = ROW_STEPS * 512; /* of a stage as it comes */
+
+/* Copies, of which the bytes beyond `bytes` come as zeros. */
+DEVICE void cp_async_16(unsigned to, const char *from, int bytes) {
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(bytes)
+                 : "memory");
+}
+DEVICE void cp_async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+template <int PENDING> DEVICE void cp_async_wait() {
+    asm volatile("cp.async.wait_group %0;" ::"n"(PENDING) : "memory");
+}
+/* An address from which nothing is worked out before it is there. */
+DEVICE const char *pinned(const char *address) { asm volatile("" : "+l"(address)); return address; }
+
+/* Four columns of a row as words, with those of the row four further on, which it then replaces. */
+struct Above {
+    float value[4], rest[4];
+
+    /* Scaled by STAGE_SCALE in the exponent, which overflows only where the job is made anew.
+     * largest: of the magnitudes met. */
+    DEVICE void pack(const float4 &four, unsigned (&high)[4], unsigned (&low)[4], float &largest) {
+        const float column[4] = {four.x, four.y, four.z, four.w};
+        UNROLLED for (int e = 0; e < 4; e++) {
+            largest = max_magnitude(largest, column[e]);
+            /* 1 << 12 carries into the eleven bits that truncation keeps. */
+            const unsigned add = 8U << 23;
+            const float scaled = __uint_as_float(__float_as_uint(column[e]) + add);
+            high[e] = pack_halves(scaled, value[e]);
+            value[e] = scaled;
+            split(scaled, high[e], low[e], e);
         }
-        int n = number() + 1;
-        if (!anew()) {
-            n = (end - 1) / ROUND * ROUND;
-            if (!judge(shared, n + thread_index(), end)) n = end;
+    }
+    /* The same with a scale of the job's own; infinity and NaN as finite_part says. */
+    DEVICE void pack_anew(const float4 &four, unsigned (&high)[4], unsigned (&low)[4], float scale) {
+        const float column[4] = {four.x, four.y, four.z, four.w};
+        UNROLLED for (int e = 0; e < 4; e++) {
+            const float scaled = column[e] * scale, taken = finite_part(scaled);
+            high[e] = pack_halves(taken, value[e]);
+            value[e] = taken;
+            split(scaled, high[e], low[e], e);
         }
-        for (; n < end; n++)
-            if (shared.failed[n % ROUND / 32] >> n % 32 & 1) {
-                place = ~n;
-                return true;
-            }
-        return open_round(shared, end);
     }
-    /* All of the block meet, consumers and producers from places of their own in the program. */
-    DEVICE void meet(const Shared &shared) {
-        __syncwarp();
-        if (thread_index() % 32 == 0) mbarrier_arrive(shared.met);
-        mbarrier_wait(shared.met, meetings);
-        meetings ^= 1;
-    }
-    /* Whether some job failed; thread i of the block judges job i of the round. */
-    DEVICE bool judge(const Shared &shared, int n, int end) {
-        meet(shared);
-        bool fails = false;
-        if (thread_index() < ROUND && n < end) {
-            const float largest = __uint_as_float(shared.magnitude[thread_index()]);
-            fails = carrier_fails(largest * CARRIER_SCALE);
-        }
-        const unsigned failed = __ballot_sync(~0U, fails);
-        if (thread_index() < ROUND && thread_index() % 32 == 0)
-            shared.failed[thread_index() / 32] = failed;
-        meet(shared);
-        unsigned some = 0;
-        UNROLLED for (int i = 0; i < ROUND / 32; i++) some |= shared.failed[i];
-        return some != 0;
-    }
-    DEVICE bool open_round(const Shared &shared, int first) {
-        const int count = *shared.count;
-        if (first == count) return false;
-        place = first;
-        meet(shared);
-        if (thread_index() < ROUND) shared.magnitude[thread_index()] = 0;
-        if (thread_index() == 0) *shared.round_end = min(count, first + ROUND);
-        meet(shared);
-        return true;
+    DEVICE void split(float scaled, unsigned high, unsigned &low, int e) {
+        const float left = scaled - unpack_halves(high).x;
+        low = pack_halves(left, rest[e]);
+        rest[e] = left;
     }
 };
 
-/* Producers of packed slices: patches of the input become rows of A.
- *
- * A stage holds the patches of M output pixels at one place along depth, in halves (float16 and
- * bfloat16 as they are), groups of eight of them:
- *     [PARTS][K / 8][M slots][8]
- * k goes by the kernel's rows: the taps of a row, [channel][kd][kw], are pairs of halves, ROW_WORDS
- * of them, the last padded with a zero; zeros from WORDS pairs on. Kernel, stride, dilation and
- * padding end here: a stage has no halo. Pixel m of the box lies at row m / BOX_W, column
- * m % BOX_W.
- *
- * With SHARED_ROWS (stride and dilation 1 along height, BOX_W a multiple of 32) a row of the input
- * is stored once for all rows of the kernel. Of a kernel row's taps the first MAIN * 8 are whole
- * groups, kept for every row of the input under the box; row kh of the kernel is the same group
- * kh * BOX_W slots further on. The REST taps of all kernel rows together fill groups of M slots:
- *     [PARTS]([MAIN][BOX_H + KERNEL_H - 1][BOX_W][8], [K / 8 - KERNEL_H * MAIN][M][8])
- * k goes by the whole groups, [MAIN][KERNEL_H], and then by the rest, [KERNEL_H][REST].
- *
- * A lane packs four neighbours in each of LANE_ROWS rows, one row of the input after the other:
- * what it made of one serves every output row that the kernel reaches from there. STAGES * UNITS is
- * a multiple of PRODUCERS, so that what a thread overwrites is its own. */
+/* A warp's place in the slices of one job after another. */
+struct Slice {
+    int number, slice; /* the job's among the block's; may lie beyond the job's last */
 
-constexpr int UNIT = 128 * LANE_ROWS; /* pixels of a warp at a time */
-constexpr int UNITS = M / UNIT;       /* of a stage */
-constexpr int SPAN = 3 + (KERNEL_W - 1) + 1; /* columns under neighbours */
-constexpr int ROW_TAPS = IN_CHANNELS * KERNEL_W;
-constexpr int ROW_WORDS = (ROW_TAPS + 1) / 2, WORDS = KERNEL_H * ROW_WORDS;
-constexpr int GROUPS = K / 8, IN_ROWS = LANE_ROWS - 1 + (KERNEL_H - 1) + 1;
-constexpr int MAINS = KERNEL_H; /* the first groups of k */
-constexpr int MAIN_SLOTS = (BOX_H + KERNEL_H - 1) * BOX_W;
-
-/* Slots before a group of k. */
-__device__ constexpr int group_at(int group) {
-    if (group < MAINS) return group / KERNEL_H * MAIN_SLOTS + group % KERNEL_H * BOX_W;
-    return MAIN_SLOTS + (group - MAINS) * M;
-}
-/* The place in k of tap j of the kernel's row kh. */
-__device__ constexpr int place_in_k(int kh, int j) {
-    return j < 8 ? (j / 8 * KERNEL_H + kh) * 8 + j % 8 : MAINS * 8 + kh + j - 8;
-}
-
-constexpr int PART_BYTES = group_at(GROUPS) * 16, STAGE_BYTES = PARTS * PART_BYTES;
-constexpr float REST_SCALE = 2048.0f;
-/* Slots and pixels of a stage: eights of slots are eights of pixels, in an order that brings every
- * store of 16 bytes by eight lanes, which are 64 bytes apart, to all 32 banks. Its own inverse. */
-DEVICE int packed_pixel(int slot) { return slot ^ (slot >> 3 & 3); }
-
-/* Activations go to halves in two instructions. Added to a float's bits, 6 << 23 multiplies by
- * CARRIER_SCALE, and 1 << 12 carries into the eleven bits that truncation then keeps: rounding half
- * away from zero. Zero becomes a number too small for a half, which is as good; where the exponent
- * overflows, the job is made ANEW: exactly, with the job's own scale. */
-template <bool ANEW> DEVICE float scale_operand(float x, float scale) {
-    if (!ANEW) return __uint_as_float(__float_as_uint(x) + (6U << 23) + 0U);
-    return x * scale;
-}
-template <bool ANEW> DEVICE unsigned pack_operands(float low, float high) {
-    return pack_halves(low, high);
-}
-
-/* Splits x: a half's worth, which x becomes, and what that leaves. `finite`: x is known to be. */
-DEVICE float split(float &x, bool finite) {
-    const float whole = x;
-    if (!finite) x = finite_part(x);
-    return whole - widen(half_t{round_half(x)});
-}
-
-/* Brings a value to what pack_operands takes, and returns what a half leaves of it. largest: of the
- * magnitudes met, unless the job is made ANEW. */
-template <bool ANEW> DEVICE float prepare(float &value, float scale, float &largest) {
-    if (!ANEW) largest = max_magnitude(largest, value);
-    value = scale_operand<ANEW>(value, scale);
-    return split(value, !ANEW) * REST_SCALE;
-}
-template <bool ANEW> DEVICE float prepare(unsigned &, float, float &) { return 0.0f; }
-template <bool ANEW> DEVICE unsigned pack_operands(unsigned low, unsigned high) {
-    return low | high << 16;
-}
-
-/* One, two or four neighbours of a row; zeros where `in` is false. */
-DEVICE void read_one(const float *from, bool in, float &out) { out = in ? *from : 0.0f; }
-DEVICE void read_two(const float *from, bool in, float *out) {
-    float2 v = make_float2(0.0f, 0.0f);
-    if (in) v = *reinterpret_cast<const float2 *>(from);
-    out[0] = v.x, out[1] = v.y;
-}
-DEVICE void read_four(const float *from, bool in, float *out) {
-    float4 v = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
-    if (in) v = *reinterpret_cast<const float4 *>(from);
-    out[0] = v.x, out[1] = v.y, out[2] = v.z, out[3] = v.w;
-}
-template <class Narrow> DEVICE void read_one(const Narrow *from, bool in, unsigned &out) {
-    out = in ? from->bits : 0;
-}
-template <class Narrow> DEVICE void read_two(const Narrow *from, bool in, unsigned *out) {
-    unsigned v = 0;
-    if (in) v = *reinterpret_cast<const unsigned *>(from);
-    out[0] = v & 0xffff, out[1] = v >> 16;
-}
-template <class Narrow> DEVICE void read_four(const Narrow *from, bool in, unsigned *out) {
-    uint2 v = make_uint2(0, 0);
-    if (in) v = *reinterpret_cast<const uint2 *>(from);
-    out[0] = v.x & 0xffff, out[1] = v.x >> 16, out[2] = v.y & 0xffff, out[3] = v.y >> 16;
-}
-
-/* Whether one of four neighbours uses column i of their span. */
-__device__ constexpr bool span_uses(int i) {
-    for (int p = 0; p < 4; p++)
-        for (int kw = 0; kw < KERNEL_W; kw++) if (p + kw == i) return true;
-    return false;
-}
-
-/* Columns to read at once from column i of a span on. The span begins PADDING_W before a multiple
- * of four columns. */
-__device__ constexpr int span_width(int i) {
-    for (int width = VECTOR; width > 1; width /= 2)
-        if (i % width == 0 && i + width <= SPAN) return width;
-    return 1;
-}
-
-/* Reads a span at `column` of a row; zeros outside the image. */
-DEVICE void load_span(const float *from, int column, int width, held (&out)[SPAN]) {
-    int next = 0;
-    UNROLLED for (int i = 0; i < SPAN; i++) {
-        if (i < next) continue;
-        const int wide = span_width(i);
-        next = i + wide;
-        bool used = false;
-        for (int e = i; e < next; e++) used = used || span_uses(e);
-        if (!used) continue;
-        const bool in = i == 0 || unsigned(column + i) < unsigned(width);
-        if (wide == 4) read_four(from + i, in, out + i);
-        else if (wide == 2) read_two(from + i, in, out + i);
-        else read_one(from + i, in, out[i]);
-    }
-}
-
-/* What a lane reads: the patches of its pixels. */
-struct Patch {
-    const float *plane; /* element (0, 0) of the first tap's plane; may lie outside */
-    int z, y, x;        /* of the first tap; may lie outside */
-    bool valid;         /* whether some of the pixels lies in the output */
-};
-
-/* The row of the kernel that meets the input's row `in` for the lane's row `out`; -1: none does. */
-__device__ constexpr int kernel_row(int in, int out) {
-    const int reach = in - out;
-    return reach >= 0 && reach < KERNEL_H ? reach : -1;
-}
-__device__ constexpr bool row_used(int in) {
-    for (int out = 0; out < LANE_ROWS; out++) if (kernel_row(in, out) >= 0) return true;
-    return false;
-}
-
-/* Without padding, rows outside are read from inside, and belong to pixels that are dropped. */
-DEVICE void load_row(const Arguments &a, const Patch &patch, int in,
-                     held (&value)[IN_CHANNELS][SPAN]) {
-    const int y = min(patch.y + in, int(a.in_h) - 1), stride_c = int(a.input_stride.c);
-    const float *row = patch.plane + y * int(a.input_stride.h) + patch.x;
-    UNROLLED for (int i = 0; i < IN_CHANNELS; i++)
-        load_span(row + i * stride_c, patch.x, int(a.in_w), value[i]);
-}
-
-/* One row of the input as words of k, for each of four neighbours. */
-struct RowWords {
-    unsigned high[ROW_WORDS][4], low[ROW_WORDS][4];
-
-    template <bool ANEW>
-    DEVICE void pack(held (&value)[IN_CHANNELS][SPAN], float scale, float &largest) {
-        float rest[IN_CHANNELS][SPAN];
-        UNROLLED for (int i = 0; i < IN_CHANNELS; i++)
-            UNROLLED for (int e = 0; e < SPAN; e++)
-                if (span_uses(e)) rest[i][e] = prepare<ANEW>(value[i][e], scale, largest);
-        UNROLLED for (int word = 0; word < ROW_WORDS; word++)
-            UNROLLED for (int p = 0; p < 4; p++) {
-                const int j = 2 * word, next = j + 1, i = j / KERNEL_W, e = p + j % KERNEL_W;
-                const int in = next / KERNEL_W, en = p + next % KERNEL_W;
-                high[word][p] =
-                    pack_operands<ANEW>(value[i][e], next < ROW_TAPS ? value[in][en] : held(0));
-                low[word][p] = pack_halves(rest[i][e], next < ROW_TAPS ? rest[in][en] : 0.0f);
-            }
+    /* Whether another job is reached. */
+    DEVICE bool settle(int slices) {
+        bool other = false;
+        for (; slice >= slices; slice -= slices) { number++; other = true; }
+        return other;
     }
 };
 
-/* Stores the groups of k of the lane's row `out` that the kernel's row kh completes. stage: of the
- * row's first slot; rotation: what packed_pixel does to its four. */
-DEVICE void store_groups(unsigned char *stage, int rotation, int out, int kh,
-                         const RowWords (&rows)[IN_ROWS]) {
-    const int end = kh == KERNEL_H - 1 ? GROUPS : (kh + 1) * ROW_WORDS / 4;
-    UNROLLED for (int g = 0; g < GROUPS; g++) {
-        if (g < kh * ROW_WORDS / 4 || g >= end) continue;
-        UNROLLED for (int p = 0; p < 4; p++) {
-            unsigned high[4], low[4];
-            UNROLLED for (int i = 0; i < 4; i++) {
-                const int word = g * 4 + i, in = out + word / ROW_WORDS;
-                high[i] = word < WORDS ? rows[word < WORDS ? in : 0].high[word % ROW_WORDS][p] : 0;
-                low[i] = word < WORDS ? rows[word < WORDS ? in : 0].low[word % ROW_WORDS][p] : 0;
-            }
-            unsigned char *to = stage + (p ^ rotation) * 16 + g * M * 16;
-            *reinterpret_cast<uint4 *>(to) = make_uint4(high[0], high[1], high[2], high[3]);
-            *reinterpret_cast<uint4 *>(to + PART_BYTES) =
-                make_uint4(low[0], low[1], low[2], low[3]);
+/* The block's jobs, one after the other: without divisions, whose code would have to come anew for
+ * every job. All in boxes. */
+struct Jobs {
+    Job at, step;
+
+    static DEVICE Job in_boxes(int job, const Arguments &a) {
+        const int jobs_w = int(a.jobs_w), jobs_h = int(a.jobs_h), jobs_d = int(a.jobs_d);
+        Job at;
+        at.w = job % jobs_w; at.h = job / jobs_w % jobs_h;
+        at.d = job / jobs_w / jobs_h % jobs_d; at.n = job / jobs_w / jobs_h / jobs_d;
+        return at;
+    }
+    DEVICE Jobs(const Arguments &a, int number) {
+        at = in_boxes(block_job(number), a);
+        step = in_boxes(gridDim.x, a);
+    }
+    DEVICE void next(const Arguments &a) {
+        at.w += step.w; at.h += step.h; at.d += step.d; at.n += step.n;
+        carry(at.w, at.h, int(a.jobs_w));
+        carry(at.h, at.d, int(a.jobs_h));
+        carry(at.d, at.n, int(a.jobs_d));
+    }
+    static DEVICE void carry(int &low, int &high, int count) {
+        if (low >= count) { low -= count; high++; }
+    }
+    DEVICE Job job(const Arguments &a) const {
+        return {at.n, at.d * int(a.box_d), at.h * BOX_H, at.w * BOX_W};
+    }
+};
+
+DEVICE bool inside_of(int place, long long size) { return unsigned(place) < unsigned(size); }
+
+/* Where a lane reads a job's input. */
+struct Source {
+    unsigned offset[ROW_STEPS];  /* bytes from the lane's first column of the box's first row and
+    channel to that of each of its rows */
+    const char *corner;          /* that column in plane 0; may lie outside */
+    int first_d;                 /* plane of slice 0; may lie outside */
+    unsigned rows[COLUMN_STEPS]; /* bits: whether each row lies inside; fours of columns, too */
+    unsigned columns;            /* bits: whether each column lies inside, where they come alone */
+
+    DEVICE Source(const Arguments &a, int lane) {
+        UNROLLED for (int i = 0; i < ROW_STEPS; i++) {
+            const int row = lane / 8 + 4 * i;
+            offset[i] = (row % IN_CHANNELS * unsigned(a.input_stride.c) +
+                         row / IN_CHANNELS * unsigned(a.input_stride.h)) * 4;
         }
     }
-}
-
-/* With SHARED_ROWS: the whole groups of one row of the input. */
-DEVICE void store_main(unsigned char *stage, int rotation, const RowWords &row) {
-    UNROLLED for (int p = 0; p < 4; p++) {
-        unsigned char *to = stage + (p ^ rotation) * 16;
-        *reinterpret_cast<uint4 *>(to) = make_uint4(row.high[0][p], row.high[1][p],
-                                                    row.high[2][p],
-                                                    row.high[3][p]);
-        *reinterpret_cast<uint4 *>(to + PART_BYTES) =
-            make_uint4(row.low[0][p], row.low[1][p], row.low[2][p], row.low[3][p]);
-    }
-}
-
-/* Two halves of k that are not in whole groups, of the lane's row `out`. */
-DEVICE unsigned rest_word(const RowWords (&rows)[IN_ROWS], int out, int p, int e, bool low) {
-    unsigned halves[2] = {0, 0};
-    UNROLLED for (int i = 0; i < 2; i++)
-        if (e + i < KERNEL_H) {
-            const RowWords &row = rows[out + (e + i)];
-            const unsigned word = low ? row.low[4][p] : row.high[4][p];
-            halves[i] = word & 0xffff;
+    DEVICE void open(const Arguments &a, const Job &at, int lane) {
+        const int x = at.w + lane % 8 * 4, y = at.h;
+        corner = reinterpret_cast<const char *>(a.input + at.n * a.input_stride.n +
+                                                y * a.input_stride.h + x);
+        first_d = at.d;
+        unsigned inside = 0;
+        UNROLLED for (int i = 0; i < ROW_STEPS; i++) {
+            const int row = lane / 8 + 4 * i;
+            if (row < ROWS && inside_of(y + row / IN_CHANNELS, a.in_h)) inside |= 1U << i;
         }
-    return halves[0] | halves[1] << 16;
-}
-DEVICE void store_rest(unsigned char *stage, int rotation, int out,
-                       const RowWords (&rows)[IN_ROWS]) {
-    UNROLLED for (int p = 0; p < 4; p++) {
-        unsigned char *to = stage + ((p ^ rotation) + group_at(3)) * 16;
-        UNROLLED for (int part = 0; part < PARTS; part++) {
-            *reinterpret_cast<uint4 *>(to + part * PART_BYTES) = make_uint4(
-                rest_word(rows, out, p, 0, part), rest_word(rows, out, p, 2, part),
-                rest_word(rows, out, p, 4, part), rest_word(rows, out, p, 6, part));
-        }
+        columns = 0;
+        rows[0] = !inside_of(x, a.in_w) ? 0 : inside;
     }
-}
-
-/* Packs one lane's pixels, and returns the largest magnitude met, or, where the job is made ANEW,
- * with `scale`, zero. m: its first; empty, parity: what says that the stage is free. */
-template <bool ANEW>
-DEVICE float pack_patch(const Arguments &a, const Patch &patch, unsigned char *stage, int m,
-                        unsigned empty, unsigned parity, float scale) {
-    constexpr int READ_ROWS = ANEW ? 1 : LOAD_ROWS; /* anew, registers count and not time */
-    RowWords rows[IN_ROWS];
-    float largest = 0.0f;
-    UNROLLED for (int first = 0; first < IN_ROWS; first += READ_ROWS) {
-        held value[READ_ROWS][IN_CHANNELS][SPAN];
-        UNROLLED for (int i = 0; i < READ_ROWS; i++)
-            if (first + i < IN_ROWS && row_used(first + i)) load_row(a, patch, first + i, value[i]);
-        if (first == 0) mbarrier_wait(empty, parity);
-        UNROLLED for (int i = 0; i < READ_ROWS; i++) {
-            const int in = first + i;
-            if (in >= IN_ROWS || !row_used(in)) continue;
-            rows[in].template pack<ANEW>(value[i], scale, largest);
-            {
-                const int slot = m + in * BOX_W;
-                if (in < LANE_ROWS || m / BOX_W + LANE_ROWS == BOX_H)
-                    store_main(stage + slot * 16, slot >> 3 & 3, rows[in]);
-                const int out = in - (KERNEL_H - 1);
-                if (out >= 0) store_rest(stage + (m + out * BOX_W) * 16, slot >> 3 & 3, out, rows);
+    /* to: shared memory, of this lane. */
+    DEVICE void copy(const Arguments &a, int slice, unsigned to) const {
+        const int z = first_d + slice;
+        const char *plane = pinned(corner + z * a.input_stride.d * 4);
+        UNROLLED for (int b = 0; b < COLUMN_STEPS; b++) {
+            const unsigned present = rows[b];
+            UNROLLED for (int i = 0; i < ROW_STEPS; i++) {
+                const char *from = plane + offset[i] + b * 128;
+                const unsigned at = to + (b * ROW_STEPS + i) * 512;
+                cp_async_16(at, from, present & 1U << i ? 16 : 0);
                 continue;
             }
-            UNROLLED for (int out = 0; out < LANE_ROWS; out++)
-                if (kernel_row(in, out) >= 0) {
-                    const int slot = m + out * BOX_W;
-                    store_groups(stage + slot * 16, slot >> 3 & 3, out, kernel_row(in, out), rows);
-                }
         }
-    }
-    return largest;
-}
-
-/* The largest finite magnitude of one lane's pixels. */
-DEVICE float look_at_patch(const Arguments &a, const Patch &patch) {
-    float largest = 0.0f;
-    ROLLED for (int in = 0; in < IN_ROWS; in++) {
-        bool used = false;
-        for (int out = 0; out < LANE_ROWS; out++) used = used || kernel_row(in, out) >= 0;
-        if (!used) continue;
-        held value[IN_CHANNELS][SPAN];
-        load_row(a, patch, in, value);
-        UNROLLED for (int i = 0; i < IN_CHANNELS; i++)
-            UNROLLED for (int e = 0; e < SPAN; e++)
-                if (span_uses(e)) largest = finite_magnitude(largest, value[i][e]);
-    }
-    return largest;
-}
-
-/* A producer's warp: it takes every PRODUCERS-th unit of all stages that the block makes. */
-struct Producer {
-    int next;   /* unit */
-    int staged; /* stages before the job */
-
-    /* m: the lane's first pixel of the box. */
-    DEVICE Patch patch(const Arguments &a, const Job &at, int slice, int unit, int &m) const {
-        constexpr int QUADS = BOX_W / 4; /* of a row */
-        const int quad = unit * 32 + thread_index() % 32; /* in units of LANE_ROWS rows */
-        m = quad / QUADS * LANE_ROWS * BOX_W + quad % QUADS * 4;
-        int h = at.h + m / BOX_W, w = at.w + m % BOX_W;
-        Patch patch;
-        w = min(w, (int(a.out_w) - 1) / 4 * 4);
-        patch.z = at.d + slice; patch.y = h; patch.x = w;
-        patch.plane = a.input + at.n * a.input_stride.n + patch.z * a.input_stride.d;
-        return patch;
-    }
-
-    template <bool ANEW>
-    DEVICE void make(const Arguments &a, const Shared &shared, const Job &at, float scale,
-                     unsigned *magnitude) {
-        const int end = staged + at.slices();
-        ROLLED for (; next < end; next += PRODUCERS) {
-            const int stage = next, slot = stage % STAGES;
-            int m;
-            const Patch from = patch(a, at, stage - staged, 0, m);
-            const float largest =
-                pack_patch<ANEW>(a, from, shared.stages + slot * STAGE_BYTES, m,
-                                 shared.empty + 8 * slot, (stage / STAGES & 1) ^ 1, scale);
-            const unsigned most = ANEW ? 0 : __reduce_max_sync(~0U, __float_as_uint(largest));
-            fence_proxy_async(); __syncwarp();
-            if (threadIdx.x % 32 == 0) {
-                if (!ANEW) atomicMax(magnitude, most);
-                mbarrier_arrive(shared.full + 8 * slot);
-            }
-        }
-        staged = end;
-    }
-
-    /* Puts a job's largest finite magnitude in the place of its largest. */
-    DEVICE void look(const Arguments &a, const Job &at, unsigned *magnitude) const {
-        float largest = 0.0f;
-        const int first = thread_index() / 32 - CONSUMERS * 4;
-        ROLLED for (int unit = first; unit < at.slices(); unit += PRODUCERS) {
-            int m;
-            const Patch from = patch(a, at, unit, 0, m);
-            largest = fmaxf(largest, look_at_patch(a, from));
-        }
-        const unsigned most = __reduce_max_sync(~0U, __float_as_uint(largest));
-        barrier_sync(2, PRODUCERS * 32); /* all have seen that they must look */
-        if (first == 0 && thread_index() % 32 == 0) *magnitude = 0;
-        barrier_sync(2, PRODUCERS * 32);
-        if (thread_index() % 32 == 0) atomicMax(magnitude, most);
-        barrier_sync(2, PRODUCERS * 32);
     }
 };
 
-DEVICE void produce(const Arguments &a, const Shared &shared) {
-    Producer producer = {int(thread_index() / 32) - CONSUMERS * 4, 0};
-    Work work = {0};
-    do {
-        const Job at = job_at(work.job(), a);
-        unsigned *magnitude = shared.magnitude + work.number() % ROUND;
-        if (!work.anew()) {
-            producer.make<false>(a, shared, at, CARRIER_SCALE, magnitude);
-            continue;
-        }
-        if (!(__uint_as_float(*magnitude) <= FLOAT_MAX)) producer.look(a, at, magnitude);
-        const float scale = segment_scale(__uint_as_float(*magnitude));
-        producer.make<true>(a, shared, at, scale, magnitude);
-    } while (work.next(shared));
+DEVICE void store_words(unsigned *to, const unsigned (&high)[4], const unsigned (&low)[4]) {
+    *reinterpret_cast<uint4 *>(to) = make_uint4(high[0], high[1], high[2], high[3]);
+    *reinterpret_cast<uint4 *>(to + PART_WORDS) = make_uint4(low[0], low[1], low[2], low[3]);
 }
 
-/* A consumer's rows: blocks of 64 take turns in the slots by eights, so that a warp's are
- * neighbours. */
+/* Words of a stage, of which the lane has the columns at `raw`. Returns the largest magnitude, zero
+ * where the job is made anew by `scale`. */
+DEVICE float make_words(const float4 *raw, unsigned *to, float scale) {
+    float largest = 0.0f;
+    Above above = {};
+    if (scale == 0.0f) {
+        UNROLLED for (int i = ROW_STEPS - 1; i >= 0; i--) {
+            unsigned high[4], low[4];
+            above.pack(raw[i * 32], high, low, largest);
+            store_words(to + i * 4 * PITCH, high, low);
+        }
+    } else {
+        ROLLED for (int i = ROW_STEPS - 1; i >= 0; i--) {
+            unsigned high[4], low[4];
+            above.pack_anew(raw[i * 32], high, low, scale);
+            store_words(to + i * 4 * PITCH, high, low);
+        }
+    }
+    return largest;
+}
+
+/* A round's jobs, from its stage warp on. */
+DEVICE void produce(const Arguments &a, const Shared &shared) {
+    const Round round = *shared.round;
+    const int lane = thread_index() % 32, warp = thread_index() / 32 - CONSUMERS * 4;
+    const int slices = int(a.box_d) + TURN - 1, count = (round.end - round.first) * slices;
+    unsigned char *raw = shared.raw + warp * (AHEAD + 1) * RAW_BYTES + lane * 16;
+    const unsigned raw_address = shared_address(raw);
+    Slice read = {round.first, warp}, made = read;
+    Jobs jobs(a, round.first);
+    Source source(a, lane);
+    bool opens = true;
+    unsigned largest = 0; /* bits of the largest magnitude of the job that is made */
+    int place = 0;        /* in the warp's memory, of the stage that is read */
+    made.settle(slices);
+    ROLLED for (int stage = warp; stage < count + PRODUCERS * AHEAD; stage += PRODUCERS) {
+        if (stage < count) {
+            ROLLED for (; read.slice >= slices; read.slice -= slices) {
+                jobs.next(a);
+                opens = true;
+            }
+            if (opens) source.open(a, jobs.job(a), lane);
+            opens = false;
+            source.copy(a, read.slice, raw_address + place * RAW_BYTES);
+            read.slice += PRODUCERS;
+        }
+        cp_async_commit();
+        place = place == AHEAD ? 0 : place + 1;
+        const int done = stage - PRODUCERS * AHEAD;
+        if (done < 0) continue;
+        cp_async_wait<AHEAD>();
+        const int number = round.staged + done, slot = number % STAGES;
+        mbarrier_wait(shared.empty + 8 * slot, (number / STAGES & 1) ^ 1);
+        const float met = make_words(
+            reinterpret_cast<const float4 *>(raw + place * RAW_BYTES),
+            reinterpret_cast<unsigned *>(shared.stages + slot * STAGE_BYTES) + lane / 8 * PITCH +
+                lane % 8 * 4,
+            round.scale);
+        largest = max(largest, __float_as_uint(met));
+        const int job = made.number;
+        made.slice += PRODUCERS;
+        if (made.settle(slices)) { /* the warp's last of the job */
+            const unsigned most = __reduce_max_sync(~0U, largest);
+            if (lane == 0 && round.scale == 0.0f) atomicMax(shared.magnitude + job % ROUND, most);
+            largest = 0;
+        }
+        __syncwarp();
+        if (lane == 0) mbarrier_arrive(shared.full + 8 * slot);
+    }
+}
+
+/* A warp's 16 pixels lie in one row; rows l / 4 and l / 4 + 8 of A are neighbours. */
 struct Pixels {
     Job job;
-    int first; /* slot of the consumer's warp */
+    int h, w; /* of the warp's first pixel in the box */
     int lane;
     unsigned inside; /* bit p: whether the thread's pixel p lies in the output */
 
-    DEVICE int pixel(int row) const {
-        return packed_pixel(first + (row % 16 / 8 + row / 16) * 8 + row % 8);
-    }
+    DEVICE int column(int row) const { return w + row % 8 * 2 + row / 8; }
     DEVICE void open(const Job &at, const Arguments &a) {
         job = at; inside = 0;
-        first = int(opaque(first));
         UNROLLED for (int p = 0; p < 2; p++) {
-            const int m = pixel(p * 8 + lane / 4);
-            if (at.h + m / BOX_W < a.out_h && at.w + m % BOX_W < a.out_w) inside |= 1U << p;
+            const int x = column(p * 8 + lane / 4);
+            if (at.h + h < a.out_h && x < BOX_W && at.w + x < a.out_w) inside |= 1U << p;
         }
     }
     DEVICE bool valid(int row) const { return inside >> row / 8 & 1; }
-    DEVICE Place place(int row) const {
-        const int m = pixel(row);
-        return {job.n, job.d, job.h + m / BOX_W, job.w + m % BOX_W};
-    }
+    DEVICE Place place(int row) const { return {job.n, job.d, job.h + h, job.w + column(row)}; }
 };
+
+constexpr int ROW_BLOCKS = 1;
 
 /* The tile of `wgmma` and of `mma.sync` with pixels as rows (M) and channels as columns (N).
  *
@@ -926,13 +739,6 @@ struct RowTile {
             out[p] = __shfl_sync(~0U, in[0], lane / 4 * 4 + p);
     }
 
-    /* Stores whenever 8 channels of all pixels have come. A lane holds two channels of a quad's
-     * pixels; a line of memory wants one channel of many pixels, so lanes of a quad exchange
-     * until each has all 8 channels of its own pixels. Not where a lane of them may be absent. */
-    template <int V, class T> DEVICE void put(T *to, Stride s, int p, int j, real value) {
-        put_alone(to, s, p, j, value);
-        return;
-    }
     template <class T> DEVICE void put_alone(T *to, Stride s, int p, int j, real value) const {
         if (valid(p) && has(j)) store(to + offset(place(p), s) + channel(j) * s.c, value);
     }
@@ -942,11 +748,37 @@ struct RowTile {
     }
 };
 
-/* Sums come scaled and with the bias: see Sums::finish. */
 struct Tile : RowTile {
-    DEVICE real acc(int p, int j) const { return d[p / 2][j / 2 * 4 + p % 2 * 2 + j % 2]; }
-    DEVICE bool valid(int p) const { return pixels.inside >> p & 1; }
+    DEVICE real acc(int p, int j) const { return d[0][j / 2 * 4 + p * 2 + j % 2]; }
+    /* Behind a walk whose running values are of sums as they are. */
+    DEVICE void scale_walk() {
+        UNROLLED for (int j = 0; j < CHANNELS; j++) {
+            const float2 by = scale_bias[column(j)];
+            UNROLLED for (int p = 0; p < PIXELS; p++) walk(p, j) = fmaf(walk(p, j), by.x, by.y);
+        }
+    }
+    /* A thread's pixels are neighbours: both at once, where pairs begin at even columns. */
+    template <int V, class T> DEVICE void put(T *to, Stride s, int p, int j, real value) {
+        if (V < 2) {
+            put_alone(to, s, p, j, value);
+            return;
+        }
+        group[p][0] = value;
+        if (p == 1 && valid(1) && has(j))
+            store_pair(to + offset(place(0), s) + channel(j) * s.c, group[0][0], value);
+    }
+    static DEVICE void store_pair(float *to, real first, real second) {
+        *reinterpret_cast<float2 *>(to) = make_float2(first, second);
+    }
+    template <class T>
+    static DEVICE void store_pair(T *to, real first, real second) {
+        store(to, first);
+        store(to + 1, second);
+    }
+    bool walking; /* whether running values take in all pixels: those outside are never stored */
+    DEVICE bool valid(int p) const { return walking || pixels.inside >> p & 1; }
 };
+
 __device__ real channel_operand() {
     return real(0);
 }
@@ -956,7 +788,7 @@ struct Tail {
         UNROLLED for (int j = 0; j < Tile::CHANNELS; j++)
             UNROLLED for (int p = 0; p < Tile::PIXELS; p++) tile.walk(p, j) = Min::identity();
     }
-    DEVICE void step(Tile &tile) {
+    DEVICE void step(Tile &tile, const Arguments &a) {
         UNROLLED for (int j = 0; j < Tile::CHANNELS; j++) {
             if (!tile.has(j)) continue;
             UNROLLED for (int p = 0; p < Tile::PIXELS; p++) {
@@ -998,294 +830,442 @@ struct Tail {
     }
 };
 
+/* conv_wgmma_gathered.cuh: which product stands where along k, and weights, which go there. */
+
+constexpr int KERNEL_ROWS = KERNEL_H * IN_CHANNELS;
+constexpr int EIGHTS = KERNEL_ROWS / 8;                            /* of the kernel's rows */
+constexpr int SINGLE_TAPS = KERNEL_W; /* of the rows left */
+constexpr int SINGLES = (SINGLE_TAPS + 3) / 4;                     /* fours of them */
+constexpr int OCTETS = KERNEL_W + SINGLES, STEPS = (OCTETS + 1) / 2, K = STEPS * 16;
+/* Words are loaded in pairs from an even column on, so that every other tap is a pair. */
+constexpr int ODD = 0;
+constexpr int WINDOW = (KERNEL_W + 2) / 2 * 2; /* words under a thread's pixels */
+constexpr int DIRECT = (KERNEL_W + 1) / 2;     /* taps that are pairs: they come first */
+
+__device__ constexpr bool is_direct(int kw) {
+    return kw % 2 == ODD;
+}
+/* The place among the eights of k of an eight of the kernel's rows. */
+__device__ constexpr int octet_of(int eight, int kw) {
+    return eight * KERNEL_W + (is_direct(kw) ? 0 : DIRECT) + kw / 2;
+}
+DEVICE int place_in_k(int row, int kw) {
+    if (row < 8) {
+        const int first = kw % 2 == ODD ? 0 : DIRECT;
+        return (row / 8 * KERNEL_W + first + kw / 2) * 8 + row % 4 * 2 + row / 4 % 2;
+    }
+    const int tap = (row - 8) * KERNEL_W + kw;
+    return (KERNEL_W + tap / 4) * 8 + tap % 4 * 2;
+}
+
 /* ---- weights ------------------------------------------------------------------------------- */
-constexpr int SPANS = 1;
-constexpr int TURNS = 1; /* that sums take */
-constexpr int WEIGHT_PARTS = 3, WEIGHT_ROWS = (TURN + TURNS - 1) * TILE_N;
+constexpr int WEIGHT_ROWS = TURN * TILE_N;             /* of B: kernel slices by channels */
 constexpr int WEIGHT_BYTES = K / 8 * WEIGHT_ROWS * 16; /* of one part */
-constexpr int WEIGHTS = IN_CHANNELS * KERNEL_D * KERNEL_H * KERNEL_W; /* of a channel */
+constexpr int PLANE_TAPS = KERNEL_H * KERNEL_W, TAPS = KERNEL_D * PLANE_TAPS;
+constexpr int WEIGHTS = IN_CHANNELS * TAPS; /* of a channel */
 
-DEVICE float round_weight(float x) { return x; }
+/* Weight e of channel o; zero where there is none. */
+DEVICE float fetch_weight(const Arguments &a, int o, int e) {
+    if (o >= OUT_CHANNELS || e >= WEIGHTS) return 0.0f;
+    return a.weight[o * WEIGHTS + e];
+}
 
-/* Bytes before weight e of channel 0 in the row of B that holds its slice. */
-DEVICE int weight_place(int e, int &turn) {
-    constexpr int PLANE_TAPS = KERNEL_H * KERNEL_W, TAPS = KERNEL_D * PLANE_TAPS;
+DEVICE void store_weight(unsigned char *weights, int o, int e, float scaled) {
     const int kd = e / PLANE_TAPS % KERNEL_D, kh = e / KERNEL_W % KERNEL_H;
-    const int span = e / TAPS, k = place_in_k(kh, span * KERNEL_W + e % KERNEL_W);
-    turn = (TURN - kd) % TURN;
-    return (k / 8 * WEIGHT_ROWS + turn * TILE_N) * 16 + k % 8 * 2;
+    const int k = place_in_k(kh * IN_CHANNELS + e / TAPS, e % KERNEL_W);
+    const int block = kd == 0 ? 0 : TURN - kd;
+    unsigned char *to = weights + (k / 8 * WEIGHT_ROWS + block * TILE_N + o) * 16 + k % 8 * 2;
+    const half_t upper = {nonzero_half(finite_part(scaled))};
+    *reinterpret_cast<unsigned short *>(to) = upper.bits;
+    *reinterpret_cast<unsigned short *>(to + WEIGHT_BYTES) = round_half(scaled - widen(upper));
 }
 
-/* twice: where the row's slice stands in B once more. */
-DEVICE void store_weight(unsigned char *to, float scaled, bool twice) {
-    unsigned short halves[WEIGHT_PARTS];
-    halves[0] = nonzero_half(scaled);
-    halves[1 % WEIGHT_PARTS] = round_half(split(scaled, false));
-    halves[2 % WEIGHT_PARTS] = nonzero_half(scaled / REST_SCALE);
-    UNROLLED for (int part = 0; part < WEIGHT_PARTS; part++) {
-        unsigned char *at = to + part * WEIGHT_BYTES;
-        *reinterpret_cast<unsigned short *>(at) = halves[part];
-        if (twice) *reinterpret_cast<unsigned short *>(at + TURN * TILE_N * 16) = halves[part];
-    }
-}
-
-/* First of all, by all threads: weights come to shared memory, as they are; B is zero. The code is
- * short on purpose: a kernel's first pass through it waits for instructions, too. */
-DEVICE void fetch_weights(const Arguments &a, const Shared &shared) {
-    constexpr int PLANE_TAPS = KERNEL_H * KERNEL_W, TAPS = KERNEL_D * PLANE_TAPS;
-    const unsigned raw = shared_address(shared.raw);
-    ROLLED for (int i = thread_index(); i < OUT_CHANNELS * WEIGHTS; i += THREADS) {
-        const float *from = a.weight + i;
-        asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" ::"r"(raw + i * 4), "l"(from)
-                     : "memory");
-    }
-    ROLLED for (int i = thread_index(); i < WEIGHT_PARTS * WEIGHT_BYTES / 16; i += THREADS)
-        reinterpret_cast<uint4 *>(shared.weights)[i] = make_uint4(0, 0, 0, 0);
-    for (int o = thread_index(); o < TILE_N; o += THREADS) {
-        const bool biased = o < OUT_CHANNELS;
-        shared.scale_bias[o] =
-            make_float2(1.0f, biased ? load(a.bias + o * a.bias_stride.c) : 0.0f);
-    }
-    if (thread_index() < ROUND) shared.magnitude[thread_index()] = 0;
-    if (thread_index() == 0) {
-        const int count = (int(a.job_count) - 1 - int(blockIdx.x)) /
-                              int(gridDim.x) +
-                          1;
-        *shared.count = count;
-        *shared.round_end = min(count, ROUND);
-    }
-    asm volatile("cp.async.wait_all;" ::: "memory");
-}
-
-/* Then, by the consumers: a warp packs channels of its own. */
-DEVICE void pack_weights(const Shared &shared) {
+/* By the consumers, a warp for a channel, and first of all their loads. The code is short on
+ * purpose: a kernel's first pass through it waits for instructions, too. */
+DEVICE void pack_weights(const Arguments &a, const Shared &shared) {
+    constexpr int PIECES = (WEIGHTS + 31) / 32, WARPS = CONSUMERS * 4, HELD = 24;
+    constexpr int CHANNELS = (OUT_CHANNELS + WARPS - 1) / WARPS; /* of a warp */
+    constexpr int AHEAD_MOST = HELD / PIECES;
+    constexpr int FETCHED = CHANNELS < AHEAD_MOST ? CHANNELS : AHEAD_MOST;
     const int lane = thread_index() % 32, warp = thread_index() / 32;
+    float ahead[FETCHED][PIECES]; /* of the warp's next channels */
+    UNROLLED for (int c = 0; c < FETCHED; c++)
+        UNROLLED for (int i = 0; i < PIECES; i++)
+            ahead[c][i] = fetch_weight(a, warp + c * WARPS, lane + 32 * i);
+    ROLLED for (int o = thread_index(); o < OUT_CHANNELS; o += CONSUMER_THREADS)
+        shared.scale_bias[o].y = load(a.bias + o * a.bias_stride.c);
+    ROLLED for (int i = thread_index(); i < PARTS * WEIGHT_BYTES / 16; i += CONSUMER_THREADS)
+        reinterpret_cast<uint4 *>(shared.weights)[i] = make_uint4(0, 0, 0, 0);
     for (int i = thread_index(); i < 0; i += CONSUMER_THREADS)
         shared.operands[i] = i % TILE_N < OUT_CHANNELS ? channel_operand() : 0.0f;
-    for (int o = warp; o < OUT_CHANNELS; o += CONSUMERS * 4) {
-        float largest = 0.0f;
-#pragma unroll 4
-        for (int e = lane; e < WEIGHTS; e += 32)
-            largest = finite_magnitude(largest, round_weight(shared.raw[o * WEIGHTS + e]));
+    barrier_sync(1, CONSUMER_THREADS);
+    ROLLED for (int o = warp; o < OUT_CHANNELS; o += WARPS) {
+        float value[PIECES], largest = 0.0f;
+        UNROLLED for (int i = 0; i < PIECES; i++) {
+            value[i] = ahead[0][i];
+            largest = finite_magnitude(largest, value[i]);
+            UNROLLED for (int c = 1; c < FETCHED; c++) ahead[c - 1][i] = ahead[c][i];
+            if (FETCHED < CHANNELS)
+                ahead[FETCHED - 1][i] = fetch_weight(a, o + FETCHED * WARPS, lane + 32 * i);
+        }
         largest = __uint_as_float(__reduce_max_sync(~0U, __float_as_uint(largest)));
         const float scale = weight_scale(largest);
         if (lane == 0) {
             shared.scale[o] = scale;
-            shared.scale_bias[o].x = unscale(scale, CARRIER_SCALE);
+            shared.scale_bias[o].x = unscale(scale, SPLIT_SCALE);
         }
-    }
-    __syncwarp();
-    for (int e = lane; e < WEIGHTS; e += 32) {
-        int turn;
-        unsigned char *to = shared.weights + weight_place(e, turn);
-#pragma unroll 4
-        for (int o = warp; o < OUT_CHANNELS; o += CONSUMERS * 4) {
-            const float scale = shared.scale[o];
-            store_weight(to + o * 16, round_weight(shared.raw[o * WEIGHTS + e]) * scale,
-                         turn < TURNS - 1);
-        }
+        UNROLLED for (int i = 0; i < PIECES; i++)
+            if (lane + 32 * i < WEIGHTS)
+                store_weight(shared.weights, o, lane + 32 * i, value[i] * scale);
     }
     fence_proxy_async();
     barrier_sync(1, CONSUMER_THREADS);
 }
 
-/* By the consumers, once all are at a job whose activations have another scale. */
-DEVICE void rescale(const Shared &shared, float activation_scale) {
-    barrier_sync(1, CONSUMER_THREADS);
-    for (int o = thread_index(); o < OUT_CHANNELS; o += CONSUMER_THREADS)
-        shared.scale_bias[o].x = unscale(shared.scale[o], activation_scale);
-    barrier_sync(1, CONSUMER_THREADS);
-}
-
 /* ---- consumers ----------------------------------------------------------------------------- */
-struct Scales {
-    const float2 *shared;
-    float2 held[1];
+constexpr int BLOCK_SUMS = TILE_N / 2; /* of a thread: one kernel slice's */
 
-    DEVICE float2 at(const Tile &tile, int j) const { return shared[tile.column(j)]; }
-    DEVICE void open(const Tile &tile, const float2 *scale_bias) { shared = scale_bias; }
-};
-
-/* Sums in the order of their instructions: blocks of TILE_N columns, one for each depth. */
+/* What products make of one slice: BLOCK_SUMS for each of the kernel's slices. */
 struct Sums {
-    float of[ROW_BLOCKS][TURN * TILE_N / 2];
-    float depth[TURN - 1][ROW_BLOCKS][TILE_N / 2]; /* the next complete first */
-    float zero; /* not a constant to the compiler, which spends two instructions on constants */
+    float of[TURN * BLOCK_SUMS];
 
     /* Keeps the compiler from moving what it does to sums past the products' fences. */
     DEVICE void pin() {
-        UNROLLED for (int i = 0; i < TURN * TILE_N / 2; i++)
-            asm volatile("" : "+f"(of[0][i])::"memory");
-    }
-    /* Behind a slice: brings the block of the depth that it completes to the tile. */
-    DEVICE void complete(Tile &tile, int turn) {
-        UNROLLED for (int i = 0; i < TILE_N / 2; i++) {
-            float sum = of[0][turn * TILE_N / 2 + i];
-            sum += depth[0][0][i];
-            UNROLLED for (int next = 0; next < TURN - 1; next++) {
-                const float slice = of[0][(next + 2) % TURN * TILE_N / 2 + i];
-                depth[next][0][i] =
-                    next + 2 < TURN ? slice + depth[next + 2 < TURN ? next + 1 : 0][0][i]
-                                    : slice;
-            }
-            tile.d[0][i] = sum;
-        }
-    }
-    static DEVICE void scale(Tile &tile, const Scales &scales) {
-        UNROLLED for (int i = 0; i < TILE_N / 2; i++) {
-            const float2 by = scales.at(tile, i / 4 * 2 + i % 2);
-            tile.d[0][i] = fmaf(tile.d[0][i], by.x, by.y);
-        }
+        UNROLLED for (int i = 0; i < TURN * BLOCK_SUMS; i++)
+            asm volatile("" : "+f"(of[i])::"memory");
     }
 };
 
-/* Where a consumer stands: its next stage, and how to get at it. */
-struct Ring {
-    unsigned pixels, weights; /* descriptors' lower halves: of stage 0, of B's first row */
+DEVICE void load_pair(unsigned address, unsigned &x, unsigned &y) {
+    asm volatile("ld.shared.v2.u32 {%0, %1}, [%2];" : "=r"(x), "=r"(y) : "r"(address) : "memory");
+}
+/* The low half of a word, above it zeros. */
+DEVICE unsigned load_low_half(unsigned address) {
+    unsigned short low;
+    asm volatile("ld.shared.u16 %0, [%1];" : "=h"(low) : "r"(address) : "memory");
+    return low;
+}
+/* The same in a register of its own, made here and not where the compiler likes. */
+DEVICE unsigned moved(unsigned x) {
+    unsigned copy;
+    asm volatile("mov.b32 %0, %1;" : "=r"(copy) : "r"(x) : "memory");
+    return copy;
+}
+
+/* A slice as a lane's operands. */
+struct Operands {
+    unsigned of[PARTS][STEPS][4];
+    unsigned ends[PARTS][EIGHTS][2][2]; /* words of pairs that are no tap */
+
+    DEVICE unsigned &at(int part, int octet, int pixel) {
+        return of[part][octet / 2][octet % 2 * 2 + pixel];
+    }
+    /* Word i under the thread's pixels, where it is loaded to. */
+    DEVICE unsigned &word(int part, int eight, int i) {
+        const int kw = i / 2 * 2;
+        if (kw >= 0 && kw < KERNEL_W) return at(part, octet_of(eight, kw >= 0 ? kw : 0), i % 2);
+        return ends[part][eight][i >= 2][i % 2];
+    }
+    DEVICE void pin() {
+        UNROLLED for (int i = 0; i < PARTS * STEPS * 4; i++)
+            asm volatile("" : "+r"(of[i / (STEPS * 4)][i / 4 % STEPS][i % 4])::"memory");
+    }
+};
+
+/* Where a consumer's thread reads the stages, one after the other. */
+struct Gather {
+    unsigned words;                         /* of stage 0: address of its first word */
+    int single[SINGLES];      /* bytes from there to the words of single taps */
     unsigned full, empty;
     int lane, slot, parity;
 
-    /* Cores of rows follow each other at once in B, and ROW_BLOCKS apart in a tile's pixels. */
-    static DEVICE unsigned long long of_pixels(unsigned low) {
-        return static_cast<unsigned long long>(8) << 32 | low;
+    DEVICE void open(const Shared &shared, const Pixels &pixels) {
+        const int quad = lane % 4, x = pixels.w + lane / 4 * 2;
+        const int first = (pixels.h * IN_CHANNELS + quad) * PITCH + x;
+        words = shared_address(shared.stages) + first * 4;
+        const int row = pixels.h * IN_CHANNELS + 8 + quad / KERNEL_W;
+        const int word = quad < SINGLE_TAPS ? row * PITCH + x + quad % KERNEL_W : ZEROS;
+        single[0] = (word - first) * 4;
+        full = shared.full; empty = shared.empty;
+        asm volatile("" : "+r"(words));
     }
-    static DEVICE unsigned long long of_weights(unsigned low) { return 8ULL << 32 | low; }
-    DEVICE void wait() const { mbarrier_wait(full + 8 * slot, parity); }
-    /* Products of a tile along k, from 16 `first` to 16 `end`: their sum is `fresh`, or added to
-     * what stands there. */
-    static DEVICE void multiply(Sums &sums, unsigned x, unsigned w, bool fresh, int first = 0,
-                                int end = K / 16) {
-        UNROLLED for (int k = 0; k < K / 16; k++) {
-            if (k < first || k >= end) continue;
-            const unsigned leading = group_at(2 * k + 1) - group_at(2 * k);
-            wgmma(sums.of[0], of_pixels(x + group_at(2 * k) + (leading << 16)),
-                  of_weights(w + k * 2 * WEIGHT_ROWS), !fresh || k > first);
+    DEVICE void seek(int stage) { slot = stage % STAGES; parity = stage / STAGES & 1; }
+    /* Loads the next stage's words, when it is full. */
+    DEVICE void fetch(Operands &operands) const {
+        mbarrier_wait(full + 8 * slot, parity);
+        const unsigned from = words + slot * STAGE_BYTES;
+        UNROLLED for (int part = 0; part < PARTS; part++) {
+            UNROLLED for (int i = 0; i < WINDOW / 2; i++)
+                load_pair(from + part * PART_WORDS * 4 + i * 8,
+                          operands.word(part, 0, i * 2),
+                          operands.word(part, 0, i * 2 + 1));
+            UNROLLED for (int p = 0; p < 2; p++)
+                operands.at(part, KERNEL_W, p) =
+                    load_low_half(from + single[0] + part * PART_WORDS * 4 + p * 4);
         }
     }
-    /* Starts a span's products of the stage with all tiles, when it is full; turn: the slice's
-     * number modulo TURNS. */
-    DEVICE void start(Sums (&sums)[TILES], int turn) const {
-        constexpr int WEIGHT_PART = WEIGHT_BYTES / 16, STEPS = K / 16 + SPANS - 1;
-        const unsigned w = weights + (TURN - turn) % TURN * TILE_N;
-        wait(); sums[0].pin(); wgmma_fence();
-        const unsigned x = pixels + slot * (STAGE_BYTES / 16);
-        /* small ones first: each addition rounds toward zero */
-        multiply(sums[0], x, w + WEIGHT_PART, TURNS == 1);
-        multiply(sums[0], x + PART_BYTES / 16, w + 2 * WEIGHT_PART, false);
-        multiply(sums[0], x, w, TURNS == 1 && (PARTS == 1 || false), 0, min(STEPS, K / 16));
-        wgmma_commit();
-    }
-    DEVICE void give_back() {
+    /* Makes operands of the words, and gives the stage back. */
+    DEVICE void take(Operands &operands) {
+        UNROLLED for (int part = 0; part < PARTS; part++) {
+            UNROLLED for (int p = 0; p < 2; p++)
+                operands.at(part, octet_of(0, 1), p) = moved(operands.word(part, 0, 1 + p));
+            UNROLLED for (int p = 0; p < 2; p++) ;
+        }
+        operands.pin(); __syncwarp();
         if (lane == 0) mbarrier_arrive(empty + 8 * slot);
         slot = slot + 1 == STAGES ? 0 : slot + 1;
         parity ^= slot == 0;
     }
 };
 
-/* Slices of one job after another. The tail of a consumer's first tile runs behind the products of
- * its second. */
-DEVICE void consume(const Arguments &a, const Shared &shared) {
-    const int consumer = __shfl_sync(~0U, thread_index() / WARPGROUP, 0), first = consumer * 64;
-    Tile tile[TILES];
-    Tail tail[TILES];
-    Sums sums[TILES];
-    Scales scales;
-    Ring ring;
-    tile[0].scale_bias = shared.scale_bias;
-    tile[0].operands = shared.operands;
-    tile[0].channel_first = 0;
-    tile[0].channel_end = OUT_CHANNELS;
-    tile[0].lane = tile[0].pixels.lane = threadIdx.x % 32;
-    tile[0].pixels.first = first + thread_index() % WARPGROUP / 32 * 16;
-    sums[0].zero = __int_as_float(int(a.job_count >> 60));
-    scales.open(tile[0], shared.scale_bias);
-    ring.pixels = unsigned(matrix_descriptor(shared_address(shared.stages) + first * 16, 0));
-    ring.weights = unsigned(matrix_descriptor(shared_address(shared.weights), WEIGHT_ROWS * 16));
-    ring.full = opaque(shared.full); ring.empty = opaque(shared.empty);
-    ring.lane = threadIdx.x % 32; ring.slot = ring.parity = 0;
-    Work work = {0};
-    do {
-        Job at;
-        int slices = 1; /* or more */
-        auto open = [&]() {
-            at = job_at(work.job(), a);
-            slices = at.slices();
-            tile[0].pixels.open(at, a);
-            tail[0].begin(tile[0]);
-        };
-        if (work.rescaled()) {
-            ring.wait(); /* producers have found the scale */
-            const float largest = __uint_as_float(shared.magnitude[work.number() % ROUND]);
-            rescale(shared, work.anew() ? segment_scale(largest) : CARRIER_SCALE);
-            scales.open(tile[0], shared.scale_bias);
+/* The same for all lanes, in a uniform register: a reduction's result lies in one, and is not
+ * worked out again at every use. */
+DEVICE unsigned uniform(unsigned value) { return __reduce_max_sync(~0U, value); }
+/* B's descriptors, of 16 k each. */
+struct Weights {
+    unsigned long long part[PARTS][STEPS];
+
+    DEVICE void open(const Shared &shared) {
+        UNROLLED for (int i = 0; i < PARTS * STEPS; i++) {
+            const unsigned first = shared_address(shared.weights) + i / STEPS * WEIGHT_BYTES +
+                                   i % STEPS * 2 * WEIGHT_ROWS * 16;
+            const unsigned long long whole = matrix_descriptor(first, WEIGHT_ROWS * 16);
+            const unsigned long long high = uniform(unsigned(whole >> 32));
+            part[i / STEPS][i % STEPS] = high << 32 | uniform(unsigned(whole));
         }
-        open();
-        ROLLED for (int first_slice = 0; first_slice < slices; first_slice += TURNS)
-            UNROLLED for (int turn = 0; turn < TURNS; turn++) {
-                const int slice = first_slice + turn, done = (turn + 1) % TURN;
-                if (slice >= slices) break;
-                ring.start(sums, turn);
-                wgmma_wait<0>(); ring.give_back(); sums[0].pin();
-                sums[0].complete(tile[0], done);
-                if (slice >= TURN - 1) {
-                    Sums::scale(tile[0], scales);
-                    tile[0].pixels.job.d = at.d + slice - (TURN - 1);
-                    tail[0].step(tile[0]);
-                }
+    }
+};
+
+/* Starts a slice's products. */
+DEVICE void multiply(Sums &sums, Operands &operands, const Weights &weights) {
+    operands.pin(); sums.pin(); wgmma_fence();
+    UNROLLED for (int k = 0; k < STEPS; k++)
+        wgmma(sums.of, operands.of[0][k], weights.part[PARTS - 1][k], k > 0);
+    UNROLLED for (int k = 0; k < STEPS; k++)
+        wgmma(sums.of, operands.of[PARTS - 1][k], weights.part[0][k], 1);
+    UNROLLED for (int k = 0; k < STEPS; k++)
+        wgmma(sums.of, operands.of[0][k], weights.part[0][k], true);
+    wgmma_commit();
+}
+
+constexpr int SETS = 1;
+/* Sums of depths that are not complete, the next one's first. */
+constexpr int PENDING = TURN - 2;
+
+struct Consumer {
+    Tile tile;
+    Tail tail;
+    Gather gather;
+    Operands operands[SETS];
+    float pending[PENDING ? PENDING : 1][BLOCK_SUMS];
+    Weights weights;
+    int number, slice, left; /* the job's, its slice, and the round's slices beyond this one */
+
+    /* Brings the depth that a slice completes to the tile. sums: the slice's; other: those of the
+     * slice before. */
+    DEVICE void complete(const Sums &sums, const Sums &other) {
+        UNROLLED for (int i = 0; i < BLOCK_SUMS; i++)
+            tile.d[0][i] = sums.of[BLOCK_SUMS % (TURN * BLOCK_SUMS) + i] +
+                                           (PENDING ? pending[0][i] : other.of[i]);
+    }
+    /* Then: the depths behind it move up. */
+    DEVICE void advance(const Sums &sums, const Sums &other) {
+        UNROLLED for (int next = 0; next < PENDING; next++)
+            UNROLLED for (int i = 0; i < BLOCK_SUMS; i++) {
+                const bool last = next + 1 == PENDING;
+                pending[next][i] = sums.of[(next + 2) * BLOCK_SUMS + i] +
+                                   (last ? other.of[i] : pending[last ? 0 : next + 1][i]);
+                asm volatile("" : "+f"(pending[next][i]));
             }
-        tile[0].pixels.job.d = at.d;
-        tail[0].end(tile[0], a);
-    } while (work.next(shared));
+    }
+    DEVICE void step(const Arguments &a) {
+        tile.walking = SCALES_AT_END;
+        if (slice >= TURN - 1) tail.step(tile, a);
+        tile.walking = false; tile.pixels.job.d++;
+    }
+    DEVICE void open(const Arguments &a) { slice = 0; tail.begin(tile); }
+    DEVICE void close(const Arguments &a) {
+        tile.pixels.open(job_at(block_job(number), a), a);
+        tile.pixels.job.d = 0;
+        tile.scale_walk();
+        tail.end(tile, a);
+    }
+    /* Behind the products of a slice, which are in `sums`: starts those of the next in `other`, the
+     * round's last ones again where there is none. False: there is none. */
+    DEVICE bool turn(const Arguments &a, Sums &sums, Sums &other, Operands &next) {
+        wgmma_wait<0>(); sums.pin();
+        if (left > 0) gather.fetch(next);
+        complete(sums, other);
+        step(a);
+        if (left > 0) {
+            advance(sums, other);
+            gather.take(next);
+        }
+        multiply(other, next, weights);
+        if (++slice == int(a.box_d) + TURN - 1) {
+            close(a);
+            number++;
+            open(a);
+        }
+        return left-- != 0;
+    }
+};
+
+DEVICE void consume(const Arguments &a, const Shared &shared) {
+    constexpr int ROW_WARPS = PIXELS_W / 16;
+    const int warp = thread_index() / 32;
+    Consumer consumer;
+    Tile &tile = consumer.tile;
+    tile.scale_bias = shared.scale_bias;
+    tile.channel_first = 0; tile.channel_end = OUT_CHANNELS;
+    tile.lane = tile.pixels.lane = consumer.gather.lane = thread_index() % 32;
+    tile.pixels.h = warp / ROW_WARPS; tile.pixels.w = warp % ROW_WARPS * 16;
+    consumer.gather.open(shared, tile.pixels);
+    const Round round = *shared.round;
+    consumer.gather.seek(round.staged);
+    consumer.weights.open(shared);
+    consumer.number = round.first;
+    consumer.left = (round.end - round.first) * (int(a.box_d) + TURN - 1);
+    Sums sums[2];
+    UNROLLED for (int i = 0; i < TURN * BLOCK_SUMS; i++) sums[0].of[i] = sums[1].of[i] = 0.0f;
+    UNROLLED for (int i = 0; i < PENDING * BLOCK_SUMS; i++)
+        consumer.pending[i / BLOCK_SUMS][i % BLOCK_SUMS] = 0.0f;
+    UNROLLED for (int i = 0; i < PARTS * STEPS * 4; i++)
+        consumer.operands[0].of[i / (STEPS * 4)][i / 4 % STEPS][i % 4] =
+            consumer.operands[SETS - 1].of[i / (STEPS * 4)][i / 4 % STEPS][i % 4] = 0;
+    consumer.open(a);
+    consumer.slice--; /* the turn before the first: of zeros, and forgotten */
+    tile.pixels.job.d--;
+    ROLLED while (consumer.turn(a, sums[0], sums[1], consumer.operands[0]) &&
+           consumer.turn(a, sums[1], sums[0], consumer.operands[SETS - 1])) {
+    }
+    wgmma_wait<0>();
+}
+
+/* conv_wgmma_gathered.cuh: what a block does between rounds of jobs. */
+
+/* All of the block meet, consumers and producers from places of their own in the program. */
+DEVICE void meet(const Shared &shared, Round &round) {
+    __syncwarp();
+    if (thread_index() % 32 == 0) mbarrier_arrive(shared.met);
+    mbarrier_wait(shared.met, round.meetings);
+    round.meetings ^= 1;
+}
+
+/* The largest finite magnitude under a job, by all threads. */
+DEVICE float look_at(const Arguments &a, const Shared &shared, Round &round, const Job &at) {
+    const int slices = int(a.box_d) + TURN - 1;
+    float largest = 0.0f;
+    if (thread_index() == 0) *shared.largest = 0;
+    meet(shared, round);
+    ROLLED for (int i = thread_index(); i < slices * ROWS * COLUMNS; i += THREADS) {
+        const int x = at.w + i % COLUMNS, row = i / COLUMNS % ROWS;
+        const int y = at.h + row / IN_CHANNELS, z = at.d + i / COLUMNS / ROWS;
+        if (static_cast<unsigned long long>(x) < a.in_w &&
+            static_cast<unsigned long long>(y) < a.in_h &&
+            static_cast<unsigned long long>(z) < a.in_d)
+            largest = finite_magnitude(
+                largest, a.input[at.n * a.input_stride.n + row % IN_CHANNELS * a.input_stride.c +
+                                 z * a.input_stride.d + y * a.input_stride.h + x]);
+    }
+    const unsigned most = __reduce_max_sync(~0U, __float_as_uint(largest));
+    if (thread_index() % 32 == 0) atomicMax(shared.largest, most);
+    meet(shared, round);
+    return __uint_as_float(*shared.largest);
+}
+
+/* To the next round, by all threads together: the jobs of this one that halves with STAGE_SCALE
+ * cannot hold, each by itself, then others. False: there is none. */
+DEVICE bool next_round(const Arguments &a, const Shared &shared) {
+    Round round = *shared.round;
+    const bool anew = round.scale != 0.0f;
+    round.staged += (round.end - round.first) * (int(a.box_d) + TURN - 1);
+    meet(shared, round);
+    if (!anew) {
+        bool fails = false;
+        if (thread_index() < ROUND && thread_index() < round.end - round.first)
+            fails = carrier_fails(
+                __uint_as_float(shared.magnitude[thread_index()]) * SPLIT_SCALE, SPLIT_MIN);
+        const unsigned failed = __ballot_sync(~0U, fails);
+        if (thread_index() < ROUND && thread_index() % 32 == 0)
+            shared.failed[thread_index() / 32] = failed;
+        meet(shared, round);
+    }
+    const int end = min(round.count, (round.first / ROUND + 1) * ROUND);
+    int next = anew ? round.end : round.first;
+    ROLLED while (next < end && !(shared.failed[next % ROUND / 32] >> next % 32 & 1)) next++;
+    if (next == round.count) return false;
+    round.first = next; round.end = min(round.count, next + ROUND); round.scale = 0.0f;
+    if (next < end) {
+        float largest = __uint_as_float(shared.magnitude[next % ROUND]);
+        if (!(largest <= FLOAT_MAX))
+            largest = look_at(a, shared, round, job_at(block_job(next), a));
+        round.end = next + 1; round.scale = segment_scale(largest);
+    } else if (thread_index() < ROUND) {
+        shared.magnitude[thread_index()] = 0;
+    }
+    for (int o = thread_index(); o < OUT_CHANNELS; o += THREADS)
+        shared.scale_bias[o].x =
+            unscale(shared.scale[o], round.scale != 0.0f ? round.scale : SPLIT_SCALE);
+    if (thread_index() == 0) {
+        *shared.round = round;
+        shared.round->meetings ^= 1; /* the one below */
+    }
+    meet(shared, round);
+    return true;
 }
 
 /* ---- the kernel ---------------------------------------------------------------------------- */
-/* Registers of a thread at the kernel's start. */
-constexpr int ENTRY_REGISTERS = 65536 / THREADS / 8 * 8;
-
-template <int REGISTERS> DEVICE void take_registers() {
-    if constexpr (REGISTERS >= ENTRY_REGISTERS) setmaxnreg_inc<REGISTERS>();
-    else if constexpr (REGISTERS > 0)
-        setmaxnreg_dec<REGISTERS>();
-}
-
-__global__ void __launch_bounds__(THREADS, BLOCKS)
-    segue_conv_wgmma_packed(const __grid_constant__ Arguments a) {
+__global__ void __launch_bounds__(THREADS, 1)
+    segue_conv_wgmma_gathered(const __grid_constant__ Arguments a) {
     extern __shared__ __align__(128) unsigned char memory[];
     Shared shared;
     shared.stages = memory;
     shared.weights = shared.stages + STAGES * STAGE_BYTES;
-    shared.scale_bias = reinterpret_cast<float2 *>(shared.weights + WEIGHT_PARTS * WEIGHT_BYTES);
+    shared.raw = shared.weights + PARTS * WEIGHT_BYTES;
+    shared.scale_bias =
+        reinterpret_cast<float2 *>(shared.raw + PRODUCERS * (AHEAD + 1) * RAW_BYTES);
     shared.full = shared_address(shared.scale_bias + TILE_N);
     shared.empty = shared.full + STAGES * 8; shared.met = shared.empty + STAGES * 8;
-    shared.operands = reinterpret_cast<float *>(shared.scale_bias + TILE_N + 2 * STAGES + 1);
-    shared.scale = shared.operands;
-    shared.magnitude = reinterpret_cast<unsigned *>(shared.scale + TILE_N);
-    shared.failed = shared.magnitude + ROUND;
-    shared.count = reinterpret_cast<int *>(shared.failed + ROUND / 32);
-    shared.round_end = shared.count + 1;
-    shared.raw = reinterpret_cast<float *>(shared.round_end + 1);
+    shared.scale = reinterpret_cast<float *>(shared.scale_bias + TILE_N + 2 * STAGES + 1);
+    shared.operands = shared.scale + TILE_N;
+    shared.magnitude = reinterpret_cast<unsigned *>(shared.operands);
+    shared.failed = shared.magnitude + ROUND; shared.largest = shared.failed + ROUND / 32;
+    shared.round = reinterpret_cast<Round *>(shared.largest + 1);
     if (thread_index() < STAGES) {
-        mbarrier_init(shared.full + 8 * thread_index(), UNITS);
+        mbarrier_init(shared.full + 8 * thread_index(), 1);
         mbarrier_init(shared.empty + 8 * thread_index(), CONSUMERS * 4);
     }
-    if (thread_index() == 0) mbarrier_init(shared.met, THREADS / 32);
-    fetch_weights(a, shared);
+    if (thread_index() == 0) {
+        mbarrier_init(shared.met, THREADS / 32);
+        const int count = block_jobs(a);
+        *shared.round = Round{0, min(count, ROUND), count, 0, 0.0f, 0};
+    }
+    if (thread_index() < ROUND) shared.magnitude[thread_index()] = 0;
+    if (thread_index() < STAGES * PARTS) {
+        float *part = reinterpret_cast<float *>(shared.stages) + thread_index() * PART_WORDS;
+        part[ZEROS] = part[ZEROS + 1] = 0.0f;
+    }
     __syncthreads();
     if (thread_index() >= CONSUMER_THREADS) {
-        take_registers<PRODUCER_REGISTERS>();
-        produce(a, shared);
+        setmaxnreg_dec<PRODUCER_REGISTERS>();
+        do {
+            produce(a, shared);
+        } while (next_round(a, shared));
     } else {
-        take_registers<CONSUMER_REGISTERS>();
-        pack_weights(shared);
-        consume(a, shared);
+        setmaxnreg_inc<CONSUMER_REGISTERS>();
+        pack_weights(a, shared);
+        do {
+            consume(a, shared);
+        } while (next_round(a, shared));
     }
 }
 
 #else /* other GPUs have no such instructions: here for the host to find */
-__global__ void __launch_bounds__(32) segue_conv_wgmma_packed(const __grid_constant__ Arguments a) {}
+__global__ void __launch_bounds__(32) segue_conv_wgmma_gathered(const __grid_constant__ Arguments a) {}
 #endif
 #undef SUMS
-} // namespace wgmma_packed
+} // namespace wgmma_gathered
 
 /* ---- implicit_gemm --------------------------------------------------------------------------- */
 namespace implicit_gemm {
@@ -1344,8 +1324,8 @@ DEVICE void tf32_split(unsigned bits, unsigned &high, unsigned &low) {
     low = finite ? tf32_away(__float_as_uint(rest)) : 0;
 }
 
-constexpr int GROUP_INPUTS = 3, WARPS = 8;
-constexpr int ROW_BLOCKS = 2, THREADS = WARPS * 32, BLOCK_PIXELS = WARPS * ROW_BLOCKS * 16;
+constexpr int GROUP_INPUTS = 3, WARPS = 8, ROW_BLOCKS = 2;
+constexpr int BLOCKS = 1, THREADS = WARPS * 32, BLOCK_PIXELS = WARPS * ROW_BLOCKS * 16;
 constexpr int TAPS = KERNEL_D * KERNEL_H * KERNEL_W, K = GROUP_INPUTS * TAPS, SLICE = 16;
 DEVICE long long offset(Place at, long long channel, Stride s) {
     return at.n * s.n + channel * s.c + at.d * s.d + at.h * s.h + at.w * s.w;
@@ -1602,7 +1582,8 @@ template <class A> static void take_tensors(const Call &t, A &a) {
         t.softmax.stride[3]};
 }
 
-const char *fill(const Call &t, const Sizes &s, wgmma_packed::Arguments &a, long long &blocks) {
+const char *fill(const Call &t, const Sizes &s, wgmma_gathered::Arguments &a, long long &blocks) {
+    if (!(t.x.stride[4] == 1)) return "columns of the input lie side by side";
     if (!(aligned(t.x, 16) && t.x.stride[4] == 1 && t.x.stride[0] % 4 == 0 &&
         t.x.stride[1] % 4 == 0 && t.x.stride[2] % 4 == 0 && t.x.stride[3] % 4 == 0 &&
         s.in_w % 4 == 0))
@@ -1611,15 +1592,15 @@ const char *fill(const Call &t, const Sizes &s, wgmma_packed::Arguments &a, long
         t.conv_weight.stride[2] == 9 && t.conv_weight.stride[1] == 27 &&
         t.conv_weight.stride[0] == 81))
         return "elements of %conv.weight lie side by side";
-    if (!(t.x.stride[4] == 1)) return "columns of the input lie side by side";
     if (!(aligned(t.softmax, 8) && t.softmax.stride[3] == 1 && t.softmax.stride[0] % 2 == 0 &&
         t.softmax.stride[1] % 2 == 0 && t.softmax.stride[2] % 2 == 0 && s.w % 2 == 0))
         return "%softmax is written in vectors of 2";
     take_tensors(t, a);
     a.out_d = s.d; a.in_d = s.in_d; a.out_h = s.h; a.in_h = s.in_h; a.out_w = s.w; a.in_w = s.in_w;
-    a.box_d = a.out_d; a.jobs_d = pieces(a.out_d, a.box_d); a.jobs_h = pieces(a.out_h, 8);
-    a.jobs_w = pieces(a.out_w, 32); a.job_count = s.n * a.jobs_d * a.jobs_h * a.jobs_w;
+    a.box_d = a.out_d; a.jobs_d = pieces(a.out_d, a.box_d); a.jobs_h = pieces(a.out_h, 6);
+    a.jobs_w = pieces(a.out_w, 30); a.job_count = s.n * a.jobs_d * a.jobs_h * a.jobs_w;
     if (!(a.job_count < 268435455)) return "boxes are counted in 28 bits";
+    if (!(a.jobs_w == 1)) return "a row of the output is one box";
     blocks = least(a.job_count, s.processors);
     return nullptr;
 }
@@ -1652,7 +1633,7 @@ static Device current_device() {
     if (known.count(number) == 0) {
         Device &device = known[number];
         cudaDeviceGetAttribute(&device.processors, cudaDevAttrMultiProcessorCount, number);
-        device.first = prepare(wgmma_packed::segue_conv_wgmma_packed, 640, 170544);
+        device.first = prepare(wgmma_gathered::segue_conv_wgmma_gathered, 512, 170596);
         prepare(implicit_gemm::segue_implicit_gemm, 256, 7360);
         cudaGetLastError(); /* of code that is not there */
     }
@@ -1676,10 +1657,10 @@ extern "C" const char *conv3d_min_softmax(const Call *call, cudaStream_t stream)
     s.processors = device.processors;
     if (const char *wrong = measure(t, s)) return wrong;
     if (s.n == 0 || s.d == 0 || s.h == 0 || s.w == 0) return nullptr;
-    wgmma_packed::Arguments a0;
+    wgmma_gathered::Arguments a0;
     long long blocks0;
     if (device.first && !fill(t, s, a0, blocks0))
-        return launch(wgmma_packed::segue_conv_wgmma_packed, a0, blocks0, 640, 170544, stream);
+        return launch(wgmma_gathered::segue_conv_wgmma_gathered, a0, blocks0, 512, 170596, stream);
     implicit_gemm::Arguments a1;
     long long blocks1;
     if (const char *wrong = fill(t, s, a1, blocks1)) return wrong;
