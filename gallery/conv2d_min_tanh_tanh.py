@@ -115,10 +115,10 @@ using real = float;
 /* Element strides by role; 0 along what an operand does not vary with. */
 struct Stride { long long n, c, d, h, w; };
 struct Place { int n, d, h, w; };
+
+/* ---- elements ------------------------------------------------------------------------------ */
 DEVICE real load(const float *from) { return real(*from); }
 DEVICE void store(float *to, real x) { *to = float(x); }
-
-/* ---- order, NaN first ---------------------------------------------------------------------- */
 DEVICE float v_min(float a, float b) {
     float result;
     asm("min.NaN.f32 %0, %1, %2;" : "=f"(result) : "f"(a), "f"(b));
@@ -126,12 +126,21 @@ DEVICE float v_min(float a, float b) {
 }
 
 DEVICE real infinity() { return real(__uint_as_float(0x7f800000)); }
+
+/* ---- reductions: NaN in, NaN out ----------------------------------------------------------- */
 struct Min {
     static DEVICE real identity() { return infinity(); }
     static DEVICE real combine(real a, real b) { return v_min(a, b); }
 };
 
 constexpr int TILE_N = 64;
+
+/* The tile of `wgmma` and of `mma.sync` with pixels as rows (M) and channels as columns (N).
+ *
+ * A warp holds ROW_BLOCKS blocks of 16 pixels, all TILE_N channels of each. Of a block, lane l
+ * holds rows l / 4 and l / 4 + 8, and of every 8 channels the pair 2 (l % 4), + 1: four lanes, a
+ * quad, share a pixel. With two blocks or more, a reduction over channels halves what a lane keeps
+ * at each exchange, so that in the end every lane owns pixels of its own, none twice. */
 
 /* Elementary functions, with the meaning of PyTorch's at NaN, infinities, signed zero and subnormal
  * numbers. */
@@ -192,7 +201,6 @@ DEVICE unsigned shared_address(const void *pointer) {
 DEVICE void mbarrier_init(unsigned barrier, int arrivals) {
     asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(barrier), "r"(arrivals));
 }
-
 DEVICE void mbarrier_arrive(unsigned barrier) {
     asm volatile("{ .reg .b64 state; mbarrier.arrive.shared::cta.b64 state, [%0]; }" ::"r"(barrier)
                  : "memory");
@@ -448,13 +456,6 @@ struct Pixels : BoxPixels {
     DEVICE bool valid(int row) const { return BoxPixels::valid(pixel(row)); }
     DEVICE Place place(int row) const { return BoxPixels::place(pixel(row)); }
 };
-
-/* The tile of `wgmma` and of `mma.sync` with pixels as rows (M) and channels as columns (N).
- *
- * A warp holds ROW_BLOCKS blocks of 16 pixels, all TILE_N channels of each. Of a block, lane l
- * holds rows l / 4 and l / 4 + 8, and of every 8 channels the pair 2 (l % 4), + 1: four lanes, a
- * quad, share a pixel. With two blocks or more, a reduction over channels halves what a lane keeps
- * at each exchange, so that in the end every lane owns pixels of its own, none twice. */
 
 struct RowTile {
     static constexpr int PIXELS = 2 * ROW_BLOCKS, CHANNELS = TILE_N / 4;
@@ -829,9 +830,13 @@ struct Arguments {
  * (M) by channels (N), for any shape, stride, padding, dilation, groups and strides, from sm_80 on.
  *
  * A block makes BLOCK_PIXELS output pixels, counted through all images, by up to TILE_N channels of
- * one group. k runs over [input channel][tap], SLICE at a time: weights by way of shared memory,
- * inputs straight from where they lie. A lane has four neighbouring k: the first two meet in one
- * product and the last two in the next, for the order of k is free. */
+ * one group. k runs over [input channel][tap], SLICE at a time: while one slice is multiplied out
+ * of shared memory, the next is on its way to registers. Four neighbouring k of a pixel, or of a
+ * channel, are one vector of 16 bytes there. Lane l multiplies vector l % 4: its first two words in
+ * one product and its last two in the next, for the order of k is free.
+ *
+ * Class fp32 splits operands into high and low parts and sums three products. The tensor cores
+ * round each addition toward zero, so the sums of a slice go to the other cores. */
 
 /* Matrix products by warps, `mma.sync` (PTX ISA 9.7.14). */
 
@@ -851,40 +856,66 @@ DEVICE unsigned tf32_even(unsigned bits) {
     const float x = __uint_as_float(bits);
     return x == x ? bits + 0xfffu + (bits >> 13 & 1u) : bits;
 }
+typedef float input_t;
 constexpr int GROUP_INPUTS = 16, KERNEL_H = 3, KERNEL_W = 3, WARPS = 4, ROW_BLOCKS = 2;
 constexpr int BLOCKS = 3, THREADS = WARPS * 32, BLOCK_PIXELS = WARPS * ROW_BLOCKS * 16;
-constexpr int TAPS = KERNEL_H * KERNEL_W, K = GROUP_INPUTS * TAPS, SLICE = 16;
-DEVICE long long offset(Place at, long long channel, Stride s) {
-    return at.n * s.n + channel * s.c + at.h * s.h + at.w * s.w;
-}
-/* A warp's sums: ROW_BLOCKS blocks of 16 pixels by TILE_N channels. Of a block, lane l has pixels
- * l / 4 and l / 4 + 8, and of every 8 channels 2 (l % 4) and the next. What is reduced over channels
- * all four lanes of a pixel have. */
-struct Tile {
-    static constexpr int PIXELS = 2 * ROW_BLOCKS, OWN = PIXELS, CHANNELS = TILE_N / 4;
+constexpr int TAPS = KERNEL_H * KERNEL_W, K = GROUP_INPUTS * TAPS;
+constexpr int SLICE = 16, SLICES = (K + SLICE - 1) / SLICE;
+/* A warp's pixels: where they lie was found when they were gathered. */
+struct Pixels {
+    const Place *places; /* in shared memory; n < 0: there is none */
 
+    DEVICE bool valid(int row) const { return places[row].n >= 0; }
+    DEVICE Place place(int row) const { return places[row]; }
+};
+
+struct RowTile {
+    static constexpr int PIXELS = 2 * ROW_BLOCKS, CHANNELS = TILE_N / 4;
+    static constexpr int OWN = PIXELS / 4;
     real d[ROW_BLOCKS][TILE_N / 2]; /* as the instructions lay it out */
-    const Place *places;  /* of the warp's pixels, in shared memory; n < 0: there is none */
-    const float *biases;  /* [TILE_N], in shared memory */
+    const float2 *scale_bias; /* [TILE_N], in shared memory */
     int lane;
+    Pixels pixels;
+    DEVICE int row(int p) const { return p * 8 + lane / 4; }
     DEVICE int column(int j) const { return j / 2 * 8 + lane % 4 * 2 + j % 2; }
-    DEVICE Place place(int p) const { return places[p * 8 + lane / 4]; }
-    DEVICE bool valid(int p) const { return place(p).n >= 0; }
-    DEVICE real acc(int p, int j) const {
-        return d[p / 2][j / 2 * 4 + p % 2 * 2 + j % 2] + biases[column(j)];
-    }
+    DEVICE int own_pixel() const { return (lane & 1) * (PIXELS / 2) + (lane >> 1 & 1); }
 
-    template <class Op> DEVICE void reduce(Op, const real (&in)[PIXELS], real (&out)[OWN]) const {
-        UNROLLED for (int p = 0; p < PIXELS; p++) {
-            const real pair = Op::combine(in[p], __shfl_xor_sync(~0U, in[p], 1));
-            out[p] = Op::combine(pair, __shfl_xor_sync(~0U, pair, 2));
+    DEVICE real acc(int p, int j) const {
+        const float2 by = scale_bias[column(j)];
+        return d[p / 2][j / 2 * 4 + p % 2 * 2 + j % 2] * by.x + by.y;
+    }
+    DEVICE int channel(int j) const { return column(j); }
+    DEVICE bool valid(int p) const { return pixels.valid(row(p)); }
+    DEVICE Place place(int p) const { return pixels.place(row(p)); }
+    DEVICE bool own_valid() const { return valid(own_pixel()); }
+    DEVICE Place own_place() const { return place(own_pixel()); }
+
+    /* A quad's values, halved twice; with two pixels, halved once and combined once. */
+    template <class Op> DEVICE void reduce(Op, const real (&in)[PIXELS], real (&out)[OWN]) {
+        real half[PIXELS / 2];
+        const bool upper = lane & 1;
+        UNROLLED for (int i = 0; i < PIXELS / 2; i++) {
+            const real keep = upper ? in[PIXELS / 2 + i] : in[i];
+            const real give = upper ? in[i] : in[PIXELS / 2 + i];
+            half[i] = Op::combine(keep, __shfl_xor_sync(~0U, give, 1));
+        }
+        const bool second = lane >> 1 & 1;
+        {
+            const real keep = second ? half[OWN] : half[0], give = second ? half[0] : half[OWN];
+            out[0] = Op::combine(keep, __shfl_xor_sync(~0U, give, 2));
         }
     }
 
     template <class T> DEVICE void store_own(T *to, Stride s, const real (&in)[OWN]) const {
-        UNROLLED for (int q = 0; q < OWN; q++)
-            if (lane % 4 == 0 && valid(q)) store(to + offset(place(q), 0, s), in[q]);
+        if (own_valid()) store(to + offset(own_place(), s), in[0]);
     }
+
+    static DEVICE long long offset(Place at, Stride s) {
+        return at.n * s.n + at.d * s.d + at.h * s.h + at.w * s.w;
+    }
+};
+
+struct Tile : RowTile {
 };
 
 struct Tail {
@@ -897,60 +928,107 @@ struct Tail {
         real w1[Tile::OWN];
         tile.reduce(Min(), r1, w1);
         real w3[Tile::OWN];
-        UNROLLED for (int q = 0; q < Tile::OWN; q++) w3[q] = ops::v_tanh(ops::v_tanh(w1[q]));
+        w3[0] = ops::v_tanh(ops::v_tanh(w1[0]));
         tile.store_own(a.store0, a.store0_stride, w3); // %tanh_1
     }
 };
 
+/* One k: elements from a pixel's first input, and from a channel's first weight. */
+struct Tap { long long input, weight; };
+
+/* Rows of vectors end two further: vectors that a warp reads at once lie in different banks. */
 struct Shared {
-    unsigned weights[2][TILE_N][SLICE]; /* bits of floats, of this slice and of the next */
+    uint4 pixels[2][SLICE / 4][BLOCK_PIXELS + 2], channels[2][SLICE / 4][TILE_N + 2];
+    Tap taps[2][SLICE];
     Place places[BLOCK_PIXELS];
-    float biases[TILE_N];
+    float2 scale_bias[TILE_N];
 };
 
+constexpr int PIXEL_VECTORS = SLICE / 4;
+constexpr int CHANNEL_VECTORS = (SLICE / 4 * TILE_N + THREADS - 1) / THREADS;
+struct Fetched { real pixel[PIXEL_VECTORS][4], channel[CHANNEL_VECTORS][4]; };
+
+/* Where a thread gathers. */
+struct Source {
+    Place first; /* of its pixel's inputs; may lie outside the image */
+    const input_t *input, *weight;
+    int channels; /* of the block */
+};
+
+/* ---- places -------------------------------------------------------------------------------- */
 DEVICE int next_index(long long &number, long long size) {
-    const int index = int(number % size);
-    number /= size;
+    const long long rest = number / size;
+    const int index = int(number - rest * size);
+    number = rest;
     return index;
 }
 
 /* Pixel `number` of those that are kept, at step `walked` of those that are not. */
 DEVICE Place place_at(long long number, const Arguments &a) {
-    Place at = {};
+    Place at;
     at.w = next_index(number, a.size_w);
-    at.h = next_index(number, a.size_h); at.n = int(number);
+    at.h = next_index(number, a.size_h); at.d = 0; at.n = int(number);
     return at;
 }
 
-/* The tap that k stands for; its input channel is k / TAPS. */
-DEVICE Place tap_at(int k) { return Place{0, 0, k / KERNEL_W % KERNEL_H, k % KERNEL_W}; }
-DEVICE unsigned operand(float x) { return tf32_even(__float_as_uint(x)); }
+DEVICE Tap tap_at(int k, const Arguments &a) {
+    const int c = k / TAPS, w = k % KERNEL_W, h = k / KERNEL_W % KERNEL_H;
+    const Place at = {0, 0, h, w};
+    Tap tap;
+    tap.input = c * a.input_stride.c + Tile::offset(at, a.input_stride);
+    tap.weight = c * a.weight_stride.c + Tile::offset(Place{0, 0, h, w}, a.weight_stride);
+    return tap;
+}
 
-/* ---- a slice: k and the next SLICE - 1; absent channels, padding and k beyond K are zeros ---- */
-DEVICE void stage_weights(Shared &shared, int k, const Arguments &a) {
-    const int mine = threadIdx.x % SLICE, its = k + mine;
-    const float *from = a.weight + offset(tap_at(its), its / TAPS, a.weight_stride);
-    UNROLLED for (int row = threadIdx.x / SLICE; row < TILE_N; row += THREADS / SLICE) {
-        const bool present = row < 64;
-        shared.weights[k / SLICE % 2][row][mine] =
-            operand(present ? load(from + row * a.weight_stride.n) : real(0));
+/* ---- a slice ------------------------------------------------------------------------------- */
+/* Padding, absent channels, and k beyond the last come as zeros. */
+DEVICE void fetch(const Source &from, const Tap (&taps)[SLICE], Fetched &to, const Arguments &a) {
+    UNROLLED for (int i = 0; i < PIXEL_VECTORS * 4; i++) {
+        const Tap &tap = taps[i];
+        to.pixel[i / 4][i % 4] = load(from.input + tap.input);
+    }
+    UNROLLED for (int i = 0; i < CHANNEL_VECTORS * 4; i++) {
+        const int channel = (i / 4 * THREADS + threadIdx.x) / 4;
+        const Tap &tap = taps[threadIdx.x % 4 * 4 + i % 4];
+        to.channel[i / 4][i % 4] = channel < 64
+            ? load(from.weight + channel * a.weight_stride.n + tap.weight) : real(0);
     }
 }
 
-/* This lane's four k of its pixels, whose inputs begin there. */
-DEVICE void gather(const float *(&inputs)[Tile::PIXELS], int k, real (&rows)[Tile::PIXELS][4],
-                   const Arguments &a) {
-    UNROLLED for (int e = 0; e < 4; e++, k++) {
-        Place at = tap_at(k);
-        const long long distance = offset(at, k / TAPS, a.input_stride);
-        UNROLLED for (int p = 0; p < Tile::PIXELS; p++) rows[p][e] = load(inputs[p] + distance);
+DEVICE unsigned word_of(real x) {
+    const unsigned bits = __float_as_uint(x);
+    return tf32_even(bits);
+}
+DEVICE uint4 vector_of(const real (&x)[4]) {
+    return make_uint4(word_of(x[0]), word_of(x[1]), word_of(x[2]), word_of(x[3]));
+}
+
+DEVICE void store_slice(const Fetched &from, Shared &shared, int buffer) {
+    UNROLLED for (int v = 0; v < PIXEL_VECTORS; v++)
+        shared.pixels[buffer][v] [threadIdx.x % BLOCK_PIXELS] = vector_of(from.pixel[v]);
+    UNROLLED for (int v = 0; v < CHANNEL_VECTORS; v++) {
+        const int channel = (v * THREADS + threadIdx.x) / 4;
+        shared.channels[buffer][threadIdx.x % 4][channel] = vector_of(from.channel[v]);
     }
 }
 
-/* Both products of four k: pixels `upper` and `lower` by channels. */
-DEVICE void multiply(float *sums, const unsigned *upper, const unsigned *lower, const unsigned *by) {
-    mma_tf32(sums, upper[0], lower[0], upper[1], lower[1], by[0], by[1]);
-    mma_tf32(sums, upper[2], lower[2], upper[3], lower[3], by[2], by[3]);
+/* Both products of vectors of k: rows `upper` and `lower` of pixels by a column of channels. */
+DEVICE void multiply_vectors(float *sums, const uint4 &upper, const uint4 &lower, const uint4 &by) {
+    mma_tf32(sums, upper.x, lower.x, upper.y, lower.y, by.x, by.y);
+    mma_tf32(sums, upper.z, lower.z, upper.w, lower.w, by.z, by.w);
+}
+
+DEVICE void multiply(Tile &tile, const Shared &shared, int buffer) {
+    const uint4 *pixels = shared.pixels[buffer][tile.lane % 4] + tile.lane / 4 +
+                          threadIdx.x / 32 * ROW_BLOCKS * 16;
+    const uint4 *channels = shared.channels[buffer][tile.lane % 4] + tile.lane / 4;
+    uint4 rows[2 * ROW_BLOCKS];
+    UNROLLED for (int i = 0; i < 2 * ROW_BLOCKS; i++) rows[i] = pixels[i * 8];
+    UNROLLED for (int n = 0; n < TILE_N / 8; n++) {
+        uint4 by = channels[n * 8];
+        UNROLLED for (int b = 0; b < ROW_BLOCKS; b++)
+            multiply_vectors(&tile.d[b][n * 4], rows[2 * b], rows[2 * b + 1], by);
+    }
 }
 
 /* ---- the kernel ---------------------------------------------------------------------------- */
@@ -959,32 +1037,27 @@ DEVICE void contract(Tile &tile, Shared &shared, const Arguments &a) {
     const int mine = threadIdx.x % BLOCK_PIXELS;
     const long long number = static_cast<long long>(blockIdx.x) * BLOCK_PIXELS + mine;
     Place place = place_at(min(number, a.pixels - 1), a);
+    Source from;
+    from.first = {place.n, place.d, place.h, place.w};
+    from.input = a.input + Tile::offset(from.first, a.input_stride);
+    from.weight = a.weight;
     place.n = number < a.pixels ? place.n : -1;
+    __syncthreads(); /* the step before is done with shared memory */
     shared.places[mine] = place;
+    if (threadIdx.x < SLICE) shared.taps[0][threadIdx.x] = tap_at(threadIdx.x, a);
     __syncthreads();
-    const float *inputs[Tile::PIXELS];
-    UNROLLED for (int p = 0; p < Tile::PIXELS; p++) {
-        const Place at = tile.place(p);
-        const Place from = {max(at.n, 0), at.d, at.h, at.w};
-        inputs[p] = a.input + offset(from, 0, a.input_stride);
-    }
+    Fetched fetched;
+    fetch(from, shared.taps[0], fetched, a);
     UNROLLED for (int i = 0; i < ROW_BLOCKS * TILE_N / 2; i++)
         tile.d[i / (TILE_N / 2)][i % (TILE_N / 2)] = 0;
-    real next[Tile::PIXELS][4]; /* on their way while products are made of those before */
-    gather(inputs, tile.lane % 4 * 4, next, a);
-    ROLLED for (int k = 0; k < K; k += SLICE) {
-        stage_weights(shared, k, a);
-        unsigned rows[Tile::PIXELS][4];
-        UNROLLED for (int i = 0; i < Tile::PIXELS * 4; i++)
-            rows[i / 4][i % 4] = operand(next[i / 4][i % 4]);
-        if (k + SLICE < K) gather(inputs, k + SLICE + tile.lane % 4 * 4, next, a);
+    ROLLED for (int slice = 0; slice < SLICES; slice++) {
+        const int buffer = slice % 2;
+        store_slice(fetched, shared, buffer);
+        if (threadIdx.x < SLICE)
+            shared.taps[buffer ^ 1][threadIdx.x] = tap_at((slice + 1) * SLICE + threadIdx.x, a);
         __syncthreads();
-        UNROLLED for (int n = 0; n < TILE_N / 8; n++) {
-            const unsigned *by =
-                &shared.weights[k / SLICE % 2][n * 8 + tile.lane / 4][tile.lane % 4 * 4];
-            UNROLLED for (int b = 0; b < ROW_BLOCKS; b++)
-                multiply(&tile.d[b][n * 4], rows[2 * b], rows[2 * b + 1], by);
-        }
+        if (slice + 1 < SLICES) fetch(from, shared.taps[buffer ^ 1], fetched, a);
+        multiply(tile, shared, buffer);
     }
 }
 
@@ -994,11 +1067,12 @@ __global__ void __launch_bounds__(THREADS, BLOCKS)
     Shared &shared = *reinterpret_cast<Shared *>(memory);
     Tile tile;
     tile.lane = threadIdx.x % 32;
-    tile.places = shared.places + threadIdx.x / 32 * ROW_BLOCKS * 16;
-    tile.biases = shared.biases;
+    tile.pixels.places = shared.places + threadIdx.x / 32 * ROW_BLOCKS * 16;
+    tile.scale_bias = shared.scale_bias;
     for (int slot = threadIdx.x; slot < TILE_N; slot += THREADS) {
         const bool present = slot < 64;
-        shared.biases[slot] = present ? load(a.bias + slot * a.bias_stride.c) : real(0);
+        shared.scale_bias[slot] = make_float2(
+            1.0f, present ? load(a.bias + slot * a.bias_stride.c) : real(0));
     }
     Tail tail;
     contract(tile, shared, a);
@@ -1094,7 +1168,7 @@ static Device current_device() {
         Device &device = known[number];
         cudaDeviceGetAttribute(&device.processors, cudaDevAttrMultiProcessorCount, number);
         device.first = prepare(wgmma_ring::segue_conv_wgmma_ring, 512, 151504);
-        prepare(implicit_gemm::segue_implicit_gemm, 128, 10752);
+        prepare(implicit_gemm::segue_implicit_gemm, 128, 29184);
         cudaGetLastError(); /* of code that is not there */
     }
     return known[number];
@@ -1124,7 +1198,7 @@ extern "C" const char *conv2d_min_tanh_tanh(const Call *call, cudaStream_t strea
     implicit_gemm::Arguments a1;
     long long blocks1;
     if (const char *wrong = fill(t, s, a1, blocks1)) return wrong;
-    return launch(implicit_gemm::segue_implicit_gemm, a1, blocks1, 128, 10752, stream);
+    return launch(implicit_gemm::segue_implicit_gemm, a1, blocks1, 128, 29184, stream);
 }
 } // namespace conv2d_min_tanh_tanh_code
 """

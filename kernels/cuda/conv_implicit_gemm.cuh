@@ -2,12 +2,13 @@
  * (M) by channels (N), for any shape, stride, padding, dilation, groups and strides, from sm_80 on.
  *
  * A block makes BLOCK_PIXELS output pixels, counted through all images, by up to TILE_N channels of
- * one group. k runs over [input channel][tap], SLICE at a time: weights by way of shared memory,
- * inputs straight from where they lie. A lane has four neighbouring k: the first two meet in one
- * product and the last two in the next, for the order of k is free.
+ * one group. k runs over [input channel][tap], SLICE at a time: while one slice is multiplied out
+ * of shared memory, the next is on its way to registers. Four neighbouring k of a pixel, or of a
+ * channel, are one vector of 16 bytes there. Lane l multiplies vector l % 4: its first two words in
+ * one product and its last two in the next, for the order of k is free.
  *
- * With SPLIT, operands are high and low parts (class fp32), and three products are summed. The tensor
- * cores round each addition toward zero, so the sums of a slice go to the other cores. */
+ * Class fp32 splits operands into high and low parts and sums three products. The tensor cores
+ * round each addition toward zero, so the sums of a slice go to the other cores. */
 //@ include common.cuh
 //@ include mma.cuh
 
@@ -17,209 +18,196 @@ struct Arguments {
 //@ arguments
 };
 
-#define SG_UNROLL _Pragma("unroll")
-
 constexpr int THREADS = WARPS * 32, BLOCK_PIXELS = WARPS * ROW_BLOCKS * 16;
-constexpr int TAPS = KERNEL_D * KERNEL_H * KERNEL_W, K = GROUP_INPUTS * TAPS, SLICE = 16;
-constexpr bool DEEP = HAS_D || KERNEL_D > 1 || PADDING_D > 0;
+constexpr int TAPS = KERNEL_D * KERNEL_H * KERNEL_W, K = GROUP_INPUTS * TAPS;
+constexpr int SLICE = 16, SLICES = (K + SLICE - 1) / SLICE;
+constexpr bool PADDED = PADDING_D + PADDING_H + PADDING_W > 0;
 
-__device__ __forceinline__ long long offset(Place at, long long channel, Stride s) {
-    return at.n * s.n + channel * s.c + (DEEP ? at.d * s.d : 0) + at.h * s.h + at.w * s.w;
-}
+/* A warp's pixels: where they lie was found when they were gathered. */
+struct Pixels {
+    const Place *places; /* in shared memory; n < 0: there is none */
 
-/* A warp's sums: ROW_BLOCKS blocks of 16 pixels by TILE_N channels. Of a block, lane l has pixels
- * l / 4 and l / 4 + 8, and of every 8 channels 2 (l % 4) and the next. What is reduced over channels
- * all four lanes of a pixel have. */
-struct Tile {
-    static constexpr int PIXELS = 2 * ROW_BLOCKS, OWN = PIXELS, CHANNELS = TILE_N / 4;
+    __device__ __forceinline__ bool valid(int row) const { return places[row].n >= 0; }
+    __device__ __forceinline__ Place place(int row) const { return places[row]; }
+};
 
-    real d[ROW_BLOCKS][TILE_N / 2]; /* as the instructions lay it out */
-    real running[TILE_WALKS ? TILE_WALKS : 1][TILE_WALKS ? PIXELS : 1][TILE_WALKS ? CHANNELS : 1];
-    const Place *places;  /* of the warp's pixels, in shared memory; n < 0: there is none */
-    const float *biases;  /* [TILE_N], in shared memory */
-    const real *operands; /* [CHANNEL_OPERANDS][TILE_N], in shared memory */
-    int channel_first;    /* of slot 0 of the tile */
-    int channel_end;      /* the first beyond the tile */
-    int lane;
+//@ include row_tile.cuh
 
-    __device__ __forceinline__ int column(int j) const { return j / 2 * 8 + lane % 4 * 2 + j % 2; }
-    __device__ __forceinline__ int channel(int j) const { return channel_first + column(j); }
-    __device__ __forceinline__ bool has(int j) const {
-        if (TILE_REAL % TILE_N == 0 && channel_end - channel_first == TILE_N)
-            return true;
-        return channel(j) < channel_end;
-    }
-    __device__ __forceinline__ Place place(int p) const { return places[p * 8 + lane / 4]; }
-    __device__ __forceinline__ bool valid(int p) const { return place(p).n >= 0; }
-    __device__ __forceinline__ Place own_place(int q) const { return place(q); }
-    __device__ __forceinline__ bool own_valid(int q) const { return valid(q); }
-
-    __device__ __forceinline__ real &result(int p, int j) {
-        return d[p / 2][j / 2 * 4 + p % 2 * 2 + j % 2];
-    }
-    using Results = real[PIXELS * CHANNELS];
-    __device__ __forceinline__ Results &results() { return reinterpret_cast<Results &>(d); }
-    __device__ __forceinline__ real acc(int p, int j) const {
-        return d[p / 2][j / 2 * 4 + p % 2 * 2 + j % 2] + biases[column(j)];
-    }
-    __device__ __forceinline__ real per_channel(int k, int j) const {
-        return operands[k * TILE_N + column(j)];
-    }
-    __device__ __forceinline__ real &walk(int k, int p, int j) { return running[k][p][j]; }
-
-    template <class Op>
-    __device__ __forceinline__ void reduce(Op, const real (&in)[PIXELS], real (&out)[OWN]) const {
-        SG_UNROLL
-        for (int p = 0; p < PIXELS; p++) {
-            const real pair = Op::combine(in[p], __shfl_xor_sync(~0U, in[p], 1));
-            out[p] = Op::combine(pair, __shfl_xor_sync(~0U, pair, 2));
-        }
-    }
-    __device__ __forceinline__ void spread(const real (&in)[OWN], real (&out)[PIXELS]) const {
-        SG_UNROLL
-        for (int p = 0; p < PIXELS; p++)
-            out[p] = in[p];
-    }
-
-    template <int V, class T>
-    __device__ __forceinline__ void load_tile(const T *from, Stride s, int j,
-                                              real (&out)[PIXELS]) const {
-        SG_UNROLL
-        for (int p = 0; p < PIXELS; p++)
-            out[p] = valid(p) && has(j) ? load(from + offset(place(p), channel(j), s)) : real(0);
-    }
-    template <int V, class T>
-    __device__ __forceinline__ void load_pixels(const T *from, Stride s,
-                                                real (&out)[PIXELS]) const {
-        SG_UNROLL
-        for (int p = 0; p < PIXELS; p++)
-            out[p] = valid(p) ? load(from + offset(place(p), 0, s)) : real(0);
-    }
-    template <class T>
-    __device__ __forceinline__ void load_own(const T *from, Stride s, real (&out)[OWN]) const {
-        load_pixels<1>(from, s, out);
-    }
-    template <class T>
-    __device__ __forceinline__ void store_own(T *to, Stride s, const real (&in)[OWN]) const {
-        SG_UNROLL
-        for (int q = 0; q < OWN; q++)
-            if (lane % 4 == 0 && valid(q))
-                store(to + offset(place(q), 0, s), in[q]);
-    }
+struct Tile : RowTile {
     /* Lanes of one store have eight neighbouring pixels of four channels: whole sectors. */
     template <int V, class T>
     __device__ __forceinline__ void put(T *to, Stride s, int p, int j, real value) const {
-        if (valid(p) && has(j))
-            store(to + offset(place(p), channel(j), s), value);
+        put_alone(to, s, p, j, value);
     }
-    template <int V, class T> __device__ __forceinline__ void flush(T *, Stride) const {}
 };
 
 //@ tail
 
+/* One k: elements from a pixel's first input, and from a channel's first weight. */
+struct Tap {
+    long long input, weight;
+    Place from_first; /* of the input */
+    bool present;     /* false beyond the last */
+};
+
+/* Rows of vectors end two further: vectors that a warp reads at once lie in different banks. */
 struct Shared {
-    unsigned weights[2][TILE_N][SLICE]; /* bits of floats, of this slice and of the next */
+    uint4 pixels[2][SLICE / 4][BLOCK_PIXELS + 2], channels[2][SLICE / 4][TILE_N + 2];
+    Tap taps[2][SLICE];
     Place places[BLOCK_PIXELS];
-    float biases[TILE_N];
+    float2 scale_bias[TILE_N];
     real operands[CHANNEL_OPERANDS ? CHANNEL_OPERANDS : 1][TILE_N];
 };
 
+/* What a thread brings of a slice: vectors of its pixel, and of neighbouring channels. */
+constexpr int SHARERS = THREADS / BLOCK_PIXELS; /* threads that have the same pixel */
+constexpr int PIXEL_VECTORS = SLICE / 4 / SHARERS;
+constexpr int CHANNEL_VECTORS = (SLICE / 4 * TILE_N + THREADS - 1) / THREADS;
+
+struct Fetched {
+    real pixel[PIXEL_VECTORS][4], channel[CHANNEL_VECTORS][4];
+};
+
+/* Where a thread gathers. */
+struct Source {
+    Place first; /* of its pixel's inputs; may lie outside the image */
+    const input_t *input, *weight;
+    int channels; /* of the block */
+};
+
+/* ---- places -------------------------------------------------------------------------------- */
+
 __device__ __forceinline__ int next_index(long long &number, long long size) {
-    const int index = static_cast<int>(number % size);
-    number /= size;
+    const long long rest = number / size;
+    const int index = static_cast<int>(number - rest * size);
+    number = rest;
     return index;
 }
 
 /* Pixel `number` of those that are kept, at step `walked` of those that are not. */
 __device__ __forceinline__ Place place_at(long long number, long long walked, const Arguments &a) {
-    Place at = {};
+    Place at;
     at.w = next_index(WALK_W ? walked : number, a.size_w);
-    if (HAS_H)
-        at.h = next_index(WALK_H ? walked : number, a.size_h);
-    if (HAS_D)
-        at.d = next_index(WALK_D ? walked : number, a.size_d);
+    at.h = HAS_H ? next_index(WALK_H ? walked : number, a.size_h) : 0;
+    at.d = HAS_D ? next_index(WALK_D ? walked : number, a.size_d) : 0;
     at.n = static_cast<int>(number);
     return at;
 }
 
-/* The tap that k stands for; its input channel is k / TAPS. */
-__device__ __forceinline__ Place tap_at(int k) {
-    return Place{0, k / (KERNEL_W * KERNEL_H) % KERNEL_D, k / KERNEL_W % KERNEL_H, k % KERNEL_W};
+__device__ __forceinline__ Tap tap_at(int k, const Arguments &a) {
+    const int c = k / TAPS, w = k % KERNEL_W;
+    const int h = k / KERNEL_W % KERNEL_H, d = k / (KERNEL_W * KERNEL_H) % KERNEL_D;
+    const Place at = {0, d * DILATION_D, h * DILATION_H, w * DILATION_W};
+    Tap tap;
+    tap.input = c * a.input_stride.c + Tile::offset(at, a.input_stride);
+    tap.weight = c * a.weight_stride.c + Tile::offset(Place{0, d, h, w}, a.weight_stride);
+    if (PADDED)
+        tap.from_first = at;
+    if (K % SLICE != 0)
+        tap.present = k < K;
+    return tap;
 }
 
-__device__ __forceinline__ unsigned operand(float x) {
-    return EVEN   ? tf32_even(__float_as_uint(x))
-           : AWAY ? tf32_away(__float_as_uint(x))
-                  : __float_as_uint(x);
+__device__ __forceinline__ bool in_image(const Place &first, const Tap &tap, const Arguments &a) {
+    return static_cast<unsigned>(first.d + tap.from_first.d) < static_cast<unsigned>(a.in_d) &&
+           static_cast<unsigned>(first.h + tap.from_first.h) < static_cast<unsigned>(a.in_h) &&
+           static_cast<unsigned>(first.w + tap.from_first.w) < static_cast<unsigned>(a.in_w);
 }
 
-__device__ __forceinline__ bool is_within(int x, long long size) {
-    return x >= 0 && x < size;
-}
+/* ---- a slice ------------------------------------------------------------------------------- */
 
-/* ---- a slice: k and the next SLICE - 1; absent channels, padding and k beyond K are zeros ---- */
-
-__device__ __forceinline__ void stage_weights(const Tile &tile, Shared &shared, int k,
-                                              const Arguments &a) {
-    const int mine = threadIdx.x % SLICE, its = k + mine;
-    const input_t *from = a.weight + tile.channel_first * a.weight_stride.n +
-                          offset(tap_at(its), its / TAPS, a.weight_stride);
+/* Padding, absent channels, and k beyond the last come as zeros. */
+__device__ __forceinline__ void fetch(const Source &from, const Tap (&taps)[SLICE], Fetched &to,
+                                      const Arguments &a) {
     SG_UNROLL
-    for (int row = threadIdx.x / SLICE; row < TILE_N; row += THREADS / SLICE) {
-        const bool present =
-            tile.channel_first + row < tile.channel_end && (K % SLICE == 0 || its < K);
-        shared.weights[k / SLICE % 2][row][mine] =
-            operand(present ? load(from + row * a.weight_stride.n) : real(0));
+    for (int i = 0; i < PIXEL_VECTORS * 4; i++) {
+        const Tap &tap = taps[SHARERS > 1 ? threadIdx.x / BLOCK_PIXELS * 4 * PIXEL_VECTORS + i : i];
+        to.pixel[i / 4][i % 4] =
+            (K % SLICE == 0 || tap.present) && (!PADDED || in_image(from.first, tap, a))
+                ? load(from.input + tap.input)
+                : real(0);
+    }
+    SG_UNROLL
+    for (int i = 0; i < CHANNEL_VECTORS * 4; i++) {
+        const int channel = (i / 4 * THREADS + threadIdx.x) / 4;
+        const Tap &tap = taps[threadIdx.x % 4 * 4 + i % 4];
+        to.channel[i / 4][i % 4] =
+            channel < from.channels && (K % SLICE == 0 || tap.present)
+                ? load(from.weight + channel * a.weight_stride.n + tap.weight)
+                : real(0);
     }
 }
 
-/* This lane's four k of its pixels, whose inputs begin there. */
-__device__ __forceinline__ void gather(const Tile &tile, const input_t *(&inputs)[Tile::PIXELS],
-                                       int k, real (&rows)[Tile::PIXELS][4], const Arguments &a) {
+__device__ __forceinline__ unsigned word_of(real x) {
+    const unsigned bits = __float_as_uint(x);
+    return SPLIT ? bits : EVEN ? tf32_even(bits) : tf32_away(bits);
+}
+__device__ __forceinline__ uint4 vector_of(const real (&x)[4]) {
+    return make_uint4(word_of(x[0]), word_of(x[1]), word_of(x[2]), word_of(x[3]));
+}
+
+__device__ __forceinline__ void store_slice(const Fetched &from, Shared &shared, int buffer) {
     SG_UNROLL
-    for (int e = 0; e < 4; e++, k++) {
-        Place at = tap_at(k);
-        if (DILATION_D != 1 || DILATION_H != 1 || DILATION_W != 1)
-            at = {0, at.d * DILATION_D, at.h * DILATION_H, at.w * DILATION_W};
-        const long long distance = offset(at, k / TAPS, a.input_stride);
-        SG_UNROLL
-        for (int p = 0; p < Tile::PIXELS; p++) {
-            const bool inside =
-                (K % SLICE == 0 || k < K) &&
-                (PADDING_D == 0 ||
-                 is_within(tile.place(p).d * STRIDE_D - PADDING_D + at.d, a.in_d)) &&
-                (PADDING_H == 0 ||
-                 is_within(tile.place(p).h * STRIDE_H - PADDING_H + at.h, a.in_h)) &&
-                (PADDING_W == 0 ||
-                 is_within(tile.place(p).w * STRIDE_W - PADDING_W + at.w, a.in_w));
-            rows[p][e] = inside ? load(inputs[p] + distance) : real(0);
+    for (int v = 0; v < PIXEL_VECTORS; v++)
+        shared.pixels[buffer][SHARERS > 1 ? threadIdx.x / BLOCK_PIXELS * PIXEL_VECTORS + v : v]
+                     [threadIdx.x % BLOCK_PIXELS] = vector_of(from.pixel[v]);
+    SG_UNROLL
+    for (int v = 0; v < CHANNEL_VECTORS; v++) {
+        const int channel = (v * THREADS + threadIdx.x) / 4;
+        if (TILE_N * 4 % THREADS == 0 || channel < TILE_N)
+            shared.channels[buffer][threadIdx.x % 4][channel] = vector_of(from.channel[v]);
+    }
+}
+
+/* Both products of vectors of k: rows `upper` and `lower` of pixels by a column of channels. */
+__device__ __forceinline__ void multiply_vectors(float *sums, const uint4 &upper,
+                                                 const uint4 &lower, const uint4 &by) {
+    mma_tf32(sums, upper.x, lower.x, upper.y, lower.y, by.x, by.y);
+    mma_tf32(sums, upper.z, lower.z, upper.w, lower.w, by.z, by.w);
+}
+
+__device__ __forceinline__ void split(const uint4 &x, uint4 &high, uint4 &low) {
+    tf32_split(x.x, high.x, low.x);
+    tf32_split(x.y, high.y, low.y);
+    tf32_split(x.z, high.z, low.z);
+    tf32_split(x.w, high.w, low.w);
+}
+
+__device__ __forceinline__ void multiply(Tile &tile, const Shared &shared, int buffer) {
+    const uint4 *pixels = shared.pixels[buffer][tile.lane % 4] + tile.lane / 4 +
+                          threadIdx.x / 32 * ROW_BLOCKS * 16;
+    const uint4 *channels = shared.channels[buffer][tile.lane % 4] + tile.lane / 4;
+    uint4 rows[2 * ROW_BLOCKS], low_rows[2 * ROW_BLOCKS];
+    SG_UNROLL
+    for (int i = 0; i < 2 * ROW_BLOCKS; i++) {
+        rows[i] = pixels[i * 8];
+        if (SPLIT)
+            split(rows[i], rows[i], low_rows[i]);
+    }
+    SG_UNROLL
+    for (int n = 0; n < TILE_N / 8; n++) {
+        uint4 by = channels[n * 8];
+        if (!SPLIT) {
+            SG_UNROLL
+            for (int b = 0; b < ROW_BLOCKS; b++)
+                multiply_vectors(&tile.d[b][n * 4], rows[2 * b], rows[2 * b + 1], by);
+        } else {
+            uint4 low_by;
+            split(by, by, low_by);
+            SG_UNROLL
+            for (int b = 0; b < ROW_BLOCKS; b++) {
+                float large[4] = {}, small[4] = {};
+                multiply_vectors(small, low_rows[2 * b], low_rows[2 * b + 1], by);
+                multiply_vectors(small, rows[2 * b], rows[2 * b + 1], low_by);
+                multiply_vectors(large, rows[2 * b], rows[2 * b + 1], by);
+                SG_UNROLL
+                for (int i = 0; i < 4; i++) {
+                    /* Low parts count only where the high ones are finite (mma.cuh). */
+                    const bool finite = -infinity() < large[i] && large[i] < infinity();
+                    tile.d[b][n * 4 + i] += finite ? large[i] + small[i] : large[i];
+                }
+            }
         }
-    }
-}
-
-/* Both products of four k: pixels `upper` and `lower` by channels. */
-__device__ __forceinline__ void multiply(float *sums, const unsigned *upper, const unsigned *lower,
-                                         const unsigned *by) {
-    mma_tf32(sums, upper[0], lower[0], upper[1], lower[1], by[0], by[1]);
-    mma_tf32(sums, upper[2], lower[2], upper[3], lower[3], by[2], by[3]);
-}
-
-__device__ __forceinline__ void multiply_split(float *sums, const unsigned *upper,
-                                               const unsigned *lower, const unsigned *by) {
-    const unsigned *whole[3] = {upper, lower, by};
-    unsigned high[3][4], low[3][4];
-    SG_UNROLL
-    for (int i = 0; i < 12; i++)
-        tf32_split(whole[i / 4][i % 4], high[i / 4][i % 4], low[i / 4][i % 4]);
-    float large[4] = {}, small[4] = {};
-    multiply(small, low[0], low[1], high[2]);
-    multiply(small, high[0], high[1], low[2]);
-    multiply(large, high[0], high[1], high[2]);
-    SG_UNROLL
-    for (int i = 0; i < 4; i++) {
-        /* Low parts count only where the high ones are finite (mma.cuh). */
-        const bool finite = -infinity() < large[i] && large[i] < infinity();
-        sums[i] += finite ? large[i] + small[i] : large[i];
     }
 }
 
@@ -231,45 +219,34 @@ __device__ __forceinline__ void contract(Tile &tile, Shared &shared, int group, 
     const int mine = threadIdx.x % BLOCK_PIXELS;
     const long long number = static_cast<long long>(blockIdx.x / PARTS) * BLOCK_PIXELS + mine;
     Place place = place_at(min(number, a.pixels - 1), walked, a);
+    Source from;
+    from.first = {place.n, place.d * STRIDE_D - PADDING_D, place.h * STRIDE_H - PADDING_H,
+                  place.w * STRIDE_W - PADDING_W};
+    from.input = a.input + group * GROUP_INPUTS * a.input_stride.c +
+                 Tile::offset(from.first, a.input_stride);
+    from.weight = a.weight + tile.channel_first * a.weight_stride.n;
+    from.channels = tile.channel_end - tile.channel_first;
     place.n = number < a.pixels ? place.n : -1;
-    if (WALKS)
-        __syncthreads(); /* the step before is done with shared memory */
+    __syncthreads(); /* the step before is done with shared memory */
     shared.places[mine] = place;
+    if (threadIdx.x < SLICE)
+        shared.taps[0][threadIdx.x] = tap_at(threadIdx.x, a);
     __syncthreads();
-    const input_t *inputs[Tile::PIXELS];
-    SG_UNROLL
-    for (int p = 0; p < Tile::PIXELS; p++) {
-        const Place at = tile.place(p);
-        const Place from = {max(at.n, 0), at.d * STRIDE_D - PADDING_D, at.h * STRIDE_H - PADDING_H,
-                            at.w * STRIDE_W - PADDING_W};
-        inputs[p] = a.input + offset(from, group * GROUP_INPUTS, a.input_stride);
-    }
+    Fetched fetched;
+    fetch(from, shared.taps[0], fetched, a);
     SG_UNROLL
     for (int i = 0; i < ROW_BLOCKS * TILE_N / 2; i++)
         tile.d[i / (TILE_N / 2)][i % (TILE_N / 2)] = 0;
-    real next[Tile::PIXELS][4]; /* on their way while products are made of those before */
-    gather(tile, inputs, tile.lane % 4 * 4, next, a);
 #pragma unroll 1
-    for (int k = 0; k < K; k += SLICE) {
-        stage_weights(tile, shared, k, a);
-        unsigned rows[Tile::PIXELS][4];
-        SG_UNROLL
-        for (int i = 0; i < Tile::PIXELS * 4; i++)
-            rows[i / 4][i % 4] = operand(next[i / 4][i % 4]);
-        if (k + SLICE < K)
-            gather(tile, inputs, k + SLICE + tile.lane % 4 * 4, next, a);
+    for (int slice = 0; slice < SLICES; slice++) {
+        const int buffer = slice % 2;
+        store_slice(fetched, shared, buffer);
+        if (threadIdx.x < SLICE)
+            shared.taps[buffer ^ 1][threadIdx.x] = tap_at((slice + 1) * SLICE + threadIdx.x, a);
         __syncthreads();
-        SG_UNROLL
-        for (int n = 0; n < TILE_N / 8; n++) {
-            const unsigned *by =
-                &shared.weights[k / SLICE % 2][n * 8 + tile.lane / 4][tile.lane % 4 * 4];
-            SG_UNROLL
-            for (int b = 0; b < ROW_BLOCKS; b++)
-                if (SPLIT)
-                    multiply_split(&tile.d[b][n * 4], rows[2 * b], rows[2 * b + 1], by);
-                else
-                    multiply(&tile.d[b][n * 4], rows[2 * b], rows[2 * b + 1], by);
-        }
+        if (slice + 1 < SLICES)
+            fetch(from, shared.taps[buffer ^ 1], fetched, a);
+        multiply(tile, shared, buffer);
     }
 }
 
@@ -280,16 +257,16 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
     const int part = blockIdx.x % PARTS, group = part / GROUP_PARTS;
     Tile tile;
     tile.lane = threadIdx.x % 32;
-    tile.places = shared.places + threadIdx.x / 32 * ROW_BLOCKS * 16;
-    tile.biases = shared.biases;
+    tile.pixels.places = shared.places + threadIdx.x / 32 * ROW_BLOCKS * 16;
+    tile.scale_bias = shared.scale_bias;
     tile.operands = shared.operands[0];
     tile.channel_first = group * GROUP_OUTPUTS + part % GROUP_PARTS * TILE_N;
     tile.channel_end = min(tile.channel_first + TILE_REAL, (group + 1) * GROUP_OUTPUTS);
     for (int slot = threadIdx.x; slot < TILE_N; slot += THREADS) {
         const int channel = tile.channel_first + slot;
         const bool present = channel < tile.channel_end;
-        shared.biases[slot] =
-            HAS_BIAS && present ? load(a.bias + channel * a.bias_stride.c) : real(0);
+        shared.scale_bias[slot] = make_float2(
+            1.0f, HAS_BIAS && present ? load(a.bias + channel * a.bias_stride.c) : real(0));
         for (int k = 0; k < CHANNEL_OPERANDS; k++)
             shared.operands[k][slot] = present ? channel_operand(k, channel, a) : real(0);
     }

@@ -17,7 +17,6 @@ static void write_constants(const sg_cuda_arguments *arguments, const sg_cuda_ta
                             const sg_implicit_gemm *gemm, sg_text *text) {
     const sg_problem *problem = arguments->problem;
     const sg_convolution *convolution = &problem->convolution;
-    const bool rounded = convolution->input.dtype == SG_F32 && !gemm->split;
     const sg_cuda_constant constants[] = {
         {"GROUP_INPUTS", gemm->group_inputs},
         {"GROUP_OUTPUTS", gemm->group_outputs},
@@ -47,11 +46,10 @@ static void write_constants(const sg_cuda_arguments *arguments, const sg_cuda_ta
         {"PARTS", gemm->parts},
         {"GROUP_PARTS", gemm->group_parts},
         {"SPLIT", gemm->split},
-        {"EVEN", rounded && target->precision == SG_PRECISION_TF32_EVEN},
-        {"AWAY", rounded && target->precision != SG_PRECISION_TF32_EVEN},
+        {"EVEN", target->precision == SG_PRECISION_TF32_EVEN},
         {"HAS_BIAS", convolution->bias.index >= 0},
     };
-    sg_text_add(text, "using input_t = %s;\n", sg_cuda_type(convolution->input.dtype));
+    sg_text_add(text, "typedef %s input_t;\n", sg_cuda_type(convolution->input.dtype));
     sg_cuda_write_constants(constants, sizeof constants / sizeof *constants, text);
 }
 

@@ -16,7 +16,7 @@ enum { SUMS_MAX = 128, WALK_SUMS_MAX = 160 };
 enum { OTHER_REGISTERS = 64, REGISTERS_MAX = 255, BLOCKS_MAX = 4 };
 /* Products of a class fp32 sum that a library makes with fewer roundings (and mma.c agrees). */
 enum { FEW_PRODUCTS = 24 };
-enum { SLOTS_MAX = 256, WIDE_SLOTS = 128, PLACE_BYTES = 16, BLOCK_SHARED = 1024 };
+enum { SLOTS_MAX = 256, WIDE_SLOTS = 128, TAP_BYTES = 40, PLACE_BYTES = 16, BLOCK_SHARED = 1024 };
 
 static int64_t divide_up(int64_t a, int64_t b) {
     return (a + b - 1) / b;
@@ -31,12 +31,14 @@ static int64_t slots_of(const sg_problem *problem, bool splits) {
 
 static void measure_registers(const sg_cuda_target *target, sg_implicit_gemm *gemm) {
     int64_t sums = gemm->row_blocks * gemm->slots / 2;
-    int64_t fetched = gemm->row_blocks * 2 * SG_IMPLICIT_GEMM_SLICE / 4;
+    int64_t slice = SG_IMPLICIT_GEMM_SLICE;
+    int64_t fetched = slice * gemm->pixels / gemm->threads +
+                      divide_up(slice * gemm->slots / 4, gemm->threads) * 4;
     int64_t results = gemm->tail.tile_stores > 0 ? gemm->row_blocks * 8 : 0;
     gemm->registers = sums * (1 + gemm->tail.full_walks) + fetched + gemm->row_blocks * 8 +
                       (gemm->split ? gemm->row_blocks * 16 : 0) + results + OTHER_REGISTERS;
-    gemm->shared = 2 * SG_IMPLICIT_GEMM_SLICE * gemm->slots * 4 + gemm->pixels * PLACE_BYTES +
-                   gemm->slots * 4 +
+    gemm->shared = 2 * slice / 4 * (gemm->pixels + 2 + gemm->slots + 2) * 16 +
+                   2 * slice * TAP_BYTES + gemm->pixels * PLACE_BYTES + gemm->slots * 8 +
                    (gemm->tail.channel_loads > 1 ? gemm->tail.channel_loads : 1) * gemm->slots * 4;
     gemm->shared = divide_up(gemm->shared, 16) * 16;
     gemm->blocks = 1;
@@ -81,9 +83,9 @@ static const double CLOCK = 1.75e9, START = 4e-6;
 static const double HOPPER_RATE = 0.765; /* of the tensor cores, by warps alone on Hopper */
 static const double SPLIT_LOSS = 2;      /* of products of split operands, over what three cost */
 /* Cycles of a multiprocessor: for 16 bytes a lane of 32 out of shared memory; for 32 vectors on
- * their way there; for a tail's value of a warp, and for storing one; of a slice and of a tail,
- * what blocks beside each other hide of one. */
-static const double SHARED = 4, VECTOR = 8, VALUE = 0.5, STORE = 14, LATENCY = 2000, TAIL = 1500;
+ * their way there; for a tail's value of a warp; of a slice and of a tail, what blocks beside each
+ * other hide of one. */
+static const double SHARED = 4, VECTOR = 28, VALUE = 0.5, LATENCY = 900, TAIL = 1500;
 
 static double cost(const sg_problem *problem, const sg_cuda_target *target,
                    const sg_cuda_plan *plan) {
@@ -99,8 +101,7 @@ static double cost(const sg_problem *problem, const sg_cuda_target *target,
                    SG_IMPLICIT_GEMM_SLICE / 4.0 * (pixels + slots) / 32 * VECTOR;
     double slices = (double)divide_up(gemm.products, SG_IMPLICIT_GEMM_SLICE);
     double step = slices * (products + moved + LATENCY / (double)gemm.blocks) +
-                  pixels * slots / 32 * (VALUE + (double)gemm.tail.tile_stores * STORE) +
-                  TAIL / (double)gemm.blocks;
+                  pixels * slots / 32 * VALUE + TAIL / (double)gemm.blocks;
     double rounds = ceil((double)gemm.units / (double)(gpu->multiprocessors * gemm.blocks));
     double seconds =
         rounds * (double)gemm.blocks * step * (double)sg_cuda_walk_length(problem) / CLOCK;

@@ -58,13 +58,12 @@ static cudaError_t note(const void *kernel, dim3 grid, dim3 block, void **words,
     memcpy(launch->words, words[0], bytes_of(kernel));
     return cudaSuccess;
 }
-template <class A>
-cudaError_t cudaLaunchKernel(void (*kernel)(A), dim3 grid, dim3 block, void **words, size_t shared,
-                             cudaStream_t) {
+template<class A> cudaError_t cudaLaunchKernel(void (*kernel)(A), dim3 grid, dim3 block,
+                                               void **words, size_t shared, cudaStream_t) {
     return note(reinterpret_cast<const void *>(kernel), grid, block, words, shared, false);
 }
-template <class A>
-cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t *how, void (*kernel)(A), A &a) {
+template<class A> cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t *how, void (*kernel)(A),
+                                                 A &a) {
     void *words[] = {&a};
     return note(reinterpret_cast<const void *>(kernel), how->gridDim, how->blockDim, words,
                 how->dynamicSmemBytes, how->numAttrs == 1);
@@ -77,13 +76,12 @@ static inline cudaError_t cudaDeviceGetAttribute(int *value, int, int) {
     *value = processors;
     return cudaSuccess;
 }
-template <class A>
-cudaError_t cudaFuncGetAttributes(cudaFuncAttributes *found, void (*kernel)(A)) {
+template<class A> cudaError_t cudaFuncGetAttributes(cudaFuncAttributes *found, void (*kernel)(A)) {
     bool guarded = is_guarded(reinterpret_cast<const void *>(kernel));
     found->maxThreadsPerBlock = guarded ? threads_most : 1024;
     return cudaSuccess;
 }
-template <class A> cudaError_t cudaFuncSetAttribute(void (*)(A), int, int) {
+template<class A> cudaError_t cudaFuncSetAttribute(void (*)(A), int, int) {
     return cudaSuccess;
 }
 static inline cudaError_t cudaGetLastError() {
