@@ -4,9 +4,9 @@
  * products run over stages. A stage holds, in shared memory, CHUNK vectors of input channels (16
  * bytes each) of every input pixel that the box needs for the stage's taps, as [vector][position],
  * and the weights of those taps and channels: floats and doubles as they lie in memory,
- * [channel][input channel][tap], narrow ones as [tap][vector][channel]. One copy of the input serves all taps of
- * the stage: a tap is an offset. Taps that are not inside a stage (outer taps) are stages of their
- * own, so with all taps outer this is a gathering implicit product.
+ * [channel][input channel][tap], narrow ones as [tap][vector][channel]. One copy of the input
+ * serves all taps of the stage: a tap is an offset. Taps that are not inside a stage (outer taps)
+ * are stages of their own, so with all taps outer this is a gathering implicit product.
  *
  * Two buffers of stages: while one is multiplied the next is brought in, a few vectors a thread at
  * every step of 4 vectors of k, the next unit's first stage included. Where all of k is one stage

@@ -9,11 +9,12 @@
  *
  * The weights' launch may still run when this one starts: whoever reads what it wrote waits for it.
  *
- * With PRODUCTS 3, operands are two halves each, upper + lower, and a tap has two blocks of weights.
- * The lower come first, and meet the input's upper halves; the upper meet its lower halves, then its
- * upper ones: additions in the tensor cores round toward zero, so what weighs little is added first,
- * and sums move to registers of their own after every tap. Meanwhile the other warpgroup multiplies:
- * they take turns. With one product, sums move after every PROMOTE parts; 0: never.
+ * With PRODUCTS 3, operands are two halves each, upper + lower, and a tap has two blocks of
+ * weights. The lower come first, and meet the input's upper halves; the upper meet its lower
+ * halves, then its upper ones: additions in the tensor cores round toward zero, so what weighs
+ * little is added first, and sums move to registers of their own after every tap. Meanwhile the
+ * other warpgroup multiplies: they take turns. With one product, sums move after every PROMOTE
+ * parts; 0: never.
  *
  * Blocks stay; block b makes jobs b, b + grid, ... A job's neighbours in number share its pixels,
  * so that they meet in the second-level cache. Where floats are carried as halves (GUARDED), a job
@@ -73,7 +74,7 @@ struct Shared {
     Met met[SLOTS]; /* of a job's segments, and how many stagers have said what they met */
     int arrived[SLOTS];
     unsigned anew[ROUND / 32];   /* a bit for each job of the round that must be made anew */
-    unsigned segments[SEGMENTS]; /* of a job that is made anew: largest finite magnitudes, as bits */
+    unsigned segments[SEGMENTS]; /* of a job made anew: largest finite magnitudes, as bits */
     float2 scale_bias[CONSUMERS][TILE_N];
     real operands[CONSUMERS][CHANNEL_OPERANDS ? CHANNEL_OPERANDS : 1][TILE_N];
     float fetched[CONSUMERS * 4][WARP_FETCHES];
@@ -120,7 +121,7 @@ __device__ __forceinline__ void meet() {
 /* A block's jobs, in the order in which all of its warps go through them: those of a round, then
  * those of them that are made anew. */
 struct Sequence {
-    int number = blockIdx.x, first = blockIdx.x, index = 0; /* of the round, in which index counts */
+    int number = blockIdx.x, first = blockIdx.x, index = 0; /* of the round: index counts in it */
     bool anew = false;
 
     __device__ __forceinline__ bool more(const Arguments &a) const {

@@ -1,11 +1,12 @@
 /* Elementary functions, with the meaning of PyTorch's at NaN, infinities, signed zero and subnormal
  * numbers.
  *
- * For skeletons: of one `real`, float or double, by the names that the op table's `vector` column is
- * written in (src/ir/ops.def), so that the column which serves the CPU's vectors serves the GPU's
- * scalars too. v_min, v_max and v_round_to_* stand in common.cuh. CUDA's own functions are taken
- * where they are as good as the table asks (their bounds stand in the CUDA C++ Programming Guide,
- * "Mathematical Functions"): none of the fast ones is, and expf is not where more is built on it. */
+ * For skeletons: of one `real`, float or double, by the names that the op table's `vector` column
+ * is written in (src/ir/ops.def), so that the column which serves the CPU's vectors serves the
+ * GPU's scalars too. v_min, v_max and v_round_to_* stand in common.cuh. CUDA's own functions are
+ * taken where they are as good as the table asks (their bounds stand in the CUDA C++ Programming
+ * Guide, "Mathematical Functions"): none of the fast ones is, and expf is not where more is built
+ * on it. */
 
 namespace ops {
 

@@ -73,8 +73,8 @@ __device__ __forceinline__ void tf32_split(unsigned bits, unsigned &high, unsign
 
 /* ---- copies that need no registers (PTX ISA 9.7.9.25) ---------------------------------------- */
 
-/* 4, 8 or 16 bytes from global to shared memory, of which the first `bytes` are read and the rest is
- * filled with zeros. */
+/* 4, 8 or 16 bytes from global to shared memory, of which the first `bytes` are read and the rest
+ * is filled with zeros. */
 __device__ __forceinline__ void copy_async_4(void *to, const void *from, int bytes) {
     asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(
                      (unsigned)__cvta_generic_to_shared(to)),

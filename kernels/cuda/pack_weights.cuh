@@ -23,7 +23,8 @@ __device__ __forceinline__ element weight_at(const element *channel, int i, cons
         return channel[i];
     const int tap = i % TAPS;
     return channel[i / TAPS * a.weight_stride.c + tap / (KERNEL_H * KERNEL_W) * a.weight_stride.d +
-                   tap / KERNEL_W % KERNEL_H * a.weight_stride.h + tap % KERNEL_W * a.weight_stride.w];
+                   tap / KERNEL_W % KERNEL_H * a.weight_stride.h +
+                   tap % KERNEL_W * a.weight_stride.w];
 }
 
 /* The largest finite magnitude of every channel of this block's; all threads. */
@@ -86,7 +87,8 @@ extern "C" __global__ void __launch_bounds__(THREADS)
                 a.scales[first + slot + k] = scale[k];
         }
     }
-    uint4 *to = a.packed + static_cast<long long>(tile) * (CELLS * TAPS * TAP_BLOCKS * TILE_N) + slot;
+    uint4 *to =
+        a.packed + static_cast<long long>(tile) * (CELLS * TAPS * TAP_BLOCKS * TILE_N) + slot;
     const int k = threadIdx.x % PACK_CHANNELS;
     const element *channel = k ? from[PACK_CHANNELS - 1] : from[0];
     const float by = k ? scale[PACK_CHANNELS - 1] : scale[0];

@@ -201,7 +201,8 @@ struct Wanted {
     }
 };
 
-__device__ __forceinline__ void load_elements(Item &item, const Wanted &wanted, const Arguments &a) {
+__device__ __forceinline__ void load_elements(Item &item, const Wanted &wanted,
+                                              const Arguments &a) {
     SG_UNROLL
     for (int row = 0; row < ITEM_ROWS; row++) {
         const element *from;
@@ -273,7 +274,8 @@ struct Met {
 };
 
 /* The scale of a segment of a tile that is made anew: as it was where that was right. largest: bits
- * of the segments' largest finite magnitudes; read when wanted, since to keep them takes registers. */
+ * of the segments' largest finite magnitudes; read when wanted, since to keep them takes registers.
+ * */
 __device__ __forceinline__ float scale_anew(const volatile unsigned *largest, int segment) {
     const float magnitude = __uint_as_float(largest[min(segment, SEGMENTS - 1)]);
     return carrier_fails(magnitude * STAGE_SCALE, STAGE_MIN) ? segment_scale(magnitude)

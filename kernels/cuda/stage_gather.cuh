@@ -54,8 +54,8 @@ constexpr int INPUT_PITCH = (POSITIONS + 5) / 8 * 8 + 2, WEIGHT_PITCH = (COLUMNS
 constexpr int INPUT_PLANE = CHUNK * INPUT_PITCH * 16;
 /* Weights of floats and doubles stay as they are, rows of [channel][tap], and are rounded when they
  * are used: so they are copied past the registers. With a pitch of 4 times an odd number, elements
- * at distances of an odd number of taps in neighbouring rows lie in different banks. Narrow weights become vectors
- * on the way, [vector][column]. */
+ * at distances of an odd number of taps in neighbouring rows lie in different banks. Narrow weights
+ * become vectors on the way, [vector][column]. */
 constexpr bool RAW_WEIGHTS = ELEMENT >= 4;
 constexpr int WEIGHT_ROW = CHUNK * LANES * INNER_TAPS; /* elements */
 constexpr int ROW_PITCH = ((WEIGHT_ROW + 3) / 4 | 1) * 4;

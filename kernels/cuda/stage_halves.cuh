@@ -10,7 +10,8 @@
 //@ include load_if.cuh
 
 constexpr int STAGE_CELLS = STAGE_GROUPS * BOX_PIXELS;
-constexpr int ITEMS = VECTOR == 8 ? (STAGE_CELLS + 127) / 128 : STAGE_GROUPS * CHUNKS; /* of a slice */
+/* Of a slice. */
+constexpr int ITEMS = VECTOR == 8 ? (STAGE_CELLS + 127) / 128 : STAGE_GROUPS * CHUNKS;
 constexpr int HELD_WORDS = VECTOR == 1 ? 32 : 16;
 constexpr float STAGE_SCALE = 1.0f;
 

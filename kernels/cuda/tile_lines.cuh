@@ -1,8 +1,8 @@
 /* The tile with pixels as rows (row_tile.cuh), for outputs with channels: what a lane stores stands
  * in lines, the same pixels of one channel after the other, whose first address is kept.
  *
- * TILE_REAL must be the least that any tile has. STORE_RUNS: channels lie side by side in all outputs
- * with channels, so that what a lane has of a pixel is stored at once. */
+ * TILE_REAL must be the least that any tile has. STORE_RUNS: channels lie side by side in all
+ * outputs with channels, so that what a lane has of a pixel is stored at once. */
 //@ include row_tile.cuh
 
 /* In one piece for floats: left to itself the compiler makes every address anew, behind the

@@ -10,8 +10,8 @@ constexpr int WARPGROUP = 128;           /* threads */
 constexpr float CARRIER_SCALE = 64.0f;   /* activations, before they become halves */
 constexpr float CARRIER_MAX = 65504.0f;  /* of scaled values: beyond it, fp16 has infinity */
 constexpr float CARRIER_MIN = 0.015625f; /* of a segment's largest, scaled: less is made anew */
-/* The same of activations that are two halves of one scale, of which the lower, too, is a multiple of
- * 2^-24: so they are off by at most 2^-28 of a segment's largest. */
+/* The same of activations that are two halves of one scale, of which the lower, too, is a multiple
+ * of 2^-24: so they are off by at most 2^-28 of a segment's largest. */
 constexpr float SPLIT_SCALE = 256.0f, SPLIT_MIN = 8.0f;
 constexpr float FLOAT_MAX = 3.40282347e38f;
 
