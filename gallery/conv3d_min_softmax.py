@@ -153,6 +153,13 @@ DEVICE float share(float part, float sum) {
 
 constexpr int KERNEL_D = 3, KERNEL_H = 3, KERNEL_W = 3, TILE_N = 24, TILE_WALKS = 1;
 
+/* The tile of `wgmma` and of `mma.sync` with pixels as rows (M) and channels as columns (N).
+ *
+ * A warp holds ROW_BLOCKS blocks of 16 pixels, all TILE_N channels of each. Of a block, lane l
+ * holds rows l / 4 and l / 4 + 8, and of every 8 channels the pair 2 (l % 4), + 1: four lanes, a
+ * quad, share a pixel. With two blocks or more, a reduction over channels halves what a lane keeps
+ * at each exchange, so that in the end every lane owns pixels of its own, none twice. */
+
 /* Elementary functions, with the meaning of PyTorch's at NaN, infinities, signed zero and subnormal
  * numbers. */
 
@@ -184,8 +191,8 @@ struct Arguments {
  * lie, are what a lane of A holds. The kernel's rows, i = kh * IN_CHANNELS + c, go by eights: lane
  * q of a quad has rows q and q + 4 of one tap, kw, in one word, and the quad eight places of k.
  * Rows that are left, fewer than eight, go tap by tap: lane q has the q-th of four taps in the low
- * half of a word, and zero above it. A thread's two pixels are neighbours, so that one load of eight
- * bytes serves a tap of both, and the tap between two others costs no load.
+ * half of a word, and zero above it. A thread's two pixels are neighbours, so that one load of
+ * eight bytes serves a tap of both, and the tap between two others costs no load.
  *
  * With TURN = KERNEL_D > 1 the kernel's slices stand side by side in B: a product adds a slice of
  * the input to TURN output depths at once. Block 0 has the kernel's first slice, block b > 0 slice
@@ -234,8 +241,8 @@ DEVICE void store(half_t *to, real x) { *to = to_half(x); }
 constexpr int WARPGROUP = 128;           /* threads */
 constexpr float CARRIER_MAX = 65504.0f;  /* of scaled values: beyond it, fp16 has infinity */
 constexpr float CARRIER_MIN = 0.015625f; /* of a segment's largest, scaled: less is made anew */
-/* The same of activations that are two halves of one scale, of which the lower, too, is a multiple of
- * 2^-24: so they are off by at most 2^-28 of a segment's largest. */
+/* The same of activations that are two halves of one scale, of which the lower, too, is a multiple
+ * of 2^-24: so they are off by at most 2^-28 of a segment's largest. */
 constexpr float SPLIT_SCALE = 256.0f, SPLIT_MIN = 8.0f;
 constexpr float FLOAT_MAX = 3.40282347e38f;
 
@@ -413,7 +420,7 @@ DEVICE int block_jobs(const Arguments &a) {
 struct Round {
     int first, end;
     int count;    /* of all the block's jobs */
-    int staged;  /* stages before it */
+    int staged;   /* stages before it */
     float scale;  /* of activations; 0: STAGE_SCALE, else that of one job, made anew */
     int meetings; /* before it, modulo 2 */
 };
@@ -687,14 +694,6 @@ struct Pixels {
 };
 
 constexpr int ROW_BLOCKS = 1;
-
-/* The tile of `wgmma` and of `mma.sync` with pixels as rows (M) and channels as columns (N).
- *
- * A warp holds ROW_BLOCKS blocks of 16 pixels, all TILE_N channels of each. Of a block, lane l
- * holds rows l / 4 and l / 4 + 8, and of every 8 channels the pair 2 (l % 4), + 1: four lanes, a
- * quad, share a pixel. With two blocks or more, a reduction over channels halves what a lane keeps
- * at each exchange, so that in the end every lane owns pixels of its own, none twice. */
-
 struct RowTile {
     static constexpr int PIXELS = 2, CHANNELS = TILE_N / 4;
     static constexpr int OWN = 1;
@@ -974,8 +973,8 @@ struct Operands {
 
 /* Where a consumer's thread reads the stages, one after the other. */
 struct Gather {
-    unsigned words;                         /* of stage 0: address of its first word */
-    int single[SINGLES];      /* bytes from there to the words of single taps */
+    unsigned words;                    /* of stage 0: address of its first word */
+    int single[SINGLES]; /* bytes from there to the words of single taps */
     unsigned full, empty;
     int lane, slot, parity;
 
@@ -1048,6 +1047,7 @@ DEVICE void multiply(Sums &sums, Operands &operands, const Weights &weights) {
     wgmma_commit();
 }
 
+/* Of operands: with two, the next slice's come behind this one's products. */
 constexpr int SETS = 1;
 /* Sums of depths that are not complete, the next one's first. */
 constexpr int PENDING = TURN - 2;
@@ -1091,7 +1091,9 @@ struct Consumer {
         tail.end(tile, a);
     }
     /* Behind the products of a slice, which are in `sums`: starts those of the next in `other`, the
-     * round's last ones again where there is none. False: there is none. */
+     * round's last ones again where there is none. The depths behind move up in a branch of their
+     * own: else the compiler makes them before it has taken what they replace, and spills. False:
+     * there is no next slice. */
     DEVICE bool turn(const Arguments &a, Sums &sums, Sums &other, Operands &next) {
         wgmma_wait<0>(); sums.pin();
         if (left > 0) gather.fetch(next);
@@ -1282,12 +1284,13 @@ struct Arguments {
  * (M) by channels (N), for any shape, stride, padding, dilation, groups and strides, from sm_80 on.
  *
  * A block makes BLOCK_PIXELS output pixels, counted through all images, by up to TILE_N channels of
- * one group. k runs over [input channel][tap], SLICE at a time: weights by way of shared memory,
- * inputs straight from where they lie. A lane has four neighbouring k: the first two meet in one
- * product and the last two in the next, for the order of k is free.
+ * one group. k runs over [input channel][tap], SLICE at a time: while one slice is multiplied out
+ * of shared memory, the next is on its way to registers. Four neighbouring k of a pixel, or of a
+ * channel, are one vector of 16 bytes there. Lane l multiplies vector l % 4: its first two words in
+ * one product and its last two in the next, for the order of k is free.
  *
- * Operands are high and low parts (class fp32), and three products are summed. The tensor
- * cores round each addition toward zero, so the sums of a slice go to the other cores. */
+ * Class fp32 splits operands into high and low parts and sums three products. The tensor cores
+ * round each addition toward zero, so the sums of a slice go to the other cores. */
 
 /* ---- elements ------------------------------------------------------------------------------ */
 DEVICE real load(const float *from) { return real(*from); }
@@ -1324,45 +1327,74 @@ DEVICE void tf32_split(unsigned bits, unsigned &high, unsigned &low) {
     low = finite ? tf32_away(__float_as_uint(rest)) : 0;
 }
 
+typedef float input_t;
 constexpr int GROUP_INPUTS = 3, WARPS = 8, ROW_BLOCKS = 2;
 constexpr int BLOCKS = 1, THREADS = WARPS * 32, BLOCK_PIXELS = WARPS * ROW_BLOCKS * 16;
-constexpr int TAPS = KERNEL_D * KERNEL_H * KERNEL_W, K = GROUP_INPUTS * TAPS, SLICE = 16;
-DEVICE long long offset(Place at, long long channel, Stride s) {
-    return at.n * s.n + channel * s.c + at.d * s.d + at.h * s.h + at.w * s.w;
-}
-/* A warp's sums: ROW_BLOCKS blocks of 16 pixels by TILE_N channels. Of a block, lane l has pixels
- * l / 4 and l / 4 + 8, and of every 8 channels 2 (l % 4) and the next. What is reduced over channels
- * all four lanes of a pixel have. */
-struct Tile {
-    static constexpr int PIXELS = 2 * ROW_BLOCKS, OWN = PIXELS, CHANNELS = TILE_N / 4;
+constexpr int TAPS = KERNEL_D * KERNEL_H * KERNEL_W, K = GROUP_INPUTS * TAPS;
+constexpr int SLICE = 16, SLICES = (K + SLICE - 1) / SLICE;
+/* A warp's pixels: where they lie was found when they were gathered. */
+struct Pixels {
+    const Place *places; /* in shared memory; n < 0: there is none */
 
+    DEVICE bool valid(int row) const { return places[row].n >= 0; }
+    DEVICE Place place(int row) const { return places[row]; }
+};
+
+struct RowTile {
+    static constexpr int PIXELS = 2 * ROW_BLOCKS, CHANNELS = TILE_N / 4;
+    static constexpr int OWN = PIXELS / 4;
     real d[ROW_BLOCKS][TILE_N / 2]; /* as the instructions lay it out */
     real running[TILE_WALKS][PIXELS][CHANNELS];
-    const Place *places;  /* of the warp's pixels, in shared memory; n < 0: there is none */
-    const float *biases;  /* [TILE_N], in shared memory */
+    const float2 *scale_bias; /* [TILE_N], in shared memory */
     int lane;
+    Pixels pixels;
+    DEVICE int row(int p) const { return p * 8 + lane / 4; }
     DEVICE int column(int j) const { return j / 2 * 8 + lane % 4 * 2 + j % 2; }
-    DEVICE int channel(int j) const { return column(j); }
-    DEVICE Place place(int p) const { return places[p * 8 + lane / 4]; }
-    DEVICE bool valid(int p) const { return place(p).n >= 0; }
+
     DEVICE real acc(int p, int j) const {
-        return d[p / 2][j / 2 * 4 + p % 2 * 2 + j % 2] + biases[column(j)];
+        const float2 by = scale_bias[column(j)];
+        return d[p / 2][j / 2 * 4 + p % 2 * 2 + j % 2] * by.x + by.y;
     }
+    DEVICE int channel(int j) const { return column(j); }
+    DEVICE bool valid(int p) const { return pixels.valid(row(p)); }
+    DEVICE Place place(int p) const { return pixels.place(row(p)); }
     DEVICE real &walk(int p, int j) { return running[0][p][j]; }
 
-    template <class Op> DEVICE void reduce(Op, const real (&in)[PIXELS], real (&out)[OWN]) const {
-        UNROLLED for (int p = 0; p < PIXELS; p++) {
-            const real pair = Op::combine(in[p], __shfl_xor_sync(~0U, in[p], 1));
-            out[p] = Op::combine(pair, __shfl_xor_sync(~0U, pair, 2));
+    /* A quad's values, halved twice; with two pixels, halved once and combined once. */
+    template <class Op> DEVICE void reduce(Op, const real (&in)[PIXELS], real (&out)[OWN]) {
+        real half[PIXELS / 2];
+        const bool upper = lane & 1;
+        UNROLLED for (int i = 0; i < PIXELS / 2; i++) {
+            const real keep = upper ? in[PIXELS / 2 + i] : in[i];
+            const real give = upper ? in[i] : in[PIXELS / 2 + i];
+            half[i] = Op::combine(keep, __shfl_xor_sync(~0U, give, 1));
+        }
+        const bool second = lane >> 1 & 1;
+        {
+            const real keep = second ? half[OWN] : half[0], give = second ? half[0] : half[OWN];
+            out[0] = Op::combine(keep, __shfl_xor_sync(~0U, give, 2));
         }
     }
     DEVICE void spread(const real (&in)[OWN], real (&out)[PIXELS]) const {
-        UNROLLED for (int p = 0; p < PIXELS; p++) out[p] = in[p];
+        UNROLLED for (int p = 0; p < PIXELS; p++) {
+            const int owner = p / (PIXELS / 2) + p % 2 * 2;
+            out[p] = __shfl_sync(~0U, in[0], lane / 4 * 4 + owner);
+        }
     }
 
+    template <class T> DEVICE void put_alone(T *to, Stride s, int p, int j, real value) const {
+        if (valid(p)) store(to + offset(place(p), s) + channel(j) * s.c, value);
+    }
+
+    static DEVICE long long offset(Place at, Stride s) {
+        return at.n * s.n + at.d * s.d + at.h * s.h + at.w * s.w;
+    }
+};
+
+struct Tile : RowTile {
     /* Lanes of one store have eight neighbouring pixels of four channels: whole sectors. */
     template <int V, class T> DEVICE void put(T *to, Stride s, int p, int j, real value) const {
-        if (valid(p)) store(to + offset(place(p), channel(j), s), value);
+        put_alone(to, s, p, j, value);
     }
 };
 
@@ -1405,76 +1437,123 @@ struct Tail {
     }
 };
 
-struct Shared {
-    unsigned weights[2][TILE_N][SLICE]; /* bits of floats, of this slice and of the next */
-    Place places[BLOCK_PIXELS];
-    float biases[TILE_N];
+/* One k: elements from a pixel's first input, and from a channel's first weight. */
+struct Tap {
+    long long input, weight;
+    bool present;     /* false beyond the last */
 };
 
+/* Rows of vectors end two further: vectors that a warp reads at once lie in different banks. */
+struct Shared {
+    uint4 pixels[2][SLICE / 4][BLOCK_PIXELS + 2], channels[2][SLICE / 4][TILE_N + 2];
+    Tap taps[2][SLICE];
+    Place places[BLOCK_PIXELS];
+    float2 scale_bias[TILE_N];
+};
+
+constexpr int PIXEL_VECTORS = SLICE / 4;
+constexpr int CHANNEL_VECTORS = (SLICE / 4 * TILE_N + THREADS - 1) / THREADS;
+struct Fetched { real pixel[PIXEL_VECTORS][4], channel[CHANNEL_VECTORS][4]; };
+
+/* Where a thread gathers. */
+struct Source {
+    Place first; /* of its pixel's inputs; may lie outside the image */
+    const input_t *input, *weight;
+    int channels; /* of the block */
+};
+
+/* ---- places -------------------------------------------------------------------------------- */
 DEVICE int next_index(long long &number, long long size) {
-    const int index = int(number % size);
-    number /= size;
+    const long long rest = number / size;
+    const int index = int(number - rest * size);
+    number = rest;
     return index;
 }
 
 /* Pixel `number` of those that are kept, at step `walked` of those that are not. */
 DEVICE Place place_at(long long number, long long walked, const Arguments &a) {
-    Place at = {};
+    Place at;
     at.w = next_index(number, a.size_w); at.h = next_index(number, a.size_h);
     at.d = next_index(walked, a.size_d); at.n = int(number);
     return at;
 }
 
-/* The tap that k stands for; its input channel is k / TAPS. */
-DEVICE Place tap_at(int k) {
-    return Place{0, k / (KERNEL_W * KERNEL_H) % KERNEL_D, k / KERNEL_W % KERNEL_H, k % KERNEL_W};
+DEVICE Tap tap_at(int k, const Arguments &a) {
+    const int c = k / TAPS, w = k % KERNEL_W;
+    const int h = k / KERNEL_W % KERNEL_H, d = k / (KERNEL_W * KERNEL_H) % KERNEL_D;
+    const Place at = {0, d, h, w};
+    Tap tap;
+    tap.input = c * a.input_stride.c + Tile::offset(at, a.input_stride);
+    tap.weight = c * a.weight_stride.c + Tile::offset(Place{0, d, h, w}, a.weight_stride);
+    tap.present = k < K;
+    return tap;
 }
-DEVICE unsigned operand(float x) { return __float_as_uint(x); }
 
-/* ---- a slice: k and the next SLICE - 1; absent channels, padding and k beyond K are zeros ---- */
-DEVICE void stage_weights(Shared &shared, int k, const Arguments &a) {
-    const int mine = threadIdx.x % SLICE, its = k + mine;
-    const float *from = a.weight + offset(tap_at(its), its / TAPS, a.weight_stride);
-    UNROLLED for (int row = threadIdx.x / SLICE; row < TILE_N; row += THREADS / SLICE) {
-        const bool present = row < 24 && its < K;
-        shared.weights[k / SLICE % 2][row][mine] =
-            operand(present ? load(from + row * a.weight_stride.n) : real(0));
+/* ---- a slice ------------------------------------------------------------------------------- */
+/* Padding, absent channels, and k beyond the last come as zeros. */
+DEVICE void fetch(const Source &from, const Tap (&taps)[SLICE], Fetched &to, const Arguments &a) {
+    UNROLLED for (int i = 0; i < PIXEL_VECTORS * 4; i++) {
+        const Tap &tap = taps[i];
+        to.pixel[i / 4][i % 4] = tap.present ? load(from.input + tap.input) : real(0);
     }
-}
-
-/* This lane's four k of its pixels, whose inputs begin there. */
-DEVICE void gather(const float *(&inputs)[Tile::PIXELS], int k, real (&rows)[Tile::PIXELS][4],
-                   const Arguments &a) {
-    UNROLLED for (int e = 0; e < 4; e++, k++) {
-        Place at = tap_at(k);
-        const long long distance = offset(at, k / TAPS, a.input_stride);
-        UNROLLED for (int p = 0; p < Tile::PIXELS; p++) {
-            const bool inside = k < K;
-            rows[p][e] = inside ? load(inputs[p] + distance) : real(0);
-        }
-    }
-}
-
-/* Both products of four k: pixels `upper` and `lower` by channels. */
-DEVICE void multiply(float *sums, const unsigned *upper, const unsigned *lower, const unsigned *by) {
-    mma_tf32(sums, upper[0], lower[0], upper[1], lower[1], by[0], by[1]);
-    mma_tf32(sums, upper[2], lower[2], upper[3], lower[3], by[2], by[3]);
-}
-
-DEVICE void multiply_split(float *sums, const unsigned *upper, const unsigned *lower,
-                           const unsigned *by) {
-    const unsigned *whole[3] = {upper, lower, by};
-    unsigned high[3][4], low[3][4];
-    UNROLLED for (int i = 0; i < 12; i++)
-        tf32_split(whole[i / 4][i % 4], high[i / 4][i % 4], low[i / 4][i % 4]);
-    float large[4] = {}, small[4] = {};
-    multiply(small, low[0], low[1], high[2]);
-    multiply(small, high[0], high[1], low[2]);
-    multiply(large, high[0], high[1], high[2]);
     UNROLLED for (int i = 0; i < 4; i++) {
-        /* Low parts count only where the high ones are finite (mma.cuh). */
-        const bool finite = -infinity() < large[i] && large[i] < infinity();
-        sums[i] += finite ? large[i] + small[i] : large[i];
+        const int channel = (i / 4 * THREADS + threadIdx.x) / 4;
+        const Tap &tap = taps[threadIdx.x % 4 * 4 + i % 4];
+        to.channel[i / 4][i % 4] = channel < 24 && tap.present
+            ? load(from.weight + channel * a.weight_stride.n + tap.weight) : real(0);
+    }
+}
+
+DEVICE unsigned word_of(real x) { return __float_as_uint(x); }
+DEVICE uint4 vector_of(const real (&x)[4]) {
+    return make_uint4(word_of(x[0]), word_of(x[1]), word_of(x[2]), word_of(x[3]));
+}
+
+DEVICE void store_slice(const Fetched &from, Shared &shared, int buffer) {
+    UNROLLED for (int v = 0; v < PIXEL_VECTORS; v++)
+        shared.pixels[buffer][v] [threadIdx.x % BLOCK_PIXELS] = vector_of(from.pixel[v]);
+    const int channel = threadIdx.x / 4;
+    if (channel < TILE_N)
+        shared.channels[buffer][threadIdx.x % 4][channel] = vector_of(from.channel[0]);
+}
+
+/* Both products of vectors of k: rows `upper` and `lower` of pixels by a column of channels. */
+DEVICE void multiply_vectors(float *sums, const uint4 &upper, const uint4 &lower, const uint4 &by) {
+    mma_tf32(sums, upper.x, lower.x, upper.y, lower.y, by.x, by.y);
+    mma_tf32(sums, upper.z, lower.z, upper.w, lower.w, by.z, by.w);
+}
+
+DEVICE void split(const uint4 &x, uint4 &high, uint4 &low) {
+    tf32_split(x.x, high.x, low.x);
+    tf32_split(x.y, high.y, low.y);
+    tf32_split(x.z, high.z, low.z);
+    tf32_split(x.w, high.w, low.w);
+}
+
+DEVICE void multiply(Tile &tile, const Shared &shared, int buffer) {
+    const uint4 *pixels = shared.pixels[buffer][tile.lane % 4] + tile.lane / 4 +
+                          threadIdx.x / 32 * ROW_BLOCKS * 16;
+    const uint4 *channels = shared.channels[buffer][tile.lane % 4] + tile.lane / 4;
+    uint4 rows[2 * ROW_BLOCKS], low_rows[2 * ROW_BLOCKS];
+    UNROLLED for (int i = 0; i < 2 * ROW_BLOCKS; i++) {
+        rows[i] = pixels[i * 8];
+        split(rows[i], rows[i], low_rows[i]);
+    }
+    UNROLLED for (int n = 0; n < TILE_N / 8; n++) {
+        uint4 by = channels[n * 8];
+        uint4 low_by;
+        split(by, by, low_by);
+        UNROLLED for (int b = 0; b < ROW_BLOCKS; b++) {
+            float large[4] = {}, small[4] = {};
+            multiply_vectors(small, low_rows[2 * b], low_rows[2 * b + 1], by);
+            multiply_vectors(small, rows[2 * b], rows[2 * b + 1], low_by);
+            multiply_vectors(large, rows[2 * b], rows[2 * b + 1], by);
+            UNROLLED for (int i = 0; i < 4; i++) {
+                /* Low parts count only where the high ones are finite (mma.cuh). */
+                const bool finite = -infinity() < large[i] && large[i] < infinity();
+                tile.d[b][n * 4 + i] += finite ? large[i] + small[i] : large[i];
+            }
+        }
     }
 }
 
@@ -1484,33 +1563,27 @@ DEVICE void contract(Tile &tile, Shared &shared, int walked, const Arguments &a)
     const int mine = threadIdx.x % BLOCK_PIXELS;
     const long long number = static_cast<long long>(blockIdx.x) * BLOCK_PIXELS + mine;
     Place place = place_at(min(number, a.pixels - 1), walked, a);
+    Source from;
+    from.first = {place.n, place.d, place.h, place.w};
+    from.input = a.input + Tile::offset(from.first, a.input_stride);
+    from.weight = a.weight;
     place.n = number < a.pixels ? place.n : -1;
     __syncthreads(); /* the step before is done with shared memory */
     shared.places[mine] = place;
+    if (threadIdx.x < SLICE) shared.taps[0][threadIdx.x] = tap_at(threadIdx.x, a);
     __syncthreads();
-    const float *inputs[Tile::PIXELS];
-    UNROLLED for (int p = 0; p < Tile::PIXELS; p++) {
-        const Place at = tile.place(p);
-        const Place from = {max(at.n, 0), at.d, at.h, at.w};
-        inputs[p] = a.input + offset(from, 0, a.input_stride);
-    }
+    Fetched fetched;
+    fetch(from, shared.taps[0], fetched, a);
     UNROLLED for (int i = 0; i < ROW_BLOCKS * TILE_N / 2; i++)
         tile.d[i / (TILE_N / 2)][i % (TILE_N / 2)] = 0;
-    real next[Tile::PIXELS][4]; /* on their way while products are made of those before */
-    gather(inputs, tile.lane % 4 * 4, next, a);
-    ROLLED for (int k = 0; k < K; k += SLICE) {
-        stage_weights(shared, k, a);
-        unsigned rows[Tile::PIXELS][4];
-        UNROLLED for (int i = 0; i < Tile::PIXELS * 4; i++)
-            rows[i / 4][i % 4] = operand(next[i / 4][i % 4]);
-        if (k + SLICE < K) gather(inputs, k + SLICE + tile.lane % 4 * 4, next, a);
+    ROLLED for (int slice = 0; slice < SLICES; slice++) {
+        const int buffer = slice % 2;
+        store_slice(fetched, shared, buffer);
+        if (threadIdx.x < SLICE)
+            shared.taps[buffer ^ 1][threadIdx.x] = tap_at((slice + 1) * SLICE + threadIdx.x, a);
         __syncthreads();
-        UNROLLED for (int n = 0; n < TILE_N / 8; n++) {
-            const unsigned *by =
-                &shared.weights[k / SLICE % 2][n * 8 + tile.lane / 4][tile.lane % 4 * 4];
-            UNROLLED for (int b = 0; b < ROW_BLOCKS; b++)
-                multiply_split(&tile.d[b][n * 4], rows[2 * b], rows[2 * b + 1], by);
-        }
+        if (slice + 1 < SLICES) fetch(from, shared.taps[buffer ^ 1], fetched, a);
+        multiply(tile, shared, buffer);
     }
 }
 
@@ -1520,11 +1593,12 @@ __global__ void __launch_bounds__(THREADS, BLOCKS)
     Shared &shared = *reinterpret_cast<Shared *>(memory);
     Tile tile;
     tile.lane = threadIdx.x % 32;
-    tile.places = shared.places + threadIdx.x / 32 * ROW_BLOCKS * 16;
-    tile.biases = shared.biases;
+    tile.pixels.places = shared.places + threadIdx.x / 32 * ROW_BLOCKS * 16;
+    tile.scale_bias = shared.scale_bias;
     for (int slot = threadIdx.x; slot < TILE_N; slot += THREADS) {
         const bool present = slot < 24;
-        shared.biases[slot] = present ? load(a.bias + slot * a.bias_stride.c) : real(0);
+        shared.scale_bias[slot] = make_float2(
+            1.0f, present ? load(a.bias + slot * a.bias_stride.c) : real(0));
     }
     Tail tail;
     tail.begin(tile);
@@ -1634,7 +1708,7 @@ static Device current_device() {
         Device &device = known[number];
         cudaDeviceGetAttribute(&device.processors, cudaDevAttrMultiProcessorCount, number);
         device.first = prepare(wgmma_gathered::segue_conv_wgmma_gathered, 512, 170596);
-        prepare(implicit_gemm::segue_implicit_gemm, 256, 7360);
+        prepare(implicit_gemm::segue_implicit_gemm, 256, 42016);
         cudaGetLastError(); /* of code that is not there */
     }
     return known[number];
@@ -1664,7 +1738,7 @@ extern "C" const char *conv3d_min_softmax(const Call *call, cudaStream_t stream)
     implicit_gemm::Arguments a1;
     long long blocks1;
     if (const char *wrong = fill(t, s, a1, blocks1)) return wrong;
-    return launch(implicit_gemm::segue_implicit_gemm, a1, blocks1, 256, 7360, stream);
+    return launch(implicit_gemm::segue_implicit_gemm, a1, blocks1, 256, 42016, stream);
 }
 } // namespace conv3d_min_softmax_code
 """

@@ -5,8 +5,8 @@
  * lie, are what a lane of A holds. The kernel's rows, i = kh * IN_CHANNELS + c, go by eights: lane
  * q of a quad has rows q and q + 4 of one tap, kw, in one word, and the quad eight places of k.
  * Rows that are left, fewer than eight, go tap by tap: lane q has the q-th of four taps in the low
- * half of a word, and zero above it. A thread's two pixels are neighbours, so that one load of eight
- * bytes serves a tap of both, and the tap between two others costs no load.
+ * half of a word, and zero above it. A thread's two pixels are neighbours, so that one load of
+ * eight bytes serves a tap of both, and the tap between two others costs no load.
  *
  * With TURN = KERNEL_D > 1 the kernel's slices stand side by side in B: a product adds a slice of
  * the input to TURN output depths at once. Block 0 has the kernel's first slice, block b > 0 slice
@@ -70,7 +70,7 @@ __device__ __forceinline__ int block_jobs(const Arguments &a) {
 struct Round {
     int first, end;
     int count;    /* of all the block's jobs */
-    int staged;  /* stages before it */
+    int staged;   /* stages before it */
     float scale;  /* of activations; 0: STAGE_SCALE, else that of one job, made anew */
     int meetings; /* before it, modulo 2 */
 };
@@ -219,8 +219,8 @@ struct Operands {
 
 /* Where a consumer's thread reads the stages, one after the other. */
 struct Gather {
-    unsigned words;                         /* of stage 0: address of its first word */
-    int single[SINGLES ? SINGLES : 1];      /* bytes from there to the words of single taps */
+    unsigned words;                    /* of stage 0: address of its first word */
+    int single[SINGLES ? SINGLES : 1]; /* bytes from there to the words of single taps */
     unsigned full, empty;
     int lane, slot, parity;
 
@@ -331,6 +331,7 @@ __device__ __forceinline__ void multiply(Sums &sums, Operands &operands, const W
     wgmma_commit();
 }
 
+/* Of operands: with two, the next slice's come behind this one's products. */
 constexpr int SETS = PARTS == 1 ? 2 : 1;
 
 /* Sums of depths that are not complete, the next one's first. */
@@ -390,7 +391,9 @@ struct Consumer {
         tail.end(tile, a);
     }
     /* Behind the products of a slice, which are in `sums`: starts those of the next in `other`, the
-     * round's last ones again where there is none. False: there is none. */
+     * round's last ones again where there is none. The depths behind move up in a branch of their
+     * own: else the compiler makes them before it has taken what they replace, and spills. False:
+     * there is no next slice. */
     __device__ __forceinline__ bool turn(const Arguments &a, Sums &sums, Sums &other,
                                          Operands &next) {
         if (SETS == 2 && left > 0)
