@@ -197,7 +197,7 @@ struct Source {
     /* to: shared memory, of this lane. */
     __device__ __forceinline__ void copy(const Arguments &a, int slice, unsigned to) const {
         const int z = first_d + slice;
-        const bool inside = PADDING_D == 0 || inside_of(z, a.in_d);
+        const bool inside = inside_of(z, a.in_d); /* a box may reach beyond the last depth */
         const char *plane = pinned(corner + z * a.input_stride.d * 4);
 #pragma unroll
         for (int b = 0; b < COLUMN_STEPS; b++) {

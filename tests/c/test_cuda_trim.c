@@ -354,6 +354,15 @@ TEST(functions_that_pass_on_go) {
     expect_source(both, body, both, body);
 }
 
+TEST(functions_that_pass_on_stay_where_another_has_their_name) {
+    static const char both[] = "__device__ float power(float x, float y) {\n"
+                               "    return float(pow(double(x), double(y)));\n}\n\n"
+                               "namespace ops {\n__device__ float pow(float x, float y) {\n"
+                               "    return power(x, y);\n}\n} // namespace ops\n\n";
+    static const char body[] = "    a.out[0] = ops::pow(threadIdx.x, threadIdx.y);\n";
+    expect_source(both, body, both, body);
+}
+
 TEST(types_stand_for_their_other_names) {
     expect_source("using element = float;\nusing real = float;\n\n"
                   "__device__ real twice(const element *x) {\n    return *x * 2;\n}\n\n",

@@ -346,3 +346,22 @@ def test_bound_is_reached(precision: str, strategy: str, emulator: Emulator) -> 
     alone = wanted.abs() < least / scale  # no large activation under the pixel
     error = float((actual - wanted)[alone].abs().max())
     assert 0.4 * allowed < error <= allowed, f"{error / allowed:.3g} of what is granted"
+
+
+@pytest.mark.parametrize("strategy", ["wgmma_packed", "wgmma_gathered"])
+def test_depths_beyond_the_last(strategy: str, emulator: Emulator) -> None:
+    """A box that reaches beyond the last depth does not see the next image."""
+    template = gpu_cases.Template(
+        "f32", "tf32", 1, 3, 3, (3, 3, 3), (1, 1, 1), (0, 0, 0), (1, 1, 1),
+        tail=(gpu_cases.Step("unary", "neg"),),
+    )  # fmt: skip
+    case = gpu_cases.make_case(template, 2, (33, 5, 10))
+    x, weight = gpu_cases.values(case, torch.device("cpu"), torch.Generator().manual_seed(3))
+    x[1] *= 1e30
+    for pick in range(0, 16, 3):  # boxes of some are shorter than the depth, which is prime
+        results = emulator.run(case, strategy, pick, [x, weight])
+        if isinstance(results, str):
+            break
+        worst = gpu_cases.excess(case, strategy, results[0].double(), x, weight)
+        assert worst <= 1.0, f"plan {pick}: {worst:.3g} times what is allowed"
+    assert pick > 3

@@ -322,8 +322,10 @@ static void drop_forwarding(tidying *d, int name) {
         first--;
     if (is(d, first, SG_TRIM_TEMPLATE) || is_edited(unit, first, end + 3))
         return;
+    /* Before its definition the name is another function's: CUDA's `pow`, which `v_pow` calls. */
     for (int use = unit->first[spelling_of(d, name)]; use >= 0; use = unit->tokens[use].next)
-        if (use != name && (!is(d, use + 1, SG_TRIM_OPEN) || is_edited(unit, use, use + 1)))
+        if (use < name ||
+            (use != name && (!is(d, use + 1, SG_TRIM_OPEN) || is_edited(unit, use, use + 1))))
             return;
     for (int use = unit->first[spelling_of(d, name)]; use >= 0; use = unit->tokens[use].next)
         if (use != name)

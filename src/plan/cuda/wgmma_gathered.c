@@ -114,8 +114,8 @@ bool sg_wgmma_gathered_measure(const sg_problem *problem, const sg_cuda_target *
         .stages = given[STAGES],
     };
     if (gathered->box_w < 1 || gathered->box_w > 64 || gathered->box_d < 1 ||
-        gathered->consumers < 1 || gathered->consumers > 4 || gathered->stages < 2 ||
-        gathered->stages > STAGES_MAX)
+        gathered->consumers < 1 || gathered->consumers > 4 || gathered->stages < 1 ||
+        gathered->stages > STAGES_MAX || gathered->stages % SG_GATHERED_PRODUCERS != 0)
         return false;
     sg_cuda_get_tail_facts(problem, &gathered->tail);
     gathered->scales_at_end = scales_at_end(problem, &gathered->tail);
@@ -208,9 +208,9 @@ typedef struct search {
 
 enum { KEPT_CANDIDATES = 16 };
 
-/* As many stages as fit. */
+/* As many stages as fit, of every producer as many: what a warp overwrites is then its own. */
 static void consider_stages(search *found, sg_cuda_plan *plan) {
-    for (int64_t stages = STAGES_MAX; stages >= 2; stages--) {
+    for (int64_t stages = STAGES_MAX; stages > 0; stages -= SG_GATHERED_PRODUCERS) {
         plan->parameter[STAGES] = stages;
         double seconds = cost(found->problem, found->target, plan);
         if (isfinite(seconds)) {
