@@ -5,10 +5,10 @@ forward() and results, for any batch and image size.
 
 Fused:      conv2d, minimum, add, mul (conv2d_minimum_add_mul)
 By PyTorch: nothing
-Floor:      300 GFLOP and 1.58e+03 MB a call for float32[128, 64, 128, 128]; 0.373 ms at the 804
-            TFLOP/s of half products and 4.2 TB/s that one NVIDIA H200 reached
-Measured:   0.637 ms, segue.optimize; 4.43 ms, PyTorch; 1.60 ms, torch.compile at its best (NVIDIA
-            H200, PyTorch 2.11.0+cu130, Segue 1905269)
+Floor:      300 GFLOP and 1.58e+03 MB a call for float32[128, 64, 128, 128]; 0.378 ms at the 793
+            TFLOP/s of half products and 4.3 TB/s that one NVIDIA H200 reached
+Measured:   0.631 ms, segue.optimize; 4.43 ms, PyTorch; 1.62 ms, torch.compile at its best (NVIDIA
+            H200, PyTorch 2.11.0+cu130, Segue ae317ed)
 Numbers:    class tf32: operands rounded to 11 bits, halves away from zero; float32 sums
 Needs:      PyTorch 2.0, a CUDA toolkit from 11.8 on (nvcc), a GPU from sm_80 on; the fast path, for
             sm_90a (H100, H200), needs CUDA 12.0

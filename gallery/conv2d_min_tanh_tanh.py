@@ -5,10 +5,10 @@ forward() and results, for any batch and image size.
 
 Fused:      conv2d, min, tanh, tanh (conv2d_min_tanh_tanh)
 By PyTorch: nothing
-Floor:      152 GFLOP and 570 MB a call for float32[128, 16, 256, 256]; 0.189 ms at the 804 TFLOP/s
-            of half products and 4.2 TB/s that one NVIDIA H200 reached
-Measured:   0.334 ms, segue.optimize; 5.67 ms, PyTorch; 2.30 ms, torch.compile at its best (NVIDIA
-            H200, PyTorch 2.11.0+cu130, Segue 1905269)
+Floor:      152 GFLOP and 570 MB a call for float32[128, 16, 256, 256]; 0.192 ms at the 793 TFLOP/s
+            of half products and 4.3 TB/s that one NVIDIA H200 reached
+Measured:   0.331 ms, segue.optimize; 5.62 ms, PyTorch; 2.29 ms, torch.compile at its best (NVIDIA
+            H200, PyTorch 2.11.0+cu130, Segue ae317ed)
 Numbers:    class tf32_even: operands rounded to 11 bits, halves to even; float32 sums
 Needs:      PyTorch 2.0, a CUDA toolkit from 11.8 on (nvcc), a GPU from sm_80 on; the fast path, for
             sm_90a (H100, H200), needs CUDA 12.0

@@ -5,10 +5,10 @@ forward() and results, for any batch and image size.
 
 Fused:      conv3d, min, softmax (conv3d_min_softmax)
 By PyTorch: nothing
-Floor:      9.85 GFLOP and 48.8 MB a call for float32[128, 3, 24, 32, 32]; 0.037 ms at the 804
-            TFLOP/s of half products and 4.2 TB/s that one NVIDIA H200 reached
-Measured:   0.103 ms, segue.optimize; 0.94 ms, PyTorch; 0.70 ms, torch.compile at its best (NVIDIA
-            H200, PyTorch 2.11.0+cu130, Segue 1905269)
+Floor:      9.85 GFLOP and 48.8 MB a call for float32[128, 3, 24, 32, 32]; 0.037 ms at the 793
+            TFLOP/s of half products and 4.3 TB/s that one NVIDIA H200 reached
+Measured:   0.075 ms, segue.optimize; 0.93 ms, PyTorch; 0.70 ms, torch.compile at its best (NVIDIA
+            H200, PyTorch 2.11.0+cu130, Segue ae317ed)
 Numbers:    class fp32: as exact as float32 products and sums
 Needs:      PyTorch 2.0, a CUDA toolkit from 11.8 on (nvcc), a GPU from sm_80 on; the fast path, for
             sm_90a (H100, H200), needs CUDA 12.0
@@ -585,9 +585,10 @@ struct Source {
     /* to: shared memory, of this lane. */
     DEVICE void copy(const Arguments &a, int slice, unsigned to) const {
         const int z = first_d + slice;
+        const bool inside = inside_of(z, a.in_d); /* a box may reach beyond the last depth */
         const char *plane = pinned(corner + z * a.input_stride.d * 4);
         UNROLLED for (int b = 0; b < COLUMN_STEPS; b++) {
-            const unsigned present = rows[b];
+            const unsigned present = inside ? rows[b] : 0;
             UNROLLED for (int i = 0; i < ROW_STEPS; i++) {
                 const char *from = plane + offset[i] + b * 128;
                 const unsigned at = to + (b * ROW_STEPS + i) * 512;

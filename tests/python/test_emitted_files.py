@@ -224,7 +224,7 @@ LINES = {
     "conv2d_scale_min": 1420,
     "conv2d_min_tanh_tanh": 1370,
     "conv2d_min_add_mul": 1550,
-    "conv3d_min_softmax": 1901,
+    "conv3d_min_softmax": 1905,
 }
 
 
