@@ -22,15 +22,9 @@ from segue import _core
 from segue.lower import overload_of, rules
 
 FAMILIES = (
-    "wgmma_ring",
-    "wgmma_gathered",
-    "wgmma_packed",
-    "wgmma_streamed",
-    "mma",
-    "implicit_gemm",
-    "direct",
-    "stream",
-)
+    "wgmma_ring", "wgmma_gathered", "wgmma_packed", "wgmma_streamed",
+    "mma", "implicit_gemm", "direct", "stream",
+)  # fmt: skip
 DTYPES = {
     "f16": torch.float16,
     "bf16": torch.bfloat16,
