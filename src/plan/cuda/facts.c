@@ -1,5 +1,7 @@
 #include "plan/cuda/facts.h"
 
+#include <math.h>
+
 /* A single channel is none to a tail. */
 static bool roles_have_channels(const sg_problem *problem, unsigned roles) {
     return roles >> SG_ROLE_C & 1U && problem->size[SG_ROLE_C] != 1;
@@ -79,4 +81,25 @@ void sg_cuda_get_tail_facts(const sg_problem *problem, sg_cuda_tail_facts *facts
         facts->tile_loads += roles_have_channels(problem, domain) && !alone;
     }
     facts->splits_channels = facts->channel_reductions == 0;
+}
+
+bool sg_cuda_reads_columns(const sg_problem *problem, const sg_cuda_target *target, int64_t count) {
+    const sg_convolution *convolution = &problem->convolution;
+    const int64_t *stride = convolution->input.stride;
+    if (convolution->in_size[2] % count != 0 || stride[SG_ROLE_W] != 1 ||
+        count * sg_dtype_size(convolution->input.dtype) > target->alignment)
+        return false;
+    for (int role = 0; role < SG_ROLE_W; role++) {
+        if (stride[role] % count != 0)
+            return false;
+    }
+    return true;
+}
+
+double sg_cuda_image_reach(const sg_convolution *convolution) {
+    double reach = (double)convolution->in_channels * fabs((double)convolution->input.stride[1]);
+    for (int i = 0; i < SG_SPATIAL_MAX; i++)
+        reach += (double)(convolution->in_size[i] + 2 * convolution->padding[i] + 256) *
+                 fabs((double)convolution->input.stride[SG_ROLE_D + i]);
+    return reach;
 }

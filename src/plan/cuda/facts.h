@@ -2,6 +2,7 @@
 #ifndef SEGUE_PLAN_CUDA_FACTS_H
 #define SEGUE_PLAN_CUDA_FACTS_H
 
+#include "plan/cuda/strategy.h"
 #include "plan/problem.h"
 
 typedef struct sg_cuda_tail_facts {
@@ -17,6 +18,22 @@ typedef struct sg_cuda_tail_facts {
 } sg_cuda_tail_facts;
 
 void sg_cuda_get_tail_facts(const sg_problem *problem, sg_cuda_tail_facts *facts);
+
+/* Of fewer products than these, float32 makes a sum with fewer roundings than halves that are added
+ * up by matrix cores. */
+enum { SG_CUDA_FEW_PRODUCTS = 24 };
+
+static inline int64_t sg_cuda_pieces(int64_t whole, int64_t piece) {
+    return (whole + piece - 1) / piece;
+}
+static inline int64_t sg_cuda_round_up(int64_t number, int64_t step) {
+    return sg_cuda_pieces(number, step) * step;
+}
+
+/* Whether `count` columns of the convolution's input, at a multiple of count, are one access. */
+bool sg_cuda_reads_columns(const sg_problem *problem, const sg_cuda_target *target, int64_t count);
+/* Elements from end to end of one image and 256 more along each axis, which kernels may name. */
+double sg_cuda_image_reach(const sg_convolution *convolution);
 
 /* Instructions of a pointwise op, about; the ulp column tells cheap functions from costly ones. */
 double sg_cuda_op_work(sg_op op);

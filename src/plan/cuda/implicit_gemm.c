@@ -14,8 +14,6 @@ enum { SUMS_MAX = 128, WALK_SUMS_MAX = 160 };
 /* Registers beside sums and what is on its way, from what the compiler takes; of a thread at most.
  */
 enum { OTHER_REGISTERS = 64, REGISTERS_MAX = 255, BLOCKS_MAX = 4 };
-/* Products of a class fp32 sum that a library makes with fewer roundings (and mma.c agrees). */
-enum { FEW_PRODUCTS = 24 };
 enum { SLOTS_MAX = 256, WIDE_SLOTS = 128, TAP_BYTES = 40, PLACE_BYTES = 16, BLOCK_SHARED = 1024 };
 
 static int64_t divide_up(int64_t a, int64_t b) {
@@ -159,7 +157,8 @@ static bool applicable(const sg_problem *problem, const sg_cuda_target *target, 
     }
     int64_t products = convolution->in_channels / convolution->groups * convolution->kernel[0] *
                        convolution->kernel[1] * convolution->kernel[2];
-    if (dtype == SG_F32 && target->precision == SG_PRECISION_FP32 && products < FEW_PRODUCTS) {
+    if (dtype == SG_F32 && target->precision == SG_PRECISION_FP32 &&
+        products < SG_CUDA_FEW_PRODUCTS) {
         snprintf(reason, SG_REASON_MAX,
                  "sums of %lld products round less on the cores that are not for matrices",
                  (long long)products);

@@ -23,8 +23,8 @@ enum { SPLIT_REGISTERS = 8, PARTIAL_REGISTERS = 6 };
 enum { REGISTERS_MAX = 255, BLOCK_SHARED = 1024, UNIT_BYTES = 8 * 48 };
 /* Tiles of a warp, at most, that there are two sums of doubles for. */
 enum { BLOCKED_TILES = 8 };
-/* Products of a sum that a library makes with fewer roundings: class fp32, and doubles. */
-enum { FEW_PRODUCTS = 24, FEW_DOUBLES = 40 };
+/* The same as SG_CUDA_FEW_PRODUCTS, of doubles. */
+enum { FEW_DOUBLES = 40 };
 
 static int64_t pieces(int64_t whole, int64_t piece) {
     return (whole + piece - 1) / piece;
@@ -520,7 +520,7 @@ static bool applicable(const sg_problem *problem, const sg_cuda_target *target, 
     int64_t products =
         convolution->in_channels / convolution->groups * product(convolution->kernel);
     bool split = is_float(problem) && target->precision == SG_PRECISION_FP32;
-    if (products < (split ? FEW_PRODUCTS : problem->compute == SG_F64 ? FEW_DOUBLES : 0)) {
+    if (products < (split ? SG_CUDA_FEW_PRODUCTS : problem->compute == SG_F64 ? FEW_DOUBLES : 0)) {
         snprintf(reason, SG_REASON_MAX,
                  "sums of %lld products round less on the cores that are not for "
                  "matrices",

@@ -16,16 +16,6 @@ enum { ROUND = 256, SUM_K = 64, COLUMNS_MAX = 256, STAGES_MAX = 16, WEIGHTS_MAX 
 enum { CONSUMER_OTHERS = 32, CONSUMER_COSTLY = 24, PRODUCER_OTHERS = 72, REGISTERS_MOST = 240 };
 static const double COSTLY = 16; /* instructions of a value of the tail: a function is among them */
 
-static int64_t pieces(int64_t whole, int64_t piece) {
-    return (whole + piece - 1) / piece;
-}
-static int64_t round_up(int64_t number, int64_t step) {
-    return pieces(number, step) * step;
-}
-static bool walks_depth(const sg_problem *problem) {
-    return problem->walk >> SG_ROLE_D & 1U;
-}
-
 /* ---- reading a plan ------------------------------------------------------------------------ */
 
 /* Whether all that happens before the walk ends is one minimum or maximum of the anchor along it:
@@ -56,25 +46,13 @@ static bool scales_at_end(const sg_problem *problem, const sg_cuda_tail_facts *t
     return true;
 }
 
-/* Whether a producer may copy four columns of the input, at a multiple of four, at once. */
-static bool copies_fours(const sg_problem *problem, const sg_cuda_target *target) {
-    const sg_convolution *convolution = &problem->convolution;
-    if (convolution->in_size[2] % 4 != 0 || target->alignment < 16)
-        return false;
-    for (int role = 0; role < SG_ROLE_W; role++) {
-        if (convolution->input.stride[role] % 4 != 0)
-            return false;
-    }
-    return true;
-}
-
 static void measure_k(const sg_convolution *convolution, sg_wgmma_gathered *gathered) {
     int64_t rows = convolution->kernel[1] * convolution->in_channels, taps = convolution->kernel[2];
-    int64_t octets = rows / 8 * taps + pieces(rows % 8 * taps, 4);
-    gathered->k = round_up(octets * 8, 16);
+    int64_t octets = rows / 8 * taps + sg_cuda_pieces(rows % 8 * taps, 4);
+    gathered->k = sg_cuda_round_up(octets * 8, 16);
 }
 
-static bool measure_registers(sg_wgmma_gathered *gathered) {
+static bool measure_registers(const sg_cuda_target *target, sg_wgmma_gathered *gathered) {
     int64_t sums = gathered->tile_n / 2, steps = gathered->k / 16;
     int64_t pending = gathered->turn > 2 ? gathered->turn - 2 : 0;
     int64_t wanted = sums * (2 * gathered->turn + pending + gathered->tail.full_walks +
@@ -82,9 +60,9 @@ static bool measure_registers(sg_wgmma_gathered *gathered) {
                      4 * steps * gathered->parts + CONSUMER_OTHERS +
                      (gathered->tail.work > COSTLY ? CONSUMER_COSTLY : 0);
     int64_t producers = SG_GATHERED_PRODUCERS * 32, consumers = gathered->consumers * 128;
-    int64_t entry = (int64_t)65536 / gathered->threads / 8 * 8;
+    int64_t entry = target->gpu.registers / gathered->threads / 8 * 8;
     entry = entry > 248 ? 248 : entry;
-    gathered->producer_registers = round_up(gathered->stage_rows / 4 + PRODUCER_OTHERS, 8);
+    gathered->producer_registers = sg_cuda_round_up(gathered->stage_rows / 4 + PRODUCER_OTHERS, 8);
     int64_t left = entry * gathered->threads - gathered->producer_registers * producers;
     gathered->consumer_registers = left / consumers / 8 * 8;
     if (gathered->consumer_registers > REGISTERS_MOST)
@@ -109,7 +87,7 @@ bool sg_wgmma_gathered_measure(const sg_problem *problem, const sg_cuda_target *
     const sg_convolution *convolution = &problem->convolution;
     *gathered = (sg_wgmma_gathered){
         .box_w = given[BOX_W],
-        .box_d = walks_depth(problem) ? problem->size[SG_ROLE_D] : given[BOX_D],
+        .box_d = sg_problem_walks(problem, 0) ? problem->size[SG_ROLE_D] : given[BOX_D],
         .consumers = given[CONSUMERS],
         .stages = given[STAGES],
     };
@@ -121,19 +99,21 @@ bool sg_wgmma_gathered_measure(const sg_problem *problem, const sg_cuda_target *
     gathered->scales_at_end = scales_at_end(problem, &gathered->tail);
     gathered->parts = target->precision == SG_PRECISION_FP32 ? 2 : 1;
     gathered->turn = convolution->kernel[0];
-    gathered->tile_n = round_up(problem->size[SG_ROLE_C], 8);
-    gathered->jobs_w = pieces(problem->size[SG_ROLE_W], gathered->box_w);
-    gathered->vector =
-        copies_fours(problem, target) && (gathered->jobs_w == 1 || gathered->box_w % 4 == 0) ? 4
-                                                                                             : 1;
+    gathered->tile_n = sg_cuda_round_up(problem->size[SG_ROLE_C], 8);
+    gathered->jobs_w = sg_cuda_pieces(problem->size[SG_ROLE_W], gathered->box_w);
+    gathered->vector = sg_cuda_reads_columns(problem, target, 4) &&
+                               (gathered->jobs_w == 1 || gathered->box_w % 4 == 0)
+                           ? 4
+                           : 1;
     gathered->lead = gathered->vector == 4 ? (4 - convolution->padding[2] % 4) % 4 : 0;
-    gathered->columns = round_up(gathered->lead + gathered->box_w + convolution->kernel[2] - 1, 32);
-    gathered->pixels_w = round_up(gathered->box_w, 16);
+    gathered->columns =
+        sg_cuda_round_up(gathered->lead + gathered->box_w + convolution->kernel[2] - 1, 32);
+    gathered->pixels_w = sg_cuda_round_up(gathered->box_w, 16);
     if (gathered->columns > 64 || gathered->consumers * 64 % gathered->pixels_w != 0)
         return false;
     gathered->box_h = gathered->consumers * 64 / gathered->pixels_w;
-    gathered->stage_rows =
-        round_up((gathered->box_h + convolution->kernel[1] - 1) * convolution->in_channels, 4);
+    gathered->stage_rows = sg_cuda_round_up(
+        (gathered->box_h + convolution->kernel[1] - 1) * convolution->in_channels, 4);
     if (gathered->stage_rows > 128)
         return false;
     measure_k(convolution, gathered);
@@ -142,12 +122,12 @@ bool sg_wgmma_gathered_measure(const sg_problem *problem, const sg_cuda_target *
         return false;
     gathered->threads = 128 * gathered->consumers + 32 * SG_GATHERED_PRODUCERS;
     gathered->shared = shared_bytes(gathered);
-    gathered->jobs_d = pieces(problem->size[SG_ROLE_D], gathered->box_d);
-    gathered->jobs_h = pieces(problem->size[SG_ROLE_H], gathered->box_h);
+    gathered->jobs_d = sg_cuda_pieces(problem->size[SG_ROLE_D], gathered->box_d);
+    gathered->jobs_h = sg_cuda_pieces(problem->size[SG_ROLE_H], gathered->box_h);
     gathered->jobs =
         problem->size[SG_ROLE_N] * gathered->jobs_d * gathered->jobs_h * gathered->jobs_w;
     return gathered->jobs < INT32_MAX / 8 && gathered->shared <= target->gpu.shared_block &&
-           measure_registers(gathered);
+           measure_registers(target, gathered);
 }
 
 /* ---- cost ---------------------------------------------------------------------------------- */
@@ -168,7 +148,7 @@ static double cost(const sg_problem *problem, const sg_cuda_target *target,
     sg_wgmma_gathered gathered;
     if (!sg_wgmma_gathered_measure(problem, target, plan, &gathered))
         return INFINITY;
-    bool walk = walks_depth(problem), split = gathered.parts == 2;
+    bool walk = sg_problem_walks(problem, 0), split = gathered.parts == 2;
     const sg_cuda_tail_facts *tail = &gathered.tail;
     double sums = (double)(gathered.tile_n / 2), consumers = (double)gathered.consumers;
     double value = gathered.scales_at_end ? 1
@@ -223,7 +203,7 @@ static void consider_stages(search *found, sg_cuda_plan *plan) {
 
 static void consider_depths(search *found, sg_cuda_plan *plan) {
     int64_t depth = found->problem->size[SG_ROLE_D];
-    int64_t least = walks_depth(found->problem) || depth < 8 ? depth : 8;
+    int64_t least = sg_problem_walks(found->problem, 0) || depth < 8 ? depth : 8;
     for (int64_t box_d = least > 0 ? least : 1;; box_d *= 2) {
         plan->parameter[BOX_D] = box_d < depth ? box_d : depth > 0 ? depth : 1;
         consider_stages(found, plan);
@@ -257,18 +237,6 @@ static bool usable(const sg_problem *problem, const sg_cuda_target *target,
     return sg_wgmma_gathered_measure(problem, target, plan, &gathered);
 }
 
-/* Elements between the ends of one image: producers count their bytes in 32 bits. */
-static bool image_fits(const sg_convolution *convolution) {
-    double reach = (double)convolution->in_channels * fabs((double)convolution->input.stride[1]);
-    for (int i = 0; i < SG_SPATIAL_MAX; i++)
-        reach += (double)(convolution->in_size[i] + 2 * convolution->padding[i] + 256) *
-                 fabs((double)convolution->input.stride[SG_ROLE_D + i]);
-    return reach < 1073741824.0;
-}
-
-/* Of fewer products than these, float32 makes a sum with fewer roundings (and mma.c agrees). */
-enum { FEW_PRODUCTS = 24 };
-
 static const char *obstacle(const sg_problem *problem, const sg_cuda_target *target) {
     const sg_convolution *convolution = &problem->convolution;
     if (!problem->has_convolution)
@@ -288,13 +256,13 @@ static const char *obstacle(const sg_problem *problem, const sg_cuda_target *tar
         return "columns of the input do not lie side by side";
     int64_t weights = convolution->in_channels * convolution->kernel[0] * convolution->kernel[1] *
                       convolution->kernel[2];
-    if (target->precision == SG_PRECISION_FP32 && weights < FEW_PRODUCTS)
+    if (target->precision == SG_PRECISION_FP32 && weights < SG_CUDA_FEW_PRODUCTS)
         return "sums of so few products round less on the cores that are not for matrices";
     if (weights > WEIGHTS_MAX)
         return "a channel has more than 512 weights";
     if (problem->walk & ~(1U << SG_ROLE_D))
         return "a reduction goes along another axis than depth";
-    if (!image_fits(convolution))
+    if (sg_cuda_image_reach(convolution) >= 1073741824.0) /* bytes are counted in 32 bits */
         return "an image has 2^30 elements or more";
     return NULL;
 }

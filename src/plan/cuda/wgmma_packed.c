@@ -42,39 +42,15 @@ static const double END_SUM = 250;   /* cycles at the end of a walk, for each su
 static const double PROLOGUE = 7000; /* cycles until weights are packed */
 static const double WEIGHT = 0.9;    /* and more for each of them */
 
-static int64_t pieces(int64_t whole, int64_t piece) {
-    return (whole + piece - 1) / piece;
-}
-static int64_t round_up(int64_t number, int64_t step) {
-    return pieces(number, step) * step;
-}
-static bool walks_depth(const sg_problem *problem) {
-    return problem->walk >> SG_ROLE_D & 1U;
-}
-
 /* ---- reading a plan ------------------------------------------------------------------------ */
-
-/* Whether a producer may read `count` columns of the input, at a multiple of count, at once. */
-static bool reads_at_once(const sg_problem *problem, const sg_cuda_target *target, int64_t count) {
-    const sg_convolution *convolution = &problem->convolution;
-    const int64_t *stride = convolution->input.stride;
-    if (convolution->in_size[2] % count != 0 || stride[SG_ROLE_W] != 1 ||
-        count * sg_dtype_size(convolution->input.dtype) > target->alignment)
-        return false;
-    for (int role = 0; role < SG_ROLE_W; role++) {
-        if (stride[role] % count != 0)
-            return false;
-    }
-    return true;
-}
 
 /* k and how a stage holds it: with rows of the input shared by the kernel's rows where that takes
  * no more products. */
 static void measure_k(const sg_convolution *convolution, sg_wgmma_packed *packed) {
     int64_t rows = convolution->kernel[1], taps = packed->row_spans * convolution->kernel[2];
     int64_t main = taps / 8; /* whole groups of a kernel's row */
-    int64_t groups = round_up(main * rows + pieces(taps % 8 * rows, 8), 2);
-    packed->k = round_up(2 * packed->row_words * rows, 16);
+    int64_t groups = sg_cuda_round_up(main * rows + sg_cuda_pieces(taps % 8 * rows, 8), 2);
+    packed->k = sg_cuda_round_up(2 * packed->row_words * rows, 16);
     packed->stage_slots = packed->k / 8 * packed->pixels;
     packed->shared_rows = main > 0 && convolution->stride[1] == 1 &&
                           convolution->dilation[1] == 1 && packed->box_w % 32 == 0 &&
@@ -96,10 +72,10 @@ static void measure_stage(const sg_problem *problem, const sg_cuda_target *targe
     packed->opens_behind = packed->turn == 1 && packed->tail.tile_stores == 0;
     packed->taps_d = packed->turn > 1 ? 1 : kernel[0];
     packed->row_spans = convolution->in_channels * packed->taps_d;
-    packed->row_words = pieces(packed->row_spans * kernel[2], 2);
+    packed->row_words = sg_cuda_pieces(packed->row_spans * kernel[2], 2);
     packed->weights =
         problem->size[SG_ROLE_C] * convolution->in_channels * kernel[0] * kernel[1] * kernel[2];
-    packed->tile_n = round_up(problem->size[SG_ROLE_C], 8);
+    packed->tile_n = sg_cuda_round_up(problem->size[SG_ROLE_C], 8);
     packed->pixels = 64 * packed->row_blocks * packed->tiles * packed->consumers;
     packed->box_h = packed->pixels / packed->box_w;
     measure_k(convolution, packed);
@@ -113,7 +89,7 @@ static void measure_stage(const sg_problem *problem, const sg_cuda_target *targe
                (packed->parts == 2 ? PRODUCER_VALUES_SPLIT : PRODUCER_VALUES))
         packed->load_rows--;
     packed->vector = 4;
-    while (packed->vector > 1 && !reads_at_once(problem, target, packed->vector))
+    while (packed->vector > 1 && !sg_cuda_reads_columns(problem, target, packed->vector))
         packed->vector /= 2;
 }
 
@@ -130,8 +106,9 @@ static bool measure_registers(const sg_problem *problem, const sg_cuda_target *t
                      (packed->tail.work > COSTLY ? CONSUMER_COSTLY : 0);
     const int64_t *kernel = problem->convolution.kernel;
     int64_t rest = packed->row_spans * kernel[2] % 8; /* of a row, where rows are shared */
-    int64_t words = packed->shared_rows ? packed->row_words + pieces(rest, 2) * (kernel[1] - 1)
-                                        : packed->row_words * packed->lane_rows;
+    int64_t words = packed->shared_rows
+                        ? packed->row_words + sg_cuda_pieces(rest, 2) * (kernel[1] - 1)
+                        : packed->row_words * packed->lane_rows;
     int64_t values =
         packed->load_rows * packed->row_spans * packed->span + 4 * words * packed->parts;
     int64_t entry = target->gpu.registers / (packed->blocks * packed->threads) / 8 * 8;
@@ -147,7 +124,7 @@ static bool measure_registers(const sg_problem *problem, const sg_cuda_target *t
         producer += 8 * (packed->row_spans - PRODUCER_SPANS);
     if (!packed->guarded && packed->row_spans * packed->span > PRODUCER_NARROW_ROW)
         producer += (packed->row_spans * packed->span - PRODUCER_NARROW_ROW) * 5 / 4;
-    producer = round_up(producer, 8);
+    producer = sg_cuda_round_up(producer, 8);
     if (producer > PRODUCER_MOST)
         return false;
     int64_t left = entry * packed->threads - producer * packed->producers * 32;
@@ -162,9 +139,9 @@ static bool measure_registers(const sg_problem *problem, const sg_cuda_target *t
 }
 
 static void measure_jobs(const sg_problem *problem, sg_wgmma_packed *packed) {
-    packed->jobs_d = pieces(problem->size[SG_ROLE_D], packed->box_d);
-    packed->jobs_h = pieces(problem->size[SG_ROLE_H], packed->box_h);
-    packed->jobs_w = pieces(problem->size[SG_ROLE_W], packed->box_w);
+    packed->jobs_d = sg_cuda_pieces(problem->size[SG_ROLE_D], packed->box_d);
+    packed->jobs_h = sg_cuda_pieces(problem->size[SG_ROLE_H], packed->box_h);
+    packed->jobs_w = sg_cuda_pieces(problem->size[SG_ROLE_W], packed->box_w);
     packed->jobs = problem->size[SG_ROLE_N] * packed->jobs_d * packed->jobs_h * packed->jobs_w;
 }
 
@@ -182,17 +159,17 @@ bool sg_wgmma_packed_measure(const sg_problem *problem, const sg_cuda_target *ta
                              const sg_cuda_plan *plan, sg_wgmma_packed *packed) {
     const int64_t *given = plan->parameter;
     const sg_convolution *convolution = &problem->convolution;
-    *packed =
-        (sg_wgmma_packed){.turn = given[TURN],
-                          .box_w = given[BOX_W],
-                          .box_d = walks_depth(problem) ? problem->size[SG_ROLE_D] : given[BOX_D],
-                          .row_blocks = given[ROW_BLOCKS],
-                          .tiles = given[TILES],
-                          .consumers = given[CONSUMERS],
-                          .producers = given[PRODUCERS],
-                          .lane_rows = given[LANE_ROWS],
-                          .stages = given[STAGES],
-                          .blocks = given[BLOCKS]};
+    *packed = (sg_wgmma_packed){.turn = given[TURN],
+                                .box_w = given[BOX_W],
+                                .box_d = sg_problem_walks(problem, 0) ? problem->size[SG_ROLE_D]
+                                                                      : given[BOX_D],
+                                .row_blocks = given[ROW_BLOCKS],
+                                .tiles = given[TILES],
+                                .consumers = given[CONSUMERS],
+                                .producers = given[PRODUCERS],
+                                .lane_rows = given[LANE_ROWS],
+                                .stages = given[STAGES],
+                                .blocks = given[BLOCKS]};
     int64_t kernel = convolution->kernel[0];
     bool turns = kernel > 1 && convolution->stride[0] == 1 && convolution->dilation[0] == 1;
     if (packed->turn != 1 && !(turns && packed->turn == kernel))
@@ -245,7 +222,7 @@ static double cost(const sg_problem *problem, const sg_cuda_target *target,
     sg_wgmma_packed packed;
     if (!sg_wgmma_packed_measure(problem, target, plan, &packed))
         return INFINITY;
-    bool walk = walks_depth(problem);
+    bool walk = sg_problem_walks(problem, 0);
     double sums = (double)(packed.row_blocks * packed.tiles * packed.tile_n / 2);
     double per_sum = 1 + (packed.moves ? (double)packed.turn : packed.turn > 1 ? 1 : 0);
     double tail = walk ? 1 + packed.tail.full_walks : tail_value(&packed);
@@ -313,7 +290,7 @@ static void consider_boxes(search *found, sg_cuda_plan *plan) {
         wide *= 2;
     for (int64_t width = wide; width <= pixels && width <= UNIT; width *= 2) {
         plan->parameter[BOX_W] = width;
-        int64_t least = walks_depth(found->problem) || depth < 8 ? depth : 8;
+        int64_t least = sg_problem_walks(found->problem, 0) || depth < 8 ? depth : 8;
         for (int64_t box_d = least > 0 ? least : 1;; box_d *= 2) {
             plan->parameter[BOX_D] = box_d;
             consider_stages(found, plan);
@@ -357,18 +334,6 @@ static bool usable(const sg_problem *problem, const sg_cuda_target *target,
     return sg_wgmma_packed_measure(problem, target, plan, &packed);
 }
 
-/* Elements between the ends of one image: producers count them in 32 bits. */
-static bool image_fits(const sg_convolution *convolution) {
-    double reach = (double)convolution->in_channels * fabs((double)convolution->input.stride[1]);
-    for (int i = 0; i < SG_SPATIAL_MAX; i++)
-        reach += (double)(convolution->in_size[i] + 2 * convolution->padding[i] + 256) *
-                 fabs((double)convolution->input.stride[SG_ROLE_D + i]);
-    return reach < 2147483648.0;
-}
-
-/* Of fewer products than these, float32 makes a sum with fewer roundings (and mma.c agrees). */
-enum { FEW_PRODUCTS = 24 };
-
 static const char *obstacle(const sg_problem *problem, const sg_cuda_target *target) {
     const sg_convolution *convolution = &problem->convolution;
     if (!problem->has_convolution)
@@ -384,11 +349,11 @@ static const char *obstacle(const sg_problem *problem, const sg_cuda_target *tar
     if (dtype == SG_F32 && target->precision == SG_PRECISION_FP32 &&
         convolution->in_channels * convolution->kernel[0] * convolution->kernel[1] *
                 convolution->kernel[2] <
-            FEW_PRODUCTS)
+            SG_CUDA_FEW_PRODUCTS)
         return "sums of so few products round less on the cores that are not for matrices";
     if (problem->walk & ~(1U << SG_ROLE_D))
         return "a reduction goes along another axis than depth";
-    if (!image_fits(convolution))
+    if (sg_cuda_image_reach(convolution) >= 2147483648.0) /* counted in 32 bits */
         return "an image has 2^31 elements or more";
     return NULL;
 }
