@@ -4,23 +4,11 @@
 #include <assert.h>
 
 #include "gen/cuda/block.h"
+#include "gen/cuda/boxes.h"
 #include "gen/cuda/wgmma.h"
 
-static const int weight_roles[] = {SG_ROLE_W, SG_ROLE_H, SG_ROLE_D, SG_ROLE_C, SG_ROLE_N};
-
-/* Whether the weights' elements lie side by side in the order of the roles. */
-static bool weights_in_order(const sg_convolution *convolution, const int64_t *sizes) {
-    int64_t step = 1;
-    for (int i = 0; i < SG_ROLE_COUNT; i++) {
-        if (sizes[i] > 1 && convolution->weight.stride[weight_roles[i]] != step)
-            return false;
-        step *= sizes[i];
-    }
-    return true;
-}
-
 static void write_constants(const sg_problem *problem, const sg_cuda_target *target,
-                            const sg_wgmma_gathered *gathered, bool in_order, sg_text *text) {
+                            const sg_wgmma_gathered *gathered, sg_text *text) {
     const sg_convolution *convolution = &problem->convolution;
     const sg_cuda_constant constants[] = {
         {"IN_CHANNELS", convolution->in_channels},
@@ -33,7 +21,7 @@ static void write_constants(const sg_problem *problem, const sg_cuda_target *tar
         {"PADDING_W", convolution->padding[2]},
         {"HAS_BIAS", convolution->bias.index >= 0},
         {"ROUND_EVEN", target->precision == SG_PRECISION_TF32_EVEN},
-        {"WEIGHTS_IN_ORDER", in_order},
+        {"WEIGHTS_IN_ORDER", sg_cuda_weights_in_order(problem)},
         {"PARTS", gathered->parts},
         {"TURN", gathered->turn},
         {"BOX_H", gathered->box_h},
@@ -59,33 +47,9 @@ static void write_constants(const sg_problem *problem, const sg_cuda_target *tar
 static void add_arguments(const sg_problem *problem, const sg_wgmma_gathered *gathered,
                           sg_cuda_arguments *arguments) {
     const sg_convolution *convolution = &problem->convolution;
-    sg_cuda_add_tensor(arguments, "input", &convolution->input, false);
-    sg_cuda_add_tensor(arguments, "weight", &convolution->weight, false);
-    sg_operand bias = convolution->bias;
-    if (bias.index < 0)
-        bias = (sg_operand){.index = convolution->input.index, .dtype = convolution->input.dtype};
-    sg_cuda_add_tensor(arguments, "bias", &bias, false);
-    static const char *const outs[] = {"out_d", "out_h", "out_w"};
-    static const char *const ins[] = {"in_d", "in_h", "in_w"};
-    for (int axis = 0; axis < SG_SPATIAL_MAX; axis++) {
-        sg_cuda_add_number(arguments, outs[axis], problem->size[SG_ROLE_D + axis], "%s",
-                           sg_cuda_size(problem, SG_ROLE_D + axis, arguments->arena));
-        sg_cuda_add_number(arguments, ins[axis], convolution->in_size[axis], "%s",
-                           sg_cuda_in_size(problem, axis));
-    }
-    if (sg_problem_walks(problem, 0))
-        sg_cuda_add_number(arguments, "box_d", gathered->box_d, "a.out_d");
-    else
-        sg_cuda_add_number(arguments, "box_d", gathered->box_d, "%lld", (long long)gathered->box_d);
-    sg_cuda_add_number(arguments, "jobs_d", gathered->jobs_d, "pieces(a.out_d, a.box_d)");
-    sg_cuda_add_number(arguments, "jobs_h", gathered->jobs_h, "pieces(a.out_h, %lld)",
-                       (long long)gathered->box_h);
-    sg_cuda_add_number(arguments, "jobs_w", gathered->jobs_w, "pieces(a.out_w, %lld)",
-                       (long long)gathered->box_w);
-    sg_cuda_add_number(arguments, "job_count", gathered->jobs,
-                       "%s * a.jobs_d * a.jobs_h * a.jobs_w",
-                       sg_cuda_size(problem, SG_ROLE_N, arguments->arena));
-    sg_cuda_assume(arguments, "boxes are counted in 28 bits", "a.job_count < %d", INT32_MAX / 8);
+    const int64_t boxes[] = {gathered->box_d, gathered->box_h, gathered->box_w};
+    const int64_t jobs[] = {gathered->jobs_d, gathered->jobs_h, gathered->jobs_w};
+    sg_cuda_add_boxes(arguments, problem, boxes, jobs, gathered->jobs);
     sg_cuda_assume(
         arguments, "columns of the input lie side by side", "%s == 1",
         sg_cuda_stride(problem, &convolution->input, false, SG_ROLE_W, arguments->arena));
@@ -93,25 +57,20 @@ static void add_arguments(const sg_problem *problem, const sg_wgmma_gathered *ga
                            sg_cuda_in_size(problem, 2));
     if (gathered->vector > 1 && gathered->box_w % gathered->vector != 0)
         sg_cuda_assume(arguments, "a row of the output is one box", "a.jobs_w == 1");
+    if (sg_cuda_weights_in_order(problem))
+        sg_cuda_assume_weights_in_order(arguments, problem);
 }
 
 static sg_status write_launch(const sg_problem *problem, const sg_cuda_target *target,
                               const sg_wgmma_gathered *gathered, sg_arena *arena,
                               sg_cuda_launch *launch) {
-    const sg_convolution *convolution = &problem->convolution;
-    const int64_t *kernel = convolution->kernel;
-    const int64_t sizes[] = {kernel[2], kernel[1], kernel[0], convolution->in_channels,
-                             problem->size[SG_ROLE_C]};
-    bool in_order = weights_in_order(convolution, sizes);
     sg_cuda_arguments arguments;
     sg_cuda_arguments_open(&arguments, problem, arena);
     sg_text constants = {0}, instructions = {0}, tail = {0};
-    write_constants(problem, target, gathered, in_order, &constants);
+    write_constants(problem, target, gathered, &constants);
     sg_cuda_write_wgmma_from_registers(&instructions, (int)(gathered->turn * gathered->tile_n),
                                        SG_F16);
     add_arguments(problem, gathered, &arguments);
-    if (in_order)
-        sg_cuda_assume_dense(&arguments, &convolution->weight, weight_roles, sizes, SG_ROLE_COUNT);
     sg_status status = sg_cuda_write_tail(problem, target, arena, &arguments, &tail);
     bool failed =
         constants.failed || instructions.failed || tail.failed || arguments.declaration.failed;

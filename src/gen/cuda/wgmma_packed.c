@@ -4,20 +4,8 @@
 #include <assert.h>
 
 #include "gen/cuda/block.h"
+#include "gen/cuda/boxes.h"
 #include "gen/cuda/wgmma.h"
-
-/* Whether channels of weights lie as shared memory takes them, one after the other. */
-static bool weights_in_order(const sg_convolution *convolution) {
-    const int64_t *kernel = convolution->kernel, *stride = convolution->weight.stride;
-    int64_t step = 1;
-    for (int i = SG_SPATIAL_MAX - 1; i >= 0; i--) {
-        if (kernel[i] > 1 && stride[SG_ROLE_D + i] != step)
-            return false;
-        step *= kernel[i];
-    }
-    return (convolution->in_channels == 1 || stride[SG_ROLE_C] == step) &&
-           stride[SG_ROLE_N] == step * convolution->in_channels;
-}
 
 static void write_constants(const sg_problem *problem, const sg_cuda_target *target,
                             const sg_wgmma_packed *packed, sg_text *text) {
@@ -41,7 +29,7 @@ static void write_constants(const sg_problem *problem, const sg_cuda_target *tar
         {"DILATION_W", convolution->dilation[2]},
         {"HAS_BIAS", convolution->bias.index >= 0},
         {"ROUND_EVEN", target->precision == SG_PRECISION_TF32_EVEN},
-        {"WEIGHTS_IN_ORDER", weights_in_order(convolution)},
+        {"WEIGHTS_IN_ORDER", sg_cuda_weights_in_order(problem)},
         {"GUARDED", packed->guarded},
         {"BFLOAT", convolution->input.dtype == SG_BF16},
         {"PARTS", packed->parts},
@@ -75,42 +63,13 @@ static void write_constants(const sg_problem *problem, const sg_cuda_target *tar
 static void add_arguments(const sg_problem *problem, const sg_wgmma_packed *packed,
                           sg_cuda_arguments *arguments) {
     const sg_convolution *convolution = &problem->convolution;
-    sg_cuda_add_tensor(arguments, "input", &convolution->input, false);
-    sg_cuda_add_tensor(arguments, "weight", &convolution->weight, false);
-    sg_operand bias = convolution->bias;
-    if (bias.index < 0)
-        bias = (sg_operand){.index = convolution->input.index, .dtype = convolution->input.dtype};
-    sg_cuda_add_tensor(arguments, "bias", &bias, false);
-    static const char *const outs[] = {"out_d", "out_h", "out_w"};
-    static const char *const ins[] = {"in_d", "in_h", "in_w"};
-    static const char *const jobs[] = {"jobs_d", "jobs_h", "jobs_w"};
-    const int64_t counts[] = {packed->jobs_d, packed->jobs_h, packed->jobs_w};
     const int64_t boxes[] = {packed->box_d, packed->box_h, packed->box_w};
-    for (int axis = 0; axis < SG_SPATIAL_MAX; axis++) {
-        sg_cuda_add_number(arguments, outs[axis], problem->size[SG_ROLE_D + axis], "%s",
-                           sg_cuda_size(problem, SG_ROLE_D + axis, arguments->arena));
-        sg_cuda_add_number(arguments, ins[axis], convolution->in_size[axis], "%s",
-                           sg_cuda_in_size(problem, axis));
-    }
-    if (sg_problem_walks(problem, 0))
-        sg_cuda_add_number(arguments, "box_d", packed->box_d, "a.out_d");
-    else
-        sg_cuda_add_number(arguments, "box_d", packed->box_d, "%lld", (long long)packed->box_d);
-    sg_cuda_add_number(arguments, jobs[0], counts[0], "pieces(a.out_d, a.box_d)");
-    for (int axis = 1; axis < SG_SPATIAL_MAX; axis++)
-        sg_cuda_add_number(arguments, jobs[axis], counts[axis], "pieces(a.%s, %lld)", outs[axis],
-                           (long long)boxes[axis]);
-    sg_cuda_add_number(arguments, "job_count", packed->jobs, "%s * a.jobs_d * a.jobs_h * a.jobs_w",
-                       sg_cuda_size(problem, SG_ROLE_N, arguments->arena));
-    sg_cuda_assume(arguments, "boxes are counted in 28 bits", "a.job_count < %d", INT32_MAX / 8);
+    const int64_t jobs[] = {packed->jobs_d, packed->jobs_h, packed->jobs_w};
+    sg_cuda_add_boxes(arguments, problem, boxes, jobs, packed->jobs);
     sg_cuda_assume_vectors(arguments, &convolution->input, false, SG_ROLE_W, packed->vector,
                            sg_cuda_in_size(problem, 2));
-    static const int roles[] = {SG_ROLE_W, SG_ROLE_H, SG_ROLE_D, SG_ROLE_C, SG_ROLE_N};
-    const int64_t *kernel = convolution->kernel;
-    const int64_t sizes[] = {kernel[2], kernel[1], kernel[0], convolution->in_channels,
-                             problem->size[SG_ROLE_C]};
-    if (weights_in_order(convolution))
-        sg_cuda_assume_dense(arguments, &convolution->weight, roles, sizes, 5);
+    if (sg_cuda_weights_in_order(problem))
+        sg_cuda_assume_weights_in_order(arguments, problem);
     if (convolution->input.stride[SG_ROLE_W] == 1)
         sg_cuda_assume(
             arguments, "columns of the input lie side by side", "%s == 1",
