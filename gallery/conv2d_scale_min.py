@@ -70,16 +70,12 @@ def get_init_inputs():
 DECLARATIONS = r"""
 #include <cuda_runtime_api.h>
 
-/* A tensor in device memory; strides in elements, in brackets sizes that this was written for. */
-struct conv2d_mul_min_tensor { void *data; long long size[4], stride[4]; };
-struct conv2d_mul_min_arguments {
-    conv2d_mul_min_tensor x; /* float [64, 64, 256, 256] */
-    conv2d_mul_min_tensor conv_weight; /* float [128, 64, 3, 3] */
-    conv2d_mul_min_tensor conv_bias; /* float [128] */
-    conv2d_mul_min_tensor amin; /* result, float [64, 1, 254, 254] */
-};
-/* Enqueues the kernel on a stream of the current device. Null, or what is wrong. */
-extern "C" const char *conv2d_mul_min(const conv2d_mul_min_arguments *, cudaStream_t);
+/* x: float [n, 64, in_h, in_w]; conv_weight: float [128, 64, 3, 3]; conv_bias: float [128];
+ * result amin: float [n, 1, in_h - 2, in_w - 2]. All lie in device memory, dense. Enqueues the
+ * kernel on a stream of the current device. Null, or what is wrong. */
+extern "C" const char *conv2d_mul_min(const float *x, const float *conv_weight,
+    const float *conv_bias, float *amin, long long n, long long in_h, long long in_w,
+    cudaStream_t stream);
 """
 
 KERNELS = r"""
@@ -96,12 +92,11 @@ KERNELS = r"""
  * First path (wgmma_ring): warpgroup products on weights that stay in shared memory, the input
  *    rolling through a ring of slices; columns 0, depth 0, pixels 128, channels 128, consumers 2,
  *    row_tiles 1, box_y 1, box_x 128, stages 4, producers 2.
- * Any sizes, strides and addresses (implicit_gemm): warp products of gathered pixels by channels;
- *    warps 8, row_blocks 2, channels 128.
+ * Any sizes and addresses (implicit_gemm): warp products of gathered pixels by channels; warps 8,
+ *    row_blocks 2, channels 128.
  */
 #include <cuda_runtime.h>
 
-#include <algorithm>
 #include <map>
 #include <mutex>
 
@@ -1127,69 +1122,10 @@ __global__ void __launch_bounds__(THREADS, BLOCKS)
 } // namespace implicit_gemm
 
 /* ---- the host's side ------------------------------------------------------------------------ */
-using Call = conv2d_mul_min_arguments;
-using Tensor = conv2d_mul_min_tensor;
-/* Of the result's axes, and of the input's. */
-struct Sizes { long long n, h, w, in_h, in_w, processors; };
-
 static long long least(long long x, long long y) { return x < y ? x : y; }
 static long long pieces(long long x, long long y) { return (x + y - 1) / y; }
-static bool aligned(const Tensor &tensor, unsigned long long bytes) {
-    return reinterpret_cast<unsigned long long>(tensor.data) % bytes == 0;
-}
-static bool has_sizes(const Tensor &tensor, std::initializer_list<long long> sizes) {
-    return std::equal(sizes.begin(), sizes.end(), tensor.size);
-}
-/* Finds the sizes. Null, or what is wrong with those of the tensors. */
-static const char *measure(const Call &t, Sizes &s) {
-    s.n = t.x.size[0]; s.in_h = t.x.size[2];
-    s.h = s.in_h - 2; s.in_w = t.x.size[3]; s.w = s.in_w - 2;
-    if (!(s.in_h >= 3 && s.in_h < 1 << 30 && s.in_w >= 3 && s.in_w < 1 << 30))
-        return "the image is smaller than the filter, or larger than 2^30";
-    if (!(s.n >= 0 && s.n < 1 << 30))
-        return "a size is negative, 2^30 or more, or 0 where it is reduced";
-    if (!has_sizes(t.x, {s.n, 64, s.in_h, s.in_w})) return "x must have sizes [n, 64, in_h, in_w]";
-    if (!has_sizes(t.conv_weight, {128, 64, 3, 3}))
-        return "conv_weight must have sizes [128, 64, 3, 3]";
-    if (!has_sizes(t.conv_bias, {128})) return "conv_bias must have sizes [128]";
-    if (!has_sizes(t.amin, {s.n, 1, s.h, s.w})) return "amin must have sizes [n, 1, h, w]";
-    return nullptr;
-}
-
-template <class A> static void take_tensors(const Call &t, A &a) {
-    a.input = static_cast<const float *>(t.x.data);
-    a.input_stride = {t.x.stride[0], t.x.stride[1], 0, t.x.stride[2], t.x.stride[3]};
-    a.weight = static_cast<const float *>(t.conv_weight.data);
-    a.weight_stride = {t.conv_weight.stride[0], t.conv_weight.stride[1], 0, t.conv_weight.stride[2],
-        t.conv_weight.stride[3]};
-    a.bias = static_cast<const float *>(t.conv_bias.data);
-    a.bias_stride = {0, t.conv_bias.stride[0], 0, 0, 0};
-    a.store0 = static_cast<float *>(t.amin.data);
-    a.store0_stride = {t.amin.stride[0], 0, 0, t.amin.stride[2], t.amin.stride[3]};
-}
-
-const char *fill(const Call &t, const Sizes &s, wgmma_ring::Arguments &a, long long &blocks) {
-    if (!(t.conv_weight.stride[3] == 1 && t.conv_weight.stride[2] == 3 &&
-        t.conv_weight.stride[1] == 9))
-        return "elements of %conv.weight lie side by side";
-    if (!(aligned(t.x, 16) && t.x.stride[3] == 1 && t.x.stride[0] % 4 == 0 &&
-        t.x.stride[1] % 4 == 0 && t.x.stride[2] % 4 == 0 && s.in_w % 4 == 0))
-        return "%x is read in vectors of 4";
-    take_tensors(t, a);
-    a.in_z = s.in_h; a.in_y = 1; a.in_x = s.in_w; a.out_z = s.h; a.out_y = 1; a.out_x = s.w;
-    a.boxes_y = a.out_y; a.boxes_x = pieces(a.out_x, 128);
-    a.units = s.n * a.boxes_y * a.boxes_x * a.out_z;
-    if (!(a.units < 2147483648)) return "rows are counted in 31 bits";
-    blocks = least(s.processors, a.units);
-    return nullptr;
-}
-
-const char *fill(const Call &t, const Sizes &s, implicit_gemm::Arguments &a, long long &blocks) {
-    take_tensors(t, a);
-    a.size_d = 1; a.in_d = 1; a.size_h = s.h; a.in_h = s.in_h; a.size_w = s.w; a.in_w = s.in_w;
-    a.pixels = s.n * s.h * s.w; a.walk_count = 1;
-    blocks = pieces(a.pixels, 256);
-    return nullptr;
+static bool aligned(const void *address, unsigned long long bytes) {
+    return reinterpret_cast<unsigned long long>(address) % bytes == 0;
 }
 
 /* Whether the device has a kernel's code; gives it the shared memory that it wants. */
@@ -1209,41 +1145,56 @@ static Device current_device() {
     const std::lock_guard<std::mutex> lock(one);
     int number = -1;
     cudaGetDevice(&number);
-    if (known.count(number) == 0) {
-        Device &device = known[number];
-        cudaDeviceGetAttribute(&device.processors, cudaDevAttrMultiProcessorCount, number);
-        device.first = prepare(wgmma_ring::segue_conv_wgmma_ring, 512, 216464);
-        prepare(implicit_gemm::segue_implicit_gemm, 256, 56576);
-        cudaGetLastError(); /* of code that is not there */
-    }
-    return known[number];
+    const bool fresh = known.count(number) == 0;
+    Device &device = known[number];
+    if (!fresh) return device;
+    cudaDeviceGetAttribute(&device.processors, cudaDevAttrMultiProcessorCount, number);
+    device.first = prepare(wgmma_ring::segue_conv_wgmma_ring, 512, 216464);
+    prepare(implicit_gemm::segue_implicit_gemm, 256, 56576);
+    cudaGetLastError(); /* of code that is not there */
+    return device;
 }
 
 template <class A>
-const char *launch(void (*kernel)(A), A &a, long long blocks, int threads, size_t shared,
-           cudaStream_t stream) {
+const char *launch(void (*kernel)(A), const A &a, long long blocks, int threads, size_t shared,
+                   cudaStream_t stream) {
     if (blocks > 2147483647) return "the result is too large";
-    void *words[] = {&a};
-    const cudaError_t status =
-        cudaLaunchKernel(kernel, dim3(unsigned(blocks)), dim3(threads), words, shared, stream);
+    const cudaLaunchConfig_t how = {dim3(unsigned(blocks)), dim3(threads), shared, stream, nullptr, 0};
+    const cudaError_t status = cudaLaunchKernelEx(&how, kernel, a);
     return status == cudaSuccess ? nullptr : cudaGetErrorString(status);
 }
 
-extern "C" const char *conv2d_mul_min(const Call *call, cudaStream_t stream) {
-    const Call &t = *call;
+extern "C" const char *conv2d_mul_min(const float *x, const float *conv_weight,
+    const float *conv_bias, float *amin, long long n, long long in_h, long long in_w,
+    cudaStream_t stream) {
+    const long long h = in_h - 2, w = in_w - 2;
+    if (!(n >= 0 && n < 1 << 30 && in_h >= 3 && in_h < 1 << 30 && in_w >= 3 && in_w < 1 << 30))
+        return "the image is smaller than the filter, or a size is 2^30 or more";
+    if (n == 0) return nullptr;
     const Device device = current_device();
-    Sizes s;
-    s.processors = device.processors;
-    if (const char *wrong = measure(t, s)) return wrong;
-    if (s.n == 0 || s.h == 0 || s.w == 0) return nullptr;
-    wgmma_ring::Arguments a0;
-    long long blocks0;
-    if (device.first && !fill(t, s, a0, blocks0))
-        return launch(wgmma_ring::segue_conv_wgmma_ring, a0, blocks0, 512, 216464, stream);
-    implicit_gemm::Arguments a1;
-    long long blocks1;
-    if (const char *wrong = fill(t, s, a1, blocks1)) return wrong;
-    return launch(implicit_gemm::segue_implicit_gemm, a1, blocks1, 256, 56576, stream);
+    const auto take_tensors = [=](auto &a) {
+        a.input = x; a.input_stride = {64 * in_h * in_w, in_h * in_w, 0, in_w, 1};
+        a.weight = conv_weight; a.weight_stride = {576, 9, 0, 3, 1};
+        a.bias = conv_bias; a.bias_stride = {0, 1, 0, 0, 0};
+        a.store0 = amin; a.store0_stride = {h * w, 0, 0, w, 1};
+    };
+    /* %x is read in vectors of 4 */
+    if (device.first && aligned(x, 16) && in_w % 4 == 0) {
+        wgmma_ring::Arguments a;
+        take_tensors(a);
+        a.in_z = in_h; a.in_y = 1; a.in_x = in_w; a.out_z = h; a.out_y = 1; a.out_x = w;
+        a.boxes_y = a.out_y; a.boxes_x = pieces(a.out_x, 128);
+        a.units = n * a.boxes_y * a.boxes_x * a.out_z;
+        /* rows are counted in 31 bits */
+        if (a.units < 2147483648)
+            return launch(wgmma_ring::segue_conv_wgmma_ring, a, least(device.processors, a.units),
+                512, 216464, stream);
+    }
+    implicit_gemm::Arguments a;
+    take_tensors(a);
+    a.size_d = 1; a.in_d = 1; a.size_h = h; a.in_h = in_h; a.size_w = w; a.in_w = in_w;
+    a.pixels = n * h * w; a.walk_count = 1;
+    return launch(implicit_gemm::segue_implicit_gemm, a, pieces(a.pixels, 256), 256, 56576, stream);
 }
 } // namespace conv2d_mul_min_code
 """
@@ -1256,33 +1207,29 @@ BINDING = r"""
 
 using torch::Tensor;
 
-static void expect(bool holds, const char *name, const char *otherwise) {
-    if (!holds) throw py::value_error(std::string(name) + otherwise);
-}
-
-/* A contiguous tensor as the kernels take it; what they expect of its sizes they say themselves. */
-template <class Description>
-static void describe(const char *name, const Tensor &tensor, int64_t rank, torch::Dtype dtype,
-                     const torch::Device &device, Description &made) {
-    expect(tensor.device() == device, name, " lies on another device");
-    expect(tensor.dim() == rank, name, " has too many or too few dimensions");
-    expect(tensor.scalar_type() == dtype, name, " is not of the dtype that the kernels take");
-    expect(tensor.is_contiguous(), name, " is not contiguous");
-    made.data = tensor.data_ptr();
-    std::copy(tensor.sizes().begin(), tensor.sizes().end(), made.size);
-    std::copy(tensor.strides().begin(), tensor.strides().end(), made.stride);
+/* What the kernels take for granted of a tensor. */
+static void check(const char *name, const Tensor &tensor, torch::IntArrayRef sizes,
+                  torch::Dtype dtype, const torch::Device &device) {
+    const char *wrong = tensor.device() != device        ? " lies on another device"
+                        : tensor.scalar_type() != dtype  ? " is of a dtype that kernels do not take"
+                        : tensor.sizes() != sizes        ? " has sizes that kernels do not take"
+                        : !tensor.is_contiguous()        ? " is not contiguous"
+                                                         : nullptr;
+    if (wrong) throw py::value_error(std::string(name) + wrong);
 }
 
 static Tensor call_conv2d_mul_min(const Tensor &x, const Tensor &weight, const Tensor &bias) {
     const torch::Device device = x.device();
     const c10::cuda::CUDAGuard guard(device);
-    conv2d_mul_min_arguments given;
-    describe("x", x, 4, torch::kFloat, device, given.x);
-    describe("weight", weight, 4, torch::kFloat, device, given.conv_weight);
-    describe("bias", bias, 1, torch::kFloat, device, given.conv_bias);
-    Tensor out = torch::empty({x.size(0), 1, x.size(2) - 2, x.size(3) - 2}, x.options());
-    describe("out", out, 4, torch::kFloat, device, given.amin);
-    const char *wrong = conv2d_mul_min(&given, c10::cuda::getCurrentCUDAStream());
+    if (x.dim() != 4) throw py::value_error("x has too many or too few dimensions");
+    const int64_t n = x.size(0), in_h = x.size(2), in_w = x.size(3);
+    check("x", x, {n, 64, in_h, in_w}, torch::kFloat, device);
+    check("weight", weight, {128, 64, 3, 3}, torch::kFloat, device);
+    check("bias", bias, {128}, torch::kFloat, device);
+    Tensor out = torch::empty({n, 1, in_h - 2, in_w - 2}, x.options());
+    const char *wrong = conv2d_mul_min(x.data_ptr<float>(), weight.data_ptr<float>(),
+        bias.data_ptr<float>(), out.data_ptr<float>(), n, in_h, in_w,
+        c10::cuda::getCurrentCUDAStream());
     if (wrong) throw py::value_error(wrong);
     return out;
 }

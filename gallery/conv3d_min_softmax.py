@@ -70,16 +70,12 @@ def get_init_inputs():
 DECLARATIONS = r"""
 #include <cuda_runtime_api.h>
 
-/* A tensor in device memory; strides in elements, in brackets sizes that this was written for. */
-struct conv3d_min_softmax_tensor { void *data; long long size[5], stride[5]; };
-struct conv3d_min_softmax_arguments {
-    conv3d_min_softmax_tensor x; /* float [128, 3, 24, 32, 32] */
-    conv3d_min_softmax_tensor conv_weight; /* float [24, 3, 3, 3, 3] */
-    conv3d_min_softmax_tensor conv_bias; /* float [24] */
-    conv3d_min_softmax_tensor softmax; /* result, float [128, 24, 30, 30] */
-};
-/* Enqueues the kernel on a stream of the current device. Null, or what is wrong. */
-extern "C" const char *conv3d_min_softmax(const conv3d_min_softmax_arguments *, cudaStream_t);
+/* x: float [n, 3, in_d, in_h, in_w]; conv_weight: float [24, 3, 3, 3, 3]; conv_bias: float [24];
+ * result softmax: float [n, 24, in_h - 2, in_w - 2]. All lie in device memory, dense. Enqueues
+ * the kernel on a stream of the current device. Null, or what is wrong. */
+extern "C" const char *conv3d_min_softmax(const float *x, const float *conv_weight,
+    const float *conv_bias, float *softmax, long long n, long long in_d, long long in_h,
+    long long in_w, cudaStream_t stream);
 """
 
 KERNELS = r"""
@@ -95,12 +91,11 @@ KERNELS = r"""
  * for any batch and image.
  * First path (wgmma_gathered): warpgroup products on pixels gathered in registers, few channels
  *    and the taps side by side; box_w 30, box_d 22, consumers 3, stages 16.
- * Any sizes, strides and addresses (implicit_gemm): warp products of gathered pixels by channels;
- *    warps 8, row_blocks 2, channels 24.
+ * Any sizes and addresses (implicit_gemm): warp products of gathered pixels by channels; warps 8,
+ *    row_blocks 2, channels 24.
  */
 #include <cuda_runtime.h>
 
-#include <algorithm>
 #include <map>
 #include <mutex>
 
@@ -1613,79 +1608,10 @@ __global__ void __launch_bounds__(THREADS, BLOCKS)
 } // namespace implicit_gemm
 
 /* ---- the host's side ------------------------------------------------------------------------ */
-using Call = conv3d_min_softmax_arguments;
-using Tensor = conv3d_min_softmax_tensor;
-/* Of the result's axes, and of the input's. */
-struct Sizes { long long n, d, h, w, in_d, in_h, in_w, processors; };
-
 static long long least(long long x, long long y) { return x < y ? x : y; }
 static long long pieces(long long x, long long y) { return (x + y - 1) / y; }
-static bool aligned(const Tensor &tensor, unsigned long long bytes) {
-    return reinterpret_cast<unsigned long long>(tensor.data) % bytes == 0;
-}
-static bool has_sizes(const Tensor &tensor, std::initializer_list<long long> sizes) {
-    return std::equal(sizes.begin(), sizes.end(), tensor.size);
-}
-/* Finds the sizes. Null, or what is wrong with those of the tensors. */
-static const char *measure(const Call &t, Sizes &s) {
-    s.n = t.x.size[0]; s.in_d = t.x.size[2]; s.d = s.in_d - 2; s.in_h = t.x.size[3];
-    s.h = s.in_h - 2; s.in_w = t.x.size[4]; s.w = s.in_w - 2;
-    if (!(s.in_d >= 3 && s.in_d < 1 << 30 && s.in_h >= 3 && s.in_h < 1 << 30 && s.in_w >= 3 &&
-        s.in_w < 1 << 30))
-        return "the image is smaller than the filter, or larger than 2^30";
-    if (!(s.n >= 0 && s.n < 1 << 30))
-        return "a size is negative, 2^30 or more, or 0 where it is reduced";
-    if (!has_sizes(t.x, {s.n, 3, s.in_d, s.in_h, s.in_w}))
-        return "x must have sizes [n, 3, in_d, in_h, in_w]";
-    if (!has_sizes(t.conv_weight, {24, 3, 3, 3, 3}))
-        return "conv_weight must have sizes [24, 3, 3, 3, 3]";
-    if (!has_sizes(t.conv_bias, {24})) return "conv_bias must have sizes [24]";
-    if (!has_sizes(t.softmax, {s.n, 24, s.h, s.w})) return "softmax must have sizes [n, 24, h, w]";
-    return nullptr;
-}
-
-template <class A> static void take_tensors(const Call &t, A &a) {
-    a.input = static_cast<const float *>(t.x.data);
-    a.input_stride = {t.x.stride[0], t.x.stride[1], t.x.stride[2], t.x.stride[3], t.x.stride[4]};
-    a.weight = static_cast<const float *>(t.conv_weight.data);
-    a.weight_stride = {t.conv_weight.stride[0], t.conv_weight.stride[1], t.conv_weight.stride[2],
-        t.conv_weight.stride[3], t.conv_weight.stride[4]};
-    a.bias = static_cast<const float *>(t.conv_bias.data);
-    a.bias_stride = {0, t.conv_bias.stride[0], 0, 0, 0};
-    a.store0 = static_cast<float *>(t.softmax.data);
-    a.store0_stride = {t.softmax.stride[0], t.softmax.stride[1], 0, t.softmax.stride[2],
-        t.softmax.stride[3]};
-}
-
-const char *fill(const Call &t, const Sizes &s, wgmma_gathered::Arguments &a, long long &blocks) {
-    if (!(t.x.stride[4] == 1)) return "columns of the input lie side by side";
-    if (!(aligned(t.x, 16) && t.x.stride[4] == 1 && t.x.stride[0] % 4 == 0 &&
-        t.x.stride[1] % 4 == 0 && t.x.stride[2] % 4 == 0 && t.x.stride[3] % 4 == 0 &&
-        s.in_w % 4 == 0))
-        return "%x is read in vectors of 4";
-    if (!(t.conv_weight.stride[4] == 1 && t.conv_weight.stride[3] == 3 &&
-        t.conv_weight.stride[2] == 9 && t.conv_weight.stride[1] == 27 &&
-        t.conv_weight.stride[0] == 81))
-        return "elements of %conv.weight lie side by side";
-    if (!(aligned(t.softmax, 8) && t.softmax.stride[3] == 1 && t.softmax.stride[0] % 2 == 0 &&
-        t.softmax.stride[1] % 2 == 0 && t.softmax.stride[2] % 2 == 0 && s.w % 2 == 0))
-        return "%softmax is written in vectors of 2";
-    take_tensors(t, a);
-    a.out_d = s.d; a.in_d = s.in_d; a.out_h = s.h; a.in_h = s.in_h; a.out_w = s.w; a.in_w = s.in_w;
-    a.box_d = a.out_d; a.jobs_d = pieces(a.out_d, a.box_d); a.jobs_h = pieces(a.out_h, 6);
-    a.jobs_w = pieces(a.out_w, 30); a.job_count = s.n * a.jobs_d * a.jobs_h * a.jobs_w;
-    if (!(a.job_count < 268435455)) return "boxes are counted in 28 bits";
-    if (!(a.jobs_w == 1)) return "a row of the output is one box";
-    blocks = least(a.job_count, s.processors);
-    return nullptr;
-}
-
-const char *fill(const Call &t, const Sizes &s, implicit_gemm::Arguments &a, long long &blocks) {
-    take_tensors(t, a);
-    a.size_d = s.d; a.in_d = s.in_d; a.size_h = s.h; a.in_h = s.in_h; a.size_w = s.w;
-    a.in_w = s.in_w; a.pixels = s.n * s.h * s.w; a.walk_count = s.d;
-    blocks = pieces(a.pixels, 256);
-    return nullptr;
+static bool aligned(const void *address, unsigned long long bytes) {
+    return reinterpret_cast<unsigned long long>(address) % bytes == 0;
 }
 
 /* Whether the device has a kernel's code; gives it the shared memory that it wants. */
@@ -1705,41 +1631,57 @@ static Device current_device() {
     const std::lock_guard<std::mutex> lock(one);
     int number = -1;
     cudaGetDevice(&number);
-    if (known.count(number) == 0) {
-        Device &device = known[number];
-        cudaDeviceGetAttribute(&device.processors, cudaDevAttrMultiProcessorCount, number);
-        device.first = prepare(wgmma_gathered::segue_conv_wgmma_gathered, 512, 170596);
-        prepare(implicit_gemm::segue_implicit_gemm, 256, 42016);
-        cudaGetLastError(); /* of code that is not there */
-    }
-    return known[number];
+    const bool fresh = known.count(number) == 0;
+    Device &device = known[number];
+    if (!fresh) return device;
+    cudaDeviceGetAttribute(&device.processors, cudaDevAttrMultiProcessorCount, number);
+    device.first = prepare(wgmma_gathered::segue_conv_wgmma_gathered, 512, 170596);
+    prepare(implicit_gemm::segue_implicit_gemm, 256, 42016);
+    cudaGetLastError(); /* of code that is not there */
+    return device;
 }
 
 template <class A>
-const char *launch(void (*kernel)(A), A &a, long long blocks, int threads, size_t shared,
-           cudaStream_t stream) {
+const char *launch(void (*kernel)(A), const A &a, long long blocks, int threads, size_t shared,
+                   cudaStream_t stream) {
     if (blocks > 2147483647) return "the result is too large";
-    void *words[] = {&a};
-    const cudaError_t status =
-        cudaLaunchKernel(kernel, dim3(unsigned(blocks)), dim3(threads), words, shared, stream);
+    const cudaLaunchConfig_t how = {dim3(unsigned(blocks)), dim3(threads), shared, stream, nullptr, 0};
+    const cudaError_t status = cudaLaunchKernelEx(&how, kernel, a);
     return status == cudaSuccess ? nullptr : cudaGetErrorString(status);
 }
 
-extern "C" const char *conv3d_min_softmax(const Call *call, cudaStream_t stream) {
-    const Call &t = *call;
+extern "C" const char *conv3d_min_softmax(const float *x, const float *conv_weight,
+    const float *conv_bias, float *softmax, long long n, long long in_d, long long in_h,
+    long long in_w, cudaStream_t stream) {
+    const long long d = in_d - 2, h = in_h - 2, w = in_w - 2;
+    if (!(n >= 0 && n < 1 << 30 && in_d >= 3 && in_d < 1 << 30 && in_h >= 3 && in_h < 1 << 30 &&
+        in_w >= 3 && in_w < 1 << 30))
+        return "the image is smaller than the filter, or a size is 2^30 or more";
+    if (n == 0) return nullptr;
     const Device device = current_device();
-    Sizes s;
-    s.processors = device.processors;
-    if (const char *wrong = measure(t, s)) return wrong;
-    if (s.n == 0 || s.d == 0 || s.h == 0 || s.w == 0) return nullptr;
-    wgmma_gathered::Arguments a0;
-    long long blocks0;
-    if (device.first && !fill(t, s, a0, blocks0))
-        return launch(wgmma_gathered::segue_conv_wgmma_gathered, a0, blocks0, 512, 170596, stream);
-    implicit_gemm::Arguments a1;
-    long long blocks1;
-    if (const char *wrong = fill(t, s, a1, blocks1)) return wrong;
-    return launch(implicit_gemm::segue_implicit_gemm, a1, blocks1, 256, 42016, stream);
+    const auto take_tensors = [=](auto &a) {
+        a.input = x; a.input_stride = {3 * in_d * in_h * in_w, in_d * in_h * in_w, in_h * in_w, in_w, 1};
+        a.weight = conv_weight; a.weight_stride = {81, 27, 9, 3, 1};
+        a.bias = conv_bias; a.bias_stride = {0, 1, 0, 0, 0};
+        a.store0 = softmax; a.store0_stride = {24 * h * w, h * w, 0, w, 1};
+    };
+    /* %x is read in vectors of 4; %softmax is written in vectors of 2 */
+    if (device.first && aligned(x, 16) && in_w % 4 == 0 && aligned(softmax, 8) && w % 2 == 0) {
+        wgmma_gathered::Arguments a;
+        take_tensors(a);
+        a.out_d = d; a.in_d = in_d; a.out_h = h; a.in_h = in_h; a.out_w = w; a.in_w = in_w;
+        a.box_d = a.out_d; a.jobs_d = pieces(a.out_d, a.box_d); a.jobs_h = pieces(a.out_h, 6);
+        a.jobs_w = pieces(a.out_w, 30); a.job_count = n * a.jobs_d * a.jobs_h * a.jobs_w;
+        /* boxes are counted in 28 bits; a row of the output is one box */
+        if (a.job_count < 268435455 && a.jobs_w == 1)
+            return launch(wgmma_gathered::segue_conv_wgmma_gathered, a, least(a.job_count,
+                device.processors), 512, 170596, stream);
+    }
+    implicit_gemm::Arguments a;
+    take_tensors(a);
+    a.size_d = d; a.in_d = in_d; a.size_h = h; a.in_h = in_h; a.size_w = w; a.in_w = in_w;
+    a.pixels = n * h * w; a.walk_count = d;
+    return launch(implicit_gemm::segue_implicit_gemm, a, pieces(a.pixels, 256), 256, 42016, stream);
 }
 } // namespace conv3d_min_softmax_code
 """
@@ -1752,33 +1694,29 @@ BINDING = r"""
 
 using torch::Tensor;
 
-static void expect(bool holds, const char *name, const char *otherwise) {
-    if (!holds) throw py::value_error(std::string(name) + otherwise);
-}
-
-/* A contiguous tensor as the kernels take it; what they expect of its sizes they say themselves. */
-template <class Description>
-static void describe(const char *name, const Tensor &tensor, int64_t rank, torch::Dtype dtype,
-                     const torch::Device &device, Description &made) {
-    expect(tensor.device() == device, name, " lies on another device");
-    expect(tensor.dim() == rank, name, " has too many or too few dimensions");
-    expect(tensor.scalar_type() == dtype, name, " is not of the dtype that the kernels take");
-    expect(tensor.is_contiguous(), name, " is not contiguous");
-    made.data = tensor.data_ptr();
-    std::copy(tensor.sizes().begin(), tensor.sizes().end(), made.size);
-    std::copy(tensor.strides().begin(), tensor.strides().end(), made.stride);
+/* What the kernels take for granted of a tensor. */
+static void check(const char *name, const Tensor &tensor, torch::IntArrayRef sizes,
+                  torch::Dtype dtype, const torch::Device &device) {
+    const char *wrong = tensor.device() != device        ? " lies on another device"
+                        : tensor.scalar_type() != dtype  ? " is of a dtype that kernels do not take"
+                        : tensor.sizes() != sizes        ? " has sizes that kernels do not take"
+                        : !tensor.is_contiguous()        ? " is not contiguous"
+                                                         : nullptr;
+    if (wrong) throw py::value_error(std::string(name) + wrong);
 }
 
 static Tensor call_conv3d_min_softmax(const Tensor &x, const Tensor &weight, const Tensor &bias) {
     const torch::Device device = x.device();
     const c10::cuda::CUDAGuard guard(device);
-    conv3d_min_softmax_arguments given;
-    describe("x", x, 5, torch::kFloat, device, given.x);
-    describe("weight", weight, 5, torch::kFloat, device, given.conv_weight);
-    describe("bias", bias, 1, torch::kFloat, device, given.conv_bias);
-    Tensor out = torch::empty({x.size(0), 24, x.size(3) - 2, x.size(4) - 2}, x.options());
-    describe("out", out, 4, torch::kFloat, device, given.softmax);
-    const char *wrong = conv3d_min_softmax(&given, c10::cuda::getCurrentCUDAStream());
+    if (x.dim() != 5) throw py::value_error("x has too many or too few dimensions");
+    const int64_t n = x.size(0), in_d = x.size(2), in_h = x.size(3), in_w = x.size(4);
+    check("x", x, {n, 3, in_d, in_h, in_w}, torch::kFloat, device);
+    check("weight", weight, {24, 3, 3, 3, 3}, torch::kFloat, device);
+    check("bias", bias, {24}, torch::kFloat, device);
+    Tensor out = torch::empty({n, 24, in_h - 2, in_w - 2}, x.options());
+    const char *wrong = conv3d_min_softmax(x.data_ptr<float>(), weight.data_ptr<float>(),
+        bias.data_ptr<float>(), out.data_ptr<float>(), n, in_d, in_h, in_w,
+        c10::cuda::getCurrentCUDAStream());
     if (wrong) throw py::value_error(wrong);
     return out;
 }

@@ -197,16 +197,16 @@ SG_API sg_status sg_program_source(const sg_program *program, int index, char **
 
 /* ---- source to keep ------------------------------------------------------------------------ */
 /* A region of a graph as CUDA source that needs nothing of Segue: it builds with nvcc for sm_80 and
- * sm_90a, takes any batch and image, and any strides, and runs as fast as a compiled program where
- * layouts are like those given. The text says what it is, and declares, for the name NAME,
+ * sm_90a, takes any batch and image, and runs as fast as a compiled program. Tensors are dense, in
+ * the order of dimensions of those given. The text says what it is, and declares, for the name
+ * NAME,
  *
- *     typedef struct NAME_tensor { void *data; long long size[], stride[]; } NAME_tensor;
- *     typedef struct NAME_arguments { a NAME_tensor for each input of the graph, in order, and then
- *                                     for each output; void *workspace; } NAME_arguments;
- *     const char *NAME(const NAME_arguments *, cudaStream_t);   null, or why not, in a sentence
- *     long long NAME_workspace(const NAME_arguments *);         bytes
+ *     const char *NAME(addresses of the graph's inputs and outputs, in order, void *workspace if
+ *                      there is any, sizes that may vary as long long, cudaStream_t);
+ *     long long NAME_workspace(void);   bytes; not declared where none are wanted
  *
- * The members have the values' names with _ for what C does not allow. */
+ * The function returns null, or why not, in a sentence. Parameters have the values' names with _
+ * for what C does not allow; what each tensor's sizes are stands in the comment before. */
 typedef enum sg_emit_part {
     SG_EMIT_UNIT,   /* one self-contained unit: NAME.cu with its declarations */
     SG_EMIT_HEADER, /* NAME.h */

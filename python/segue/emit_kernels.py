@@ -10,28 +10,22 @@ import torch
 
 from .emit_file import Function
 from .emit_plan import Compiled, Wanted
-from .emit_source import fold
+from .emit_source import WIDTH, fold
 
 _HEAD = """#include <c10/cuda/CUDAGuard.h>
 #include <torch/extension.h>
 
 using torch::Tensor;
 
-static void expect(bool holds, const char *name, const char *otherwise) {
-    if (!holds) throw py::value_error(std::string(name) + otherwise);
-}
-
-/* A contiguous tensor as the kernels take it; what they expect of its sizes they say themselves. */
-template <class Description>
-static void describe(const char *name, const Tensor &tensor, int64_t rank, torch::Dtype dtype,
-                     const torch::Device &device, Description &made) {
-    expect(tensor.device() == device, name, " lies on another device");
-    expect(tensor.dim() == rank, name, " has too many or too few dimensions");
-    expect(tensor.scalar_type() == dtype, name, " is not of the dtype that the kernels take");
-    expect(tensor.is_contiguous(), name, " is not contiguous");
-    made.data = tensor.data_ptr();
-    std::copy(tensor.sizes().begin(), tensor.sizes().end(), made.size);
-    std::copy(tensor.strides().begin(), tensor.strides().end(), made.stride);
+/* What the kernels take for granted of a tensor. */
+static void check(const char *name, const Tensor &tensor, torch::IntArrayRef sizes,
+                  torch::Dtype dtype, const torch::Device &device) {
+    const char *wrong = tensor.device() != device        ? " lies on another device"
+                        : tensor.scalar_type() != dtype  ? " is of a dtype that kernels do not take"
+                        : tensor.sizes() != sizes        ? " has sizes that kernels do not take"
+                        : !tensor.is_contiguous()        ? " is not contiguous"
+                                                         : nullptr;
+    if (wrong) throw py::value_error(std::string(name) + wrong);
 }
 """
 _DTYPES = {
@@ -95,43 +89,78 @@ def binding(functions: Sequence[Function], declarations: str) -> str:
     return "\n".join(parts)
 
 
+@dataclass
+class _Tensor:
+    """A parameter of a kernel's C function: its name, and its sizes in those that vary."""
+
+    name: str
+    sizes: list[str]
+
+
+def _declared(name: str, declarations: str) -> tuple[list[_Tensor], list[str]]:
+    """Tensors of a C function, and sizes that vary: of its comment and of its head."""
+    found = re.search(rf"/\*((?:(?!\*/).)*)\*/\s*[^;*]*\*{name}\((.*?)\);", declarations, re.DOTALL)
+    assert found, declarations
+    words = re.sub(r"\s+\*?\s*", " ", found[1])
+    tensors = [
+        _Tensor(n, [s for s in sizes.split(", ") if s])
+        for n, sizes in re.findall(r"(\w+): \w+ \[(.*?)\]", words)
+    ]
+    return tensors, re.findall(r"long long (\w+)", found[2])
+
+
 def _function(function: Function, declarations: str) -> str:
     name = function.name
     inputs = [p.name for p in function.parameters]
     several = len(function.results) > 1
     outputs = [f"out{i}" if several else "out" for i, _ in enumerate(function.results)]
-    members = re.findall(rf"^    {name}_tensor (\w+);", declarations, re.MULTILINE)
+    tensors, varying = _declared(name, declarations)
+    assert len(tensors) == len(inputs) + len(outputs)
     kind = "Tensor" if len(outputs) == 1 else "std::vector<Tensor>"
     taken = ", ".join(f"const Tensor &{n}" for n in inputs)
     lines = [
         fold(f"static {kind} call_{name}({taken}) {{").replace(",\n)", "\n)"),
         f"    const torch::Device device = {inputs[0]}.device();",
         "    const c10::cuda::CUDAGuard guard(device);",
-        f"    {name}_arguments given;",
     ]
+    names = {size: f"{size}_" if size in inputs else size for size in varying}
+    of = dict(zip(inputs, tensors, strict=False))
+    found = {
+        size: next((n, t.sizes.index(size)) for n, t in of.items() if size in t.sizes)
+        for size in varying
+    }
+    for n in dict.fromkeys(n for n, _ in found.values()):
+        words = ", ".join(
+            f"{names[s]} = {n}.size({dim})" for s, (m, dim) in found.items() if m == n
+        )
+        rank = len(of[n].sizes)
+        said = f'"{n} has too many or too few dimensions"'
+        lines.append(f"    if ({n}.dim() != {rank}) throw py::value_error({said});")
+        lines.append(f"    const int64_t {words};")
 
-    def describe(tensor: str, rank: int, dtype: torch.dtype) -> str:
-        words = f'"{tensor}", {tensor}, {rank}, {_DTYPES[dtype]}, device, given.{members.pop(0)}'
-        return f"    describe({words});"
+    def sizes_of(tensor: _Tensor) -> str:
+        words = (re.sub(r"[a-z]\w*", lambda m: names[m[0]], s) for s in tensor.sizes)
+        return ", ".join(words)
 
-    lines += [describe(p.name, len(p.sizes), p.dtype) for p in function.parameters]
-    for out, (dtype, sizes) in zip(outputs, function.results, strict=True):
-        words = ", ".join(map(_in_c, sizes))
+    for p in function.parameters:
+        words = f'"{p.name}", {p.name}, {{{sizes_of(of[p.name])}}}, {_DTYPES[p.dtype]}, device'
+        lines.append(fold(f"    check({words});"))
+    given = [_pointer(p.name, p.dtype) for p in function.parameters]
+    results = zip(outputs, function.results, tensors[len(inputs) :], strict=True)
+    for out, (dtype, _), tensor in results:
         options = f"{inputs[0]}.options()"
         if dtype != function.parameters[0].dtype:
             options += f".dtype({_DTYPES[dtype]})"
-        made = fold(f"Tensor {out} = torch::empty({{{words}}}, {options});", 4)
+        made = fold(f"Tensor {out} = torch::empty({{{sizes_of(tensor)}}}, {options});", 4)
         lines.append(made.replace(",\n    )", "\n    )"))
-        lines.append(describe(out, len(sizes), dtype))
+        given.append(_pointer(out, dtype))
     if f"{name}_workspace(" in declarations:
         bytes_of = f"{inputs[0]}.options().dtype(torch::kByte)"
-        size = f"{name}_workspace(&given)"
-        lines += [
-            f"    Tensor workspace = torch::empty({{{size}}}, {bytes_of});",
-            "    given.workspace = workspace.data_ptr();",
-        ]
+        lines.append(f"    Tensor workspace = torch::empty({{{name}_workspace()}}, {bytes_of});")
+        given.append("workspace.data_ptr()")
+    given += [*names.values(), "c10::cuda::getCurrentCUDAStream()"]
     lines += [
-        f"    const char *wrong = {name}(&given, c10::cuda::getCurrentCUDAStream());",
+        *_wrap(f"    const char *wrong = {name}(", given),
         "    if (wrong) throw py::value_error(wrong);",
         f"    return {outputs[0] if len(outputs) == 1 else '{' + ', '.join(outputs) + '}'};",
         "}",
@@ -140,6 +169,19 @@ def _function(function: Function, declarations: str) -> str:
     return "\n".join(lines)
 
 
-def _in_c(size: str) -> str:
-    """A size as an expression in C++."""
-    return re.sub(r"(\w+)\.shape\[(\d+)\]", r"\1.size(\2)", size).replace("//", "/")
+def _pointer(name: str, dtype: torch.dtype) -> str:
+    word = {torch.float32: "<float>", torch.float64: "<double>"}.get(dtype, "")
+    return f"{name}.data_ptr{word}()"
+
+
+def _wrap(head: str, words: Sequence[str]) -> list[str]:
+    """A call in as few lines as it fits."""
+    lines = [head]
+    for i, word in enumerate(words):
+        part = word + (");" if i + 1 == len(words) else ",")
+        line = lines[-1] + ("" if lines[-1].endswith("(") else " ") + part
+        if len(line) <= WIDTH:
+            lines[-1] = line
+        else:
+            lines.append(f"        {part}")
+    return lines

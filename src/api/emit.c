@@ -46,12 +46,26 @@ static bool is_reserved(const char *name) {
     return false;
 }
 
+/* Names of the function that is written: its sizes, its own variables, what it calls. */
+static bool is_inside(const char *name) {
+    static const char *const words[] = {
+        "n",      "c",       "d",     "h",          "w",      "in_d",         "in_h",
+        "in_w",   "a",       "a0",    "a1",         "a2",     "a3",           "stream",
+        "device", "prepare", "least", "most",       "pieces", "take_tensors", "current_device",
+        "launch", "aligned", "wrong", "reciprocal", NULL};
+    for (int i = 0; words[i]; i++) {
+        if (strcmp(name, words[i]) == 0)
+            return true;
+    }
+    return false;
+}
+
 static bool is_taken(const emitter *emitter, const char *name) {
     for (int i = 0; i < emitter->member_count; i++) {
         if (strcmp(emitter->members[i].name, name) == 0)
             return true;
     }
-    return is_reserved(name);
+    return is_reserved(name) || is_inside(name);
 }
 
 static bool is_identifier(const char *name) {
@@ -124,6 +138,34 @@ static sg_status collect_members(emitter *emitter, const sg_graph *original) {
         emitter->input_member[i] = place_of(graph->inputs, inputs, step->inputs[i]);
     for (int i = 0; i < step->output_count; i++)
         emitter->output_member[i] = inputs + place_of(graph->outputs, outputs, step->outputs[i]);
+    return SG_OK;
+}
+
+/* Whether elements lie side by side, in some order of the dimensions: then sizes tell strides. */
+static bool is_dense(const sg_layout *layout) {
+    int64_t expected = 1;
+    for (int done = 0; done < layout->rank; done++) {
+        int64_t step = expected;
+        for (int dim = 0; dim < layout->rank; dim++) {
+            if (layout->stride[dim] == expected && layout->size[dim] > 1)
+                step = expected * layout->size[dim];
+        }
+        expected = step;
+    }
+    int64_t elements = 1;
+    for (int dim = 0; dim < layout->rank; dim++)
+        elements *= layout->size[dim];
+    return expected == elements || elements == 0;
+}
+
+static sg_status check_members(const emitter *emitter) {
+    for (int i = 0; i < emitter->member_count; i++) {
+        if (!is_dense(&emitter->members[i].layout))
+            return sg_fail(emitter->context, SG_NOT_APPLICABLE,
+                           "elements of %s do not lie side by side; dense tensors can be taken, "
+                           "in any order of their dimensions",
+                           emitter->members[i].name);
+    }
     return SG_OK;
 }
 
@@ -290,6 +332,8 @@ static sg_status emit(emitter *emitter, const sg_graph *graph, const char *name,
         status = find_region(emitter);
     if (status == SG_OK)
         status = collect_members(emitter, graph);
+    if (status == SG_OK)
+        status = check_members(emitter);
     if (status == SG_OK)
         status = compile_first(emitter);
     if (status == SG_OK)

@@ -6,6 +6,8 @@
 #include "emit/text.h"
 #include "gen/cuda/arguments.h"
 
+static const char REFUSED[] = "sizes or addresses are none that the kernels take";
+
 const char *sg_emit_type(sg_dtype dtype) {
     static const char *const types[SG_DTYPE_COUNT] = {[SG_BOOL] = "bool",
                                                       [SG_F16] = "half",
@@ -51,179 +53,321 @@ int sg_emit_list_launches(const sg_emission *emission, sg_emit_launch *launches)
     return count;
 }
 
-/* Where the first path took several axes for one, tensors must lie so. */
-static void write_merged(const sg_emit_text *host, const sg_emit_path *path, sg_text *conditions) {
-    const sg_problem *problem = path->problem;
-    const sg_region *region = problem->region;
-    const sg_graph *graph = region->graph;
-    for (int outer = 0; outer < SG_AXIS_COUNT; outer++) {
-        int inner = problem->merged_into[outer] - 1;
-        for (int i = 0; inner >= 0 && i < problem->access_count + graph->output_count; i++) {
-            bool output = i >= problem->access_count;
-            int index = output ? i - problem->access_count : problem->accesses[i].operand.index;
-            sg_value value = output ? graph->outputs[index] : graph->inputs[index];
-            int dims[2] = {-1, -1};
-            for (int dim = 0; dim < sg_graph_node(graph, value)->type.rank; dim++) {
-                sg_axes axes = region->members[value].dims[dim];
-                if (!output &&
-                    !sg_region_operand_axes(region, problem->accesses[i].node, value, dim, &axes))
-                    continue;
-                for (int k = 0; k < axes.count; k++) {
-                    dims[0] = axes.first + k == outer ? dim : dims[0];
-                    dims[1] = axes.first + k == inner ? dim : dims[1];
-                }
-            }
-            if (dims[0] < 0 || dims[0] == dims[1])
-                continue;
-            const char *tensor =
-                sg_emit_spell(host, sg_emit_join(host, "%s%d", output ? "output" : "input", index));
-            sg_text_add(conditions, "%s%s.stride[%d] == %s.stride[%d] * s.%c",
-                        conditions->length ? " && " : "", tensor, dims[0], tensor, dims[1],
-                        sg_emit_axes[inner]);
-        }
+/* ---- parameters ---------------------------------------------------------------------------- */
+
+bool sg_emit_host_open(const sg_emission *emission, sg_emit_text *host) {
+    *host = (sg_emit_text){.emission = emission, .problem = emission->paths[0].problem};
+    return sg_emit_measure(host);
+}
+
+/* Whether a parameter has no type of its own in plain C. */
+static bool is_opaque(const sg_emit_member *member) {
+    return member->layout.dtype != SG_F32 && member->layout.dtype != SG_F64;
+}
+
+/* "A tensor: float [n, 64, in_h, in_w]" */
+static const char *describe(const sg_emit_text *host, int index) {
+    const sg_emit_member *member = &host->emission->members[index];
+    const sg_layout *layout = &member->layout;
+    const char *text = sg_emit_join(host, "%s: %s [", member->name, sg_emit_type(layout->dtype));
+    const char *order = "";
+    bool in_order = true;
+    for (int dim = 0; dim < layout->rank; dim++)
+        text = sg_emit_join(host, "%s%s%s", text, dim ? ", " : "",
+                            sg_emit_caller_size(host, host->sizes[index][dim]));
+    for (int dim = 0; dim < layout->rank; dim++) {
+        bool several = layout->size[dim] > 1;
+        for (int inner = dim + 1; inner < layout->rank && several; inner++)
+            in_order &= layout->size[inner] == 1 || layout->stride[inner] < layout->stride[dim];
+        order =
+            sg_emit_join(host, "%s%s%s", order, dim ? ", " : "", sg_emit_stride(host, index, dim));
     }
+    return in_order ? sg_emit_join(host, "%s]", text)
+                    : sg_emit_join(host, "%s] with strides [%s]", text, order);
+}
+
+void sg_emit_describe(const sg_emit_text *host, sg_text *text) {
+    const sg_emission *emission = host->emission;
+    const char *words = "";
+    for (int i = 0; i < emission->member_count; i++)
+        words = sg_emit_join(host, "%s%s%s%s", words, i ? "; " : "",
+                             emission->members[i].output ? "result " : "", describe(host, i));
+    sg_text_add(text, "%s", words);
+}
+
+void sg_emit_signature(const sg_emit_text *host, sg_text *text) {
+    const sg_emission *emission = host->emission;
+    const char *line = sg_emit_join(host, "const char *%s(", emission->name);
+    for (int i = 0; i < emission->member_count; i++) {
+        const sg_emit_member *member = &emission->members[i];
+        line = sg_emit_join(
+            host, "%s%s%s%s *%s", line, i ? ", " : "", member->output ? "" : "const ",
+            is_opaque(member) ? "void" : sg_emit_type(member->layout.dtype), member->name);
+    }
+    if (sg_emit_workspace(emission))
+        line = sg_emit_join(host, "%s, void *workspace", line);
+    for (int i = 0; i < host->parameter_count; i++)
+        line = sg_emit_join(host, "%s, long long %s", line, host->parameters[i]);
+    sg_text_add(text, "%s, cudaStream_t stream)", line);
 }
 
 /* ---- words --------------------------------------------------------------------------------- */
 
-/* An address: the statement that sets it. */
-static void write_address(const sg_emit_text *host, const sg_word *word, sg_text *text) {
+/* The expression for an address. */
+static const char *address(const sg_emit_text *host, const sg_word *word) {
     const sg_emission *emission = host->emission;
-    if (word->kind == SG_WORD_WORKSPACE) {
-        sg_text_add(
-            text,
-            "    a.%s = reinterpret_cast<decltype(a.%s)>(static_cast<char *>(t.workspace) + "
-            "%s);\n",
-            word->name, word->name, word->formula);
-        return;
-    }
+    if (word->kind == SG_WORD_WORKSPACE)
+        return sg_emit_join(host,
+                            "reinterpret_cast<decltype(a.%s)>(static_cast<char *>(workspace) + %s)",
+                            word->name, word->formula);
     bool output = word->kind == SG_WORD_OUTPUT;
-    const int *members = output ? emission->output_member : emission->input_member;
-    const sg_emit_member *member = &emission->members[members[word->index]];
-    sg_text_add(text, "    a.%s = static_cast<%s%s *>(t.%s.data);\n", word->name,
-                output ? "" : "const ", sg_cuda_type(member->layout.dtype), member->name);
+    int index = (output ? emission->output_member : emission->input_member)[word->index];
+    const sg_emit_member *member = &emission->members[index];
+    return is_opaque(member) ? sg_emit_join(host, "static_cast<%s%s *>(%s)", output ? "" : "const ",
+                                            sg_cuda_type(member->layout.dtype), member->name)
+                             : member->name;
+}
+
+/* A text of one launch, whose parameter is called `name` instead of `a`. */
+static const char *rename_words(const sg_emit_text *host, const char *text, const char *name) {
+    const char *made = "", *begin = text;
+    for (const char *at = text; *at; at++) {
+        bool word = at[0] == 'a' && at[1] == '.' && (at == text || !sg_emit_is_letter(at[-1]));
+        if (!word)
+            continue;
+        made = sg_emit_join(host, "%s%.*s%s", made, (int)(at - begin), begin, name);
+        begin = at + 1;
+    }
+    return sg_emit_join(host, "%s%s", made, begin);
 }
 
 /* One more statement on a line, or on a new one. */
-static void add_statement(const char *statement, size_t *column, sg_text *text) {
+static void add_statement(const char *indent, const char *statement, size_t *column,
+                          sg_text *text) {
     enum { COLUMNS = 100 };
     if (*column > 0 && *column + 1 + strlen(statement) > COLUMNS) {
         sg_text_add(text, "\n");
         *column = 0;
     }
-    sg_text_add(text, "%s%s", *column ? " " : "    ", statement);
-    *column += strlen(statement) + (*column ? 1 : 4);
+    sg_text_add(text, "%s%s", *column ? " " : indent, statement);
+    *column += strlen(statement) + (*column ? 1 : strlen(indent));
 }
 
 typedef enum word_part { ALL_WORDS, TENSORS, NUMBERS } word_part;
 
-/* Numbers that follow each other share lines. */
+/* The statements for a parameter that is called `name`; they share lines. */
 static void write_words(const sg_emit_text *host, const sg_cuda_launch *launch, word_part part,
-                        sg_text *text) {
+                        const char *name, const char *indent, sg_text *text) {
     size_t column = 0;
-    for (int i = 0; i <= launch->word_count; i++) {
-        const sg_word *word = i < launch->word_count ? &launch->words[i] : NULL;
-        bool stride = word && word->kind == SG_WORD_NUMBER && i + 1 < launch->word_count &&
-                      launch->words[i + 1].kind == SG_WORD_NUMBER && !launch->words[i + 1].name;
-        bool number = word && word->kind == SG_WORD_NUMBER && !stride;
-        if (column > 0 && !number) {
-            sg_text_add(text, "\n");
-            column = 0;
-        }
-        if (word && part != ALL_WORDS && number != (part == NUMBERS)) {
-            i += stride ? SG_ROLE_COUNT - 1 : 0;
-        } else if (number) {
-            add_statement(
-                sg_emit_join(host, "a.%s = %s;", word->name, sg_emit_spell(host, word->formula)),
-                &column, text);
-        } else if (stride) {
-            const char *line = sg_emit_join(host, "a.%s = {", word->name);
+    for (int i = 0; i < launch->word_count; i++) {
+        const sg_word *word = &launch->words[i], *next = word + 1;
+        bool number = word->kind == SG_WORD_NUMBER;
+        const char *line =
+            sg_emit_join(host, "a.%s = %s;", word->name,
+                         number ? sg_emit_spell(host, word->formula) : address(host, word));
+        if (i + 2 < launch->word_count && next->kind == SG_WORD_NUMBER && !next[1].name &&
+            next[1].kind == SG_WORD_NUMBER) { /* a tensor's strides */
+            line = sg_emit_join(host, "%s a.%s = {", line, next->name);
             for (int k = 0; k < SG_ROLE_COUNT; k++)
                 line = sg_emit_join(host, "%s%s%s", line, k ? ", " : "",
-                                    sg_emit_spell(host, word[k].formula));
-            sg_emit_long("    ", sg_emit_join(host, "%s};", line), text);
-            i += SG_ROLE_COUNT - 1;
-        } else if (word) {
-            write_address(host, word, text);
+                                    sg_emit_spell(host, next[k].formula));
+            line = sg_emit_join(host, "%s};", line);
+            i += SG_ROLE_COUNT;
         }
+        if (part == ALL_WORDS || number == (part == NUMBERS))
+            add_statement(indent, rename_words(host, line, name), &column, text);
     }
+    sg_text_add(text, column ? "\n" : "");
 }
 
-/* The conditions that name words of the launch, or those that do not. */
-static void write_assumptions(const sg_emit_text *host, const sg_emit_launch *made, bool of_words,
-                              sg_text *text) {
-    const sg_emission *emission = host->emission;
-    const sg_cuda_launch *launch = made->launch;
-    bool last = made->path == &emission->paths[emission->path_count - 1];
-    const char *format = last ? "the kernels take for granted that %s" : "%s";
+/* What a launch takes for granted, of words of its own or of none. NULL: nothing that may fail. */
+static const char *conditions(const sg_emit_text *host, const sg_cuda_launch *launch,
+                              bool of_words) {
+    const char *all = NULL;
+    for (int i = 0; i < launch->assumption_count; i++) {
+        const char *holds = launch->assumptions[i].holds;
+        if ((strstr(holds, "a.") != NULL) == of_words)
+            all = all ? sg_emit_join(host, "%s && %s", all, sg_emit_spell(host, holds))
+                      : sg_emit_spell(host, holds);
+    }
+    return all ? sg_emit_open_conditions(host, all) : NULL;
+}
+
+/* Why: the sentences, for people. */
+static void write_reasons(const sg_emit_text *host, const char *indent,
+                          const sg_cuda_launch *launch, bool of_words, sg_text *text) {
+    const char *all = NULL;
     for (int i = 0; i < launch->assumption_count; i++) {
         const sg_cuda_assumption *assumed = &launch->assumptions[i];
-        if ((strstr(assumed->holds, "a.") != NULL) == of_words)
-            sg_emit_check(host, sg_emit_spell(host, assumed->holds),
-                          sg_emit_join(host, format, assumed->sentence), text);
+        if ((strstr(assumed->holds, "a.") != NULL) == of_words &&
+            sg_emit_open_conditions(host, sg_emit_spell(host, assumed->holds)))
+            all = all ? sg_emit_join(host, "%s; %s", all, assumed->sentence) : assumed->sentence;
     }
+    if (all)
+        sg_emit_wrap(sg_emit_join(host, "%s/* ", indent), sg_emit_join(host, "%s * ", indent),
+                     sg_emit_join(host, "%s */", all), text);
 }
 
-/* Whether a text reads a member of `s`. */
-static bool names_sizes(const char *body) {
-    for (const char *at = body ? strstr(body, "s.") : NULL; at; at = strstr(at + 1, "s.")) {
-        if (at == body || !sg_emit_is_letter(at[-1]))
-            return true;
-    }
-    return false;
-}
+/* ---- paths --------------------------------------------------------------------------------- */
 
-/* The function that fills one launch's words, or says what it takes for granted in vain. */
-static void write_fill(const sg_emit_text *host, const sg_emit_launch *made, sg_text *text) {
-    const sg_cuda_launch *launch = made->launch;
-    sg_text body = {0}, merged = {0};
-    if (launch == &made->path->kernel->launches[0])
-        write_merged(host, made->path, &merged);
-    if (merged.length)
-        sg_emit_check(host, merged.data, "neighbouring axes lie behind each other", &body);
-    write_assumptions(host, made, false, &body);
+/* The parameter of a launch, filled. */
+static void write_words_of(const sg_emit_text *host, const sg_emit_launch *made, const char *name,
+                           const char *indent, sg_text *text) {
+    sg_text_add(text, "%s%s::Arguments %s;\n", indent, made->name, name);
     if (host->alike)
-        sg_text_add(&body, "    take_tensors(t, a);\n");
-    write_words(host, launch, host->alike ? NUMBERS : ALL_WORDS, &body);
-    write_assumptions(host, made, true, &body);
-    sg_emit_long("    ",
-                 sg_emit_join(host, "blocks = %s;", sg_emit_spell(host, launch->grid_formula)),
-                 &body);
-    sg_emit_long("",
-                 sg_emit_join(host,
-                              "const char *fill(const Call &t, const Sizes &%s, "
-                              "%s::Arguments &a, long long &blocks) {",
-                              names_sizes(body.data) ? "s" : "", made->name),
-                 text);
-    sg_text_add(text, "%s    return nullptr;\n}\n\n", body.data ? body.data : "");
-    text->failed |= body.failed || merged.failed;
-    sg_text_release(&body);
-    sg_text_release(&merged);
+        sg_text_add(text, "%stake_tensors(%s);\n", indent, name);
+    write_words(host, made->launch, host->alike ? NUMBERS : ALL_WORDS, name, indent, text);
 }
 
-/* ---- the calls ----------------------------------------------------------------------------- */
+/* Launches of a path in order, of which `count` are; the first that fails is the last. */
+static void write_launches(const sg_emit_text *host, const sg_emit_launch *launches, int count,
+                           const char *const *names, const char *indent, sg_text *text) {
+    for (int i = 0; i < count; i++) {
+        const sg_cuda_launch *launch = launches[i].launch;
+        const char *blocks =
+            rename_words(host, sg_emit_spell(host, launch->grid_formula), names[i]);
+        const char *call =
+            sg_emit_join(host, "launch(%s::%s, %s, %s, %d, %lld, stream%s)", launches[i].name,
+                         launch->entry, names[i], blocks, launch->block, (long long)launch->shared,
+                         launch->early ? ", true" : "");
+        if (i + 1 < count)
+            call = sg_emit_join(host, "if (const char *wrong = %s)", call);
+        else
+            call = sg_emit_join(host, "return %s;", call);
+        sg_emit_long(indent, call, text);
+        if (i + 1 < count)
+            sg_text_add(text, "%s    return wrong;\n", indent);
+    }
+}
+
+/* A path's arguments, filled, and its launches; where it takes more for granted than holds, the
+ * next path follows. The last says what does not hold. */
+static void write_path(const sg_emit_text *host, const sg_emit_launch *launches, int count,
+                       bool last, sg_text *text) {
+    const char *names[SG_CUDA_LAUNCHES_MAX], *before = NULL, *behind = NULL;
+    const char *indent = last ? "    " : "        ";
+    sg_text words = {0}, reasons[2] = {{0}, {0}};
+    for (int i = 0; i < count; i++) {
+        names[i] = count == 1 ? "a" : sg_emit_join(host, "a%d", i);
+        write_words_of(host, &launches[i], names[i], indent, &words);
+        const char *sizes = conditions(host, launches[i].launch, false);
+        const char *of_words = conditions(host, launches[i].launch, true);
+        if (sizes)
+            before = before ? sg_emit_join(host, "%s && %s", before, sizes) : sizes;
+        if (of_words)
+            of_words = rename_words(host, of_words, names[i]);
+        if (of_words)
+            behind = behind ? sg_emit_join(host, "%s && %s", behind, of_words) : of_words;
+        write_reasons(host, "    ", launches[i].launch, false, &reasons[0]);
+        write_reasons(host, indent, launches[i].launch, true, &reasons[1]);
+    }
+    if (before)
+        before = sg_emit_open_conditions(host, before);
+    sg_text_add(text, "%s", before && reasons[0].data ? reasons[0].data : "");
+    if (!last)
+        sg_emit_long("    ",
+                     sg_emit_join(host, "if (device.first%s%s) {", before ? " && " : "",
+                                  before ? before : ""),
+                     text);
+    else if (before)
+        sg_emit_check(host, before, REFUSED, text);
+    sg_text_add(text, "%s%s", words.data ? words.data : "",
+                behind && reasons[1].data ? reasons[1].data : "");
+    if (behind && last)
+        sg_emit_check(host, behind, REFUSED, text);
+    else if (behind)
+        sg_emit_long(indent, sg_emit_join(host, "if (%s)%s", behind, count > 1 ? " {" : ""), text);
+    bool nested = behind && !last;
+    write_launches(host, launches, count, names, nested ? "            " : indent, text);
+    sg_text_add(text, "%s%s", nested && count > 1 ? "        }\n" : "", last ? "" : "    }\n");
+    text->failed |= words.failed || reasons[0].failed || reasons[1].failed;
+    sg_text_release(&words);
+    sg_text_release(&reasons[0]);
+    sg_text_release(&reasons[1]);
+}
 
 /* A function for both paths, where they are one launch each and take the same tensors. */
 static void write_tensors(sg_emit_text *host, const sg_emit_launch *launches, int count,
                           sg_text *text) {
     sg_text first = {0}, any = {0};
     if (count == 2 && launches[0].path != launches[1].path) {
-        write_words(host, launches[0].launch, TENSORS, &first);
-        write_words(host, launches[1].launch, TENSORS, &any);
+        write_words(host, launches[0].launch, TENSORS, "a", "        ", &first);
+        write_words(host, launches[1].launch, TENSORS, "a", "        ", &any);
         host->alike = first.data && any.data && strcmp(first.data, any.data) == 0;
     }
     if (host->alike)
-        sg_text_add(text,
-                    "template <class A> static void take_tensors(const Call &t, A &a) {\n%s}\n\n",
-                    first.data);
+        sg_text_add(text, "    const auto take_tensors = [=](auto &a) {\n%s    };\n", first.data);
     text->failed |= first.failed || any.failed;
     sg_text_release(&first);
     sg_text_release(&any);
 }
 
+/* ---- the function -------------------------------------------------------------------------- */
+
+/* The launches of a path: how many there are from `first` on. */
+static int count_path(const sg_emit_launch *launches, int first, int count) {
+    int behind = first;
+    while (behind < count && launches[behind].path == launches[first].path)
+        behind++;
+    return behind - first;
+}
+
+static void write_sizes(const sg_emit_text *host, const char *body, sg_text *text) {
+    const char *derived = NULL;
+    for (int i = 0; i < host->derived_count; i++) {
+        const char *name = host->derived[i][0];
+        bool used = false;
+        for (const char *at = strstr(body, name); at && !used; at = strstr(at + 1, name))
+            used = at > body && !sg_emit_is_letter(at[-1]) && at[-1] != '.' &&
+                   !sg_emit_is_letter(at[strlen(name)]);
+        if (used)
+            derived =
+                sg_emit_join(host, "%s%s = %s", derived ? sg_emit_join(host, "%s, ", derived) : "",
+                             name, host->derived[i][1]);
+    }
+    if (derived)
+        sg_emit_long("    ", sg_emit_join(host, "const long long %s;", derived), text);
+}
+
+static void write_function(sg_emit_text *host, const sg_emit_launch *launches, int count,
+                           sg_text *text) {
+    const sg_problem *problem = host->problem;
+    sg_text signature = {0}, body = {0};
+    sg_emit_signature(host, &signature);
+    sg_emit_long("", sg_emit_join(host, "extern \"C\" %s {", signature.data ? signature.data : ""),
+                 text);
+    const char *wrong = problem->has_convolution
+                            ? "the image is smaller than the filter, or a size is 2^30 or more"
+                            : "a size is negative, 2^30 or more, or 0 where it is reduced";
+    if (host->range)
+        sg_emit_check(host, host->range, wrong, &body);
+    if (host->equal)
+        sg_emit_check(host, host->equal, "sizes of a tensor do not agree", &body);
+    const char *empty = NULL;
+    for (int i = 0; i < host->parameter_count; i++) {
+        const char *name = host->parameters[i];
+        if (!problem->has_convolution || strcmp(name, "n") == 0)
+            empty =
+                sg_emit_join(host, "%s%s%s == 0", empty ? empty : "", empty ? " || " : "", name);
+    }
+    if (empty)
+        sg_emit_long("    ", sg_emit_join(host, "if (%s) return nullptr;", empty), &body);
+    sg_text_add(&body, "    const Device device = current_device();\n");
+    write_tensors(host, launches, count, &body);
+    for (int first = 0; first < count; first += count_path(launches, first, count)) {
+        int of = count_path(launches, first, count);
+        write_path(host, launches + first, of, first + of == count, &body);
+    }
+    write_sizes(host, body.data ? body.data : "", text);
+    sg_text_add(text, "%s}\n", body.data ? body.data : "");
+    text->failed |= signature.failed || body.failed;
+    sg_text_release(&signature);
+    sg_text_release(&body);
+}
+
 static void write_device(const sg_emit_text *host, const sg_emit_launch *launches, int count,
                          sg_text *text) {
-    const sg_emission *emission = host->emission;
+    bool several = host->emission->path_count > 1;
     sg_text_add(
         text,
         "/* Whether the device has a kernel's code; gives it the shared memory that it wants. */\n"
@@ -233,76 +377,54 @@ static void write_device(const sg_emit_text *host, const sg_emit_launch *launche
         "    return cudaFuncGetAttributes(&found, kernel) == cudaSuccess &&\n"
         "        found.maxThreadsPerBlock >= threads &&\n"
         "        cudaFuncSetAttribute(kernel, memory, shared) == cudaSuccess;\n}\n\n"
-        "%s/* The current device, prepared in the first call there. */\n"
+        "struct Device { int processors; %s};%s\n"
+        "/* The current device, prepared in the first call there. */\n"
         "static Device current_device() {\n"
         "    static std::mutex one;\n"
         "    static std::map<int, Device> known;\n"
         "    const std::lock_guard<std::mutex> lock(one);\n"
         "    int number = -1;\n"
         "    cudaGetDevice(&number);\n"
-        "    if (known.count(number) == 0) {\n"
-        "        Device &device = known[number];\n"
-        "        cudaDeviceGetAttribute(&device.processors, cudaDevAttrMultiProcessorCount, "
-        "number);\n",
-        emission->path_count > 1
-            ? "struct Device { int processors; bool first; }; // first: has the first path's code\n"
-            : "struct Device { int processors; };\n");
-    for (int p = 0; p < emission->path_count; p++) {
-        bool last = p + 1 == emission->path_count;
+        "    const bool fresh = known.count(number) == 0;\n"
+        "    Device &device = known[number];\n"
+        "    if (!fresh) return device;\n"
+        "    cudaDeviceGetAttribute(&device.processors, cudaDevAttrMultiProcessorCount, number);\n",
+        several ? "bool first; " : "", several ? " // first: has the first path's code" : "");
+    for (int first = 0; first < count; first += count_path(launches, first, count)) {
+        int of = count_path(launches, first, count);
+        bool last = first + of == count;
         const char *line = last ? "" : "device.first = ";
-        int of = 0;
-        for (int i = 0; i < count; i++) {
-            if (launches[i].path == &emission->paths[p])
-                line = sg_emit_join(host, "%s%sprepare(%s::%s, %d, %lld)", line,
-                                    of++ ? (last ? "; " : " && ") : "", launches[i].name,
-                                    launches[i].launch->entry, launches[i].launch->block,
-                                    (long long)launches[i].launch->shared);
-        }
-        sg_emit_long("        ", sg_emit_join(host, "%s;", line), text);
+        for (int i = first; i < first + of; i++)
+            line = sg_emit_join(host, "%s%sprepare(%s::%s, %d, %lld)", line,
+                                i == first ? ""
+                                : last     ? "; "
+                                           : " && ",
+                                launches[i].name, launches[i].launch->entry,
+                                launches[i].launch->block, (long long)launches[i].launch->shared);
+        sg_emit_long("    ", sg_emit_join(host, "%s;", line), text);
     }
-    sg_text_add(text, "        cudaGetLastError(); /* of code that is not there */\n    }\n"
-                      "    return known[number];\n}\n\n");
+    sg_text_add(text, "    cudaGetLastError(); /* of code that is not there */\n"
+                      "    return device;\n}\n\n");
 }
 
 static void write_launch(bool early, sg_text *text) {
     sg_text_add(text,
                 "%stemplate <class A>\n"
-                "const char *launch(void (*kernel)(A), A &a, long long blocks, int threads, "
-                "size_t shared,\n           cudaStream_t stream%s) {\n"
+                "const char *launch(void (*kernel)(A), const A &a, long long blocks, int threads, "
+                "size_t shared,\n                   cudaStream_t stream%s) {\n"
                 "    if (blocks > 2147483647)\n        return \"the result is too large\";\n",
                 early ? "/* early: may begin before the kernel before has ended. */\n" : "",
                 early ? ", bool early = false" : "");
     if (early)
-        sg_text_add(text,
-                    "    cudaLaunchAttribute begins;\n"
-                    "    begins.id = cudaLaunchAttributeProgrammaticStreamSerialization;\n"
-                    "    begins.val.programmaticStreamSerializationAllowed = 1;\n"
-                    "    cudaLaunchConfig_t how = {dim3(unsigned(blocks)), dim3(threads), shared, "
-                    "stream, &begins, early};\n"
-                    "    const cudaError_t status = cudaLaunchKernelEx(&how, kernel, a);\n");
-    else
-        sg_text_add(text, "    void *words[] = {&a};\n"
-                          "    const cudaError_t status =\n        cudaLaunchKernel(kernel, "
-                          "dim3(unsigned(blocks)), dim3(threads), words, shared, stream);\n");
+        sg_text_add(text, "    cudaLaunchAttribute begins;\n"
+                          "    begins.id = cudaLaunchAttributeProgrammaticStreamSerialization;\n"
+                          "    begins.val.programmaticStreamSerializationAllowed = 1;\n");
     sg_text_add(text,
-                "    return status == cudaSuccess ? nullptr : cudaGetErrorString(status);\n}\n\n");
-}
-
-/* Members of Sizes that the text names. */
-static void write_sizes(const char *body, sg_text *text) {
-    static const char *const names[] = {"n", "c", "d", "h", "w", "in_d", "in_h", "in_w"};
-    sg_text_add(text,
-                "/* Of the result's axes, and of the input's. */\nstruct Sizes {\n    long long ");
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        char member[16];
-        snprintf(member, sizeof member, "s.%s", names[i]);
-        bool used = false;
-        for (const char *at = strstr(body, member); at; at = strstr(at + 1, member))
-            used |= !sg_emit_is_letter(at[strlen(member)]);
-        if (used)
-            sg_text_add(text, "%s, ", names[i]);
-    }
-    sg_text_add(text, "processors;\n};\n\n");
+                "    const cudaLaunchConfig_t how = {dim3(unsigned(blocks)), dim3(threads), "
+                "shared, stream, %s};\n"
+                "    const cudaError_t status = cudaLaunchKernelEx(&how, kernel, a);\n"
+                "    return status == cudaSuccess ? nullptr : cudaGetErrorString(status);\n}\n\n",
+                early ? "&begins, early" : "nullptr, 0");
 }
 
 static void write_helpers(const char *body, sg_text *text) {
@@ -313,12 +435,8 @@ static void write_helpers(const char *body, sg_text *text) {
         {"most(", "static long long most(long long x, long long y) { return x > y ? x : y; }\n"},
         {"pieces(",
          "static long long pieces(long long x, long long y) { return (x + y - 1) / y; }\n"},
-        {"aligned(", "static bool aligned(const Tensor &tensor, unsigned long long bytes) {\n"
-                     "    return reinterpret_cast<unsigned long long>(tensor.data) % bytes == 0;"
-                     "\n}\n"},
-        {"has_sizes(", "static bool has_sizes(const Tensor &tensor, "
-                       "std::initializer_list<long long> sizes) {\n"
-                       "    return std::equal(sizes.begin(), sizes.end(), tensor.size);\n}\n"},
+        {"aligned(", "static bool aligned(const void *address, unsigned long long bytes) {\n"
+                     "    return reinterpret_cast<unsigned long long>(address) % bytes == 0;\n}\n"},
         {"reciprocal(", "/* What a kernel divides by: x / divisor is the upper half of 2 x times "
                         "the lower 32 bits,\n"
                         " * shifted right by the upper 32 (Granlund and Montgomery, 1994). */\n"
@@ -333,6 +451,7 @@ static void write_helpers(const char *body, sg_text *text) {
         if (strstr(body, helpers[i].call))
             sg_text_add(text, "%s", helpers[i].text);
     }
+    sg_text_add(text, "\n");
 }
 
 int64_t sg_emit_workspace(const sg_emission *emission) {
@@ -344,103 +463,24 @@ int64_t sg_emit_workspace(const sg_emission *emission) {
     return most;
 }
 
-/* A path's arguments, filled and launched in order; what cannot be filled leads to the next path.
- */
-static void write_path(const sg_emit_text *host, const sg_emit_launch *launches, int count,
-                       const sg_emit_path *path, bool last, sg_text *text) {
-    const char *condition = last ? NULL : "device.first";
-    int fills = 0, calls = 0;
-    for (int i = 0; i < count; i++) {
-        const sg_emit_launch *made = &launches[i];
-        if (made->path != path)
-            continue;
-        sg_text_add(text, "    %s::Arguments a%d;\n    long long blocks%d;\n", made->name, i, i);
-        const char *fill = sg_emit_join(host, "fill(t, s, a%d, blocks%d)", i, i);
-        if (last)
-            sg_text_add(text, "    if (const char *wrong = %s)\n        return wrong;\n", fill);
-        else
-            condition = sg_emit_join(host, "%s && !%s", condition, fill);
-        fills++;
-    }
-    const char *indent = last ? "    " : "        ";
-    if (!last)
-        sg_emit_long("    ", sg_emit_join(host, "if (%s) {", condition), text);
-    for (int i = 0; i < count; i++) {
-        const sg_emit_launch *made = &launches[i];
-        if (made->path != path)
-            continue;
-        const char *call =
-            sg_emit_join(host, "launch(%s::%s, a%d, blocks%d, %d, %lld, stream%s)", made->name,
-                         made->launch->entry, i, i, made->launch->block,
-                         (long long)made->launch->shared, made->launch->early ? ", true" : "");
-        if (++calls < fills)
-            sg_text_add(text, "%sif (const char *wrong = %s)\n%s    return wrong;\n", indent, call,
-                        indent);
-        else
-            sg_text_add(text, "%sreturn %s;\n", indent, call);
-    }
-    if (!last)
-        sg_text_add(text, "    }\n");
-}
-
-static void write_public(const sg_emit_text *host, const sg_emit_launch *launches, int count,
-                         bool asked, sg_text *text) {
+void sg_emit_host(sg_emit_text *host, const sg_emit_launch *launches, int count, sg_text *text) {
     const sg_emission *emission = host->emission;
-    const char *name = emission->name, *empty = NULL;
-    for (int axis = 0; axis < SG_AXIS_COUNT; axis++) {
-        if (!sg_emit_is_fixed(host->problem, axis))
-            empty = empty ? sg_emit_join(host, "%s || s.%c == 0", empty, sg_emit_axes[axis])
-                          : sg_emit_join(host, "s.%c == 0", sg_emit_axes[axis]);
-    }
-    if (asked)
-        sg_text_add(text,
-                    "extern \"C\" long long %s_workspace(const Call *) {\n    return %lld;\n}\n\n",
-                    name, (long long)sg_emit_workspace(emission));
-    sg_text_add(text,
-                "extern \"C\" const char *%s(const Call *call, cudaStream_t stream) {\n"
-                "    const Call &t = *call;\n"
-                "    const Device device = current_device();\n"
-                "    Sizes s;\n"
-                "    s.processors = device.processors;\n"
-                "    if (const char *wrong = measure(t, s))\n        return wrong;\n",
-                name);
-    if (empty)
-        sg_text_add(text, "    if (%s)\n        return nullptr;\n", empty);
-    for (int p = 0; p < emission->path_count; p++)
-        write_path(host, launches, count, &emission->paths[p], p + 1 == emission->path_count, text);
-    sg_text_add(text, "}\n");
-}
-
-void sg_emit_host(const sg_emission *emission, const sg_emit_launch *launches, int count,
-                  bool asked, sg_text *text) {
-    sg_emit_text host = {.emission = emission, .problem = emission->paths[0].problem};
     sg_text body = {0};
     bool early = false;
-    sg_emit_measure(&host);
-    sg_text_add(
-        &body,
-        "/* Finds the sizes. Null, or what is wrong with those of the tensors. */\n"
-        "static const char *measure(const Call &t, Sizes &s) {\n%s    return nullptr;\n}\n\n",
-        host.measure.data ? host.measure.data : "");
-    write_tensors(&host, launches, count, &body);
-    for (int i = 0; i < count; i++) {
-        write_fill(&host, &launches[i], &body);
+    for (int i = 0; i < count; i++)
         early |= launches[i].launch->early;
-    }
-    write_device(&host, launches, count, &body);
+    write_device(host, launches, count, &body);
     write_launch(early, &body);
-    write_public(&host, launches, count, asked, &body);
-    sg_text_add(text,
-                "\n/* ---- the host's side --------------------------------------------------------"
-                "---------------- */\n"
-                "using Call = %s_arguments;\nusing Tensor = %s_tensor;\n",
-                emission->name, emission->name);
+    if (sg_emit_workspace(emission))
+        sg_text_add(&body, "extern \"C\" long long %s_workspace() { return %lld; }\n\n",
+                    emission->name, (long long)sg_emit_workspace(emission));
+    write_function(host, launches, count, &body);
+    sg_text_add(text, "\n/* ---- the host's side ------------------------------------------------"
+                      "------------------------ */\n");
     if (body.data) {
-        write_sizes(body.data, text);
         write_helpers(body.data, text);
         sg_text_add(text, "%s} // namespace %s_code\n", body.data, emission->name);
     }
-    text->failed |= body.failed || host.measure.failed;
+    text->failed |= body.failed;
     sg_text_release(&body);
-    sg_text_release(&host.measure);
 }

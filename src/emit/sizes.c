@@ -1,58 +1,74 @@
-/* The body of measure(): sizes of the region from those of its tensors, and checks. */
+/* Sizes of the region and of its tensors: which of them the caller gives, and what follows. */
 #include <string.h>
 
 #include "emit/text.h"
 
-const char sg_emit_axes[] = "ncdhw";
+static const char axes_letters[] = "ncdhw";
 
-bool sg_emit_is_fixed(const sg_problem *problem, int axis) {
+static bool is_fixed(const sg_problem *problem, int axis) {
     return problem->region->size[axis] == 1 || problem->role[axis] == SG_ROLE_C ||
            (problem->role[axis] < 0 && !problem->merged_into[axis]);
 }
 
-/* What a dimension along these axes has to be: a product of axes, or a number. */
-static const char *expected(const sg_emit_text *host, sg_axes axes) {
-    const sg_problem *problem = host->problem;
-    const char *product = NULL;
-    long long number = 1;
-    for (int i = 0; i < axes.count; i++) {
-        int axis = axes.first + i;
-        if (sg_emit_is_fixed(problem, axis))
-            number *= problem->region->size[axis];
-        else
-            product = product ? sg_emit_join(host, "%s * s.%c", product, sg_emit_axes[axis])
-                              : sg_emit_join(host, "s.%c", sg_emit_axes[axis]);
-    }
-    if (!product)
-        return sg_emit_join(host, "%lld", number);
-    return number == 1 ? product : sg_emit_join(host, "%s * %lld", product, number);
+static void add_parameter(sg_emit_text *host, const char *name) {
+    host->parameters[host->parameter_count++] = name;
 }
 
-/* Wherever a tensor has this axis to itself. */
-static const char *find_size(const sg_emit_text *host, int axis) {
+static void derive(sg_emit_text *host, const char *name, const char *value) {
+    host->derived[host->derived_count][0] = name;
+    host->derived[host->derived_count++][1] = value;
+}
+
+static const char *axis_name(const sg_emit_text *host, const char *before, int axis) {
+    return sg_emit_join(host, "%s%c", before, axes_letters[axis]);
+}
+
+static const char *number(const sg_emit_text *host, int64_t value) {
+    return sg_emit_join(host, "%lld", (long long)value);
+}
+
+/* What a dimension along these axes has to be: a product of axes, or a number. */
+static const char *size_along(const sg_emit_text *host, sg_axes axes) {
     const sg_problem *problem = host->problem;
+    const char *product = "1";
+    for (int i = 0; i < axes.count; i++) {
+        int axis = axes.first + i;
+        product =
+            sg_emit_multiply(host, product,
+                             is_fixed(problem, axis) ? number(host, problem->region->size[axis])
+                                                     : axis_name(host, "", axis));
+    }
+    return product;
+}
+
+static void require(const sg_emit_text *host, const char **all, const char *condition) {
+    *all = *all ? sg_emit_join(host, "%s && %s", *all, condition) : condition;
+}
+
+/* ---- axes ---------------------------------------------------------------------------------- */
+
+/* Whether a tensor has this axis to itself. */
+static bool has_alone(const sg_problem *problem, int axis) {
     const sg_region *region = problem->region;
     const sg_graph *graph = region->graph;
+    sg_axes axes;
     for (int i = 0; i < problem->access_count; i++) {
         const sg_access *access = &problem->accesses[i];
         sg_value value = graph->inputs[access->operand.index];
         for (int dim = 0; dim < sg_graph_node(graph, value)->type.rank; dim++) {
-            sg_axes axes;
             if (sg_region_operand_axes(region, access->node, value, dim, &axes) &&
                 axes.count == 1 && axes.first == axis)
-                return sg_emit_spell(
-                    host, sg_emit_join(host, "input%d.size[%d]", access->operand.index, dim));
+                return true;
         }
     }
     for (int i = 0; i < graph->output_count; i++) {
-        const sg_node *node = sg_graph_node(graph, graph->outputs[i]);
-        for (int dim = 0; dim < node->type.rank; dim++) {
-            sg_axes axes = region->members[graph->outputs[i]].dims[dim];
+        for (int dim = 0; dim < sg_graph_node(graph, graph->outputs[i])->type.rank; dim++) {
+            axes = region->members[graph->outputs[i]].dims[dim];
             if (axes.count == 1 && axes.first == axis)
-                return sg_emit_spell(host, sg_emit_join(host, "output%d.size[%d]", i, dim));
+                return true;
         }
     }
-    return sg_emit_join(host, "%lld", (long long)region->size[axis]);
+    return false;
 }
 
 /* Of an axis of a convolution's result, from the input's. */
@@ -61,7 +77,7 @@ static const char *result_size(const sg_emit_text *host, int axis) {
     int64_t reach = (convolution->kernel[axis] - 1) * convolution->dilation[axis] + 1;
     int64_t more = 2 * convolution->padding[axis] - reach;
     int64_t stride = convolution->stride[axis];
-    const char *in = sg_cuda_in_size(host->problem, axis);
+    const char *in = axis_name(host, "in_", SG_ROLE_D + axis);
     if (stride == 1)
         return more == -1 ? in
                           : sg_emit_join(host, "%s %c %lld", in, more < -1 ? '-' : '+',
@@ -72,109 +88,92 @@ static const char *result_size(const sg_emit_text *host, int axis) {
     return sg_emit_join(host, "%s / %lld + 1", whole, (long long)stride);
 }
 
-static void write_convolution_sizes(sg_emit_text *host) {
+/* Sizes are counted in 31 bits, and results have elements but for the batch. */
+static void find_convolution_sizes(sg_emit_text *host) {
     const sg_problem *problem = host->problem;
     const sg_convolution *convolution = &problem->convolution;
-    const sg_operand *input = &convolution->input;
-    sg_text *text = &host->measure;
-    if (!sg_emit_is_fixed(problem, SG_AXIS_N))
-        sg_text_add(text, "    s.n = %s;\n",
-                    sg_emit_spell(host, sg_emit_join(host, "input%d.size[%d]", input->index,
-                                                     input->dim[SG_ROLE_N] - 1)));
-    const char *condition = NULL;
+    if (!is_fixed(problem, SG_AXIS_N)) {
+        add_parameter(host, "n");
+        require(host, &host->range, "n >= 0 && n < 1 << 30");
+    }
     for (int axis = 0; axis < SG_SPATIAL_MAX; axis++) {
         int role = SG_ROLE_D + axis;
-        if (!input->dim[role])
+        if (!convolution->input.dim[role])
             continue;
         int64_t least = (convolution->kernel[axis] - 1) * convolution->dilation[axis] + 1 -
                         2 * convolution->padding[axis];
-        sg_text_add(text, "    s.in_%c = %s;\n", sg_emit_axes[role],
-                    sg_emit_spell(host, sg_emit_join(host, "input%d.size[%d]", input->index,
-                                                     input->dim[role] - 1)));
-        const char *fits =
-            sg_emit_join(host, "s.in_%c >= %lld && s.in_%c < 1 << 30", sg_emit_axes[role],
-                         (long long)(least > 1 ? least : 1), sg_emit_axes[role]);
-        if (sg_emit_is_fixed(problem, role)) /* the graph broadcasts along it */
-            fits = sg_emit_join(host, "%s && %s == 1", fits, result_size(host, axis));
+        const char *in = axis_name(host, "in_", role);
+        add_parameter(host, in);
+        require(host, &host->range,
+                sg_emit_join(host, "%s >= %lld && %s < 1 << 30", in,
+                             (long long)(least > 1 ? least : 1), in));
+        if (is_fixed(problem, role)) /* the graph broadcasts along it */
+            require(host, &host->range, sg_emit_join(host, "%s == 1", result_size(host, axis)));
         else
-            sg_text_add(text, "    s.%c = %s;\n", sg_emit_axes[role], result_size(host, axis));
-        condition = condition ? sg_emit_join(host, "%s && %s", condition, fits) : fits;
+            derive(host, axis_name(host, "", role), result_size(host, axis));
     }
-    sg_emit_check(host, condition, "the image is smaller than the filter, or larger than 2^30",
-                  text);
 }
 
-static void write_free_sizes(sg_emit_text *host) {
+/* Without a convolution; what is reduced has elements. */
+static void find_free_sizes(sg_emit_text *host) {
     const sg_problem *problem = host->problem;
     for (int axis = 0; axis < SG_AXIS_COUNT; axis++) {
-        if (sg_emit_is_fixed(problem, axis))
+        if (is_fixed(problem, axis))
             continue;
-        sg_text_add(&host->measure, "    s.%c = %s;\n", sg_emit_axes[axis], find_size(host, axis));
+        const char *name = axis_name(host, "", axis);
+        if (has_alone(problem, axis))
+            add_parameter(host, name);
+        else
+            derive(host, name, number(host, problem->region->size[axis]));
+        bool walked = problem->region->walk >> axis & 1U;
+        require(host, &host->range,
+                sg_emit_join(host, "%s %s && %s < 1 << 30", name, walked ? "> 0" : ">= 0", name));
     }
 }
 
-/* A tensor's sizes, unless they are where those of the axes come from. The same tensor may be read
- * twice. */
-static void check_sizes(sg_emit_text *host, const char *tensor, const char *const *sizes,
-                        int rank) {
-    const char *words = NULL;
-    bool known = true;
-    for (int dim = 0; dim < rank; dim++) {
-        const char *defined = sg_emit_join(host, "%s = %s.size[%d];", sizes[dim], tensor, dim);
-        words = words ? sg_emit_join(host, "%s, %s", words, sizes[dim]) : sizes[dim];
-        known &= host->measure.data && strstr(host->measure.data, defined);
-    }
-    const char *line =
-        sg_emit_join(host, "    if (!has_sizes(%s, {%s}))\n", tensor, words ? words : "");
-    if (known || (host->measure.data && strstr(host->measure.data, line)))
-        return;
-    const char *plain = "";
-    for (const char *at = words ? words : ""; *at; at++)
-        plain =
-            at[0] == 's' && at[1] == '.' ? (at++, plain) : sg_emit_join(host, "%s%c", plain, *at);
-    sg_text_add(&host->measure, "%s        return \"%s must have sizes [%s]\";\n", line, tensor + 2,
-                plain);
+/* ---- tensors ------------------------------------------------------------------------------- */
+
+/* The same tensor may be read twice. */
+static void set_size(sg_emit_text *host, int member, int dim, const char *size) {
+    const char **at = &host->sizes[member][dim];
+    if (*at && strcmp(*at, size) != 0)
+        require(host, &host->equal, sg_emit_join(host, "%s == %s", *at, size));
+    else
+        *at = size;
 }
 
-static void check_operand(sg_emit_text *host, const sg_operand *operand,
-                          const char *const *by_role) {
-    const char *sizes[SG_RANK_MAX];
-    if (operand->index < 0)
-        return;
-    sg_value value = host->emission->graph->inputs[operand->index];
-    int rank = sg_graph_node(host->emission->graph, value)->type.rank;
-    for (int role = 0; role < SG_ROLE_COUNT; role++) {
+static void set_operand(sg_emit_text *host, const sg_operand *operand, const char *const *by_role) {
+    for (int role = 0; role < SG_ROLE_COUNT && operand->index >= 0; role++) {
         if (operand->dim[role])
-            sizes[operand->dim[role] - 1] = by_role[role];
+            set_size(host, host->emission->input_member[operand->index], operand->dim[role] - 1,
+                     by_role[role]);
     }
-    check_sizes(host, sg_emit_spell(host, sg_emit_join(host, "input%d", operand->index)), sizes,
-                rank);
 }
 
-static void check_convolution(sg_emit_text *host) {
+static void set_convolution(sg_emit_text *host) {
     const sg_problem *problem = host->problem;
     const sg_convolution *convolution = &problem->convolution;
-    const char *channels = sg_emit_join(host, "%lld", (long long)problem->size[SG_ROLE_C]);
-    const char *input[SG_ROLE_COUNT], *weight[SG_ROLE_COUNT], *bias[SG_ROLE_COUNT] = {NULL};
-    input[SG_ROLE_N] = sg_emit_is_fixed(problem, SG_AXIS_N) ? "1" : "s.n";
-    input[SG_ROLE_C] = sg_emit_join(host, "%lld", (long long)convolution->in_channels);
-    weight[SG_ROLE_N] = bias[SG_ROLE_C] = channels;
-    weight[SG_ROLE_C] =
-        sg_emit_join(host, "%lld", (long long)(convolution->in_channels / convolution->groups));
+    const char *input[SG_ROLE_COUNT], *weight[SG_ROLE_COUNT], *bias[SG_ROLE_COUNT];
+    input[SG_ROLE_N] = is_fixed(problem, SG_AXIS_N) ? "1" : "n";
+    input[SG_ROLE_C] = number(host, convolution->in_channels);
+    weight[SG_ROLE_N] = number(host, problem->size[SG_ROLE_C]);
+    for (int role = 0; role < SG_ROLE_COUNT; role++) /* it has but one dimension */
+        bias[role] = weight[SG_ROLE_N];
+    weight[SG_ROLE_C] = number(host, convolution->in_channels / convolution->groups);
     for (int axis = 0; axis < SG_SPATIAL_MAX; axis++) {
-        input[SG_ROLE_D + axis] = sg_cuda_in_size(problem, axis);
-        weight[SG_ROLE_D + axis] = sg_emit_join(host, "%lld", (long long)convolution->kernel[axis]);
+        input[SG_ROLE_D + axis] = axis_name(host, "in_", SG_ROLE_D + axis);
+        weight[SG_ROLE_D + axis] = number(host, convolution->kernel[axis]);
     }
-    check_operand(host, &convolution->input, input);
-    check_operand(host, &convolution->weight, weight);
-    check_operand(host, &convolution->bias, bias);
+    set_operand(host, &convolution->input, input);
+    set_operand(host, &convolution->weight, weight);
+    set_operand(host, &convolution->bias, bias);
 }
 
-static void check_others(sg_emit_text *host) {
+static void set_others(sg_emit_text *host) {
     const sg_problem *problem = host->problem;
     const sg_region *region = problem->region;
     const sg_graph *graph = region->graph;
-    const char *sizes[SG_RANK_MAX];
+    const sg_emission *emission = host->emission;
     for (int i = 0; i < problem->access_count; i++) {
         const sg_access *access = &problem->accesses[i];
         sg_value value = graph->inputs[access->operand.index];
@@ -182,44 +181,70 @@ static void check_others(sg_emit_text *host) {
         for (int dim = 0; dim < rank; dim++) {
             sg_axes axes;
             bool along = sg_region_operand_axes(region, access->node, value, dim, &axes);
-            sizes[dim] = along ? expected(host, axes) : "1";
+            set_size(host, emission->input_member[access->operand.index], dim,
+                     along ? size_along(host, axes) : "1");
         }
-        check_sizes(host, sg_emit_spell(host, sg_emit_join(host, "input%d", access->operand.index)),
-                    sizes, rank);
     }
     for (int i = 0; i < graph->output_count; i++) {
         int rank = sg_graph_node(graph, graph->outputs[i])->type.rank;
         for (int dim = 0; dim < rank; dim++)
-            sizes[dim] = expected(host, region->members[graph->outputs[i]].dims[dim]);
-        check_sizes(host, sg_emit_spell(host, sg_emit_join(host, "output%d", i)), sizes, rank);
+            set_size(host, emission->output_member[i], dim,
+                     size_along(host, region->members[graph->outputs[i]].dims[dim]));
     }
 }
 
-/* Axes are counted in 31 bits, and what is reduced has elements. Of a convolution's result that is
- * known, but for the batch. */
-static void check_ranges(sg_emit_text *host) {
-    const sg_problem *problem = host->problem;
-    const char *condition = NULL;
-    for (int axis = 0; axis < SG_AXIS_COUNT; axis++) {
-        if (sg_emit_is_fixed(problem, axis) || (problem->has_convolution && axis != SG_AXIS_N))
-            continue;
-        bool walked = problem->region->walk >> axis & 1U;
-        const char *line = sg_emit_join(host, "s.%c %s && s.%c < 1 << 30", sg_emit_axes[axis],
-                                        walked ? "> 0" : ">= 0", sg_emit_axes[axis]);
-        condition = condition ? sg_emit_join(host, "%s && %s", condition, line) : line;
+bool sg_emit_measure(sg_emit_text *host) {
+    const sg_emission *emission = host->emission;
+    size_t bytes = sizeof *host->sizes * (size_t)(emission->member_count + 1);
+    host->sizes = sg_arena_alloc(emission->arena, bytes);
+    if (!host->sizes)
+        return false;
+    memset(host->sizes, 0, bytes);
+    if (host->problem->has_convolution) {
+        find_convolution_sizes(host);
+        set_convolution(host);
+    } else {
+        find_free_sizes(host);
     }
-    if (condition)
-        sg_emit_check(host, condition, "a size is negative, 2^30 or more, or 0 where it is reduced",
-                      &host->measure);
+    set_others(host);
+    for (int i = 0; i < emission->member_count; i++) { /* what nothing reads */
+        const sg_layout *layout = &emission->members[i].layout;
+        for (int dim = 0; dim < layout->rank; dim++) {
+            if (!host->sizes[i][dim])
+                host->sizes[i][dim] = number(host, layout->size[dim]);
+        }
+    }
+    return true;
 }
 
-void sg_emit_measure(sg_emit_text *host) {
-    if (host->problem->has_convolution)
-        write_convolution_sizes(host);
-    else
-        write_free_sizes(host);
-    check_ranges(host);
-    if (host->problem->has_convolution)
-        check_convolution(host);
-    check_others(host);
+const char *sg_emit_caller_size(const sg_emit_text *host, const char *size) {
+    for (int i = 0; i < host->derived_count; i++) {
+        const char *name = host->derived[i][0], *value = host->derived[i][1];
+        size_t length = strlen(name);
+        if (strcmp(size, name) == 0)
+            return value;
+        for (const char *at = strstr(size, name); at; at = strstr(at + 1, name)) {
+            bool whole =
+                (at == size || !sg_emit_is_letter(at[-1])) && !sg_emit_is_letter(at[length]);
+            if (!whole)
+                continue;
+            const char *made = sg_emit_join(host, "%.*s(%s)", (int)(at - size), size, value);
+            size_t behind = strlen(made);
+            size = sg_emit_join(host, "%s%s", made, at + length);
+            at = size + behind - 1;
+        }
+    }
+    return size;
+}
+
+const char *sg_emit_stride(const sg_emit_text *host, int member, int dim) {
+    const sg_layout *layout = &host->emission->members[member].layout;
+    const char *stride = "1";
+    for (int other = layout->rank - 1; other >= 0; other--) {
+        bool inner = layout->stride[other] < layout->stride[dim] ||
+                     (layout->stride[other] == layout->stride[dim] && other > dim);
+        if (inner && other != dim)
+            stride = sg_emit_multiply(host, host->sizes[member][other], stride);
+    }
+    return stride;
 }

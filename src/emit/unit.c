@@ -50,27 +50,6 @@ static const char *words_of(const sg_cuda_choice *choice) {
 
 /* ---- comments ------------------------------------------------------------------------------ */
 
-/* " * " and text, broken at spaces before column 100. */
-static void write_wrapped(const char *prefix, const char *words, sg_text *text) {
-    enum { COLUMNS = 98 };
-    size_t column = 0;
-    while (*words) {
-        size_t length = strcspn(words, " ");
-        if (column == 0 || column + 1 + length > COLUMNS) {
-            sg_text_add(text, "%s%s", column ? "\n" : "", prefix);
-            column = strlen(prefix);
-            prefix = " *    ";
-        } else {
-            sg_text_add(text, " ");
-            column++;
-        }
-        sg_text_add(text, "%.*s", (int)length, words);
-        column += length;
-        words += length + strspn(words + length, " ");
-    }
-    sg_text_add(text, "\n");
-}
-
 static void write_plan(const sg_emit_path *path, const char *title, sg_text *text) {
     sg_text words = {0};
     const sg_cuda_choice *choice = path->choice;
@@ -79,7 +58,7 @@ static void write_plan(const sg_emit_path *path, const char *title, sg_text *tex
         sg_text_add(&words, "%s %s %lld", i ? "," : "", choice->strategy->parameters[i],
                     (long long)choice->plan.parameter[i]);
     sg_text_add(&words, ".");
-    write_wrapped(" * ", words.data, text);
+    sg_emit_wrap(" * ", " *    ", words.data, text);
     text->failed |= words.failed;
     sg_text_release(&words);
 }
@@ -97,7 +76,7 @@ static void write_title(const sg_emission *emission, bool whole, sg_text *text) 
         sg_text line = {0};
         sg_node_print(graph, value, &line);
         if (line.data)
-            write_wrapped(" *     ", line.data, text);
+            sg_emit_wrap(" *     ", " *         ", line.data, text);
         text->failed |= line.failed;
         sg_text_release(&line);
     }
@@ -116,7 +95,7 @@ static void write_title(const sg_emission *emission, bool whole, sg_text *text) 
             first->target->gpu.architecture);
     write_plan(first, "First path", text);
     if (emission->path_count > 1)
-        write_plan(&emission->paths[1], "Any sizes, strides and addresses", text);
+        write_plan(&emission->paths[1], "Any sizes and addresses", text);
     if (whole)
         sg_text_add(text, " *\n * nvcc -gencode arch=compute_80,code=sm_80 -gencode "
                           "arch=compute_90a,code=sm_90a\n");
@@ -125,83 +104,43 @@ static void write_title(const sg_emission *emission, bool whole, sg_text *text) 
 
 /* ---- declarations -------------------------------------------------------------------------- */
 
-static int largest_rank(const sg_emission *emission) {
-    int rank = 1;
-    for (int i = 0; i < emission->member_count; i++)
-        rank = emission->members[i].layout.rank > rank ? emission->members[i].layout.rank : rank;
-    return rank;
-}
-
-static void write_members(const sg_emission *emission, sg_text *text) {
-    for (int i = 0; i < emission->member_count; i++) {
-        const sg_emit_member *member = &emission->members[i];
-        sg_text_add(text, "    %s_tensor %s; /* %s%s [", emission->name, member->name,
-                    member->output ? "result, " : "", sg_emit_type(member->layout.dtype));
-        for (int dim = 0; dim < member->layout.rank; dim++)
-            sg_text_add(text, "%s%lld", dim ? ", " : "", (long long)member->layout.size[dim]);
-        sg_text_add(text, "] */\n");
-    }
-}
-
-/* For a unit that others declare for themselves. */
-static void write_types(const sg_emission *emission, sg_text *text) {
-    const char *name = emission->name;
-    int rank = largest_rank(emission);
-    sg_text_add(text,
-                "/* A tensor in device memory; strides in elements, in brackets sizes that this "
-                "was written "
-                "for. */\n"
-                "struct %s_tensor { void *data; long long size[%d], stride[%d]; };\n"
-                "struct %s_arguments {\n",
-                name, rank, rank, name);
-    write_members(emission, text);
-    if (sg_emit_workspace(emission))
-        sg_text_add(text, "    void *workspace; /* of %s_workspace() bytes, aligned to 256 */\n",
-                    name);
-    sg_text_add(text, "};\n");
-    if (sg_emit_workspace(emission))
-        sg_text_add(text, "extern \"C\" long long %s_workspace(const %s_arguments *);\n", name,
-                    name);
-    sg_text_add(text,
-                "/* Enqueues the kernel on a stream of the current device. Null, or what is wrong. "
-                "*/\nextern \"C\" const char *%s(const %s_arguments *, cudaStream_t);\n",
-                name, name);
-}
-
-static void write_declarations(const sg_emission *emission, sg_text *text) {
-    const char *name = emission->name;
-    int rank = largest_rank(emission);
-    sg_text_add(
-        text,
-        "/* A tensor in device memory: sizes and strides by its own dimensions, outermost first;\n"
-        " * strides are in elements. */\n"
-        "typedef struct %s_tensor {\n    void *data;\n    long long size[%d], "
-        "stride[%d];\n} %s_tensor;\n\n",
-        name, rank, rank, name);
-    sg_text_add(text, "typedef struct %s_arguments {\n", name);
-    write_members(emission, text);
-    sg_text_add(text,
-                "    void *workspace; /* of %s_workspace() bytes, aligned to 256; may be null "
-                "where that is 0 */\n} %s_arguments;\n\n",
-                name, name);
-    sg_text_add(text,
-                "/* Sizes in brackets are those it was written for. Batch and image may be others. "
-                "*/\n"
-                "#ifdef __cplusplus\nextern \"C\" {\n#endif\n"
-                "/* Enqueues the kernel on a stream of the current device. Null, or a sentence "
-                "that says why not. */\n"
-                "const char *%s(const %s_arguments *arguments, cudaStream_t stream);\n"
-                "/* Bytes of device memory that a call works in. */\n"
-                "long long %s_workspace(const %s_arguments *arguments);\n"
-                "#ifdef __cplusplus\n}\n#endif\n",
-                name, name, name, name);
+/* What a caller sees. plain: for C too. */
+static void write_declarations(const sg_emit_text *host, bool plain, sg_text *text) {
+    const sg_emission *emission = host->emission;
+    sg_text words = {0}, line = {0};
+    sg_emit_describe(host, &words);
+    bool works = sg_emit_workspace(emission) > 0;
+    sg_text_add(&words,
+                ". All lie in device memory, dense%s. Enqueues the kernel on a stream of the "
+                "current device. Null, or what is wrong. */",
+                works ? sg_emit_join(host, "; workspace: %s_workspace() bytes, aligned to 256",
+                                     emission->name)
+                      : "");
+    if (plain)
+        sg_text_add(text, "#ifdef __cplusplus\nextern \"C\" {\n#endif\n");
+    const char *linkage = plain ? "" : "extern \"C\" ";
+    if (works)
+        sg_text_add(text, "%slong long %s_workspace(%s);\n", linkage, emission->name,
+                    plain ? "void" : "");
+    if (words.data)
+        sg_emit_wrap("/* ", " * ", words.data, text);
+    sg_emit_signature(host, &line);
+    sg_emit_long("", sg_emit_join(host, "%s%s;", linkage, line.data ? line.data : ""), text);
+    if (plain)
+        sg_text_add(text, "#ifdef __cplusplus\n}\n#endif\n");
+    text->failed |= words.failed || line.failed;
+    sg_text_release(&words);
+    sg_text_release(&line);
 }
 
 sg_status sg_emit_header(const sg_emission *emission, sg_text *text) {
+    sg_emit_text host;
+    if (!sg_emit_host_open(emission, &host))
+        return SG_OUT_OF_MEMORY;
     sg_text_add(text, "/* %s: see %s.cu. Written by Segue %s. */\n#pragma once\n\n", emission->name,
                 emission->name, sg_version());
     sg_text_add(text, "#include <cuda_runtime_api.h>\n\n");
-    write_declarations(emission, text);
+    write_declarations(&host, true, text);
     return text->failed ? SG_OUT_OF_MEMORY : SG_OK;
 }
 
@@ -224,8 +163,7 @@ sg_status sg_emit_cmake(const sg_emission *emission, sg_text *text) {
 
 /* ---- kernels ------------------------------------------------------------------------------- */
 
-#define INCLUDES                                                                                   \
-    "#include <cuda_runtime.h>\n\n#include <algorithm>\n#include <map>\n#include <mutex>\n"
+#define INCLUDES "#include <cuda_runtime.h>\n\n#include <map>\n#include <mutex>\n"
 
 static bool begins(const char *line, const char *word) {
     return strncmp(line, word, strlen(word)) == 0;
@@ -292,6 +230,9 @@ static void write_source(const sg_emit_launch *launch, const sg_items *items, sg
 sg_status sg_emit_unit(const sg_emission *emission, bool with_declarations, sg_text *text) {
     sg_emit_launch launches[SOURCES_MAX];
     sg_items sources[SOURCES_MAX] = {{NULL, 0}};
+    sg_emit_text host;
+    if (!sg_emit_host_open(emission, &host))
+        return SG_OUT_OF_MEMORY;
     int count = sg_emit_list_launches(emission, launches);
     for (int i = 0; i < count; i++) {
         if (!sg_items_cut(launches[i].launch->source, emission->arena, &sources[i]))
@@ -304,7 +245,7 @@ sg_status sg_emit_unit(const sg_emission *emission, bool with_declarations, sg_t
     write_title(emission, !with_declarations, text);
     if (with_declarations) {
         sg_text_add(text, INCLUDES "\n");
-        write_types(emission, text);
+        write_declarations(&host, false, text);
     } else {
         sg_text_add(text, "#include \"%s.h\"\n\n" INCLUDES, emission->name);
     }
@@ -315,8 +256,7 @@ sg_status sg_emit_unit(const sg_emission *emission, bool with_declarations, sg_t
     for (int i = 0; i < count; i++)
         write_source(&launches[i], &sources[i], &code);
     forget_macros(&sources[0], true, &code);
-    bool asked = !with_declarations || sg_emit_workspace(emission);
-    sg_emit_host(emission, launches, count, asked, &code);
+    sg_emit_host(&host, launches, count, &code);
     if (code.data)
         sg_emit_compact(code.data, emission->arena, text);
     text->failed |= code.failed;

@@ -81,24 +81,24 @@ def relaid(of: Tensors, how: Callable[[Layout], Layout]) -> Tensors:
     return replace(of, inputs=tuple(map(how, of.inputs)), outputs=tuple(map(how, of.outputs)))
 
 
-def strided(layout: Layout, order: Sequence[int], row: int, more: int = 0) -> Layout:
-    """Dimensions from the outermost in memory on; strides begin at `row` and grow by `more`."""
-    strides, step = [0] * len(order), row
+def dense(layout: Layout, order: Sequence[int]) -> Layout:
+    """Dimensions from the outermost in memory on."""
+    strides, step = [0] * len(order), 1
     for dim in reversed(order):
         strides[dim] = step
-        step = step * layout[1][dim] + more
+        step *= layout[1][dim]
     return layout[0], layout[1], tuple(strides)
 
 
 def contiguous(layout: Layout) -> Layout:
     """In order."""
-    return strided(layout, range(len(layout[1])), 1)
+    return dense(layout, range(len(layout[1])))
 
 
 def channels_last(layout: Layout) -> Layout:
     """Dimension 1 innermost, where there are pixels."""
     rank = len(layout[1])
-    return strided(layout, [0, *range(2, rank), 1] if rank > 2 else range(rank), 1)
+    return dense(layout, [0, *range(2, rank), 1] if rank > 2 else range(rank))
 
 
 def general(layout: Layout) -> Layout:
@@ -108,11 +108,6 @@ def general(layout: Layout) -> Layout:
         strides.append(step)
         step = (step * size + 2) | 1
     return layout[0], layout[1], tuple(reversed(strides))
-
-
-def padded(layout: Layout) -> Layout:
-    """Slices of something a little larger: 8 elements from one row, plane, image to the next."""
-    return strided(layout, range(len(layout[1])), 1, 8)
 
 
 # ---- the unit on the host ------------------------------------------------------------------------
@@ -183,12 +178,20 @@ class Unit:
         found = re.search(r"device\.first = .*?;", text, re.DOTALL)
         self.first = found[0] if found else ""
         self.took_first = False
-        self.rank = int(re.search(r"long long size\[(\d+)\]", text)[1])  # type: ignore[index]
+        # The comment says of every tensor what its sizes are, the head which of them are given.
+        head = re.search(
+            rf"/\*((?:(?!\*/).)*)\*/\s*extern \"C\" [^;]*\*{name}\((.*?)\);", text, re.DOTALL
+        )
+        assert head
+        words = re.sub(r"\s+\*?\s*", " ", head[1])
+        self.sizes = [s.split(", ") for s in re.findall(r"\w+: \w+ \[(.*?)\]", words)]
+        self.works = "void *workspace" in head[2]
+        self.given = re.findall(r"long long (\w+)", head[2])
 
     def plan(self, first: bool) -> tuple[str, str]:
         """Strategy and plan of a path, as the title says."""
         title = re.sub(r"\s*\n \*\s*", " ", self.text[: self.text.index("*/")])
-        begin = "First path" if first else "Any sizes, strides and addresses"
+        begin = "First path" if first else "Any sizes and addresses"
         found = re.search(begin + r" \((\w+)\): [^;]*;([^.]*)\.", title)
         assert found, title
         numbers = [n.split()[-1] for n in found[2].split(",")]
@@ -196,16 +199,16 @@ class Unit:
 
     def call(self, of: Tensors) -> tuple[str, list[Launch]]:
         """What is wrong, in a sentence, and what was launched."""
-        words: list[int] = []
-        for index, (_, sizes, strides) in enumerate(of.all):
-            words.append(of.address(index))
-            for numbers in (sizes, strides):
-                words += [*numbers, *[0] * (self.rank - len(numbers))]
-        words.append(WORKSPACE)
-        arguments = (ctypes.c_longlong * len(words))(*words)
+        words = [of.address(index) for index in range(len(of.all))]
+        words += [WORKSPACE] * self.works
+        numbers: dict[str, int] = {}
+        for sizes, (_, actual, _) in zip(self.sizes, of.all, strict=True):
+            numbers |= {s: n for s, n in zip(sizes, actual, strict=True) if s not in numbers}
+        words += [numbers[name] for name in self.given]
+        arguments = [*map(ctypes.c_longlong, words), None]
         count = ctypes.c_int.in_dll(self.library, "launch_count")
         count.value = 0
-        wrong = getattr(self.library, self.name)(arguments, None)
+        wrong = getattr(self.library, self.name)(*arguments)
         fields = 5 + WORDS_MAX
         raw = (ctypes.c_longlong * (fields * LAUNCHES_MAX)).in_dll(self.library, "launches")
         made = []

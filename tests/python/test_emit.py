@@ -19,7 +19,6 @@ from emitted import (
     channels_last,
     general,
     lowered,
-    padded,
     relaid,
     tensors,
 )
@@ -215,17 +214,10 @@ def emit(case: Case, name: str, part: str = "unit") -> str:
 
 
 def variations(case: Case) -> list[tuple[Sizes, Tensors]]:
-    """Sizes and ways to lie: as planned for, in order, padded, general, and misaligned."""
-    found = []
-    for sizes in (case.at, *case.others):
-        plain = tensors(case.text(sizes))
-        found += [(sizes, plain), (sizes, relaid(plain, general))]
-        if case.layout:
-            found.append((sizes, relaid(plain, case.layout)))
-    plain = tensors(case.text(case.others[0]))
-    found.append((case.others[0], relaid(plain, padded)))
-    found.append((case.others[0], dataclasses.replace(plain, offset=4)))
-    return found
+    """Other sizes, and misaligned."""
+    how = case.layout or emitted.contiguous
+    found = [(n, relaid(tensors(case.text(n)), how)) for n in (case.at, *case.others)]
+    return [*found, (found[1][0], dataclasses.replace(found[1][1], offset=4))]
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -357,23 +349,23 @@ def test_sizes_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     case = CASES["min_tanh_tanh"]
     unit = emitted.Unit(emit(case, "kernel"), "kernel", tmp_path)
     right = tensors(case.text((2, 20, 24)))
-    image = right.inputs[0]
 
-    def said(of: Tensors) -> str:
-        wrong, made = unit.call(of)
-        assert not made
+    def said(*sizes: int) -> str:
+        inputs = (emitted.contiguous(("f32", sizes, ())), *right.inputs[1:])
+        wrong, made = unit.call(dataclasses.replace(right, inputs=inputs))
+        assert bool(wrong) != bool(made)
         return wrong
 
-    def with_input(index: int, sizes: Sizes) -> Tensors:
-        inputs = list(right.inputs)
-        inputs[index] = emitted.contiguous((image[0], sizes, ()))
-        return dataclasses.replace(right, inputs=tuple(inputs))
+    assert said(2, 16, 2, 24).startswith("the image is smaller than the filter")
+    assert said(1 << 30, 16, 20, 24).endswith("a size is 2^30 or more")
+    assert said(2, 16, 20, 24) == ""
 
-    assert said(with_input(0, (2, 8, 20, 24))) == "x must have sizes [n, 16, in_h, in_w]"
-    assert said(with_input(1, (64, 16, 3, 5))) == "weight must have sizes [64, 16, 3, 3]"
-    assert said(with_input(0, (3, 16, 20, 24))) == "y must have sizes [n, 1, h, w]"
-    assert said(with_input(0, (2, 16, 2, 24))).startswith("the image is smaller than the filter")
-    assert unit.call(right)[0] == ""
+
+def test_tensors_with_gaps_are_refused() -> None:
+    text = CASES["pointwise"].text((2, 3, 4))
+    gaps = ("f32", (2, 3, 4), (16, 5, 1))
+    with pytest.raises(_core.NotApplicable, match="elements of x do not lie side by side"):
+        _core.Graph(text).emit((gaps, *tensors(text).inputs[1:]), "f", gpu="sm_90a")
 
 
 def test_without_code_for_hopper_the_other_path_runs(tmp_path: Path) -> None:

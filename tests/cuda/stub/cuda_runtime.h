@@ -51,22 +51,18 @@ int threads_most = 1024; /* of a kernel for sm_90a alone: 32 where its code is n
 size_t bytes_of(const void *kernel);
 bool is_guarded(const void *kernel);
 
-static cudaError_t note(const void *kernel, dim3 grid, dim3 block, void **words, size_t shared,
-                        bool early) {
-    Launch *launch = &launches[launch_count++];
-    *launch = {kernel, grid.x, block.x, (long long)shared, early, {}};
-    memcpy(launch->words, words[0], bytes_of(kernel));
-    return cudaSuccess;
-}
-template<class A> cudaError_t cudaLaunchKernel(void (*kernel)(A), dim3 grid, dim3 block,
-                                               void **words, size_t shared, cudaStream_t) {
-    return note(reinterpret_cast<const void *>(kernel), grid, block, words, shared, false);
-}
 template<class A> cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t *how, void (*kernel)(A),
-                                                 A &a) {
-    void *words[] = {&a};
-    return note(reinterpret_cast<const void *>(kernel), how->gridDim, how->blockDim, words,
-                how->dynamicSmemBytes, how->numAttrs == 1);
+                                                 const A &a) {
+    const void *entry = reinterpret_cast<const void *>(kernel);
+    Launch *launch = &launches[launch_count++];
+    *launch = {entry,
+               how->gridDim.x,
+               how->blockDim.x,
+               (long long)how->dynamicSmemBytes,
+               how->numAttrs == 1,
+               {}};
+    memcpy(launch->words, &a, bytes_of(entry));
+    return cudaSuccess;
 }
 static inline cudaError_t cudaGetDevice(int *device) {
     *device = 0;
