@@ -4,18 +4,16 @@ ModelNew takes the place of Model in conv2d_scale_min.py: the same constructor, 
 forward() and results, for any batch and image size.
 
 Fused:      conv2d, mul, min (conv2d_mul_min)
-By PyTorch: nothing
 Floor:      609 GFLOP and 1.09e+03 MB a call for float32[64, 64, 256, 256]; 0.767 ms at the 793
             TFLOP/s of half products and 4.3 TB/s that one NVIDIA H200 reached
 Measured:   0.820 ms, segue.optimize; 7.43 ms, PyTorch; 2.74 ms, torch.compile at its best (NVIDIA
             H200, PyTorch 2.11.0+cu130, Segue ae317ed)
 Numbers:    class tf32: operands rounded to 11 bits, halves away from zero; float32 sums
-Needs:      PyTorch 2.0, a CUDA toolkit from 11.8 on (nvcc), a GPU from sm_80 on; the fast path, for
-            sm_90a (H100, H200), needs CUDA 12.0
-Otherwise:  the original operators run for CPU tensors, where a gradient is wanted (call it under
-            torch.no_grad() or torch.inference_mode()), inside torch.compile, torch.export, autocast
-            and transforms, and, with a warning that says why, where something else does not fit the
-            kernels
+Needs:      PyTorch 2.0, nvcc of CUDA 11.8, a GPU from sm_80 on; CUDA 12.0 for the fast path on an
+            H100 or H200
+Otherwise:  Model's own operators run: for CPU tensors, where a gradient is wanted, inside
+            torch.compile, torch.export, autocast and transforms; and where something else does not
+            fit, with a warning
 Written by: segue compile examples/conv2d_scale_min.py -o gallery/conv2d_scale_min.py --gpu sm_90a
             --figures bench/results/nvidia-h200/results.json (Segue 0.1.0)
 """
@@ -81,9 +79,6 @@ extern "C" const char *conv2d_mul_min(const float *x, const float *conv_weight,
 KERNELS = r"""
 /* conv2d_mul_min: one kernel for
  *
- *     %x = input : f32[64, 64, 256, 256]
- *     %conv.weight = input : f32[128, 64, 3, 3]
- *     %conv.bias = input : f32[128]
  *     %convolution = convolution %x, %conv.weight, %conv.bias : f32[64, 128, 254, 254]
  *     %convolution.amin = amin %convolution {dim=[1], keepdim=true} : f32[64, 1, 254, 254]
  *     %amin = mul %convolution.amin, 2.0 : f32[64, 1, 254, 254]
@@ -185,26 +180,21 @@ constexpr float CARRIER_SCALE = 64.0f;   /* activations, before they become halv
 constexpr float CARRIER_MAX = 65504.0f;  /* of scaled values: beyond it, fp16 has infinity */
 constexpr float CARRIER_MIN = 0.015625f; /* of a segment's largest, scaled: less is made anew */
 constexpr float FLOAT_MAX = 3.40282347e38f;
-DEVICE unsigned shared_address(const void *pointer) {
-    return unsigned(__cvta_generic_to_shared(pointer));
-}
+DEVICE unsigned shared_address(const void *at) { return unsigned(__cvta_generic_to_shared(at)); }
 
 /* ---- barriers ------------------------------------------------------------------------------ */
 DEVICE void mbarrier_init(unsigned barrier, int arrivals) {
     asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(barrier), "r"(arrivals));
 }
 DEVICE void mbarrier_arrive(unsigned barrier) {
-    asm volatile("{ .reg .b64 state; mbarrier.arrive.shared::cta.b64 state, [%0]; }" ::"r"(barrier)
-                 : "memory");
+    asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(barrier) : "memory");
 }
-
 /* Returns when the phase of this parity has ended. A fresh barrier's phase 1 counts as ended. */
 DEVICE void mbarrier_wait(unsigned barrier, unsigned parity) {
     asm volatile("{ .reg .pred done; again: "
                  "mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1; @!done bra again; }"
                  ::"r"(barrier), "r"(parity) : "memory");
 }
-
 /* A barrier among `threads` threads of the block; number 0 is __syncthreads'. */
 DEVICE void barrier_sync(int number, int threads) {
     asm volatile("bar.sync %0, %1;" ::"r"(number), "r"(threads) : "memory");
@@ -230,7 +220,6 @@ DEVICE unsigned long long matrix_descriptor(unsigned address, int leading, int s
     const unsigned high = unsigned(stride) >> 4;
     return static_cast<unsigned long long>(high) << 32 | low;
 }
-
 /* The same, `cores` times 16 bytes further on: without a carry, which would take registers. */
 DEVICE unsigned long long descriptor_at(unsigned long long descriptor, int cores) {
     const unsigned low = unsigned(descriptor) + cores;
@@ -251,14 +240,12 @@ DEVICE float round_tf32_away(float x) {
     asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(bits) : "f"(x));
     return __uint_as_float(bits);
 }
-
 /* Two floats, of at most 11 significant bits or to be rounded to even, as two halves; low first. */
 DEVICE unsigned pack_halves(float low, float high) {
     unsigned pair;
     asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
     return pair;
 }
-
 /* CARRIER_SCALE times two floats, rounded to 11 bits, halves away from zero, as halves: half a unit
  * of the eleventh bit and six exponents are added to each at once, as integers, and what is then
  * too much is cut off. Below 2^-14 (scaled) what is cut off is less than 2^-24. Infinity and NaN
@@ -271,14 +258,12 @@ DEVICE unsigned pack_halves_away(float low, float high) {
     asm("cvt.rz.f16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(b), "f"(a));
     return pair;
 }
-
 /* The larger magnitude; NaN if there is one. */
 DEVICE float max_magnitude(float largest, float x) {
     float result;
     asm("max.NaN.f32 %0, %1, %2;" : "=f"(result) : "f"(largest), "f"(fabsf(x)));
     return result;
 }
-
 /* The larger finite magnitude: NaN and infinity do not count. */
 DEVICE float finite_magnitude(float largest, float x) {
     const float magnitude = fabsf(x);
@@ -290,7 +275,6 @@ DEVICE float finite_magnitude(float largest, float x) {
 DEVICE bool carrier_fails(float largest, float least = CARRIER_MIN) {
     return !(largest <= CARRIER_MAX) || (largest < least && largest > 0.0f);
 }
-
 /* The power of two that brings a finite magnitude to [2^exponent, 2^(exponent + 1)); 1 for zero.
  * At most 2^126, so that its inverse is normal: what is less than 2^-118 is then a whole multiple
  * of 2^-23, which halves hold. exponent: 0 .. 8. */
@@ -299,14 +283,12 @@ DEVICE float scale_to(int exponent, float largest) {
     if (largest == 0.0f) return 1.0f;
     return __uint_as_float(unsigned(min(254 + exponent - biased, 253)) << 23);
 }
-
 /* For an output channel's weights and a failed segment's activations. */
 DEVICE float weight_scale(float largest_finite) { return scale_to(7, largest_finite); }
 DEVICE float segment_scale(float largest_finite) { return scale_to(8, largest_finite); }
 DEVICE float inverse_scale(float scale) {
     return __uint_as_float((254u << 23) - __float_as_uint(scale));
 }
-
 /* What sums of products of scaled operands are multiplied by: a power of two; 2^127 for more, where
  * one product of the largest operands has left float's range, since infinity would make NaN of a
  * sum that is zero; and 0 for less than 2^-149, where a result is less than 2^-133 times the length
@@ -400,7 +382,6 @@ struct Source {
         return unsigned(z + slice) < unsigned(a.in_z) && unsigned(x + column) < unsigned(a.in_x);
     }
 };
-
 /* An element that nobody writes. */
 DEVICE float read_only(const float *from) { return __ldg(from); }
 constexpr int ITEMS = STAGE_GROUPS; /* of a slice */
@@ -408,7 +389,6 @@ struct Fetched {
     float value[4][8]; /* [pixel of this lane's][channel] */
     float edge[EDGE_LOADS];
 };
-
 /* The edge of the rows of 8 channels: lanes take a channel of a column each. */
 DEVICE int edge_x() { return CHUNK + threadIdx.x % 32 / 8; }
 DEVICE void fetch_edge(const Arguments &a, const Source &from, int item, Fetched &to) {
@@ -417,7 +397,6 @@ DEVICE void fetch_edge(const Arguments &a, const Source &from, int item, Fetched
     const bool inside = from.locate(a, item / ITEMS, channel, edge_x(), at);
     to.edge[0] = inside && edge_x() < STAGE_WIDTH ? read_only(at) : 0.0f;
 }
-
 /* Item `item` of a segment: of its first slice they are 0 .. ITEMS - 1. */
 DEVICE void fetch_item(const Arguments &a, const Source &from, int item, Fetched &to) {
     const int group = item % STAGE_GROUPS, slice = item / ITEMS, pixel = chunk_pixel(0);
@@ -432,7 +411,6 @@ DEVICE void fetch_item(const Arguments &a, const Source &from, int item, Fetched
     }
     fetch_edge(a, from, item, to);
 }
-
 /* Eight channels as halves of this scale. EXACT: of any, infinity and NaN included, which do not
  * count as magnitudes. */
 template <bool EXACT> DEVICE uint4 carry(float (&value)[8], float scale, float &largest) {
@@ -452,7 +430,6 @@ DEVICE void exchange(bool yes, uint4 &a, uint4 &b) {
     const uint4 was = a;
     a = yes ? b : a; b = yes ? was : b;
 }
-
 /* plane: of the upper halves of these channels. */
 template <bool EXACT>
 DEVICE void store_edge(uint4 *plane, Fetched &from, float scale, float &largest) {
@@ -462,7 +439,6 @@ DEVICE void store_edge(uint4 *plane, Fetched &from, float scale, float &largest)
         reinterpret_cast<unsigned short *>(plane + staged_pixel(edge_x())) + threadIdx.x % 8;
     if (edge_x() < STAGE_WIDTH) *at = static_cast<unsigned short>(upper);
 }
-
 /* item: of the slice. largest: the largest magnitude so far. */
 template <bool EXACT>
 DEVICE void store_item(uint4 *stage, int item, Fetched &from, float scale, float &largest) {
@@ -518,7 +494,6 @@ struct RowTile {
     DEVICE Place place(int p) const { return pixels.place(row(p)); }
     DEVICE bool own_valid() const { return valid(own_pixel()); }
     DEVICE Place own_place() const { return place(own_pixel()); }
-
     /* A quad's values, halved twice; with two pixels, halved once and combined once. */
     template <class Op> DEVICE void reduce(Op, const real (&in)[PIXELS], real (&out)[OWN]) {
         real half[PIXELS / 2];
@@ -545,7 +520,6 @@ struct RowTile {
 };
 
 constexpr int TILE_BLOCKS = ROW_BLOCKS, BLOCK_SUMS = TILE_N / 2; /* of Tile::d */
-
 /* One tap. slice: address of the stage's pixel that the tile's first meets under this tap; row:
  * where its weights begin. */
 DEVICE void multiply_tap(float (&sums)[TILE_BLOCKS][BLOCK_SUMS], unsigned slice, unsigned weights,
@@ -593,7 +567,6 @@ constexpr int PRODUCER_WARPS = PRODUCERS * 4, THREADS = (PRODUCERS + CONSUMERS) 
 constexpr int FIRST_TAPS = KERNEL_X;
 /* Numbers of barriers: 1 .. CONSUMERS are a tile's own. */
 constexpr int PACKED = 1 + CONSUMERS, STAGED = PACKED + 1, TURNS = STAGED + 1;
-
 /* Tiles read some pixels beyond a stage, which are dropped: after the last there are weights. */
 struct Shared {
     uint4 ring[STAGES][PARTS][PART_CELLS];
@@ -603,7 +576,6 @@ struct Shared {
     float weight_scale[TILE_N];
     float largest[STAGES + 1][PRODUCER_WARPS]; /* of a segment, that a warp met */
 };
-
 /* Of a warp's positive values; NaN if there is one. */
 DEVICE float warp_max(float x) {
     return __uint_as_float(__reduce_max_sync(~0U, __float_as_uint(x)));
@@ -657,7 +629,6 @@ DEVICE float read_weight(const Arguments &a, int channel, int input, int tap) {
     const float *from = a.weight + channel * a.weight_stride.n;
     return read_only(from + input * TAPS + tap);
 }
-
 /* Cells of an output channel: of 8 input channels at a tap. A lane holds its share, if that fits
  * registers: all blocks read the same weights, and to read them twice takes microseconds. */
 constexpr int CELLS = STAGE_GROUPS * TAPS, CHANNEL_LANES = 16;
@@ -667,7 +638,6 @@ DEVICE void read_cell(const Arguments &a, int channel, bool present, int cell, f
     UNROLLED for (int c = 0; c < 8; c++)
         weight[c] = present ? read_weight(a, channel, cell / TAPS * 8 + c, cell % TAPS) : 0.0f;
 }
-
 /* By the consumers, while producers fill the ring: sixteen lanes find a channel's largest finite
  * weight, hence its scale, and pack its weights; and what else acc and the tail want of it. */
 DEVICE void pack_weights(const Arguments &a, Shared &shared) {
@@ -751,7 +721,6 @@ struct Ring {
 };
 
 using Sums = float[TILE_BLOCKS][BLOCK_SUMS]; /* as a tile's */
-
 /* Address of the packed weights. Unknown anew for every tile: or else the compiler keeps a
  * descriptor of each product across all tiles, and has no registers left. */
 DEVICE unsigned weights_address(const Shared &shared) {
@@ -759,7 +728,6 @@ DEVICE unsigned weights_address(const Shared &shared) {
     asm volatile("" : "+r"(weights));
     return weights;
 }
-
 /* Where a tile finds its first pixel's input under a tap. ring: of that pixel in slot 0; slot: of
  * the tile's first slice. */
 DEVICE unsigned tap_input(unsigned ring, int slot, int tap) {
@@ -768,7 +736,6 @@ DEVICE unsigned tap_input(unsigned ring, int slot, int tap) {
     at -= at >= STAGES ? STAGES : 0;
     return ring + (at * PART_CELLS + staged_pixel(0, x)) * 16;
 }
-
 /* The products of a tile, in two groups. */
 DEVICE void multiply(Sums &sums, unsigned ring, unsigned weights, int slot) {
     wgmma_fence();
@@ -779,7 +746,6 @@ DEVICE void multiply(Sums &sums, unsigned ring, unsigned weights, int slot) {
     }
     wgmma_commit();
 }
-
 /* For sums of what was staged at this scale. All consumers meet: none is in a tail that wants the
  * old ones, and what was stored before comes before what is stored anew. */
 DEVICE void rescale(Shared &shared, float scale) {
@@ -871,11 +837,8 @@ struct Arguments {
  * A block makes BLOCK_PIXELS output pixels, counted through all images, by up to TILE_N channels of
  * one group. k runs over [input channel][tap], SLICE at a time: while one slice is multiplied out
  * of shared memory, the next is on its way to registers. Four neighbouring k of a pixel, or of a
- * channel, are one vector of 16 bytes there. Lane l multiplies vector l % 4: its first two words in
- * one product and its last two in the next, for the order of k is free.
- *
- * Class fp32 splits operands into high and low parts and sums three products. The tensor cores
- * round each addition toward zero, so the sums of a slice go to the other cores. */
+ * channel, are one vector there. Lane l multiplies vector l % 4: its first two words in one product
+ * and its last two in the next, for the order of k is free. */
 
 /* Matrix products by warps, `mma.sync` (PTX ISA 9.7.14). */
 
@@ -889,7 +852,6 @@ DEVICE void mma_tf32(float sums[4], unsigned a0, unsigned a1, unsigned a2, unsig
                  : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
                  : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
 }
-
 /* Bits of a float such that its upper 19, all that tf32 products look at, are the float rounded to
  * 11 significant bits, halves away from zero. NaN and infinities stay what they are. */
 DEVICE unsigned tf32_away(unsigned bits) {
@@ -925,12 +887,10 @@ struct RowTile {
         const float2 by = scale_bias[column(j)];
         return d[p / 2][j / 2 * 4 + p % 2 * 2 + j % 2] * by.x + by.y;
     }
-    DEVICE int channel(int j) const { return column(j); }
     DEVICE bool valid(int p) const { return pixels.valid(row(p)); }
     DEVICE Place place(int p) const { return pixels.place(row(p)); }
     DEVICE bool own_valid() const { return valid(own_pixel()); }
     DEVICE Place own_place() const { return place(own_pixel()); }
-
     /* A quad's values, halved twice; with two pixels, halved once and combined once. */
     template <class Op> DEVICE void reduce(Op, const real (&in)[PIXELS], real (&out)[OWN]) {
         real half[PIXELS / 2];
@@ -956,8 +916,7 @@ struct RowTile {
     }
 };
 
-struct Tile : RowTile {
-};
+struct Tile : RowTile {};
 
 struct Tail {
     DEVICE void step(Tile &tile, const Arguments &a) {
@@ -973,10 +932,8 @@ struct Tail {
         tile.store_own(a.store0, a.store0_stride, w2); // %amin
     }
 };
-
 /* One k: elements from a pixel's first input, and from a channel's first weight. */
 struct Tap { long long input, weight; };
-
 /* Rows of vectors end two further: vectors that a warp reads at once lie in different banks. */
 struct Shared {
     uint4 pixels[2][SLICE / 4][BLOCK_PIXELS + 2], channels[2][SLICE / 4][TILE_N + 2];
@@ -989,21 +946,12 @@ constexpr int PIXEL_VECTORS = SLICE / 4;
 constexpr int CHANNEL_VECTORS = (SLICE / 4 * TILE_N + THREADS - 1) / THREADS;
 struct Fetched { real pixel[PIXEL_VECTORS][4], channel[CHANNEL_VECTORS][4]; };
 
-/* Where a thread gathers. */
-struct Source {
-    Place first; /* of its pixel's inputs; may lie outside the image */
-    const input_t *input, *weight;
-    int channels; /* of the block */
-};
-
 /* ---- places -------------------------------------------------------------------------------- */
 DEVICE int next_index(long long &number, long long size) {
-    const long long rest = number / size;
-    const int index = int(number - rest * size);
-    number = rest;
-    return index;
+    const long long whole = number;
+    number /= size;
+    return int(whole - number * size);
 }
-
 /* Pixel `number` of those that are kept, at step `walked` of those that are not. */
 DEVICE Place place_at(long long number, const Arguments &a) {
     Place at;
@@ -1023,23 +971,20 @@ DEVICE Tap tap_at(int k, const Arguments &a) {
 
 /* ---- a slice ------------------------------------------------------------------------------- */
 /* Padding, absent channels, and k beyond the last come as zeros. */
-DEVICE void fetch(const Source &from, const Tap (&taps)[SLICE], Fetched &to, const Arguments &a) {
+DEVICE void fetch(Fetched &to, const Tap (&taps)[SLICE], const input_t *input,
+                  const input_t *weight, const Arguments &a) {
     UNROLLED for (int i = 0; i < PIXEL_VECTORS * 4; i++) {
         const Tap &tap = taps[i];
-        to.pixel[i / 4][i % 4] = load(from.input + tap.input);
+        to.pixel[i / 4][i % 4] = load(input + tap.input);
     }
     UNROLLED for (int i = 0; i < CHANNEL_VECTORS * 4; i++) {
         const int channel = (i / 4 * THREADS + threadIdx.x) / 4;
         const Tap &tap = taps[threadIdx.x % 4 * 4 + i % 4];
-        to.channel[i / 4][i % 4] = channel < 128
-            ? load(from.weight + channel * a.weight_stride.n + tap.weight) : real(0);
+        to.channel[i / 4][i % 4] = load(weight + channel * a.weight_stride.n + tap.weight);
     }
 }
 
-DEVICE unsigned word_of(real x) {
-    const unsigned bits = __float_as_uint(x);
-    return tf32_away(bits);
-}
+DEVICE unsigned word_of(real x) { return tf32_away(__float_as_uint(x)); }
 DEVICE uint4 vector_of(const real (&x)[4]) {
     return make_uint4(word_of(x[0]), word_of(x[1]), word_of(x[2]), word_of(x[3]));
 }
@@ -1052,7 +997,6 @@ DEVICE void store_slice(const Fetched &from, Shared &shared, int buffer) {
         shared.channels[buffer][threadIdx.x % 4][channel] = vector_of(from.channel[v]);
     }
 }
-
 /* Both products of vectors of k: rows `upper` and `lower` of pixels by a column of channels. */
 DEVICE void multiply_vectors(float *sums, const uint4 &upper, const uint4 &lower, const uint4 &by) {
     mma_tf32(sums, upper.x, lower.x, upper.y, lower.y, by.x, by.y);
@@ -1078,17 +1022,17 @@ DEVICE void contract(Tile &tile, Shared &shared, const Arguments &a) {
     const int mine = threadIdx.x % BLOCK_PIXELS;
     const long long number = static_cast<long long>(blockIdx.x) * BLOCK_PIXELS + mine;
     Place place = place_at(min(number, a.pixels - 1), a);
-    Source from;
-    from.first = {place.n, place.d, place.h, place.w};
-    from.input = a.input + Tile::offset(from.first, a.input_stride);
-    from.weight = a.weight;
+    /* Of the pixel's inputs; may lie outside the image. */
+    const Place first = {place.n, place.d, place.h, place.w};
+    const input_t *input = a.input + Tile::offset(first, a.input_stride);
+    const input_t *weight = a.weight;
     place.n = number < a.pixels ? place.n : -1;
     __syncthreads(); /* the step before is done with shared memory */
     shared.places[mine] = place;
     if (threadIdx.x < SLICE) shared.taps[0][threadIdx.x] = tap_at(threadIdx.x, a);
     __syncthreads();
     Fetched fetched;
-    fetch(from, shared.taps[0], fetched, a);
+    fetch(fetched, shared.taps[0], input, weight, a);
     UNROLLED for (int i = 0; i < ROW_BLOCKS * TILE_N / 2; i++)
         tile.d[i / (TILE_N / 2)][i % (TILE_N / 2)] = 0;
     ROLLED for (int slice = 0; slice < SLICES; slice++) {
@@ -1097,7 +1041,7 @@ DEVICE void contract(Tile &tile, Shared &shared, const Arguments &a) {
         if (threadIdx.x < SLICE)
             shared.taps[buffer ^ 1][threadIdx.x] = tap_at((slice + 1) * SLICE + threadIdx.x, a);
         __syncthreads();
-        if (slice + 1 < SLICES) fetch(from, shared.taps[buffer ^ 1], fetched, a);
+        if (slice + 1 < SLICES) fetch(fetched, shared.taps[buffer ^ 1], input, weight, a);
         multiply(tile, shared, buffer);
     }
 }
@@ -1110,11 +1054,8 @@ __global__ void __launch_bounds__(THREADS, BLOCKS)
     tile.lane = threadIdx.x % 32;
     tile.pixels.places = shared.places + threadIdx.x / 32 * ROW_BLOCKS * 16;
     tile.scale_bias = shared.scale_bias;
-    for (int slot = threadIdx.x; slot < TILE_N; slot += THREADS) {
-        const bool present = slot < 128;
-        shared.scale_bias[slot] = make_float2(
-            1.0f, present ? load(a.bias + slot * a.bias_stride.c) : real(0));
-    }
+    for (int slot = threadIdx.x; slot < TILE_N; slot += THREADS)
+        shared.scale_bias[slot] = make_float2(1.0f, load(a.bias + slot * a.bias_stride.c));
     Tail tail;
     contract(tile, shared, a);
     tail.step(tile, a);
@@ -1127,7 +1068,6 @@ static long long pieces(long long x, long long y) { return (x + y - 1) / y; }
 static bool aligned(const void *address, unsigned long long bytes) {
     return reinterpret_cast<unsigned long long>(address) % bytes == 0;
 }
-
 /* Whether the device has a kernel's code; gives it the shared memory that it wants. */
 template <class A> bool prepare(void (*kernel)(A), int threads, int shared) {
     cudaFuncAttributes found;
@@ -1248,19 +1188,16 @@ is_compiling = getattr(getattr(torch, "compiler", None), "is_compiling", lambda:
 def plain(module, *tensors):
     """Whether these are ordinary tensors on a GPU, no gradient is wanted, and nothing looks at
     single operators or changes them: autocast, tracing, modes."""
-    watched = (
-        is_compiling()
-        or torch.is_autocast_enabled()
-        or torch.jit.is_tracing()
-        or torch._C._len_torch_dispatch_stack() > 0
-        or torch._C._functorch.peek_interpreter_stack() is not None
-        or torch.autograd.forward_ad._current_level >= 0
-    )
-    if watched or any(type(t) not in TENSORS or not t.is_cuda for t in tensors):
+    if is_compiling() or torch.is_autocast_enabled() or torch.jit.is_tracing():
         return False
-    if not torch.is_grad_enabled():
-        return True
-    return not any(t.requires_grad for t in (*tensors, *module.parameters()))
+    if torch._C._len_torch_dispatch_stack() > 0 or torch.autograd.forward_ad._current_level >= 0:
+        return False
+    if torch._C._functorch.peek_interpreter_stack() is not None:
+        return False
+    if any(type(t) not in TENSORS or not t.is_cuda for t in tensors):
+        return False
+    known = (*tensors, *module.parameters()) if torch.is_grad_enabled() else ()
+    return not any(t.requires_grad for t in known)
 
 
 def expect_setting(name, value, wanted):
@@ -1273,10 +1210,9 @@ def expect_module(name, module, kind, **settings):
     """A submodule of which forward() needs no more than tensors and these settings."""
     if type(module) is not kind or module._forward_hooks or module._forward_pre_hooks:
         raise ValueError(f"{name} is no {kind.__name__}, or has hooks")
-    for setting, wanted in settings.items():
-        value = getattr(module, setting)
-        if value != wanted:
-            raise ValueError(f"{name}.{setting} is {value}, the kernels were written for {wanted}")
+    for key, wanted in settings.items():
+        if getattr(module, key) != wanted:
+            raise ValueError(f"{name}.{key} is {getattr(module, key)}, written for {wanted}")
 
 
 def expect_tf32():
@@ -1298,28 +1234,27 @@ def kernels(*tensors):
     device = tensors[0].get_device()
     if device not in extensions:
         with building:
-            if device not in extensions:
-                extensions[device] = build(torch.cuda.get_device_capability(device))
+            extensions[device] = extensions.get(device) or build(device)
     if isinstance(extensions[device], str):
         raise ValueError(extensions[device])
     return extensions[device]
 
 
-def build(capability):
+def build(device):
     """Compiles with nvcc, in half a minute; or why that failed."""
     if torch.cuda.is_current_stream_capturing():
         raise ValueError("a CUDA graph is being captured before the kernels are built")
-    architecture = "".join(map(str, capability))
-    if capability == (9, 0) and int(torch.version.cuda.split(".")[0]) >= 12:
+    architecture = "".join(map(str, torch.cuda.get_device_capability(device)))
+    if architecture == "90" and int(torch.version.cuda.split(".")[0]) >= 12:
         architecture = "90a"
     flags = ["-O3", f"-gencode=arch=compute_{architecture},code=sm_{architecture}"]
-    made_from = "".join([torch.__version__, DECLARATIONS, KERNELS, BINDING, *flags])
+    text = "".join([torch.__version__, DECLARATIONS, KERNELS, BINDING, *flags])
     try:
         from torch.utils.cpp_extension import load_inline
 
         known = inspect.signature(load_inline).parameters
         return load_inline(
-            name=f"conv2d_scale_min_{hashlib.sha256(made_from.encode()).hexdigest()[:12]}",
+            name=f"conv2d_scale_min_{hashlib.sha256(text.encode()).hexdigest()[:12]}",
             cpp_sources=[DECLARATIONS, BINDING],
             cuda_sources=[DECLARATIONS, KERNELS],
             extra_cuda_cflags=flags,

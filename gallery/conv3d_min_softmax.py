@@ -4,18 +4,16 @@ ModelNew takes the place of Model in conv3d_min_softmax.py: the same constructor
 forward() and results, for any batch and image size.
 
 Fused:      conv3d, min, softmax (conv3d_min_softmax)
-By PyTorch: nothing
 Floor:      9.85 GFLOP and 48.8 MB a call for float32[128, 3, 24, 32, 32]; 0.037 ms at the 793
             TFLOP/s of half products and 4.3 TB/s that one NVIDIA H200 reached
 Measured:   0.075 ms, segue.optimize; 0.93 ms, PyTorch; 0.70 ms, torch.compile at its best (NVIDIA
             H200, PyTorch 2.11.0+cu130, Segue ae317ed)
 Numbers:    class fp32: as exact as float32 products and sums
-Needs:      PyTorch 2.0, a CUDA toolkit from 11.8 on (nvcc), a GPU from sm_80 on; the fast path, for
-            sm_90a (H100, H200), needs CUDA 12.0
-Otherwise:  the original operators run for CPU tensors, where a gradient is wanted (call it under
-            torch.no_grad() or torch.inference_mode()), inside torch.compile, torch.export, autocast
-            and transforms, and, with a warning that says why, where something else does not fit the
-            kernels
+Needs:      PyTorch 2.0, nvcc of CUDA 11.8, a GPU from sm_80 on; CUDA 12.0 for the fast path on an
+            H100 or H200
+Otherwise:  Model's own operators run: for CPU tensors, where a gradient is wanted, inside
+            torch.compile, torch.export, autocast and transforms; and where something else does not
+            fit, with a warning
 Written by: segue compile examples/conv3d_min_softmax.py -o gallery/conv3d_min_softmax.py --gpu
             sm_90a --figures bench/results/nvidia-h200/results.json (Segue 0.1.0)
 """
@@ -81,9 +79,6 @@ extern "C" const char *conv3d_min_softmax(const float *x, const float *conv_weig
 KERNELS = r"""
 /* conv3d_min_softmax: one kernel for
  *
- *     %x = input : f32[128, 3, 24, 32, 32]
- *     %conv.weight = input : f32[24, 3, 3, 3, 3]
- *     %conv.bias = input : f32[24]
  *     %convolution = convolution %x, %conv.weight, %conv.bias : f32[128, 24, 22, 30, 30]
  *     %amin = amin %convolution {dim=[2]} : f32[128, 24, 30, 30]
  *     %softmax = softmax %amin {dim=1} : f32[128, 24, 30, 30]
@@ -109,6 +104,8 @@ using real = float;
 /* Element strides by role; 0 along what an operand does not vary with. */
 struct Stride { long long n, c, d, h, w; };
 struct Place { int n, d, h, w; };
+DEVICE real load(const float *from) { return real(*from); }
+DEVICE void store(float *to, real x) { *to = float(x); }
 
 /* ---- order, NaN first ---------------------------------------------------------------------- */
 DEVICE float v_min(float a, float b) {
@@ -137,7 +134,6 @@ struct Sum {
     static DEVICE real identity() { return real(0); }
     static DEVICE real combine(real a, real b) { return a + b; }
 };
-
 /* part / sum, where 0 <= part <= 1 <= sum: by the inverse of the sum, which many parts have in
  * common, and one correction, which leaves the quotient rounded correctly where it is normal
  * (Markstein, Computation of elementary functions on the IBM RISC System/6000, 1990, theorem 7). */
@@ -160,7 +156,6 @@ constexpr int KERNEL_D = 3, KERNEL_H = 3, KERNEL_W = 3, TILE_N = 24, TILE_WALKS 
 
 namespace ops {
 DEVICE float v_fma(float a, float b, float c) { return fmaf(a, b, c); }
-
 /* Shorter than the above, and as good as the table asks where nothing is built on it. */
 DEVICE float v_exp(float x) { return expf(x); }
 DEVICE real sub(real a, real b) { return v_fma(real(-1.0), b, a); }
@@ -197,33 +192,9 @@ struct Arguments {
  * PARTS = 2 (fp32): both operands are two halves of one scale, and lo * hi, hi * lo and hi * hi go
  * to one sum, the small ones first, since every addition there rounds toward zero.
  *
- * A job is a box of BOX_H x BOX_W pixels of one image, at box_d places along depth. Constants
- * beyond those of stage_gathered.cuh: OUT_CHANNELS, HAS_BIAS, WEIGHTS_IN_ORDER (weights lie dense),
- * TILE_N, TILE_REAL, TILE_WALKS, BOX_W, PIXELS_W (BOX_W rounded up to 16), SCALES_AT_END (a running
- * minimum or maximum is of sums as they are: scale and bias come once, behind the walk),
- * CONSUMERS (warpgroups of 64 pixels), CONSUMER_REGISTERS, PRODUCER_REGISTERS. */
-
-struct half_t { unsigned short bits; };
-
-/* ---- elements ------------------------------------------------------------------------------ */
-DEVICE float narrow(float x) { return x; }
-
-DEVICE float widen(half_t x) {
-    float value;
-    asm("cvt.f32.f16 %0, %1;" : "=f"(value) : "h"(x.bits));
-    return value;
-}
-/* To nearest even, overflow to infinity, NaN stays NaN. */
-DEVICE half_t to_half(real x) {
-    half_t result;
-    asm("cvt.rn.f16.f32 %0, %1;" : "=h"(result.bits) : "f"(narrow(x)));
-    return result;
-}
-
-DEVICE real load(const float *from) { return real(*from); }
-DEVICE real load(const half_t *from) { return real(widen(*from)); }
-DEVICE void store(float *to, real x) { *to = float(x); }
-DEVICE void store(half_t *to, real x) { *to = to_half(x); }
+ * A job is a box of BOX_H x BOX_W pixels of one image, at box_d places along depth. With
+ * SCALES_AT_END a running minimum or maximum is of sums as they are: scale and bias come once,
+ * behind the walk. */
 
 /* Hopper's own instructions, one function each and named after it, and what rounds to tf32.
  *
@@ -241,31 +212,26 @@ constexpr float CARRIER_MIN = 0.015625f; /* of a segment's largest, scaled: less
 constexpr float SPLIT_SCALE = 256.0f, SPLIT_MIN = 8.0f;
 constexpr float FLOAT_MAX = 3.40282347e38f;
 
-DEVICE unsigned shared_address(const void *pointer) {
-    return unsigned(__cvta_generic_to_shared(pointer));
-}
+DEVICE unsigned shared_address(const void *at) { return unsigned(__cvta_generic_to_shared(at)); }
 
 /* ---- barriers ------------------------------------------------------------------------------ */
 DEVICE void mbarrier_init(unsigned barrier, int arrivals) {
     asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(barrier), "r"(arrivals));
 }
-DEVICE void mbarrier_arrive(unsigned barrier) {
-    asm volatile("{ .reg .b64 state; mbarrier.arrive.shared::cta.b64 state, [%0]; }" ::"r"(barrier)
-                 : "memory");
-}
 
+DEVICE void mbarrier_arrive(unsigned barrier) {
+    asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(barrier) : "memory");
+}
 /* Returns when the phase of this parity has ended. A fresh barrier's phase 1 counts as ended. */
 DEVICE void mbarrier_wait(unsigned barrier, unsigned parity) {
     asm volatile("{ .reg .pred done; again: "
                  "mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1; @!done bra again; }"
                  ::"r"(barrier), "r"(parity) : "memory");
 }
-
 /* A barrier among `threads` threads of the block; number 0 is __syncthreads'. */
 DEVICE void barrier_sync(int number, int threads) {
     asm volatile("bar.sync %0, %1;" ::"r"(number), "r"(threads) : "memory");
 }
-
 /* Makes this thread's writes to shared memory visible to products and bulk copies; then a barrier
  * must follow. */
 DEVICE void fence_proxy_async() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
@@ -283,7 +249,6 @@ DEVICE unsigned long long matrix_descriptor(unsigned address, int leading) {
     const unsigned high = unsigned(128) >> 4;
     return static_cast<unsigned long long>(high) << 32 | low;
 }
-
 /* Before the first product after registers of it were touched. */
 DEVICE void wgmma_fence() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
 DEVICE void wgmma_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
@@ -305,21 +270,22 @@ DEVICE unsigned short round_half(float x) {
     asm("cvt.rn.f16.f32 %0, %1;" : "=h"(half) : "f"(x));
     return half;
 }
-
+DEVICE float half_value(unsigned short half) {
+    float value;
+    asm("cvt.f32.f16 %0, %1;" : "=f"(value) : "h"(half));
+    return value;
+}
 /* Two halves as floats, low first. */
 DEVICE float2 unpack_halves(unsigned pair) {
-    const half_t low = {static_cast<unsigned short>(pair & 0xffff)};
-    const half_t high = {static_cast<unsigned short>(pair >> 16)};
-    return make_float2(widen(low), widen(high));
+    return make_float2(half_value(static_cast<unsigned short>(pair & 0xffff)),
+                       half_value(static_cast<unsigned short>(pair >> 16)));
 }
-
 /* The larger magnitude; NaN if there is one. */
 DEVICE float max_magnitude(float largest, float x) {
     float result;
     asm("max.NaN.f32 %0, %1, %2;" : "=f"(result) : "f"(largest), "f"(fabsf(x)));
     return result;
 }
-
 /* The larger finite magnitude: NaN and infinity do not count. */
 DEVICE float finite_magnitude(float largest, float x) {
     const float magnitude = fabsf(x);
@@ -340,7 +306,6 @@ DEVICE unsigned short nonzero_half(float x) {
 DEVICE bool carrier_fails(float largest, float least = CARRIER_MIN) {
     return !(largest <= CARRIER_MAX) || (largest < least && largest > 0.0f);
 }
-
 /* The power of two that brings a finite magnitude to [2^exponent, 2^(exponent + 1)); 1 for zero.
  * At most 2^126, so that its inverse is normal: what is less than 2^-118 is then a whole multiple
  * of 2^-23, which halves hold. exponent: 0 .. 8. */
@@ -349,14 +314,12 @@ DEVICE float scale_to(int exponent, float largest) {
     if (largest == 0.0f) return 1.0f;
     return __uint_as_float(unsigned(min(254 + exponent - biased, 253)) << 23);
 }
-
 /* For an output channel's weights and a failed segment's activations. */
 DEVICE float weight_scale(float largest_finite) { return scale_to(7, largest_finite); }
 DEVICE float segment_scale(float largest_finite) { return scale_to(8, largest_finite); }
 DEVICE float inverse_scale(float scale) {
     return __uint_as_float((254u << 23) - __float_as_uint(scale));
 }
-
 /* What sums of products of scaled operands are multiplied by: a power of two; 2^127 for more, where
  * one product of the largest operands has left float's range, since infinity would make NaN of a
  * sum that is zero; and 0 for less than 2^-149, where a result is less than 2^-133 times the length
@@ -382,7 +345,6 @@ DEVICE void wgmma(float (&d)[36], const unsigned (&a)[4], unsigned long long b, 
                    SUMS(32)
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(accumulate));
 }
-
 /* Not kept in a register: it is wanted where jobs begin and end. */
 DEVICE unsigned thread_index() {
     unsigned index;
@@ -410,7 +372,6 @@ DEVICE int block_jobs(const Arguments &a) {
     const int others = int(a.job_count) - 1 - int(blockIdx.x);
     return others / int(gridDim.x) + 1;
 }
-
 /* Jobs first .. end - 1 of the block, at one scale. */
 struct Round {
     int first, end;
@@ -419,7 +380,6 @@ struct Round {
     float scale;  /* of activations; 0: STAGE_SCALE, else that of one job, made anew */
     int meetings; /* before it, modulo 2 */
 };
-
 /* Shared memory, in order. */
 struct Shared {
     unsigned char *stages, *weights, *raw; /* raw: [PRODUCERS][AHEAD + 1][RAW_BYTES] */
@@ -446,9 +406,7 @@ struct Shared {
  *
  * A warp makes whole stages, every PRODUCERS-th. Its lanes copy a stage to memory of the warp's
  * own, AHEAD of its stages before it is wanted: rows lane / 8 + 4 i, four columns each, so that the
- * lane that has row r has row r + 4, too. Constants: IN_CHANNELS, KERNEL_*, PADDING_* (D, H, W),
- * TURN, BOX_H, COLUMNS (a multiple of 32), LEAD, VECTOR (4: columns are read by fours, else one by
- * one), PARTS, STAGES, PRODUCERS (warps, 4), AHEAD, ROUND_EVEN, CONSUMERS. */
+ * lane that has row r has row r + 4, too. */
 
 constexpr int ROWS = (BOX_H + KERNEL_H - 1) * IN_CHANNELS, STAGE_ROWS = (ROWS + 3) / 4 * 4;
 constexpr int PITCH = COLUMNS + 8; /* 8 modulo 32: four rows of eight columns meet no bank twice */
@@ -456,7 +414,6 @@ constexpr int ZEROS = COLUMNS + 4; /* of row 0: two words that are zero */
 constexpr int PART_WORDS = STAGE_ROWS * PITCH, STAGE_BYTES = PARTS * PART_WORDS * 4;
 constexpr int ROW_STEPS = STAGE_ROWS / 4, COLUMN_STEPS = COLUMNS / 32; /* of a lane */
 constexpr int RAW_BYTES = ROW_STEPS * 512; /* of a stage as it comes */
-
 /* Copies, of which the bytes beyond `bytes` come as zeros. */
 DEVICE void cp_async_16(unsigned to, const char *from, int bytes) {
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(bytes)
@@ -468,11 +425,9 @@ template <int PENDING> DEVICE void cp_async_wait() {
 }
 /* An address from which nothing is worked out before it is there. */
 DEVICE const char *pinned(const char *address) { asm volatile("" : "+l"(address)); return address; }
-
 /* Four columns of a row as words, with those of the row four further on, which it then replaces. */
 struct Above {
     float value[4], rest[4];
-
     /* Scaled by STAGE_SCALE in the exponent, which overflows only where the job is made anew.
      * largest: of the magnitudes met. */
     DEVICE void pack(const float4 &four, unsigned (&high)[4], unsigned (&low)[4], float &largest) {
@@ -503,11 +458,9 @@ struct Above {
         rest[e] = left;
     }
 };
-
 /* A warp's place in the slices of one job after another. */
 struct Slice {
     int number, slice; /* the job's among the block's; may lie beyond the job's last */
-
     /* Whether another job is reached. */
     DEVICE bool settle(int slices) {
         bool other = false;
@@ -515,7 +468,6 @@ struct Slice {
         return other;
     }
 };
-
 /* The block's jobs, one after the other: without divisions, whose code would have to come anew for
  * every job. All in boxes. */
 struct Jobs {
@@ -547,7 +499,6 @@ struct Jobs {
 };
 
 DEVICE bool inside_of(int place, long long size) { return unsigned(place) < unsigned(size); }
-
 /* Where a lane reads a job's input. */
 struct Source {
     unsigned offset[ROW_STEPS];  /* bytes from the lane's first column of the box's first row and
@@ -598,7 +549,6 @@ DEVICE void store_words(unsigned *to, const unsigned (&high)[4], const unsigned 
     *reinterpret_cast<uint4 *>(to) = make_uint4(high[0], high[1], high[2], high[3]);
     *reinterpret_cast<uint4 *>(to + PART_WORDS) = make_uint4(low[0], low[1], low[2], low[3]);
 }
-
 /* Words of a stage, of which the lane has the columns at `raw`. Returns the largest magnitude, zero
  * where the job is made anew by `scale`. */
 DEVICE float make_words(const float4 *raw, unsigned *to, float scale) {
@@ -619,7 +569,6 @@ DEVICE float make_words(const float4 *raw, unsigned *to, float scale) {
     }
     return largest;
 }
-
 /* A round's jobs, from its stage warp on. */
 DEVICE void produce(const Arguments &a, const Shared &shared) {
     const Round round = *shared.round;
@@ -669,7 +618,6 @@ DEVICE void produce(const Arguments &a, const Shared &shared) {
         if (lane == 0) mbarrier_arrive(shared.full + 8 * slot);
     }
 }
-
 /* A warp's 16 pixels lie in one row; rows l / 4 and l / 4 + 8 of A are neighbours. */
 struct Pixels {
     Job job;
@@ -715,7 +663,6 @@ struct RowTile {
     DEVICE bool valid(int p) const { return pixels.valid(row(p)); }
     DEVICE Place place(int p) const { return pixels.place(row(p)); }
     DEVICE real &walk(int p, int j) { return running[0][p][j]; }
-
     /* A quad's values, halved twice; with two pixels, halved once and combined once. */
     template <class Op> DEVICE void reduce(Op, const real (&in)[PIXELS], real (&out)[OWN]) {
         real half[PIXELS / 2];
@@ -724,9 +671,9 @@ struct RowTile {
             const real keep = upper ? in[PIXELS / 2] : in[0], give = upper ? in[0] : in[PIXELS / 2];
             half[0] = Op::combine(keep, __shfl_xor_sync(~0U, give, 1));
         }
-        UNROLLED for (int q = 0; q < OWN; q++) {
-            out[q] = Op::combine(half[q], __shfl_xor_sync(~0U, half[q], 2));
-            continue;
+        {
+            const real keep = half[0], give = half[0];
+            out[0] = Op::combine(keep, __shfl_xor_sync(~0U, give, 2));
         }
     }
     DEVICE void spread(const real (&in)[OWN], real (&out)[PIXELS]) const {
@@ -764,11 +711,6 @@ struct Tile : RowTile {
     }
     static DEVICE void store_pair(float *to, real first, real second) {
         *reinterpret_cast<float2 *>(to) = make_float2(first, second);
-    }
-    template <class T>
-    static DEVICE void store_pair(T *to, real first, real second) {
-        store(to, first);
-        store(to + 1, second);
     }
     bool walking; /* whether running values take in all pixels: those outside are never stored */
     DEVICE bool valid(int p) const { return walking || pixels.inside >> p & 1; }
@@ -858,7 +800,6 @@ constexpr int WEIGHT_ROWS = TURN * TILE_N;             /* of B: kernel slices by
 constexpr int WEIGHT_BYTES = K / 8 * WEIGHT_ROWS * 16; /* of one part */
 constexpr int PLANE_TAPS = KERNEL_H * KERNEL_W, TAPS = KERNEL_D * PLANE_TAPS;
 constexpr int WEIGHTS = IN_CHANNELS * TAPS; /* of a channel */
-
 /* Weight e of channel o; zero where there is none. */
 DEVICE float fetch_weight(const Arguments &a, int o, int e) {
     if (o >= OUT_CHANNELS || e >= WEIGHTS) return 0.0f;
@@ -870,11 +811,10 @@ DEVICE void store_weight(unsigned char *weights, int o, int e, float scaled) {
     const int k = place_in_k(kh * IN_CHANNELS + e / TAPS, e % KERNEL_W);
     const int block = kd == 0 ? 0 : TURN - kd;
     unsigned char *to = weights + (k / 8 * WEIGHT_ROWS + block * TILE_N + o) * 16 + k % 8 * 2;
-    const half_t upper = {nonzero_half(finite_part(scaled))};
-    *reinterpret_cast<unsigned short *>(to) = upper.bits;
-    *reinterpret_cast<unsigned short *>(to + WEIGHT_BYTES) = round_half(scaled - widen(upper));
+    const unsigned short upper = nonzero_half(finite_part(scaled));
+    *reinterpret_cast<unsigned short *>(to) = upper;
+    *reinterpret_cast<unsigned short *>(to + WEIGHT_BYTES) = round_half(scaled - half_value(upper));
 }
-
 /* By the consumers, a warp for a channel, and first of all their loads. The code is short on
  * purpose: a kernel's first pass through it waits for instructions, too. */
 DEVICE void pack_weights(const Arguments &a, const Shared &shared) {
@@ -919,11 +859,9 @@ DEVICE void pack_weights(const Arguments &a, const Shared &shared) {
 
 /* ---- consumers ----------------------------------------------------------------------------- */
 constexpr int BLOCK_SUMS = TILE_N / 2; /* of a thread: one kernel slice's */
-
 /* What products make of one slice: BLOCK_SUMS for each of the kernel's slices. */
 struct Sums {
     float of[TURN * BLOCK_SUMS];
-
     /* Keeps the compiler from moving what it does to sums past the products' fences. */
     DEVICE void pin() {
         UNROLLED for (int i = 0; i < TURN * BLOCK_SUMS; i++)
@@ -946,7 +884,6 @@ DEVICE unsigned moved(unsigned x) {
     asm volatile("mov.b32 %0, %1;" : "=r"(copy) : "r"(x) : "memory");
     return copy;
 }
-
 /* A slice as a lane's operands. */
 struct Operands {
     unsigned of[PARTS][STEPS][4];
@@ -966,7 +903,6 @@ struct Operands {
             asm volatile("" : "+r"(of[i / (STEPS * 4)][i / 4 % STEPS][i % 4])::"memory");
     }
 };
-
 /* Where a consumer's thread reads the stages, one after the other. */
 struct Gather {
     unsigned words;                    /* of stage 0: address of its first word */
@@ -1012,7 +948,6 @@ struct Gather {
         parity ^= slot == 0;
     }
 };
-
 /* The same for all lanes, in a uniform register: a reduction's result lies in one, and is not
  * worked out again at every use. */
 DEVICE unsigned uniform(unsigned value) { return __reduce_max_sync(~0U, value); }
@@ -1030,7 +965,6 @@ struct Weights {
         }
     }
 };
-
 /* Starts a slice's products. */
 DEVICE void multiply(Sums &sums, Operands &operands, const Weights &weights) {
     operands.pin(); sums.pin(); wgmma_fence();
@@ -1042,7 +976,6 @@ DEVICE void multiply(Sums &sums, Operands &operands, const Weights &weights) {
         wgmma(sums.of, operands.of[0][k], weights.part[0][k], true);
     wgmma_commit();
 }
-
 /* Of operands: with two, the next slice's come behind this one's products. */
 constexpr int SETS = 1;
 /* Sums of depths that are not complete, the next one's first. */
@@ -1056,7 +989,6 @@ struct Consumer {
     float pending[PENDING ? PENDING : 1][BLOCK_SUMS];
     Weights weights;
     int number, slice, left; /* the job's, its slice, and the round's slices beyond this one */
-
     /* Brings the depth that a slice completes to the tile. sums: the slice's; other: those of the
      * slice before. */
     DEVICE void complete(const Sums &sums, const Sums &other) {
@@ -1149,7 +1081,6 @@ DEVICE void meet(const Shared &shared, Round &round) {
     mbarrier_wait(shared.met, round.meetings);
     round.meetings ^= 1;
 }
-
 /* The largest finite magnitude under a job, by all threads. */
 DEVICE float look_at(const Arguments &a, const Shared &shared, Round &round, const Job &at) {
     const int slices = int(a.box_d) + TURN - 1;
@@ -1171,7 +1102,6 @@ DEVICE float look_at(const Arguments &a, const Shared &shared, Round &round, con
     meet(shared, round);
     return __uint_as_float(*shared.largest);
 }
-
 /* To the next round, by all threads together: the jobs of this one that halves with STAGE_SCALE
  * cannot hold, each by itself, then others. False: there is none. */
 DEVICE bool next_round(const Arguments &a, const Shared &shared) {
@@ -1282,15 +1212,11 @@ struct Arguments {
  * A block makes BLOCK_PIXELS output pixels, counted through all images, by up to TILE_N channels of
  * one group. k runs over [input channel][tap], SLICE at a time: while one slice is multiplied out
  * of shared memory, the next is on its way to registers. Four neighbouring k of a pixel, or of a
- * channel, are one vector of 16 bytes there. Lane l multiplies vector l % 4: its first two words in
- * one product and its last two in the next, for the order of k is free.
+ * channel, are one vector there. Lane l multiplies vector l % 4: its first two words in one product
+ * and its last two in the next, for the order of k is free.
  *
- * Class fp32 splits operands into high and low parts and sums three products. The tensor cores
- * round each addition toward zero, so the sums of a slice go to the other cores. */
-
-/* ---- elements ------------------------------------------------------------------------------ */
-DEVICE real load(const float *from) { return real(*from); }
-DEVICE void store(float *to, real x) { *to = float(x); }
+ * Operands of class fp32 are high and low parts, of which three products are summed.
+ * The tensor cores round each addition toward zero, so a slice's sums go to the other cores. */
 
 /* Matrix products by warps, `mma.sync` (PTX ISA 9.7.14). */
 
@@ -1304,14 +1230,12 @@ DEVICE void mma_tf32(float sums[4], unsigned a0, unsigned a1, unsigned a2, unsig
                  : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
                  : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
 }
-
 /* Bits of a float such that its upper 19, all that tf32 products look at, are the float rounded to
  * 11 significant bits, halves away from zero. NaN and infinities stay what they are. */
 DEVICE unsigned tf32_away(unsigned bits) {
     const float x = __uint_as_float(bits);
     return x == x ? bits + 0x1000u : bits;
 }
-
 /* x = high + low up to 2^-24 of x. The low part of what is not finite is 0: a product with it may
  * still be NaN, which is why products with low parts are summed apart and left out where the sum of
  * the high ones is not finite. Where rounding up would overflow, high is rounded down. */
@@ -1355,7 +1279,6 @@ struct RowTile {
     DEVICE bool valid(int p) const { return pixels.valid(row(p)); }
     DEVICE Place place(int p) const { return pixels.place(row(p)); }
     DEVICE real &walk(int p, int j) { return running[0][p][j]; }
-
     /* A quad's values, halved twice; with two pixels, halved once and combined once. */
     template <class Op> DEVICE void reduce(Op, const real (&in)[PIXELS], real (&out)[OWN]) {
         real half[PIXELS / 2];
@@ -1432,13 +1355,11 @@ struct Tail {
             }
     }
 };
-
 /* One k: elements from a pixel's first input, and from a channel's first weight. */
 struct Tap {
     long long input, weight;
     bool present;     /* false beyond the last */
 };
-
 /* Rows of vectors end two further: vectors that a warp reads at once lie in different banks. */
 struct Shared {
     uint4 pixels[2][SLICE / 4][BLOCK_PIXELS + 2], channels[2][SLICE / 4][TILE_N + 2];
@@ -1451,21 +1372,12 @@ constexpr int PIXEL_VECTORS = SLICE / 4;
 constexpr int CHANNEL_VECTORS = (SLICE / 4 * TILE_N + THREADS - 1) / THREADS;
 struct Fetched { real pixel[PIXEL_VECTORS][4], channel[CHANNEL_VECTORS][4]; };
 
-/* Where a thread gathers. */
-struct Source {
-    Place first; /* of its pixel's inputs; may lie outside the image */
-    const input_t *input, *weight;
-    int channels; /* of the block */
-};
-
 /* ---- places -------------------------------------------------------------------------------- */
 DEVICE int next_index(long long &number, long long size) {
-    const long long rest = number / size;
-    const int index = int(number - rest * size);
-    number = rest;
-    return index;
+    const long long whole = number;
+    number /= size;
+    return int(whole - number * size);
 }
-
 /* Pixel `number` of those that are kept, at step `walked` of those that are not. */
 DEVICE Place place_at(long long number, long long walked, const Arguments &a) {
     Place at;
@@ -1487,16 +1399,19 @@ DEVICE Tap tap_at(int k, const Arguments &a) {
 
 /* ---- a slice ------------------------------------------------------------------------------- */
 /* Padding, absent channels, and k beyond the last come as zeros. */
-DEVICE void fetch(const Source &from, const Tap (&taps)[SLICE], Fetched &to, const Arguments &a) {
+DEVICE void fetch(Fetched &to, const Tap (&taps)[SLICE], const input_t *input,
+                  const input_t *weight, const Arguments &a) {
     UNROLLED for (int i = 0; i < PIXEL_VECTORS * 4; i++) {
         const Tap &tap = taps[i];
-        to.pixel[i / 4][i % 4] = tap.present ? load(from.input + tap.input) : real(0);
+        to.pixel[i / 4][i % 4] = tap.present ? load(input + tap.input) : real(0);
     }
     UNROLLED for (int i = 0; i < 4; i++) {
         const int channel = (i / 4 * THREADS + threadIdx.x) / 4;
         const Tap &tap = taps[threadIdx.x % 4 * 4 + i % 4];
-        to.channel[i / 4][i % 4] = channel < 24 && tap.present
-            ? load(from.weight + channel * a.weight_stride.n + tap.weight) : real(0);
+        to.channel[i / 4][i % 4] =
+            channel < 24 && tap.present
+                ? load(weight + channel * a.weight_stride.n + tap.weight)
+                : real(0);
     }
 }
 
@@ -1512,7 +1427,6 @@ DEVICE void store_slice(const Fetched &from, Shared &shared, int buffer) {
     if (channel < TILE_N)
         shared.channels[buffer][threadIdx.x % 4][channel] = vector_of(from.channel[0]);
 }
-
 /* Both products of vectors of k: rows `upper` and `lower` of pixels by a column of channels. */
 DEVICE void multiply_vectors(float *sums, const uint4 &upper, const uint4 &lower, const uint4 &by) {
     mma_tf32(sums, upper.x, lower.x, upper.y, lower.y, by.x, by.y);
@@ -1559,17 +1473,17 @@ DEVICE void contract(Tile &tile, Shared &shared, int walked, const Arguments &a)
     const int mine = threadIdx.x % BLOCK_PIXELS;
     const long long number = static_cast<long long>(blockIdx.x) * BLOCK_PIXELS + mine;
     Place place = place_at(min(number, a.pixels - 1), walked, a);
-    Source from;
-    from.first = {place.n, place.d, place.h, place.w};
-    from.input = a.input + Tile::offset(from.first, a.input_stride);
-    from.weight = a.weight;
+    /* Of the pixel's inputs; may lie outside the image. */
+    const Place first = {place.n, place.d, place.h, place.w};
+    const input_t *input = a.input + Tile::offset(first, a.input_stride);
+    const input_t *weight = a.weight;
     place.n = number < a.pixels ? place.n : -1;
     __syncthreads(); /* the step before is done with shared memory */
     shared.places[mine] = place;
     if (threadIdx.x < SLICE) shared.taps[0][threadIdx.x] = tap_at(threadIdx.x, a);
     __syncthreads();
     Fetched fetched;
-    fetch(from, shared.taps[0], fetched, a);
+    fetch(fetched, shared.taps[0], input, weight, a);
     UNROLLED for (int i = 0; i < ROW_BLOCKS * TILE_N / 2; i++)
         tile.d[i / (TILE_N / 2)][i % (TILE_N / 2)] = 0;
     ROLLED for (int slice = 0; slice < SLICES; slice++) {
@@ -1578,7 +1492,7 @@ DEVICE void contract(Tile &tile, Shared &shared, int walked, const Arguments &a)
         if (threadIdx.x < SLICE)
             shared.taps[buffer ^ 1][threadIdx.x] = tap_at((slice + 1) * SLICE + threadIdx.x, a);
         __syncthreads();
-        if (slice + 1 < SLICES) fetch(from, shared.taps[buffer ^ 1], fetched, a);
+        if (slice + 1 < SLICES) fetch(fetched, shared.taps[buffer ^ 1], input, weight, a);
         multiply(tile, shared, buffer);
     }
 }
@@ -1591,11 +1505,8 @@ __global__ void __launch_bounds__(THREADS, BLOCKS)
     tile.lane = threadIdx.x % 32;
     tile.pixels.places = shared.places + threadIdx.x / 32 * ROW_BLOCKS * 16;
     tile.scale_bias = shared.scale_bias;
-    for (int slot = threadIdx.x; slot < TILE_N; slot += THREADS) {
-        const bool present = slot < 24;
-        shared.scale_bias[slot] = make_float2(
-            1.0f, present ? load(a.bias + slot * a.bias_stride.c) : real(0));
-    }
+    for (int slot = threadIdx.x; slot < TILE_N; slot += THREADS)
+        shared.scale_bias[slot] = make_float2(1.0f, load(a.bias + slot * a.bias_stride.c));
     Tail tail;
     tail.begin(tile);
     const int steps = int(a.walk_count);
@@ -1613,7 +1524,6 @@ static long long pieces(long long x, long long y) { return (x + y - 1) / y; }
 static bool aligned(const void *address, unsigned long long bytes) {
     return reinterpret_cast<unsigned long long>(address) % bytes == 0;
 }
-
 /* Whether the device has a kernel's code; gives it the shared memory that it wants. */
 template <class A> bool prepare(void (*kernel)(A), int threads, int shared) {
     cudaFuncAttributes found;
@@ -1735,19 +1645,16 @@ is_compiling = getattr(getattr(torch, "compiler", None), "is_compiling", lambda:
 def plain(module, *tensors):
     """Whether these are ordinary tensors on a GPU, no gradient is wanted, and nothing looks at
     single operators or changes them: autocast, tracing, modes."""
-    watched = (
-        is_compiling()
-        or torch.is_autocast_enabled()
-        or torch.jit.is_tracing()
-        or torch._C._len_torch_dispatch_stack() > 0
-        or torch._C._functorch.peek_interpreter_stack() is not None
-        or torch.autograd.forward_ad._current_level >= 0
-    )
-    if watched or any(type(t) not in TENSORS or not t.is_cuda for t in tensors):
+    if is_compiling() or torch.is_autocast_enabled() or torch.jit.is_tracing():
         return False
-    if not torch.is_grad_enabled():
-        return True
-    return not any(t.requires_grad for t in (*tensors, *module.parameters()))
+    if torch._C._len_torch_dispatch_stack() > 0 or torch.autograd.forward_ad._current_level >= 0:
+        return False
+    if torch._C._functorch.peek_interpreter_stack() is not None:
+        return False
+    if any(type(t) not in TENSORS or not t.is_cuda for t in tensors):
+        return False
+    known = (*tensors, *module.parameters()) if torch.is_grad_enabled() else ()
+    return not any(t.requires_grad for t in known)
 
 
 def expect_setting(name, value, wanted):
@@ -1760,10 +1667,9 @@ def expect_module(name, module, kind, **settings):
     """A submodule of which forward() needs no more than tensors and these settings."""
     if type(module) is not kind or module._forward_hooks or module._forward_pre_hooks:
         raise ValueError(f"{name} is no {kind.__name__}, or has hooks")
-    for setting, wanted in settings.items():
-        value = getattr(module, setting)
-        if value != wanted:
-            raise ValueError(f"{name}.{setting} is {value}, the kernels were written for {wanted}")
+    for key, wanted in settings.items():
+        if getattr(module, key) != wanted:
+            raise ValueError(f"{name}.{key} is {getattr(module, key)}, written for {wanted}")
 
 
 extensions = {}  # device -> the module built for it, or why there is none
@@ -1777,28 +1683,27 @@ def kernels(*tensors):
     device = tensors[0].get_device()
     if device not in extensions:
         with building:
-            if device not in extensions:
-                extensions[device] = build(torch.cuda.get_device_capability(device))
+            extensions[device] = extensions.get(device) or build(device)
     if isinstance(extensions[device], str):
         raise ValueError(extensions[device])
     return extensions[device]
 
 
-def build(capability):
+def build(device):
     """Compiles with nvcc, in half a minute; or why that failed."""
     if torch.cuda.is_current_stream_capturing():
         raise ValueError("a CUDA graph is being captured before the kernels are built")
-    architecture = "".join(map(str, capability))
-    if capability == (9, 0) and int(torch.version.cuda.split(".")[0]) >= 12:
+    architecture = "".join(map(str, torch.cuda.get_device_capability(device)))
+    if architecture == "90" and int(torch.version.cuda.split(".")[0]) >= 12:
         architecture = "90a"
     flags = ["-O3", f"-gencode=arch=compute_{architecture},code=sm_{architecture}"]
-    made_from = "".join([torch.__version__, DECLARATIONS, KERNELS, BINDING, *flags])
+    text = "".join([torch.__version__, DECLARATIONS, KERNELS, BINDING, *flags])
     try:
         from torch.utils.cpp_extension import load_inline
 
         known = inspect.signature(load_inline).parameters
         return load_inline(
-            name=f"conv3d_min_softmax_{hashlib.sha256(made_from.encode()).hexdigest()[:12]}",
+            name=f"conv3d_min_softmax_{hashlib.sha256(text.encode()).hexdigest()[:12]}",
             cpp_sources=[DECLARATIONS, BINDING],
             cuda_sources=[DECLARATIONS, KERNELS],
             extra_cuda_cflags=flags,

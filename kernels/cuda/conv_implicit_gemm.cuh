@@ -4,11 +4,11 @@
  * A block makes BLOCK_PIXELS output pixels, counted through all images, by up to TILE_N channels of
  * one group. k runs over [input channel][tap], SLICE at a time: while one slice is multiplied out
  * of shared memory, the next is on its way to registers. Four neighbouring k of a pixel, or of a
- * channel, are one vector of 16 bytes there. Lane l multiplies vector l % 4: its first two words in
- * one product and its last two in the next, for the order of k is free.
+ * channel, are one vector there. Lane l multiplies vector l % 4: its first two words in one product
+ * and its last two in the next, for the order of k is free.
  *
- * Class fp32 splits operands into high and low parts and sums three products. The tensor cores
- * round each addition toward zero, so the sums of a slice go to the other cores. */
+ * With SPLIT, operands of class fp32 are high and low parts, of which three products are summed.
+ * The tensor cores round each addition toward zero, so a slice's sums go to the other cores. */
 //@ include common.cuh
 //@ include mma.cuh
 
@@ -22,6 +22,9 @@ constexpr int THREADS = WARPS * 32, BLOCK_PIXELS = WARPS * ROW_BLOCKS * 16;
 constexpr int TAPS = KERNEL_D * KERNEL_H * KERNEL_W, K = GROUP_INPUTS * TAPS;
 constexpr int SLICE = 16, SLICES = (K + SLICE - 1) / SLICE;
 constexpr bool PADDED = PADDING_D + PADDING_H + PADDING_W > 0;
+/* No channel of a tile is absent, and no thread is left over that fetches channels. */
+constexpr bool WHOLE = TILE_REAL == TILE_N && GROUP_OUTPUTS % TILE_N == 0;
+constexpr bool ALL_FETCH = WHOLE && TILE_N * 4 % THREADS == 0;
 
 /* A warp's pixels: where they lie was found when they were gathered. */
 struct Pixels {
@@ -68,20 +71,12 @@ struct Fetched {
     real pixel[PIXEL_VECTORS][4], channel[CHANNEL_VECTORS][4];
 };
 
-/* Where a thread gathers. */
-struct Source {
-    Place first; /* of its pixel's inputs; may lie outside the image */
-    const input_t *input, *weight;
-    int channels; /* of the block */
-};
-
 /* ---- places -------------------------------------------------------------------------------- */
 
 __device__ __forceinline__ int next_index(long long &number, long long size) {
-    const long long rest = number / size;
-    const int index = static_cast<int>(number - rest * size);
-    number = rest;
-    return index;
+    const long long whole = number;
+    number /= size;
+    return static_cast<int>(whole - number * size);
 }
 
 /* Pixel `number` of those that are kept, at step `walked` of those that are not. */
@@ -117,14 +112,15 @@ __device__ __forceinline__ bool in_image(const Place &first, const Tap &tap, con
 /* ---- a slice ------------------------------------------------------------------------------- */
 
 /* Padding, absent channels, and k beyond the last come as zeros. */
-__device__ __forceinline__ void fetch(const Source &from, const Tap (&taps)[SLICE], Fetched &to,
+__device__ __forceinline__ void fetch(Fetched &to, const Tap (&taps)[SLICE], const Place &first,
+                                      const input_t *input, const input_t *weight, int channels,
                                       const Arguments &a) {
     SG_UNROLL
     for (int i = 0; i < PIXEL_VECTORS * 4; i++) {
         const Tap &tap = taps[SHARERS > 1 ? threadIdx.x / BLOCK_PIXELS * 4 * PIXEL_VECTORS + i : i];
         to.pixel[i / 4][i % 4] =
-            (K % SLICE == 0 || tap.present) && (!PADDED || in_image(from.first, tap, a))
-                ? load(from.input + tap.input)
+            (K % SLICE == 0 || tap.present) && (!PADDED || in_image(first, tap, a))
+                ? load(input + tap.input)
                 : real(0);
     }
     SG_UNROLL
@@ -132,15 +128,16 @@ __device__ __forceinline__ void fetch(const Source &from, const Tap (&taps)[SLIC
         const int channel = (i / 4 * THREADS + threadIdx.x) / 4;
         const Tap &tap = taps[threadIdx.x % 4 * 4 + i % 4];
         to.channel[i / 4][i % 4] =
-            channel < from.channels && (K % SLICE == 0 || tap.present)
-                ? load(from.weight + channel * a.weight_stride.n + tap.weight)
+            (ALL_FETCH || channel < channels) && (K % SLICE == 0 || tap.present)
+                ? load(weight + channel * a.weight_stride.n + tap.weight)
                 : real(0);
     }
 }
 
 __device__ __forceinline__ unsigned word_of(real x) {
-    const unsigned bits = __float_as_uint(x);
-    return SPLIT ? bits : EVEN ? tf32_even(bits) : tf32_away(bits);
+    return SPLIT  ? __float_as_uint(x)
+           : EVEN ? tf32_even(__float_as_uint(x))
+                  : tf32_away(__float_as_uint(x));
 }
 __device__ __forceinline__ uint4 vector_of(const real (&x)[4]) {
     return make_uint4(word_of(x[0]), word_of(x[1]), word_of(x[2]), word_of(x[3]));
@@ -219,13 +216,13 @@ __device__ __forceinline__ void contract(Tile &tile, Shared &shared, int group, 
     const int mine = threadIdx.x % BLOCK_PIXELS;
     const long long number = static_cast<long long>(blockIdx.x / PARTS) * BLOCK_PIXELS + mine;
     Place place = place_at(min(number, a.pixels - 1), walked, a);
-    Source from;
-    from.first = {place.n, place.d * STRIDE_D - PADDING_D, place.h * STRIDE_H - PADDING_H,
-                  place.w * STRIDE_W - PADDING_W};
-    from.input = a.input + group * GROUP_INPUTS * a.input_stride.c +
-                 Tile::offset(from.first, a.input_stride);
-    from.weight = a.weight + tile.channel_first * a.weight_stride.n;
-    from.channels = tile.channel_end - tile.channel_first;
+    /* Of the pixel's inputs; may lie outside the image. */
+    const Place first = {place.n, place.d * STRIDE_D - PADDING_D, place.h * STRIDE_H - PADDING_H,
+                         place.w * STRIDE_W - PADDING_W};
+    const input_t *input =
+        a.input + group * GROUP_INPUTS * a.input_stride.c + Tile::offset(first, a.input_stride);
+    const input_t *weight = a.weight + tile.channel_first * a.weight_stride.n;
+    const int channels = tile.channel_end - tile.channel_first;
     place.n = number < a.pixels ? place.n : -1;
     __syncthreads(); /* the step before is done with shared memory */
     shared.places[mine] = place;
@@ -233,7 +230,7 @@ __device__ __forceinline__ void contract(Tile &tile, Shared &shared, int group, 
         shared.taps[0][threadIdx.x] = tap_at(threadIdx.x, a);
     __syncthreads();
     Fetched fetched;
-    fetch(from, shared.taps[0], fetched, a);
+    fetch(fetched, shared.taps[0], first, input, weight, channels, a);
     SG_UNROLL
     for (int i = 0; i < ROW_BLOCKS * TILE_N / 2; i++)
         tile.d[i / (TILE_N / 2)][i % (TILE_N / 2)] = 0;
@@ -245,7 +242,7 @@ __device__ __forceinline__ void contract(Tile &tile, Shared &shared, int group, 
             shared.taps[buffer ^ 1][threadIdx.x] = tap_at((slice + 1) * SLICE + threadIdx.x, a);
         __syncthreads();
         if (slice + 1 < SLICES)
-            fetch(from, shared.taps[buffer ^ 1], fetched, a);
+            fetch(fetched, shared.taps[buffer ^ 1], first, input, weight, channels, a);
         multiply(tile, shared, buffer);
     }
 }
@@ -264,7 +261,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
     tile.channel_end = min(tile.channel_first + TILE_REAL, (group + 1) * GROUP_OUTPUTS);
     for (int slot = threadIdx.x; slot < TILE_N; slot += THREADS) {
         const int channel = tile.channel_first + slot;
-        const bool present = channel < tile.channel_end;
+        const bool present = WHOLE || channel < tile.channel_end;
         shared.scale_bias[slot] = make_float2(
             1.0f, HAS_BIAS && present ? load(a.bias + channel * a.bias_stride.c) : real(0));
         for (int k = 0; k < CHANNEL_OPERANDS; k++)

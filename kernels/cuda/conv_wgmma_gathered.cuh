@@ -16,11 +16,13 @@
  * PARTS = 2 (fp32): both operands are two halves of one scale, and lo * hi, hi * lo and hi * hi go
  * to one sum, the small ones first, since every addition there rounds toward zero.
  *
- * A job is a box of BOX_H x BOX_W pixels of one image, at box_d places along depth. Constants
- * beyond those of stage_gathered.cuh: OUT_CHANNELS, HAS_BIAS, WEIGHTS_IN_ORDER (weights lie dense),
- * TILE_N, TILE_REAL, TILE_WALKS, BOX_W, PIXELS_W (BOX_W rounded up to 16), SCALES_AT_END (a running
- * minimum or maximum is of sums as they are: scale and bias come once, behind the walk),
- * CONSUMERS (warpgroups of 64 pixels), CONSUMER_REGISTERS, PRODUCER_REGISTERS. */
+ * A job is a box of BOX_H x BOX_W pixels of one image, at box_d places along depth. With
+ * SCALES_AT_END a running minimum or maximum is of sums as they are: scale and bias come once,
+ * behind the walk.
+ *
+ * Constants beyond those of stage_gathered.cuh: OUT_CHANNELS, HAS_BIAS, WEIGHTS_IN_ORDER (weights
+ * lie dense), TILE_N, TILE_REAL, TILE_WALKS, BOX_W, PIXELS_W (BOX_W rounded up to 16),
+ * SCALES_AT_END, CONSUMERS (warpgroups of 64 pixels), CONSUMER_REGISTERS, PRODUCER_REGISTERS. */
 //@ include common.cuh
 //@ include wgmma.cuh
 //@ constants

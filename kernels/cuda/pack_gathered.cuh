@@ -54,9 +54,9 @@ __device__ __forceinline__ void store_weight(unsigned char *weights, int o, int 
         *reinterpret_cast<unsigned short *>(to) = round_half(scaled);
         return;
     }
-    const half_t upper = {nonzero_half(finite_part(scaled))};
-    *reinterpret_cast<unsigned short *>(to) = upper.bits;
-    *reinterpret_cast<unsigned short *>(to + WEIGHT_BYTES) = round_half(scaled - widen(upper));
+    const unsigned short upper = nonzero_half(finite_part(scaled));
+    *reinterpret_cast<unsigned short *>(to) = upper;
+    *reinterpret_cast<unsigned short *>(to + WEIGHT_BYTES) = round_half(scaled - half_value(upper));
 }
 
 /* By the consumers, a warp for a channel, and first of all their loads. The code is short on

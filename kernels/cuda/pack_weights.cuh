@@ -56,8 +56,8 @@ __device__ __forceinline__ unsigned short carried(float weight, float scale, boo
     const float scaled = weight * scale;
     if (PRODUCTS == 1)
         return round_half(ROUND_EVEN ? scaled : round_tf32_away(scaled));
-    const half_t upper = {nonzero_half(finite_part(scaled))};
-    return lower ? round_half(scaled - widen(upper)) : upper.bits;
+    const unsigned short upper = nonzero_half(finite_part(scaled));
+    return lower ? round_half(scaled - half_value(upper)) : upper;
 }
 template <class T> __device__ __forceinline__ unsigned short carried(T weight, float, bool) {
     return weight.bits;

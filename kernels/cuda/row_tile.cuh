@@ -34,8 +34,6 @@ struct RowTile {
     __device__ __forceinline__ int row(int p) const { return p * 8 + lane / 4; }
     __device__ __forceinline__ int column(int j) const { return j / 2 * 8 + lane % 4 * 2 + j % 2; }
     __device__ __forceinline__ int own_pixel(int q) const {
-        if (PIXELS == 2)
-            return lane & 1;
         return (lane & 1) * (PIXELS / 2) + (lane >> 1 & 1) * (PIXELS / 4) + q;
     }
 
@@ -79,10 +77,6 @@ struct RowTile {
         const bool second = lane >> 1 & 1;
         SG_UNROLL
         for (int q = 0; q < OWN; q++) {
-            if (PIXELS == 2) {
-                out[q] = Op::combine(half[q], __shfl_xor_sync(~0U, half[q], 2));
-                continue;
-            }
             const int other = PIXELS == 2 ? q : OWN + q;
             const real keep = second ? half[other] : half[q];
             const real give = second ? half[q] : half[other];

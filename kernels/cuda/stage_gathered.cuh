@@ -10,9 +10,11 @@
  *
  * A warp makes whole stages, every PRODUCERS-th. Its lanes copy a stage to memory of the warp's
  * own, AHEAD of its stages before it is wanted: rows lane / 8 + 4 i, four columns each, so that the
- * lane that has row r has row r + 4, too. Constants: IN_CHANNELS, KERNEL_*, PADDING_* (D, H, W),
- * TURN, BOX_H, COLUMNS (a multiple of 32), LEAD, VECTOR (4: columns are read by fours, else one by
- * one), PARTS, STAGES, PRODUCERS (warps, 4), AHEAD, ROUND_EVEN, CONSUMERS. */
+ * lane that has row r has row r + 4, too.
+ *
+ * Constants: IN_CHANNELS, KERNEL_*, PADDING_* (D, H, W), TURN, BOX_H, COLUMNS (a multiple of 32),
+ * LEAD, VECTOR (4: columns are read by fours, else one by one), PARTS, STAGES, PRODUCERS (warps,
+ * 4), AHEAD, ROUND_EVEN, CONSUMERS. */
 
 constexpr int ROWS = (BOX_H + KERNEL_H - 1) * IN_CHANNELS;
 constexpr int STAGE_ROWS = (ROWS + 3) / 4 * 4;

@@ -89,7 +89,7 @@ __device__ __forceinline__ float split(float &x, bool finite) {
     const float whole = x;
     if (!finite)
         x = finite_part(x);
-    return whole - widen(half_t{round_half(x)});
+    return whole - half_value(round_half(x));
 }
 
 /* Brings a value to what pack_operands takes, and returns what a half leaves of it. largest: of the

@@ -15,8 +15,8 @@ constexpr float CARRIER_MIN = 0.015625f; /* of a segment's largest, scaled: less
 constexpr float SPLIT_SCALE = 256.0f, SPLIT_MIN = 8.0f;
 constexpr float FLOAT_MAX = 3.40282347e38f;
 
-__device__ __forceinline__ unsigned shared_address(const void *pointer) {
-    return static_cast<unsigned>(__cvta_generic_to_shared(pointer));
+__device__ __forceinline__ unsigned shared_address(const void *at) {
+    return static_cast<unsigned>(__cvta_generic_to_shared(at));
 }
 
 /* ---- barriers ------------------------------------------------------------------------------ */
@@ -26,8 +26,7 @@ __device__ __forceinline__ void mbarrier_init(unsigned barrier, int arrivals) {
 }
 
 __device__ __forceinline__ void mbarrier_arrive(unsigned barrier) {
-    asm volatile("{ .reg .b64 state; mbarrier.arrive.shared::cta.b64 state, [%0]; }" ::"r"(barrier)
-                 : "memory");
+    asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(barrier) : "memory");
 }
 
 /* Returns when the phase of this parity has ended. A fresh barrier's phase 1 counts as ended. */
@@ -142,11 +141,16 @@ __device__ __forceinline__ unsigned short round_half(float x) {
     return half;
 }
 
+__device__ __forceinline__ float half_value(unsigned short half) {
+    float value;
+    asm("cvt.f32.f16 %0, %1;" : "=f"(value) : "h"(half));
+    return value;
+}
+
 /* Two halves as floats, low first. */
 __device__ __forceinline__ float2 unpack_halves(unsigned pair) {
-    const half_t low = {static_cast<unsigned short>(pair & 0xffff)};
-    const half_t high = {static_cast<unsigned short>(pair >> 16)};
-    return make_float2(widen(low), widen(high));
+    return make_float2(half_value(static_cast<unsigned short>(pair & 0xffff)),
+                       half_value(static_cast<unsigned short>(pair >> 16)));
 }
 
 /* What two halves leave of two floats, as halves. */

@@ -250,10 +250,9 @@ def expect_module(name, module, kind, **settings):
     """A submodule of which forward() needs no more than tensors and these settings."""
     if type(module) is not kind or module._forward_hooks or module._forward_pre_hooks:
         raise ValueError(f"{name} is no {kind.__name__}, or has hooks")
-    for setting, wanted in settings.items():
-        value = getattr(module, setting)
-        if value != wanted:
-            raise ValueError(f"{name}.{setting} is {value}, the kernels were written for {wanted}")
+    for key, wanted in settings.items():
+        if getattr(module, key) != wanted:
+            raise ValueError(f"{name}.{key} is {getattr(module, key)}, written for {wanted}")
 '''
 _EXPECT_TF32 = '''
 

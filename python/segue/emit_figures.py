@@ -94,7 +94,7 @@ def title(
     shapes = [list(x.shape) for x in inputs]
     entries = [
         ("Fused", fused(subject)),
-        ("By PyTorch", by_pytorch(subject)),
+        *([("By PyTorch", left)] if (left := by_pytorch(subject)) else []),
         ("Floor", floor(subject, inputs) + (figures.floor(shapes) if figures else "")),
         ("Measured", figures.said(shapes) if figures else "nothing"),
         ("Numbers", numbers(subject)),
@@ -140,9 +140,8 @@ def _entries(entries: list[tuple[str, str]]) -> list[str]:
 
 
 OTHERWISE = (
-    "the original operators run for CPU tensors, where a gradient is wanted (call it under "
-    "torch.no_grad() or torch.inference_mode()), inside torch.compile, torch.export, autocast and "
-    "transforms, and, with a warning that says why, where something else does not fit the kernels"
+    "Model's own operators run: for CPU tensors, where a gradient is wanted, inside torch.compile, "
+    "torch.export, autocast and transforms; and where something else does not fit, with a warning"
 )
 
 
@@ -152,14 +151,14 @@ def fused(subject: Subject) -> str:
 
 
 def by_pytorch(subject: Subject) -> str:
-    """Operators that no kernel takes."""
+    """Operators that no kernel takes; "" where there are none."""
     left = [
         n.target._schema.name.split("::")[-1].strip("_")
         for step in subject.plan.steps
         if step.region is None
         for n in step.nodes
     ]
-    return ", ".join(dict.fromkeys(left)) or "nothing"
+    return ", ".join(dict.fromkeys(left))
 
 
 def floor(subject: Subject, inputs: list[Tensor]) -> str:
@@ -183,10 +182,9 @@ def needs(subject: Subject, source: Source, wanted: Wanted) -> str:
     """Versions and hardware."""
     others = needed_modules(source)
     also = f"; {', '.join(others)}, as the model itself" if others else ""
-    text = f"PyTorch 2.0, a CUDA toolkit from 11.8 on (nvcc), a GPU from sm_80 on{also}"
-    if wanted.gpu is not None and "wgmma" in subject.kernels:
-        text += "; the fast path, for sm_90a (H100, H200), needs CUDA 12.0"
-    return text
+    fast = wanted.gpu is not None and "wgmma" in subject.kernels
+    path = "; CUDA 12.0 for the fast path on an H100 or H200" if fast else ""
+    return f"PyTorch 2.0, nvcc of CUDA 11.8, a GPU from sm_80 on{path}{also}"
 
 
 __all__ = ["Figures", "plain_title", "read", "title"]

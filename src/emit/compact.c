@@ -390,6 +390,9 @@ static bool join_strides(lines *all, int i) {
 /* A struct of a line or two without comments. */
 static bool join_struct(lines *all, int i) {
     const line *l = &all->line[i];
+    if (i + 1 < all->count && begins(l->text, "struct ") && ends(l->text, " {") &&
+        strcmp(l[1].text, "};") == 0)
+        return join(all, i, "%s%s");
     if (i + 2 >= all->count || !begins(l->text, "struct ") || !ends(l->text, " {") ||
         !is_statement(&l[1]) || strcmp(l[2].text, "};") != 0 ||
         l->indent + strlen(l->text) + strlen(l[1].text) + 4 > COLUMNS)

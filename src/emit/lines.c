@@ -87,7 +87,23 @@ static void join_groups(lines *all) {
     all->count = kept;
 }
 
+/* A comment parts what it is about from what stands before it. */
+static void drop_before_comments(lines *all) {
+    for (int i = all->count - 2; i > 0; i--) {
+        const line *l = &all->line[i];
+        int behind = i + 1;
+        while (behind < all->count && all->line[behind].kind == LINE_COMMENT)
+            behind++;
+        bool about = behind > i + 1 && behind < all->count && all->line[behind].kind == LINE_CODE &&
+                     !is_title(&l[1]);
+        if (l->kind == LINE_EMPTY && about && l[-1].kind == LINE_CODE &&
+            !begins(l[-1].text, "namespace"))
+            take_out(all, i, i + 1);
+    }
+}
+
 void sg_lines_group(lines *all) {
     drop_titles(all);
     join_groups(all);
+    drop_before_comments(all);
 }

@@ -71,7 +71,8 @@ static void write_title(const sg_emission *emission, bool whole, sg_text *text) 
     sg_text_add(text, "/* %s: one kernel for\n *\n", emission->name);
     for (sg_value value = 0; value < graph->node_count; value++) {
         const sg_node *node = sg_graph_node(graph, value);
-        if (node->op == SG_OP_constant && node->name[0] == '#')
+        bool declared = node->op == SG_OP_input && !whole;
+        if ((node->op == SG_OP_constant && node->name[0] == '#') || declared)
             continue;
         sg_text line = {0};
         sg_node_print(graph, value, &line);

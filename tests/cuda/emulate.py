@@ -31,6 +31,7 @@ ALIGNED = 'if ((uintptr_t)({0}) % {1}) emu_fail("an address is off its alignment
 BODIES = {
     **dict.fromkeys(EMPTY.split(), ""),
     "widen": "return emu_half(x.bits);",
+    "half_value": "return emu_half(half);",
     "to_half": "half_t made; made.bits = emu_to_half(narrow(x)); return made;",
     "to_bfloat": "bfloat_t made; made.bits = emu_to_bfloat(narrow(x)); return made;",
     "v_min": "return emu_min_nan(a, b);",
@@ -73,6 +74,8 @@ BODIES = {
     "load_16_bytes_if": "if (present) return __ldg((const uint4 *)from); return {};",
     "load_four_if": "if (!present) return make_float4(0, 0, 0, 0); "
     + ALIGNED.format("from", 16)
+    + "return make_float4(from[0], from[1], from[2], from[3]);",
+    "load_vector": ALIGNED.format("from", 16)
     + "return make_float4(from[0], from[1], from[2], from[3]);",
     "store_if": "if (present) *to = float(value);",
     "round_tf32_away": "return emu_rna(x);",

@@ -296,8 +296,8 @@ static void name_all(reach *r, int first, int behind, bool within) {
             r->named[unit->tokens[i].spelling] = true;
             r->member[unit->tokens[i].spelling] |=
                 within || is(r, i - 1, SG_TRIM_DOT) || is(r, i - 1, SG_TRIM_ARROW);
-            r->called[unit->tokens[i].spelling] |=
-                is(r, i + 1, SG_TRIM_OPEN) || is(r, i + 1, SG_TRIM_LESS);
+            int behind = is(r, i + 1, SG_TRIM_LESS) ? sg_trim_behind_template(unit, i + 1) : i + 1;
+            r->called[unit->tokens[i].spelling] |= is(r, behind, SG_TRIM_OPEN);
         } else if (unit->tokens[i].kind == SG_TRIM_DIRECTIVE)
             name_directive(r, &unit->tokens[i]);
         else if (is_double(unit, i))

@@ -98,6 +98,15 @@ static bool simplify_children(const sg_trim_facts *facts, sg_trim_node *node, bo
     return changed;
 }
 
+/* Whether two nodes are the same text. */
+static bool are_alike(const sg_trim_facts *facts, const sg_trim_node *a, const sg_trim_node *b) {
+    const sg_trim_token *tokens = facts->unit->tokens;
+    bool alike = a->behind - a->first == b->behind - b->first && !a->changed && !b->changed;
+    for (int i = 0; alike && a->first + i < a->behind; i++)
+        alike = tokens[a->first + i].spelling == tokens[b->first + i].spelling;
+    return alike;
+}
+
 bool sg_trim_simplify(const sg_trim_facts *facts, sg_trim_node *node, bool truth) {
     if (becomes_literal(node)) {
         node->literal = node->changed = true;
@@ -106,6 +115,9 @@ bool sg_trim_simplify(const sg_trim_facts *facts, sg_trim_node *node, bool truth
     node->changed = simplify_children(facts, node, truth);
     if (node->kind == SG_TRIM_CHOICE && node->child[0]->value.type) {
         node->instead = node->child[node->child[0]->value.number ? 1 : 2];
+    } else if (node->kind == SG_TRIM_CHOICE && node->child[0]->pure &&
+               are_alike(facts, node->child[1], node->child[2])) {
+        node->instead = node->child[1];
     } else if (node->kind == SG_TRIM_BINARY) {
         if (node->mark == SG_TRIM_AND || node->mark == SG_TRIM_OR)
             simplify_logical(facts, node, truth);
