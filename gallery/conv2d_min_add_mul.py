@@ -84,15 +84,12 @@ extern "C" const char *conv2d_minimum_add_mul(const float *x, const float *conv_
 """
 
 KERNELS = r"""
-/* conv2d_minimum_add_mul: one kernel for
- *
+/* conv2d_minimum_add_mul, for any batch and image, of
  *     %convolution = convolution %x, %conv.weight, %conv.bias : f32[128, 128, 126, 126]
  *     %constant = constant {value=0.5, weak=false} : f32[]
  *     %minimum = minimum %convolution, %constant : f32[128, 128, 126, 126]
  *     %add = add %minimum, %bias : f32[128, 128, 126, 126]
  *     %mul = mul %add, 2.0 : f32[128, 128, 126, 126]
- *
- * for any batch and image.
  * First path (wgmma_ring): warpgroup products on weights that stay in shared memory, the input
  *    rolling through a ring of slices; columns 1, depth 0, pixels 128, channels 128, consumers 2,
  *    row_tiles 1, box_y 1, box_x 126, stages 4, producers 1.
@@ -101,8 +98,7 @@ KERNELS = r"""
  */
 #include <cuda_runtime.h>
 
-#include <map>
-#include <mutex>
+#include <atomic>
 
 namespace conv2d_minimum_add_mul_code {
 #define DEVICE __device__ __forceinline__
@@ -204,8 +200,7 @@ DEVICE void mbarrier_wait(unsigned barrier, unsigned parity) {
 DEVICE void barrier_sync(int number, int threads) {
     asm volatile("bar.sync %0, %1;" ::"r"(number), "r"(threads) : "memory");
 }
-/* The same for threads that do not wait. */
-DEVICE void barrier_arrive(int number, int threads) {
+DEVICE void barrier_arrive(int number, int threads) { /* The same for threads that do not wait. */
     asm volatile("bar.arrive %0, %1;" ::"r"(number), "r"(threads) : "memory");
 }
 /* Makes this thread's writes to shared memory visible to products and bulk copies; then a barrier
@@ -328,8 +323,7 @@ DEVICE void wgmma(float (&d)[64], unsigned long long a, unsigned long long b, in
  * (RING_DEPTH, y is then height) or height (no y: BOX_Y 1). A tile's pixels run along the rows of
  * the stage, PITCH a row, so the last few of a row are made and dropped where BOX_Y > 1. */
 
-/* A box's first pixel, in the output, and the output's sizes. */
-struct Box {
+struct Box { /* A box's first pixel, in the output, and the output's sizes. */
     int n, z, x, width;
     int y, height;
 };
@@ -341,9 +335,6 @@ struct BoxPixels {
         return Place{box.n, 0, box.z, x};
     }
 };
-
-/* Producers of conv_wgmma_ring.cuh: boxes of a float32 tensor become halves in shared memory,
- * scaled and rounded to 11 bits. */
 
 /* Where producers of conv_wgmma_ring.cuh find a box of the input, and where its pixels go in shared
  * memory.
@@ -438,9 +429,6 @@ DEVICE void store_item(uint4 *stage, int item, Fetched &from, float scale, float
     }
 }
 
-/* conv_wgmma_ring.cuh, channels as rows of the products, pixels as their columns. A product of 64
- * channels by 256 pixels reads less shared memory a flop than one of pixels by few channels. */
-
 using Pixels = BoxPixels;
 
 /* The tile of `wgmma` with channels as rows (M) and pixels as columns (N).
@@ -513,8 +501,7 @@ struct Tile : ColumnTile {
      * and where it puts its two pixels of eight, as offsets of `lines`, by whether the ring of the
      * line has come round. */
     int begin, put_at[2][2];
-    /* Of the two channels that this lane stores. */
-    int begins[2];
+    int begins[2]; /* Of the two channels that this lane stores. */
     float *next_at[2];
     float pair;
     float2 by; /* of the channel that is being put */
@@ -620,8 +607,7 @@ struct Tile : ColumnTile {
         if (lane == 0) mbarrier_arrive(passed_on(consumer, j));
         UNROLLED for (int i = 0; i < 2; i++) next_at[i] += (j % 2 == 0 ? 8 : 56) * s.c;
     }
-    /* What the tile before has left. */
-    DEVICE void bring(int j) {
+    DEVICE void bring(int j) { /* What the tile before has left. */
         mbarrier_wait(passed_on(consumer == 0 ? CONSUMERS - 1 : consumer - 1, j),
                       (tiles + CONSUMERS - 1) / CONSUMERS & 1 ^ 1);
         const int mine = thread % 4 * 2;
@@ -689,8 +675,7 @@ struct Shared {
     float weight_scale[TILE_N];
     float largest[STAGES + 1][PRODUCER_WARPS]; /* of a segment, that a warp met */
 };
-/* Of a warp's positive values; NaN if there is one. */
-DEVICE float warp_max(float x) {
+DEVICE float warp_max(float x) { /* Of a warp's positive values; NaN if there is one. */
     return __uint_as_float(__reduce_max_sync(~0U, __float_as_uint(x)));
 }
 
@@ -986,8 +971,7 @@ constexpr int GROUP_INPUTS = 64, KERNEL_H = 3, KERNEL_W = 3, WARPS = 8, ROW_BLOC
 constexpr int BLOCKS = 1, THREADS = WARPS * 32, BLOCK_PIXELS = WARPS * ROW_BLOCKS * 16;
 constexpr int TAPS = KERNEL_H * KERNEL_W, K = GROUP_INPUTS * TAPS;
 constexpr int SLICE = 16, SLICES = (K + SLICE - 1) / SLICE;
-/* A warp's pixels: where they lie was found when they were gathered. */
-struct Pixels {
+struct Pixels { /* A warp's pixels: where they lie was found when they were gathered. */
     const Place *places; /* in shared memory; n < 0: there is none */
 
     DEVICE bool valid(int row) const { return places[row].n >= 0; }
@@ -1191,38 +1175,29 @@ static long long pieces(long long x, long long y) { return (x + y - 1) / y; }
 static bool aligned(const void *address, unsigned long long bytes) {
     return reinterpret_cast<unsigned long long>(address) % bytes == 0;
 }
-/* Whether the device has a kernel's code; gives it the shared memory that it wants. */
-template <class A> bool prepare(void (*kernel)(A), int threads, int shared) {
-    cudaFuncAttributes found;
-    const auto memory = cudaFuncAttributeMaxDynamicSharedMemorySize;
-    return cudaFuncGetAttributes(&found, kernel) == cudaSuccess &&
-        found.maxThreadsPerBlock >= threads &&
-        cudaFuncSetAttribute(kernel, memory, shared) == cudaSuccess;
-}
-
-struct Device { int processors; bool first; }; // first: has the first path's code
-/* The current device, prepared in the first call there. */
-static Device current_device() {
-    static std::mutex one;
-    static std::map<int, Device> known;
-    const std::lock_guard<std::mutex> lock(one);
-    int number = -1;
-    cudaGetDevice(&number);
-    const bool fresh = known.count(number) == 0;
-    Device &device = known[number];
-    if (!fresh) return device;
-    cudaDeviceGetAttribute(&device.processors, cudaDevAttrMultiProcessorCount, number);
-    device.first = prepare(wgmma_ring::segue_conv_wgmma_ring, 384, 229952);
-    prepare(implicit_gemm::segue_implicit_gemm, 256, 56576);
-    cudaGetLastError(); /* of code that is not there */
-    return device;
+/* Whether the current device has a kernel's code; it then gives it shared memory. */
+template <class A> static bool prepare(void (*kernel)(A), int threads, int shared) {
+    static std::atomic<int> known[256]; /* by device: 0 not asked yet, 1 no, 2 yes */
+    int device = 0;
+    cudaGetDevice(&device);
+    if (known[device] == 0) {
+        cudaFuncAttributes found;
+        const auto memory = cudaFuncAttributeMaxDynamicSharedMemorySize;
+        known[device] = cudaFuncGetAttributes(&found, kernel) == cudaSuccess &&
+                found.maxThreadsPerBlock >= threads &&
+                cudaFuncSetAttribute(kernel, memory, shared) == cudaSuccess ? 2 : 1;
+        cudaGetLastError(); /* of code that is not there */
+    }
+    return known[device] == 2;
 }
 
 template <class A>
-const char *launch(void (*kernel)(A), const A &a, long long blocks, int threads, size_t shared,
+static const char *launch(void (*kernel)(A), const A &a, long long blocks, int threads, int shared,
                    cudaStream_t stream) {
     if (blocks > 2147483647) return "the result is too large";
-    const cudaLaunchConfig_t how = {dim3(unsigned(blocks)), dim3(threads), shared, stream, nullptr, 0};
+    if (!prepare(kernel, threads, shared)) return "the GPU has not what the kernel needs";
+    const cudaLaunchConfig_t how = {dim3(unsigned(blocks)), dim3(threads), size_t(shared), stream,
+                                    nullptr, 0};
     const cudaError_t status = cudaLaunchKernelEx(&how, kernel, a);
     return status == cudaSuccess ? nullptr : cudaGetErrorString(status);
 }
@@ -1231,10 +1206,12 @@ extern "C" const char *conv2d_minimum_add_mul(const float *x, const float *conv_
     const float *conv_bias, const float *bias, float *mul, long long n, long long in_h,
     long long in_w, cudaStream_t stream) {
     const long long h = in_h - 2, w = in_w - 2;
+    int device = 0, processors = 0;
+    cudaGetDevice(&device);
+    cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device);
     if (!(n >= 0 && n < 1 << 30 && in_h >= 3 && in_h < 1 << 30 && in_w >= 3 && in_w < 1 << 30))
         return "the image is smaller than the filter, or a size is 2^30 or more";
     if (n == 0) return nullptr;
-    const Device device = current_device();
     const auto take_tensors = [=](auto &a) {
         a.input = x; a.input_stride = {64 * in_h * in_w, in_h * in_w, 0, in_w, 1};
         a.weight = conv_weight; a.weight_stride = {576, 9, 0, 3, 1};
@@ -1243,7 +1220,8 @@ extern "C" const char *conv2d_minimum_add_mul(const float *x, const float *conv_
         a.store0 = mul; a.store0_stride = {128 * h * w, h * w, 0, w, 1};
     };
     /* %x is read in vectors of 4; %mul is written in vectors of 2 */
-    if (device.first && aligned(x, 16) && in_w % 4 == 0 && aligned(mul, 8) && w % 2 == 0) {
+    if (aligned(x, 16) && in_w % 4 == 0 && aligned(mul, 8) && w % 2 == 0 &&
+        prepare(wgmma_ring::segue_conv_wgmma_ring, 384, 229952)) {
         wgmma_ring::Arguments a;
         take_tensors(a);
         a.in_z = in_h; a.in_y = 1; a.in_x = in_w; a.out_z = h; a.out_y = 1; a.out_x = w;
@@ -1251,8 +1229,8 @@ extern "C" const char *conv2d_minimum_add_mul(const float *x, const float *conv_
         a.units = n * a.boxes_y * a.boxes_x * a.out_z;
         /* a row is one box; rows are counted in 31 bits */
         if (a.boxes_x <= 1 && a.units < 2147483648)
-            return launch(wgmma_ring::segue_conv_wgmma_ring, a, least(device.processors, a.units),
-                384, 229952, stream);
+            return launch(wgmma_ring::segue_conv_wgmma_ring, a, least(processors, a.units), 384,
+                229952, stream);
     }
     implicit_gemm::Arguments a;
     take_tensors(a);

@@ -76,14 +76,11 @@ extern "C" const char *conv2d_min_tanh_tanh(const float *x, const float *conv_we
 """
 
 KERNELS = r"""
-/* conv2d_min_tanh_tanh: one kernel for
- *
+/* conv2d_min_tanh_tanh, for any batch and image, of
  *     %convolution = convolution %x, %conv.weight, %conv.bias : f32[128, 64, 254, 254]
  *     %amin = amin %convolution {dim=[1], keepdim=true} : f32[128, 1, 254, 254]
  *     %tanh = tanh %amin : f32[128, 1, 254, 254]
  *     %tanh_1 = tanh %tanh : f32[128, 1, 254, 254]
- *
- * for any batch and image.
  * First path (wgmma_ring): warpgroup products on weights that stay in shared memory, the input
  *    rolling through a ring of slices; columns 0, depth 0, pixels 256, channels 64, consumers 2,
  *    row_tiles 1, box_y 1, box_x 254, stages 16, producers 2.
@@ -92,8 +89,7 @@ KERNELS = r"""
  */
 #include <cuda_runtime.h>
 
-#include <map>
-#include <mutex>
+#include <atomic>
 
 namespace conv2d_min_tanh_tanh_code {
 #define DEVICE __device__ __forceinline__
@@ -202,8 +198,7 @@ DEVICE void mbarrier_wait(unsigned barrier, unsigned parity) {
 DEVICE void barrier_sync(int number, int threads) {
     asm volatile("bar.sync %0, %1;" ::"r"(number), "r"(threads) : "memory");
 }
-/* The same for threads that do not wait. */
-DEVICE void barrier_arrive(int number, int threads) {
+DEVICE void barrier_arrive(int number, int threads) { /* The same for threads that do not wait. */
     asm volatile("bar.arrive %0, %1;" ::"r"(number), "r"(threads) : "memory");
 }
 /* Makes this thread's writes to shared memory visible to products and bulk copies; then a barrier
@@ -305,8 +300,7 @@ DEVICE void wgmma(float (&d)[32], unsigned long long a, unsigned long long b, in
  * (RING_DEPTH, y is then height) or height (no y: BOX_Y 1). A tile's pixels run along the rows of
  * the stage, PITCH a row, so the last few of a row are made and dropped where BOX_Y > 1. */
 
-/* A box's first pixel, in the output, and the output's sizes. */
-struct Box {
+struct Box { /* A box's first pixel, in the output, and the output's sizes. */
     int n, z, x, width;
     int y, height;
 };
@@ -319,9 +313,6 @@ struct BoxPixels {
         return Place{box.n, 0, box.z, x};
     }
 };
-
-/* Producers of conv_wgmma_ring.cuh: boxes of a float32 tensor become halves in shared memory,
- * scaled and rounded to 11 bits. */
 
 /* Where producers of conv_wgmma_ring.cuh find a box of the input, and where its pixels go in shared
  * memory.
@@ -418,9 +409,6 @@ DEVICE void store_item(uint4 *stage, int item, Fetched &from, float scale, float
         plane[staged_pixel(pixel) + (p % VECTOR ^ turn)] = halves[p];
     }
 }
-
-/* conv_wgmma_ring.cuh, pixels as rows of the products: a tile of 64 ROW_BLOCKS pixels. */
-
 /* Blocks of 64 rows take turns in the pixels by eights, so that a warp's pixels are neighbours. */
 struct Pixels : BoxPixels {
     int warp;
@@ -492,8 +480,6 @@ DEVICE void multiply_tap(float (&sums)[TILE_BLOCKS][BLOCK_SUMS], unsigned slice,
         wgmma(sums[block], descriptor_at(a, block * 8), descriptor_at(b, row), accumulate || 0);
 }
 
-/* The tile of conv_wgmma_ring.cuh with pixels as rows, as row_tile.cuh has it. */
-
 struct Tile : RowTile {
     template <class S> DEVICE void open(const S &, int) {
         lane = threadIdx.x % 32;
@@ -536,8 +522,7 @@ struct Shared {
     float weight_scale[TILE_N];
     float largest[STAGES + 1][PRODUCER_WARPS]; /* of a segment, that a warp met */
 };
-/* Of a warp's positive values; NaN if there is one. */
-DEVICE float warp_max(float x) {
+DEVICE float warp_max(float x) { /* Of a warp's positive values; NaN if there is one. */
     return __uint_as_float(__reduce_max_sync(~0U, __float_as_uint(x)));
 }
 
@@ -649,8 +634,7 @@ DEVICE void produce(const Arguments &a, Shared &shared) {
             if (work.exact)
                 store_item<true>(shared.ring[slot][0], i % ITEMS, item, work.scale, largest);
             else store_item<false>(shared.ring[slot][0], i % ITEMS, item, CARRIER_SCALE, largest);
-            /* its last */
-            fence_proxy_async();
+            fence_proxy_async(); /* its last */
             largest = warp_max(largest);
             __syncwarp();
             if (threadIdx.x % 32 == 0) shared.largest[work.number % (STAGES + 1)][warp] = largest;
@@ -812,8 +796,7 @@ DEVICE void mma_tf32(float sums[4], unsigned a0, unsigned a1, unsigned a2, unsig
                  : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
                  : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
 }
-/* The same, halves to even. */
-DEVICE unsigned tf32_even(unsigned bits) {
+DEVICE unsigned tf32_even(unsigned bits) { /* The same, halves to even. */
     const float x = __uint_as_float(bits);
     return x == x ? bits + 0xfffu + (bits >> 13 & 1u) : bits;
 }
@@ -822,8 +805,7 @@ constexpr int GROUP_INPUTS = 16, KERNEL_H = 3, KERNEL_W = 3, WARPS = 4, ROW_BLOC
 constexpr int BLOCKS = 3, THREADS = WARPS * 32, BLOCK_PIXELS = WARPS * ROW_BLOCKS * 16;
 constexpr int TAPS = KERNEL_H * KERNEL_W, K = GROUP_INPUTS * TAPS;
 constexpr int SLICE = 16, SLICES = (K + SLICE - 1) / SLICE;
-/* A warp's pixels: where they lie was found when they were gathered. */
-struct Pixels {
+struct Pixels { /* A warp's pixels: where they lie was found when they were gathered. */
     const Place *places; /* in shared memory; n < 0: there is none */
 
     DEVICE bool valid(int row) const { return places[row].n >= 0; }
@@ -1026,38 +1008,29 @@ static long long pieces(long long x, long long y) { return (x + y - 1) / y; }
 static bool aligned(const void *address, unsigned long long bytes) {
     return reinterpret_cast<unsigned long long>(address) % bytes == 0;
 }
-/* Whether the device has a kernel's code; gives it the shared memory that it wants. */
-template <class A> bool prepare(void (*kernel)(A), int threads, int shared) {
-    cudaFuncAttributes found;
-    const auto memory = cudaFuncAttributeMaxDynamicSharedMemorySize;
-    return cudaFuncGetAttributes(&found, kernel) == cudaSuccess &&
-        found.maxThreadsPerBlock >= threads &&
-        cudaFuncSetAttribute(kernel, memory, shared) == cudaSuccess;
-}
-
-struct Device { int processors; bool first; }; // first: has the first path's code
-/* The current device, prepared in the first call there. */
-static Device current_device() {
-    static std::mutex one;
-    static std::map<int, Device> known;
-    const std::lock_guard<std::mutex> lock(one);
-    int number = -1;
-    cudaGetDevice(&number);
-    const bool fresh = known.count(number) == 0;
-    Device &device = known[number];
-    if (!fresh) return device;
-    cudaDeviceGetAttribute(&device.processors, cudaDevAttrMultiProcessorCount, number);
-    device.first = prepare(wgmma_ring::segue_conv_wgmma_ring, 512, 151504);
-    prepare(implicit_gemm::segue_implicit_gemm, 128, 29184);
-    cudaGetLastError(); /* of code that is not there */
-    return device;
+/* Whether the current device has a kernel's code; it then gives it shared memory. */
+template <class A> static bool prepare(void (*kernel)(A), int threads, int shared) {
+    static std::atomic<int> known[256]; /* by device: 0 not asked yet, 1 no, 2 yes */
+    int device = 0;
+    cudaGetDevice(&device);
+    if (known[device] == 0) {
+        cudaFuncAttributes found;
+        const auto memory = cudaFuncAttributeMaxDynamicSharedMemorySize;
+        known[device] = cudaFuncGetAttributes(&found, kernel) == cudaSuccess &&
+                found.maxThreadsPerBlock >= threads &&
+                cudaFuncSetAttribute(kernel, memory, shared) == cudaSuccess ? 2 : 1;
+        cudaGetLastError(); /* of code that is not there */
+    }
+    return known[device] == 2;
 }
 
 template <class A>
-const char *launch(void (*kernel)(A), const A &a, long long blocks, int threads, size_t shared,
+static const char *launch(void (*kernel)(A), const A &a, long long blocks, int threads, int shared,
                    cudaStream_t stream) {
     if (blocks > 2147483647) return "the result is too large";
-    const cudaLaunchConfig_t how = {dim3(unsigned(blocks)), dim3(threads), shared, stream, nullptr, 0};
+    if (!prepare(kernel, threads, shared)) return "the GPU has not what the kernel needs";
+    const cudaLaunchConfig_t how = {dim3(unsigned(blocks)), dim3(threads), size_t(shared), stream,
+                                    nullptr, 0};
     const cudaError_t status = cudaLaunchKernelEx(&how, kernel, a);
     return status == cudaSuccess ? nullptr : cudaGetErrorString(status);
 }
@@ -1066,10 +1039,12 @@ extern "C" const char *conv2d_min_tanh_tanh(const float *x, const float *conv_we
     const float *conv_bias, float *tanh_1, long long n, long long in_h, long long in_w,
     cudaStream_t stream) {
     const long long h = in_h - 2, w = in_w - 2;
+    int device = 0, processors = 0;
+    cudaGetDevice(&device);
+    cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device);
     if (!(n >= 0 && n < 1 << 30 && in_h >= 3 && in_h < 1 << 30 && in_w >= 3 && in_w < 1 << 30))
         return "the image is smaller than the filter, or a size is 2^30 or more";
     if (n == 0) return nullptr;
-    const Device device = current_device();
     const auto take_tensors = [=](auto &a) {
         a.input = x; a.input_stride = {16 * in_h * in_w, in_h * in_w, 0, in_w, 1};
         a.weight = conv_weight; a.weight_stride = {144, 9, 0, 3, 1};
@@ -1077,7 +1052,8 @@ extern "C" const char *conv2d_min_tanh_tanh(const float *x, const float *conv_we
         a.store0 = tanh_1; a.store0_stride = {h * w, 0, 0, w, 1};
     };
     /* %x is read in vectors of 4 */
-    if (device.first && aligned(x, 16) && in_w % 4 == 0) {
+    if (aligned(x, 16) && in_w % 4 == 0 && prepare(wgmma_ring::segue_conv_wgmma_ring, 512,
+        151504)) {
         wgmma_ring::Arguments a;
         take_tensors(a);
         a.in_z = in_h; a.in_y = 1; a.in_x = in_w; a.out_z = h; a.out_y = 1; a.out_x = w;
@@ -1085,8 +1061,8 @@ extern "C" const char *conv2d_min_tanh_tanh(const float *x, const float *conv_we
         a.units = n * a.boxes_y * a.boxes_x * a.out_z;
         /* a row is one box; rows are counted in 31 bits */
         if (a.boxes_x <= 1 && a.units < 2147483648)
-            return launch(wgmma_ring::segue_conv_wgmma_ring, a, least(device.processors, a.units),
-                512, 151504, stream);
+            return launch(wgmma_ring::segue_conv_wgmma_ring, a, least(processors, a.units), 512,
+                151504, stream);
     }
     implicit_gemm::Arguments a;
     take_tensors(a);

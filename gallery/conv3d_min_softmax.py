@@ -77,13 +77,10 @@ extern "C" const char *conv3d_min_softmax(const float *x, const float *conv_weig
 """
 
 KERNELS = r"""
-/* conv3d_min_softmax: one kernel for
- *
+/* conv3d_min_softmax, for any batch and image, of
  *     %convolution = convolution %x, %conv.weight, %conv.bias : f32[128, 24, 22, 30, 30]
  *     %amin = amin %convolution {dim=[2]} : f32[128, 24, 30, 30]
  *     %softmax = softmax %amin {dim=1} : f32[128, 24, 30, 30]
- *
- * for any batch and image.
  * First path (wgmma_gathered): warpgroup products on pixels gathered in registers, few channels
  *    and the taps side by side; box_w 30, box_d 22, consumers 3, stages 16.
  * Any sizes and addresses (implicit_gemm): warp products of gathered pixels by channels; warps 8,
@@ -91,8 +88,7 @@ KERNELS = r"""
  */
 #include <cuda_runtime.h>
 
-#include <map>
-#include <mutex>
+#include <atomic>
 
 namespace conv3d_min_softmax_code {
 #define DEVICE __device__ __forceinline__
@@ -275,8 +271,7 @@ DEVICE float half_value(unsigned short half) {
     asm("cvt.f32.f16 %0, %1;" : "=f"(value) : "h"(half));
     return value;
 }
-/* Two halves as floats, low first. */
-DEVICE float2 unpack_halves(unsigned pair) {
+DEVICE float2 unpack_halves(unsigned pair) { /* Two halves as floats, low first. */
     return make_float2(half_value(static_cast<unsigned short>(pair & 0xffff)),
                        half_value(static_cast<unsigned short>(pair >> 16)));
 }
@@ -372,16 +367,14 @@ DEVICE int block_jobs(const Arguments &a) {
     const int others = int(a.job_count) - 1 - int(blockIdx.x);
     return others / int(gridDim.x) + 1;
 }
-/* Jobs first .. end - 1 of the block, at one scale. */
-struct Round {
+struct Round { /* Jobs first .. end - 1 of the block, at one scale. */
     int first, end;
     int count;    /* of all the block's jobs */
     int staged;   /* stages before it */
     float scale;  /* of activations; 0: STAGE_SCALE, else that of one job, made anew */
     int meetings; /* before it, modulo 2 */
 };
-/* Shared memory, in order. */
-struct Shared {
+struct Shared { /* Shared memory, in order. */
     unsigned char *stages, *weights, *raw; /* raw: [PRODUCERS][AHEAD + 1][RAW_BYTES] */
     float2 *scale_bias;   /* [TILE_N]: what brings sums back, in the present round */
     float *scale;         /* [TILE_N]: of the weights */
@@ -458,11 +451,9 @@ struct Above {
         rest[e] = left;
     }
 };
-/* A warp's place in the slices of one job after another. */
-struct Slice {
+struct Slice { /* A warp's place in the slices of one job after another. */
     int number, slice; /* the job's among the block's; may lie beyond the job's last */
-    /* Whether another job is reached. */
-    DEVICE bool settle(int slices) {
+    DEVICE bool settle(int slices) { /* Whether another job is reached. */
         bool other = false;
         for (; slice >= slices; slice -= slices) { number++; other = true; }
         return other;
@@ -499,8 +490,7 @@ struct Jobs {
 };
 
 DEVICE bool inside_of(int place, long long size) { return unsigned(place) < unsigned(size); }
-/* Where a lane reads a job's input. */
-struct Source {
+struct Source { /* Where a lane reads a job's input. */
     unsigned offset[ROW_STEPS];  /* bytes from the lane's first column of the box's first row and
     channel to that of each of its rows */
     const char *corner;          /* that column in plane 0; may lie outside */
@@ -692,8 +682,7 @@ struct RowTile {
 
 struct Tile : RowTile {
     DEVICE real acc(int p, int j) const { return d[0][j / 2 * 4 + p * 2 + j % 2]; }
-    /* Behind a walk whose running values are of sums as they are. */
-    DEVICE void scale_walk() {
+    DEVICE void scale_walk() { /* Behind a walk whose running values are of sums as they are. */
         UNROLLED for (int j = 0; j < CHANNELS; j++) {
             const float2 by = scale_bias[column(j)];
             UNROLLED for (int p = 0; p < PIXELS; p++) walk(p, j) = fmaf(walk(p, j), by.x, by.y);
@@ -766,8 +755,6 @@ struct Tail {
         }
     }
 };
-
-/* conv_wgmma_gathered.cuh: which product stands where along k, and weights, which go there. */
 
 constexpr int KERNEL_ROWS = KERNEL_H * IN_CHANNELS;
 constexpr int EIGHTS = KERNEL_ROWS / 8;                            /* of the kernel's rows */
@@ -859,8 +846,7 @@ DEVICE void pack_weights(const Arguments &a, const Shared &shared) {
 
 /* ---- consumers ----------------------------------------------------------------------------- */
 constexpr int BLOCK_SUMS = TILE_N / 2; /* of a thread: one kernel slice's */
-/* What products make of one slice: BLOCK_SUMS for each of the kernel's slices. */
-struct Sums {
+struct Sums { /* What products make of one slice: BLOCK_SUMS for each of the kernel's slices. */
     float of[TURN * BLOCK_SUMS];
     /* Keeps the compiler from moving what it does to sums past the products' fences. */
     DEVICE void pin() {
@@ -872,8 +858,7 @@ struct Sums {
 DEVICE void load_pair(unsigned address, unsigned &x, unsigned &y) {
     asm volatile("ld.shared.v2.u32 {%0, %1}, [%2];" : "=r"(x), "=r"(y) : "r"(address) : "memory");
 }
-/* The low half of a word, above it zeros. */
-DEVICE unsigned load_low_half(unsigned address) {
+DEVICE unsigned load_low_half(unsigned address) { /* The low half of a word, above it zeros. */
     unsigned short low;
     asm volatile("ld.shared.u16 %0, [%1];" : "=h"(low) : "r"(address) : "memory");
     return low;
@@ -884,8 +869,7 @@ DEVICE unsigned moved(unsigned x) {
     asm volatile("mov.b32 %0, %1;" : "=r"(copy) : "r"(x) : "memory");
     return copy;
 }
-/* A slice as a lane's operands. */
-struct Operands {
+struct Operands { /* A slice as a lane's operands. */
     unsigned of[PARTS][STEPS][4];
     unsigned ends[PARTS][EIGHTS][2][2]; /* words of pairs that are no tap */
 
@@ -903,8 +887,7 @@ struct Operands {
             asm volatile("" : "+r"(of[i / (STEPS * 4)][i / 4 % STEPS][i % 4])::"memory");
     }
 };
-/* Where a consumer's thread reads the stages, one after the other. */
-struct Gather {
+struct Gather { /* Where a consumer's thread reads the stages, one after the other. */
     unsigned words;                    /* of stage 0: address of its first word */
     int single[SINGLES]; /* bytes from there to the words of single taps */
     unsigned full, empty;
@@ -951,8 +934,7 @@ struct Gather {
 /* The same for all lanes, in a uniform register: a reduction's result lies in one, and is not
  * worked out again at every use. */
 DEVICE unsigned uniform(unsigned value) { return __reduce_max_sync(~0U, value); }
-/* B's descriptors, of 16 k each. */
-struct Weights {
+struct Weights { /* B's descriptors, of 16 k each. */
     unsigned long long part[PARTS][STEPS];
 
     DEVICE void open(const Shared &shared) {
@@ -978,8 +960,7 @@ DEVICE void multiply(Sums &sums, Operands &operands, const Weights &weights) {
 }
 /* Of operands: with two, the next slice's come behind this one's products. */
 constexpr int SETS = 1;
-/* Sums of depths that are not complete, the next one's first. */
-constexpr int PENDING = TURN - 2;
+constexpr int PENDING = TURN - 2; /* Sums of depths that are not complete, the next one's first. */
 
 struct Consumer {
     Tile tile;
@@ -1071,9 +1052,6 @@ DEVICE void consume(const Arguments &a, const Shared &shared) {
     }
     wgmma_wait<0>();
 }
-
-/* conv_wgmma_gathered.cuh: what a block does between rounds of jobs. */
-
 /* All of the block meet, consumers and producers from places of their own in the program. */
 DEVICE void meet(const Shared &shared, Round &round) {
     __syncwarp();
@@ -1252,8 +1230,7 @@ constexpr int GROUP_INPUTS = 3, WARPS = 8, ROW_BLOCKS = 2;
 constexpr int BLOCKS = 1, THREADS = WARPS * 32, BLOCK_PIXELS = WARPS * ROW_BLOCKS * 16;
 constexpr int TAPS = KERNEL_D * KERNEL_H * KERNEL_W, K = GROUP_INPUTS * TAPS;
 constexpr int SLICE = 16, SLICES = (K + SLICE - 1) / SLICE;
-/* A warp's pixels: where they lie was found when they were gathered. */
-struct Pixels {
+struct Pixels { /* A warp's pixels: where they lie was found when they were gathered. */
     const Place *places; /* in shared memory; n < 0: there is none */
 
     DEVICE bool valid(int row) const { return places[row].n >= 0; }
@@ -1355,8 +1332,7 @@ struct Tail {
             }
     }
 };
-/* One k: elements from a pixel's first input, and from a channel's first weight. */
-struct Tap {
+struct Tap { /* One k: elements from a pixel's first input, and from a channel's first weight. */
     long long input, weight;
     bool present;     /* false beyond the last */
 };
@@ -1524,38 +1500,29 @@ static long long pieces(long long x, long long y) { return (x + y - 1) / y; }
 static bool aligned(const void *address, unsigned long long bytes) {
     return reinterpret_cast<unsigned long long>(address) % bytes == 0;
 }
-/* Whether the device has a kernel's code; gives it the shared memory that it wants. */
-template <class A> bool prepare(void (*kernel)(A), int threads, int shared) {
-    cudaFuncAttributes found;
-    const auto memory = cudaFuncAttributeMaxDynamicSharedMemorySize;
-    return cudaFuncGetAttributes(&found, kernel) == cudaSuccess &&
-        found.maxThreadsPerBlock >= threads &&
-        cudaFuncSetAttribute(kernel, memory, shared) == cudaSuccess;
-}
-
-struct Device { int processors; bool first; }; // first: has the first path's code
-/* The current device, prepared in the first call there. */
-static Device current_device() {
-    static std::mutex one;
-    static std::map<int, Device> known;
-    const std::lock_guard<std::mutex> lock(one);
-    int number = -1;
-    cudaGetDevice(&number);
-    const bool fresh = known.count(number) == 0;
-    Device &device = known[number];
-    if (!fresh) return device;
-    cudaDeviceGetAttribute(&device.processors, cudaDevAttrMultiProcessorCount, number);
-    device.first = prepare(wgmma_gathered::segue_conv_wgmma_gathered, 512, 170596);
-    prepare(implicit_gemm::segue_implicit_gemm, 256, 42016);
-    cudaGetLastError(); /* of code that is not there */
-    return device;
+/* Whether the current device has a kernel's code; it then gives it shared memory. */
+template <class A> static bool prepare(void (*kernel)(A), int threads, int shared) {
+    static std::atomic<int> known[256]; /* by device: 0 not asked yet, 1 no, 2 yes */
+    int device = 0;
+    cudaGetDevice(&device);
+    if (known[device] == 0) {
+        cudaFuncAttributes found;
+        const auto memory = cudaFuncAttributeMaxDynamicSharedMemorySize;
+        known[device] = cudaFuncGetAttributes(&found, kernel) == cudaSuccess &&
+                found.maxThreadsPerBlock >= threads &&
+                cudaFuncSetAttribute(kernel, memory, shared) == cudaSuccess ? 2 : 1;
+        cudaGetLastError(); /* of code that is not there */
+    }
+    return known[device] == 2;
 }
 
 template <class A>
-const char *launch(void (*kernel)(A), const A &a, long long blocks, int threads, size_t shared,
+static const char *launch(void (*kernel)(A), const A &a, long long blocks, int threads, int shared,
                    cudaStream_t stream) {
     if (blocks > 2147483647) return "the result is too large";
-    const cudaLaunchConfig_t how = {dim3(unsigned(blocks)), dim3(threads), shared, stream, nullptr, 0};
+    if (!prepare(kernel, threads, shared)) return "the GPU has not what the kernel needs";
+    const cudaLaunchConfig_t how = {dim3(unsigned(blocks)), dim3(threads), size_t(shared), stream,
+                                    nullptr, 0};
     const cudaError_t status = cudaLaunchKernelEx(&how, kernel, a);
     return status == cudaSuccess ? nullptr : cudaGetErrorString(status);
 }
@@ -1564,11 +1531,13 @@ extern "C" const char *conv3d_min_softmax(const float *x, const float *conv_weig
     const float *conv_bias, float *softmax, long long n, long long in_d, long long in_h,
     long long in_w, cudaStream_t stream) {
     const long long d = in_d - 2, h = in_h - 2, w = in_w - 2;
+    int device = 0, processors = 0;
+    cudaGetDevice(&device);
+    cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device);
     if (!(n >= 0 && n < 1 << 30 && in_d >= 3 && in_d < 1 << 30 && in_h >= 3 && in_h < 1 << 30 &&
         in_w >= 3 && in_w < 1 << 30))
         return "the image is smaller than the filter, or a size is 2^30 or more";
     if (n == 0) return nullptr;
-    const Device device = current_device();
     const auto take_tensors = [=](auto &a) {
         a.input = x; a.input_stride = {3 * in_d * in_h * in_w, in_d * in_h * in_w, in_h * in_w, in_w, 1};
         a.weight = conv_weight; a.weight_stride = {81, 27, 9, 3, 1};
@@ -1576,7 +1545,8 @@ extern "C" const char *conv3d_min_softmax(const float *x, const float *conv_weig
         a.store0 = softmax; a.store0_stride = {24 * h * w, h * w, 0, w, 1};
     };
     /* %x is read in vectors of 4; %softmax is written in vectors of 2 */
-    if (device.first && aligned(x, 16) && in_w % 4 == 0 && aligned(softmax, 8) && w % 2 == 0) {
+    if (aligned(x, 16) && in_w % 4 == 0 && aligned(softmax, 8) && w % 2 == 0 &&
+        prepare(wgmma_gathered::segue_conv_wgmma_gathered, 512, 170596)) {
         wgmma_gathered::Arguments a;
         take_tensors(a);
         a.out_d = d; a.in_d = in_d; a.out_h = h; a.in_h = in_h; a.out_w = w; a.in_w = in_w;
@@ -1585,7 +1555,7 @@ extern "C" const char *conv3d_min_softmax(const float *x, const float *conv_weig
         /* boxes are counted in 28 bits; a row of the output is one box */
         if (a.job_count < 268435455 && a.jobs_w == 1)
             return launch(wgmma_gathered::segue_conv_wgmma_gathered, a, least(a.job_count,
-                device.processors), 512, 170596, stream);
+                processors), 512, 170596, stream);
     }
     implicit_gemm::Arguments a;
     take_tensors(a);

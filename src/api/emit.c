@@ -51,7 +51,7 @@ static bool is_inside(const char *name) {
     static const char *const words[] = {
         "n",      "c",       "d",     "h",          "w",      "in_d",         "in_h",
         "in_w",   "a",       "a0",    "a1",         "a2",     "a3",           "stream",
-        "device", "prepare", "least", "most",       "pieces", "take_tensors", "current_device",
+        "device", "prepare", "least", "most",       "pieces", "take_tensors", "processors",
         "launch", "aligned", "wrong", "reciprocal", NULL};
     for (int i = 0; words[i]; i++) {
         if (strcmp(name, words[i]) == 0)

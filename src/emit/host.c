@@ -244,11 +244,14 @@ static void write_launches(const sg_emit_text *host, const sg_emit_launch *launc
  * next path follows. The last says what does not hold. */
 static void write_path(const sg_emit_text *host, const sg_emit_launch *launches, int count,
                        bool last, sg_text *text) {
-    const char *names[SG_CUDA_LAUNCHES_MAX], *before = NULL, *behind = NULL;
+    const char *names[SG_CUDA_LAUNCHES_MAX], *before = NULL, *behind = NULL, *there = "";
     const char *indent = last ? "    " : "        ";
     sg_text words = {0}, reasons[2] = {{0}, {0}};
     for (int i = 0; i < count; i++) {
         names[i] = count == 1 ? "a" : sg_emit_join(host, "a%d", i);
+        there = sg_emit_join(host, "%s%sprepare(%s::%s, %d, %lld)", there, i ? " && " : "",
+                             launches[i].name, launches[i].launch->entry, launches[i].launch->block,
+                             (long long)launches[i].launch->shared);
         write_words_of(host, &launches[i], names[i], indent, &words);
         const char *sizes = conditions(host, launches[i].launch, false);
         const char *of_words = conditions(host, launches[i].launch, true);
@@ -265,10 +268,10 @@ static void write_path(const sg_emit_text *host, const sg_emit_launch *launches,
         before = sg_emit_open_conditions(host, before);
     sg_text_add(text, "%s", before && reasons[0].data ? reasons[0].data : "");
     if (!last)
-        sg_emit_long("    ",
-                     sg_emit_join(host, "if (device.first%s%s) {", before ? " && " : "",
-                                  before ? before : ""),
-                     text);
+        sg_emit_long(
+            "    ",
+            sg_emit_join(host, "if (%s%s%s) {", before ? before : "", before ? " && " : "", there),
+            text);
     else if (before)
         sg_emit_check(host, before, REFUSED, text);
     sg_text_add(text, "%s%s", words.data ? words.data : "",
@@ -352,76 +355,61 @@ static void write_function(sg_emit_text *host, const sg_emit_launch *launches, i
     }
     if (empty)
         sg_emit_long("    ", sg_emit_join(host, "if (%s) return nullptr;", empty), &body);
-    sg_text_add(&body, "    const Device device = current_device();\n");
     write_tensors(host, launches, count, &body);
     for (int first = 0; first < count; first += count_path(launches, first, count)) {
         int of = count_path(launches, first, count);
         write_path(host, launches + first, of, first + of == count, &body);
     }
     write_sizes(host, body.data ? body.data : "", text);
+    if (body.data && strstr(body.data, "processors"))
+        sg_text_add(text, "    int device = 0, processors = 0;\n"
+                          "    cudaGetDevice(&device);\n"
+                          "    cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, "
+                          "device);\n");
     sg_text_add(text, "%s}\n", body.data ? body.data : "");
     text->failed |= signature.failed || body.failed;
     sg_text_release(&signature);
     sg_text_release(&body);
 }
 
-static void write_device(const sg_emit_text *host, const sg_emit_launch *launches, int count,
-                         sg_text *text) {
-    bool several = host->emission->path_count > 1;
+/* Whether the code is there is asked once a device; a few threads may ask at once. */
+static void write_prepare(sg_text *text) {
     sg_text_add(
         text,
-        "/* Whether the device has a kernel's code; gives it the shared memory that it wants. */\n"
-        "template <class A> bool prepare(void (*kernel)(A), int threads, int shared) {\n"
-        "    cudaFuncAttributes found;\n"
-        "    const auto memory = cudaFuncAttributeMaxDynamicSharedMemorySize;\n"
-        "    return cudaFuncGetAttributes(&found, kernel) == cudaSuccess &&\n"
-        "        found.maxThreadsPerBlock >= threads &&\n"
-        "        cudaFuncSetAttribute(kernel, memory, shared) == cudaSuccess;\n}\n\n"
-        "struct Device { int processors; %s};%s\n"
-        "/* The current device, prepared in the first call there. */\n"
-        "static Device current_device() {\n"
-        "    static std::mutex one;\n"
-        "    static std::map<int, Device> known;\n"
-        "    const std::lock_guard<std::mutex> lock(one);\n"
-        "    int number = -1;\n"
-        "    cudaGetDevice(&number);\n"
-        "    const bool fresh = known.count(number) == 0;\n"
-        "    Device &device = known[number];\n"
-        "    if (!fresh) return device;\n"
-        "    cudaDeviceGetAttribute(&device.processors, cudaDevAttrMultiProcessorCount, number);\n",
-        several ? "bool first; " : "", several ? " // first: has the first path's code" : "");
-    for (int first = 0; first < count; first += count_path(launches, first, count)) {
-        int of = count_path(launches, first, count);
-        bool last = first + of == count;
-        const char *line = last ? "" : "device.first = ";
-        for (int i = first; i < first + of; i++)
-            line = sg_emit_join(host, "%s%sprepare(%s::%s, %d, %lld)", line,
-                                i == first ? ""
-                                : last     ? "; "
-                                           : " && ",
-                                launches[i].name, launches[i].launch->entry,
-                                launches[i].launch->block, (long long)launches[i].launch->shared);
-        sg_emit_long("    ", sg_emit_join(host, "%s;", line), text);
-    }
-    sg_text_add(text, "    cudaGetLastError(); /* of code that is not there */\n"
-                      "    return device;\n}\n\n");
+        "/* Whether the current device has a kernel's code; it then gives it shared memory. */\n"
+        "template <class A> static bool prepare(void (*kernel)(A), int threads, int shared) {\n"
+        "    static std::atomic<int> known[256]; /* by device: 0 not asked yet, 1 no, 2 yes */\n"
+        "    int device = 0;\n"
+        "    cudaGetDevice(&device);\n"
+        "    if (known[device] == 0) {\n"
+        "        cudaFuncAttributes found;\n"
+        "        const auto memory = cudaFuncAttributeMaxDynamicSharedMemorySize;\n"
+        "        known[device] = cudaFuncGetAttributes(&found, kernel) == cudaSuccess &&\n"
+        "                found.maxThreadsPerBlock >= threads &&\n"
+        "                cudaFuncSetAttribute(kernel, memory, shared) == cudaSuccess ? 2 : 1;\n"
+        "        cudaGetLastError(); /* of code that is not there */\n"
+        "    }\n"
+        "    return known[device] == 2;\n}\n\n");
 }
 
 static void write_launch(bool early, sg_text *text) {
-    sg_text_add(text,
-                "%stemplate <class A>\n"
-                "const char *launch(void (*kernel)(A), const A &a, long long blocks, int threads, "
-                "size_t shared,\n                   cudaStream_t stream%s) {\n"
-                "    if (blocks > 2147483647)\n        return \"the result is too large\";\n",
-                early ? "/* early: may begin before the kernel before has ended. */\n" : "",
-                early ? ", bool early = false" : "");
+    sg_text_add(
+        text,
+        "%stemplate <class A>\n"
+        "static const char *launch(void (*kernel)(A), const A &a, long long blocks, int threads, "
+        "int shared,\n                   cudaStream_t stream%s) {\n"
+        "    if (blocks > 2147483647)\n        return \"the result is too large\";\n"
+        "    if (!prepare(kernel, threads, shared))\n        return \"the GPU has not what "
+        "the kernel needs\";\n",
+        early ? "/* early: may begin before the kernel before has ended. */\n" : "",
+        early ? ", bool early = false" : "");
     if (early)
         sg_text_add(text, "    cudaLaunchAttribute begins;\n"
                           "    begins.id = cudaLaunchAttributeProgrammaticStreamSerialization;\n"
                           "    begins.val.programmaticStreamSerializationAllowed = 1;\n");
     sg_text_add(text,
                 "    const cudaLaunchConfig_t how = {dim3(unsigned(blocks)), dim3(threads), "
-                "shared, stream, %s};\n"
+                "size_t(shared), stream,\n                                    %s};\n"
                 "    const cudaError_t status = cudaLaunchKernelEx(&how, kernel, a);\n"
                 "    return status == cudaSuccess ? nullptr : cudaGetErrorString(status);\n}\n\n",
                 early ? "&begins, early" : "nullptr, 0");
@@ -469,7 +457,7 @@ void sg_emit_host(sg_emit_text *host, const sg_emit_launch *launches, int count,
     bool early = false;
     for (int i = 0; i < count; i++)
         early |= launches[i].launch->early;
-    write_device(host, launches, count, &body);
+    write_prepare(&body);
     write_launch(early, &body);
     if (sg_emit_workspace(emission))
         sg_text_add(&body, "extern \"C\" long long %s_workspace() { return %lld; }\n\n",

@@ -1,6 +1,8 @@
 /* What belongs together in emitted code: titles, and items without empty lines between them. */
 #include "emit/lines.h"
 
+#include "gen/cuda/formula.h"
+
 enum { SMALL = 5 };
 
 int sg_lines_depth(const char *text) {
@@ -102,8 +104,54 @@ static void drop_before_comments(lines *all) {
     }
 }
 
+/* ---- comments ------------------------------------------------------------------------------- */
+
+/* Behind the comment that begins at line i. */
+static int behind_comment(const lines *all, int i) {
+    while (i < all->count && all->line[i].kind == LINE_COMMENT && !ends(all->line[i].text, "*/"))
+        i++;
+    return i + 1;
+}
+
+/* Heads that say no more than what a file of the skeletons is for another: here they are one. */
+static void drop_heads(lines *all) {
+    enum { FEW = 2 };
+    for (int i = all->count - 2; i > 0; i--) {
+        int behind = all->line[i].kind == LINE_COMMENT ? behind_comment(all, i) : i;
+        bool alone = begins(all->line[i].text, "/* ") && behind < all->count &&
+                     all->line[i - 1].kind == LINE_EMPTY && all->line[behind].kind == LINE_EMPTY;
+        bool names_file = false;
+        for (int k = i; k < behind; k++)
+            names_file |= strstr(all->line[k].text, ".cuh") != NULL;
+        if (alone && names_file && behind - i <= FEW)
+            take_out(all, i, behind + 1);
+    }
+}
+
+/* A line's comment stands behind what it is about, where both fit a line. */
+static void join_comments(lines *all) {
+    enum { COLUMNS = 100 };
+    for (int i = all->count - 2; i >= 0; i--) {
+        const line *l = &all->line[i], *next = l + 1;
+        bool whole = next->kind == LINE_CODE && !begins(next->text, "template") &&
+                     !strstr(next->text, "/*") && !strstr(next->text, "//") &&
+                     (ends(next->text, "{") || ends(next->text, ";") || ends(next->text, "}"));
+        bool alone = l->kind == LINE_COMMENT && begins(l->text, "/* ") && ends(l->text, "*/") &&
+                     !is_title(l) && (i == 0 || l[-1].kind != LINE_COMMENT);
+        if (!whole || !alone || next->indent + strlen(next->text) + 1 + strlen(l->text) > COLUMNS)
+            continue;
+        const char *text = sg_cuda_formula(all->arena, "%s %s", next->text, l->text);
+        if (!text)
+            return;
+        all->line[i + 1].text = text;
+        take_out(all, i, i + 1);
+    }
+}
+
 void sg_lines_group(lines *all) {
     drop_titles(all);
+    drop_heads(all);
     join_groups(all);
     drop_before_comments(all);
+    join_comments(all);
 }

@@ -30,7 +30,7 @@ static void simplify_once(char *text) {
             }
         }
         /* There is at least one of them. */
-        static const char processors[] = "most(1, device.processors)";
+        static const char processors[] = "most(1, processors)";
         if (begins && strncmp(at, processors, sizeof processors - 1) == 0) {
             take_out(at + sizeof processors - 2, 1);
             take_out(at, sizeof "most(1, " - 1);
@@ -214,7 +214,7 @@ static const char *spell_word(const sg_emit_text *host, const char **at) {
     int length = 0;
     if (strncmp(*at, processors, strlen(processors)) == 0) {
         *at += strlen(processors);
-        return "device.processors";
+        return "processors";
     }
     if (strncmp(*at, "s.", 2) == 0) {
         *at += 2;

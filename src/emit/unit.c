@@ -68,7 +68,7 @@ static void write_title(const sg_emission *emission, bool whole, sg_text *text) 
     const sg_graph *graph = emission->graph;
     const sg_emit_path *first = &emission->paths[0];
     const sg_problem *problem = first->problem;
-    sg_text_add(text, "/* %s: one kernel for\n *\n", emission->name);
+    sg_text_add(text, "/* %s, for any batch and image, of\n", emission->name);
     for (sg_value value = 0; value < graph->node_count; value++) {
         const sg_node *node = sg_graph_node(graph, value);
         bool declared = node->op == SG_OP_input && !whole;
@@ -82,10 +82,8 @@ static void write_title(const sg_emission *emission, bool whole, sg_text *text) 
         sg_text_release(&line);
     }
     bool rounds = problem->has_convolution && problem->convolution.input.dtype == SG_F32;
-    sg_text_add(text, " *\n * for any batch and image.");
     if (whole)
-        sg_text_add(text, " Written by Segue %s.\n *", sg_version());
-    sg_text_add(text, "\n");
+        sg_text_add(text, " * Written by Segue %s.\n", sg_version());
     if (whole && rounds)
         sg_text_add(text, " * Precision: %s.\n", precisions[first->target->precision]);
     if (whole)
@@ -164,7 +162,7 @@ sg_status sg_emit_cmake(const sg_emission *emission, sg_text *text) {
 
 /* ---- kernels ------------------------------------------------------------------------------- */
 
-#define INCLUDES "#include <cuda_runtime.h>\n\n#include <map>\n#include <mutex>\n"
+#define INCLUDES "#include <cuda_runtime.h>\n\n#include <atomic>\n"
 
 static bool begins(const char *line, const char *word) {
     return strncmp(line, word, strlen(word)) == 0;

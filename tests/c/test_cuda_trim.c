@@ -35,6 +35,13 @@ TEST(unreached_declarations_go_with_their_comments) {
                   "    a.out[0] = used(threadIdx.x) + B;\n");
 }
 
+TEST(a_comparison_is_no_call) {
+    static const char row[] = "__device__ int row(int x) {\n    return x;\n}\n\n";
+    static const char body[] = "    int row = threadIdx.x;\n    if (row < 3)\n"
+                               "        a.out[row] = 0;\n";
+    expect_body(row, body, body);
+}
+
 TEST(overloads_go_by_the_types_that_occur) {
     static const char floats[] =
         "__device__ float load(const float *from) {\n    return *from;\n}\n";
@@ -239,6 +246,11 @@ TEST(operands_of_constants) {
         snprintf(expected, sizeof expected, "    a.out[0] = %s;\n", cases[i][1]);
         expect_source(FLAGS, body, left, expected);
     }
+}
+
+TEST(a_choice_of_the_same_is_none) {
+    expect_body("", "    a.out[0] = threadIdx.x & 1 ? a.out[1] : a.out[1 + 0];\n",
+                "    a.out[0] = a.out[1];\n");
 }
 
 TEST(names_of_templates_and_second_declarations_are_no_constants) {

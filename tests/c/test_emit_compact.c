@@ -41,8 +41,17 @@ TEST(short_functions_take_a_line) {
     expect_code("__device__ __forceinline__ int next(int x) {\n    return x + 1;\n}\n\n"
                 "/* Twice. */\n__device__ __forceinline__ int twice(int x) {\n"
                 "    return static_cast<int>(2 * x);\n}\n",
-                "DEVICE int next(int x) { return x + 1; }\n/* Twice. */\n"
-                "DEVICE int twice(int x) { return int(2 * x); }\n");
+                "DEVICE int next(int x) { return x + 1; }\n"
+                "DEVICE int twice(int x) { return int(2 * x); } /* Twice. */\n");
+}
+
+TEST(comments_part_items_and_stand_behind_what_they_are_about) {
+    expect_code("    x = first(x, y, z, x, y, z, x, y, z, x, y, z, x, y, z);\n\n"
+                "    /* Two\n     * lines. */\n    begin();\n\n    /* One. */\n    end(x);\n",
+                "    x = first(x, y, z, x, y, z, x, y, z, x, y, z, x, y, z);\n"
+                "    /* Two\n     * lines. */\n    begin();\n    end(x); /* One. */\n");
+    expect_code("x++;\n\n/* What other.cuh is for. */\n\ny++;\n", "x++;\ny++;\n");
+    expect_code("x++;\n\n/* What is meant. */\n\ny++;\n", "x++;\n\n/* What is meant. */\n\ny++;\n");
 }
 
 TEST(what_goes_another_way_stays_apart) {

@@ -175,7 +175,7 @@ class Unit:
         self.library.name_of.restype = ctypes.c_char_p
         self.library.name_of.argtypes = [ctypes.c_void_p]
         getattr(self.library, name).restype = ctypes.c_char_p
-        found = re.search(r"device\.first = .*?;", text, re.DOTALL)
+        found = re.search(r"prepare\(\w+::.*?\{", text, re.DOTALL)
         self.first = found[0] if found else ""
         self.took_first = False
         # The comment says of every tensor what its sizes are, the head which of them are given.
