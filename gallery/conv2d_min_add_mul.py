@@ -152,29 +152,25 @@ struct Arguments {
 
 /* Convolution by wgmma with the weights resident and the input in a ring: the kernel.
  *
- * A block works for one tile of channels. It packs that tile's weights into shared memory, as
- * [tap][channel group of 8][TILE_N][8 halves], 16 bytes between taps, and keeps them. Producer
- * warpgroups stage slices of the input, each read once, into a ring; consumer warpgroups multiply
- * and run the tail. A row along z is ROW_TILES tiles; consumers take tiles in turn, and turns in
- * issuing their products: left to themselves they would share the tensor cores, finish together,
- * and run their tails together while the tensor cores idle. So the tail of one runs behind the
- * products of the others.
+ * A block packs the weights of one tile of channels into shared memory and keeps them there, as
+ * [tap][channel group of 8][TILE_N][8 halves], 16 bytes between taps. Producer warpgroups stage
+ * slices of the input, each read once, into a ring; consumer warpgroups multiply and run the tail.
+ * They take tiles in turn, and turns in issuing products: left to themselves they would share the
+ * tensor cores and finish together; so the tail of one runs behind the products of the others.
  *
  * The work is numbered by rows of boxes, z fastest; a block has a range of them, and neighbours
- * along z flow through the ring as one segment. A walk along z is one unit of work, and a row then
- * has as many tiles as there are consumers.
+ * along z flow through the ring as one segment.
  *
- * Floats are carried as halves (GUARDED), weights scaled by a power of two for each output channel.
- * A segment that halves of the common scale did not hold follows once more, at a scale of its own,
- * and what consumers make of it takes the place of what they stored before. */
+ * Floats are carried as halves, weights scaled by a power of two for each output
+ * channel. A segment that halves of the common scale did not hold follows once more, at a scale of
+ * its own, and what consumers make of it takes the place of what they stored before. */
 
 /* Hopper's own instructions, one function each and named after it, and what rounds to tf32.
  *
- * An operand of a product lies in shared memory without swizzle: cores of 8 rows x 16 bytes, 128
- * bytes in a row. A descriptor names the first core, the bytes from a core to the one 8 halves
- * further along k (`leading`), and to the one 8 rows further (`stride`). So a filter tap is only
- * another first core, at any multiple of 16 bytes.
- * PTX ISA, "Asynchronous warpgroup level matrix instructions": "Strides", K-major, no swizzle. */
+ * An operand of a product lies in shared memory without swizzle: cores of 8 rows x 16 bytes. A
+ * descriptor names the first core, the bytes from a core to the one 8 halves further along k
+ * (`leading`), and to the one 8 rows further (`stride`): a filter tap is another first core, at any
+ * multiple of 16 bytes (PTX ISA, "Asynchronous warpgroup level matrix instructions", "Strides"). */
 
 constexpr int WARPGROUP = 128;           /* threads */
 constexpr float CARRIER_SCALE = 64.0f;   /* activations, before they become halves */
@@ -217,13 +213,11 @@ template <int REGISTERS> DEVICE void setmaxnreg_dec() {
 /* leading, stride: bytes, multiples of 16, below 2^18. Adding bytes / 16 moves the first core. */
 DEVICE unsigned long long matrix_descriptor(unsigned address, int leading) {
     const unsigned low = (address & 0x3FFFF) >> 4 | unsigned(leading) >> 4 << 16;
-    const unsigned high = unsigned(128) >> 4;
-    return static_cast<unsigned long long>(high) << 32 | low;
+    return static_cast<unsigned long long>(unsigned(128) >> 4) << 32 | low;
 }
 /* The same, `cores` times 16 bytes further on: without a carry, which would take registers. */
 DEVICE unsigned long long descriptor_at(unsigned long long descriptor, int cores) {
-    const unsigned low = unsigned(descriptor) + cores;
-    return descriptor >> 32 << 32 | low;
+    return descriptor >> 32 << 32 | (unsigned(descriptor) + cores);
 }
 /* Before the first product after registers of it were touched. */
 DEVICE void wgmma_fence() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
@@ -266,8 +260,7 @@ DEVICE float max_magnitude(float largest, float x) {
 }
 /* The larger finite magnitude: NaN and infinity do not count. */
 DEVICE float finite_magnitude(float largest, float x) {
-    const float magnitude = fabsf(x);
-    return magnitude <= FLOAT_MAX ? fmaxf(largest, magnitude) : largest;
+    return fabsf(x) <= FLOAT_MAX ? fmaxf(largest, fabsf(x)) : largest;
 }
 
 /* ---- scales: powers of two ----------------------------------------------------------------- */
@@ -277,25 +270,20 @@ DEVICE bool carrier_fails(float largest, float least = CARRIER_MIN) {
 }
 /* The power of two that brings a finite magnitude to [2^exponent, 2^(exponent + 1)); 1 for zero.
  * At most 2^126, so that its inverse is normal: what is less than 2^-118 is then a whole multiple
- * of 2^-23, which halves hold. exponent: 0 .. 8. */
+ * of 2^-23, which halves hold. exponent: 7 for an output channel's weights, 8 for a failed
+ * segment's activations. */
 DEVICE float scale_to(int exponent, float largest) {
     const int biased = int(__float_as_uint(largest) >> 23);
     if (largest == 0.0f) return 1.0f;
     return __uint_as_float(unsigned(min(254 + exponent - biased, 253)) << 23);
 }
-/* For an output channel's weights and a failed segment's activations. */
-DEVICE float weight_scale(float largest_finite) { return scale_to(7, largest_finite); }
-DEVICE float segment_scale(float largest_finite) { return scale_to(8, largest_finite); }
-DEVICE float inverse_scale(float scale) {
-    return __uint_as_float((254u << 23) - __float_as_uint(scale));
-}
+
+DEVICE float inverse_scale(float x) { return __uint_as_float((254u << 23) - __float_as_uint(x)); }
 /* What sums of products of scaled operands are multiplied by: a power of two; 2^127 for more, where
- * one product of the largest operands has left float's range, since infinity would make NaN of a
- * sum that is zero; and 0 for less than 2^-149, where a result is less than 2^-133 times the length
- * of its sum. */
-DEVICE float unscale(float weight_scale, float activation_scale) {
-    const float most = 1.7014118e38f; /* 2^127 */
-    return fminf(inverse_scale(weight_scale) * inverse_scale(activation_scale), most);
+ * one product of the largest operands has left float's range, as infinity would make NaN of a sum
+ * that is zero; 0 for less than 2^-149, where results are below 2^-133 times their sums' length. */
+DEVICE float unscale(float weights, float activations) {
+    return fminf(inverse_scale(weights) * inverse_scale(activations), 1.7014118e38f /* 2^127 */);
 }
 
 constexpr int IN_CHANNELS = 64, STAGE_GROUPS = 8, PITCH = 128, PLANE = 128;
@@ -316,13 +304,6 @@ DEVICE void wgmma(float (&d)[64], unsigned long long a, unsigned long long b, in
                    SUMS(32), SUMS(36), SUMS(40), SUMS(44), SUMS(48), SUMS(52), SUMS(56), SUMS(60)
                  : "l"(a), "l"(b), "r"(accumulate));
 }
-
-/* Boxes of the output and the pixels of a tile, for conv_wgmma_ring.cuh.
- *
- * A box is BOX_Y x BOX_X pixels; slices of the input roll through the ring along z, which is depth
- * (RING_DEPTH, y is then height) or height (no y: BOX_Y 1). A tile's pixels run along the rows of
- * the stage, PITCH a row, so the last few of a row are made and dropped where BOX_Y > 1. */
-
 struct Box { /* A box's first pixel, in the output, and the output's sizes. */
     int n, z, x, width;
     int y, height;
@@ -715,7 +696,7 @@ struct Work {
         const bool met = warp < PRODUCER_WARPS && warp < slices * ITEMS;
         const float largest = warp_max(met ? shared.largest[number % (STAGES + 1)][warp] : 0.0f);
         exact = scale == CARRIER_SCALE && carrier_fails(largest * CARRIER_SCALE, CARRIER_MIN);
-        scale = exact && largest <= FLOAT_MAX ? segment_scale(largest) : CARRIER_SCALE;
+        scale = exact && largest <= FLOAT_MAX ? scale_to(8, largest) : CARRIER_SCALE;
         number++;
         return !exact;
     }
@@ -751,7 +732,7 @@ DEVICE void pack_weights(const Arguments &a, Shared &shared) {
         }
         UNROLLED for (int lanes = 1; lanes < CHANNEL_LANES; lanes *= 2)
             largest = fmaxf(largest, __shfl_xor_sync(~0U, largest, lanes));
-        const float scale = weight_scale(largest);
+        const float scale = scale_to(7, largest);
 #pragma unroll HELD
         for (int k = 0; k < SHARE; k++) {
             const int cell = k * CHANNEL_LANES + lane;

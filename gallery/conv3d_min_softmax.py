@@ -194,11 +194,10 @@ struct Arguments {
 
 /* Hopper's own instructions, one function each and named after it, and what rounds to tf32.
  *
- * An operand of a product lies in shared memory without swizzle: cores of 8 rows x 16 bytes, 128
- * bytes in a row. A descriptor names the first core, the bytes from a core to the one 8 halves
- * further along k (`leading`), and to the one 8 rows further (`stride`). So a filter tap is only
- * another first core, at any multiple of 16 bytes.
- * PTX ISA, "Asynchronous warpgroup level matrix instructions": "Strides", K-major, no swizzle. */
+ * An operand of a product lies in shared memory without swizzle: cores of 8 rows x 16 bytes. A
+ * descriptor names the first core, the bytes from a core to the one 8 halves further along k
+ * (`leading`), and to the one 8 rows further (`stride`): a filter tap is another first core, at any
+ * multiple of 16 bytes (PTX ISA, "Asynchronous warpgroup level matrix instructions", "Strides"). */
 
 constexpr int WARPGROUP = 128;           /* threads */
 constexpr float CARRIER_MAX = 65504.0f;  /* of scaled values: beyond it, fp16 has infinity */
@@ -242,8 +241,7 @@ template <int REGISTERS> DEVICE void setmaxnreg_dec() {
 /* leading, stride: bytes, multiples of 16, below 2^18. Adding bytes / 16 moves the first core. */
 DEVICE unsigned long long matrix_descriptor(unsigned address, int leading) {
     const unsigned low = (address & 0x3FFFF) >> 4 | unsigned(leading) >> 4 << 16;
-    const unsigned high = unsigned(128) >> 4;
-    return static_cast<unsigned long long>(high) << 32 | low;
+    return static_cast<unsigned long long>(unsigned(128) >> 4) << 32 | low;
 }
 /* Before the first product after registers of it were touched. */
 DEVICE void wgmma_fence() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
@@ -283,8 +281,7 @@ DEVICE float max_magnitude(float largest, float x) {
 }
 /* The larger finite magnitude: NaN and infinity do not count. */
 DEVICE float finite_magnitude(float largest, float x) {
-    const float magnitude = fabsf(x);
-    return magnitude <= FLOAT_MAX ? fmaxf(largest, magnitude) : largest;
+    return fabsf(x) <= FLOAT_MAX ? fmaxf(largest, fabsf(x)) : largest;
 }
 /* What is split into two halves: +-1 in the place of infinity and NaN, which are then what the
  * second half holds, and meet the other operand's first half alone, which has its sign. */
@@ -303,25 +300,20 @@ DEVICE bool carrier_fails(float largest, float least = CARRIER_MIN) {
 }
 /* The power of two that brings a finite magnitude to [2^exponent, 2^(exponent + 1)); 1 for zero.
  * At most 2^126, so that its inverse is normal: what is less than 2^-118 is then a whole multiple
- * of 2^-23, which halves hold. exponent: 0 .. 8. */
+ * of 2^-23, which halves hold. exponent: 7 for an output channel's weights, 8 for a failed
+ * segment's activations. */
 DEVICE float scale_to(int exponent, float largest) {
     const int biased = int(__float_as_uint(largest) >> 23);
     if (largest == 0.0f) return 1.0f;
     return __uint_as_float(unsigned(min(254 + exponent - biased, 253)) << 23);
 }
-/* For an output channel's weights and a failed segment's activations. */
-DEVICE float weight_scale(float largest_finite) { return scale_to(7, largest_finite); }
-DEVICE float segment_scale(float largest_finite) { return scale_to(8, largest_finite); }
-DEVICE float inverse_scale(float scale) {
-    return __uint_as_float((254u << 23) - __float_as_uint(scale));
-}
+
+DEVICE float inverse_scale(float x) { return __uint_as_float((254u << 23) - __float_as_uint(x)); }
 /* What sums of products of scaled operands are multiplied by: a power of two; 2^127 for more, where
- * one product of the largest operands has left float's range, since infinity would make NaN of a
- * sum that is zero; and 0 for less than 2^-149, where a result is less than 2^-133 times the length
- * of its sum. */
-DEVICE float unscale(float weight_scale, float activation_scale) {
-    const float most = 1.7014118e38f; /* 2^127 */
-    return fminf(inverse_scale(weight_scale) * inverse_scale(activation_scale), most);
+ * one product of the largest operands has left float's range, as infinity would make NaN of a sum
+ * that is zero; 0 for less than 2^-149, where results are below 2^-133 times their sums' length. */
+DEVICE float unscale(float weights, float activations) {
+    return fminf(inverse_scale(weights) * inverse_scale(activations), 1.7014118e38f /* 2^127 */);
 }
 
 constexpr int IN_CHANNELS = 3, OUT_CHANNELS = 24, PARTS = 2, TURN = 3, BOX_H = 6, BOX_W = 30;
@@ -831,7 +823,7 @@ DEVICE void pack_weights(const Arguments &a, const Shared &shared) {
                 ahead[FETCHED - 1][i] = fetch_weight(a, o + FETCHED * WARPS, lane + 32 * i);
         }
         largest = __uint_as_float(__reduce_max_sync(~0U, __float_as_uint(largest)));
-        const float scale = weight_scale(largest);
+        const float scale = scale_to(7, largest);
         if (lane == 0) {
             shared.scale[o] = scale;
             shared.scale_bias[o].x = unscale(scale, SPLIT_SCALE);
@@ -1106,7 +1098,7 @@ DEVICE bool next_round(const Arguments &a, const Shared &shared) {
         float largest = __uint_as_float(shared.magnitude[next % ROUND]);
         if (!(largest <= FLOAT_MAX))
             largest = look_at(a, shared, round, job_at(block_job(next), a));
-        round.end = next + 1; round.scale = segment_scale(largest);
+        round.end = next + 1; round.scale = scale_to(8, largest);
     } else if (thread_index() < ROUND) {
         shared.magnitude[thread_index()] = 0;
     }

@@ -206,7 +206,7 @@ __device__ __forceinline__ void pack_weights(const Arguments &a, const Shared &s
         for (int e = lane; e < WEIGHTS; e += 32)
             largest = finite_magnitude(largest, round_weight(shared.raw[o * WEIGHTS + e]));
         largest = __uint_as_float(__reduce_max_sync(~0U, __float_as_uint(largest)));
-        const float scale = weight_scale(largest);
+        const float scale = scale_to(7, largest);
         if (lane == 0) {
             shared.scale[o] = scale;
             shared.scale_bias[o].x = unscale(scale, CARRIER_SCALE);
@@ -432,7 +432,7 @@ __device__ __forceinline__ void consume(const Arguments &a, const Shared &shared
         if (work.rescaled()) {
             ring.wait(); /* producers have found the scale */
             const float largest = __uint_as_float(shared.magnitude[work.number() % ROUND]);
-            rescale(shared, work.anew() ? segment_scale(largest) : CARRIER_SCALE);
+            rescale(shared, work.anew() ? scale_to(8, largest) : CARRIER_SCALE);
             scales.open(tile[0], shared.scale_bias);
         }
         if (!OPENS_BEHIND)

@@ -1,20 +1,19 @@
 /* Convolution by wgmma with the weights resident and the input in a ring: the kernel.
  *
- * A block works for one tile of channels. It packs that tile's weights into shared memory, as
- * [tap][channel group of 8][TILE_N][8 halves], 16 bytes between taps, and keeps them. Producer
- * warpgroups stage slices of the input, each read once, into a ring; consumer warpgroups multiply
- * and run the tail. A row along z is ROW_TILES tiles; consumers take tiles in turn, and turns in
- * issuing their products: left to themselves they would share the tensor cores, finish together,
- * and run their tails together while the tensor cores idle. So the tail of one runs behind the
- * products of the others.
+ * A block packs the weights of one tile of channels into shared memory and keeps them there, as
+ * [tap][channel group of 8][TILE_N][8 halves], 16 bytes between taps. Producer warpgroups stage
+ * slices of the input, each read once, into a ring; consumer warpgroups multiply and run the tail.
+ * They take tiles in turn, and turns in issuing products: left to themselves they would share the
+ * tensor cores and finish together; so the tail of one runs behind the products of the others.
  *
  * The work is numbered by rows of boxes, z fastest; a block has a range of them, and neighbours
- * along z flow through the ring as one segment. A walk along z is one unit of work, and a row then
- * has as many tiles as there are consumers.
+ * along z flow through the ring as one segment.
  *
- * Floats are carried as halves (GUARDED), weights scaled by a power of two for each output channel.
- * A segment that halves of the common scale did not hold follows once more, at a scale of its own,
- * and what consumers make of it takes the place of what they stored before.
+ * With WALKS, a walk along z is one unit of work, and a row has a tile for each consumer.
+ *
+ * With GUARDED, floats are carried as halves, weights scaled by a power of two for each output
+ * channel. A segment that halves of the common scale did not hold follows once more, at a scale of
+ * its own, and what consumers make of it takes the place of what they stored before.
  *
  * Constants beyond those of the files before: CONSUMERS, PRODUCERS (warpgroups), STAGES,
  * KERNEL_Z/Y/X, PADDING_X, DILATION_Z/Y/X, ROW_TILES, CONSUMER_PIXELS, OUT_GROUP (output channels
@@ -132,7 +131,7 @@ struct Work {
         const bool met = warp < PRODUCER_WARPS && warp < slices * ITEMS;
         const float largest = warp_max(met ? shared.largest[number % (STAGES + 1)][warp] : 0.0f);
         exact = scale == STAGE_SCALE && carrier_fails(largest * STAGE_SCALE, STAGE_MIN);
-        scale = exact && largest <= FLOAT_MAX ? segment_scale(largest) : STAGE_SCALE;
+        scale = exact && largest <= FLOAT_MAX ? scale_to(8, largest) : STAGE_SCALE;
         number++;
         return !exact;
     }
@@ -187,7 +186,7 @@ __device__ __forceinline__ void pack_weights(const Arguments &a, Shared &shared)
 #pragma unroll
         for (int lanes = 1; lanes < (GUARDED ? CHANNEL_LANES : 0); lanes *= 2)
             largest = fmaxf(largest, __shfl_xor_sync(~0U, largest, lanes));
-        const float scale = GUARDED ? weight_scale(largest) : 1.0f;
+        const float scale = GUARDED ? scale_to(7, largest) : 1.0f;
 #pragma unroll HELD
         for (int k = 0; k < SHARE; k++) {
             const int cell = k * CHANNEL_LANES + lane;

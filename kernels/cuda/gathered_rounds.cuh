@@ -68,7 +68,7 @@ __device__ __forceinline__ bool next_round(const Arguments &a, const Shared &sha
         if (!(largest <= FLOAT_MAX))
             largest = look_at(a, shared, round, job_at(block_job(next), a));
         round.end = next + 1;
-        round.scale = segment_scale(largest);
+        round.scale = scale_to(8, largest);
     } else if (thread_index() < ROUND) {
         shared.magnitude[thread_index()] = 0;
     }

@@ -97,7 +97,7 @@ __device__ __forceinline__ void pack_weights(const Arguments &a, const Shared &s
                 ahead[FETCHED - 1][i] = fetch_weight(a, o + FETCHED * WARPS, lane + 32 * i);
         }
         largest = __uint_as_float(__reduce_max_sync(~0U, __float_as_uint(largest)));
-        const float scale = weight_scale(largest);
+        const float scale = scale_to(7, largest);
         if (lane == 0) {
             shared.scale[o] = scale;
             shared.scale_bias[o].x = unscale(scale, STAGE_SCALE);

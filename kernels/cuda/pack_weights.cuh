@@ -82,7 +82,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     if (GUARDED) {
         find_largest(from, scale, a);
         for (int k = 0; k < PACK_CHANNELS; k++) {
-            scale[k] = weight_scale(scale[k]);
+            scale[k] = scale_to(7, scale[k]);
             if (threadIdx.x == 0 && from[k])
                 a.scales[first + slot + k] = scale[k];
         }

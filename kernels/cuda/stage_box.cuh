@@ -278,7 +278,7 @@ struct Met {
  * */
 __device__ __forceinline__ float scale_anew(const volatile unsigned *largest, int segment) {
     const float magnitude = __uint_as_float(largest[min(segment, SEGMENTS - 1)]);
-    return carrier_fails(magnitude * STAGE_SCALE, STAGE_MIN) ? segment_scale(magnitude)
+    return carrier_fails(magnitude * STAGE_SCALE, STAGE_MIN) ? scale_to(8, magnitude)
                                                              : STAGE_SCALE;
 }
 

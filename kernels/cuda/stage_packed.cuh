@@ -493,7 +493,7 @@ __device__ __forceinline__ void produce(const Arguments &a, const Shared &shared
         }
         if (!(__uint_as_float(*magnitude) <= FLOAT_MAX))
             producer.look(a, at, magnitude);
-        const float scale = segment_scale(__uint_as_float(*magnitude));
+        const float scale = scale_to(8, __uint_as_float(*magnitude));
         producer.make<true>(a, shared, at, scale, magnitude);
     } while (work.next(shared));
 }

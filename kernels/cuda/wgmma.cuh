@@ -1,10 +1,9 @@
 /* Hopper's own instructions, one function each and named after it, and what rounds to tf32.
  *
- * An operand of a product lies in shared memory without swizzle: cores of 8 rows x 16 bytes, 128
- * bytes in a row. A descriptor names the first core, the bytes from a core to the one 8 halves
- * further along k (`leading`), and to the one 8 rows further (`stride`). So a filter tap is only
- * another first core, at any multiple of 16 bytes.
- * PTX ISA, "Asynchronous warpgroup level matrix instructions": "Strides", K-major, no swizzle. */
+ * An operand of a product lies in shared memory without swizzle: cores of 8 rows x 16 bytes. A
+ * descriptor names the first core, the bytes from a core to the one 8 halves further along k
+ * (`leading`), and to the one 8 rows further (`stride`): a filter tap is another first core, at any
+ * multiple of 16 bytes (PTX ISA, "Asynchronous warpgroup level matrix instructions", "Strides"). */
 
 constexpr int WARPGROUP = 128;           /* threads */
 constexpr float CARRIER_SCALE = 64.0f;   /* activations, before they become halves */
@@ -74,15 +73,13 @@ template <int REGISTERS> __device__ __forceinline__ void setmaxnreg_dec() {
 __device__ __forceinline__ unsigned long long matrix_descriptor(unsigned address, int leading,
                                                                 int stride) {
     const unsigned low = (address & 0x3FFFF) >> 4 | static_cast<unsigned>(leading) >> 4 << 16;
-    const unsigned high = static_cast<unsigned>(stride) >> 4;
-    return static_cast<unsigned long long>(high) << 32 | low;
+    return static_cast<unsigned long long>(static_cast<unsigned>(stride) >> 4) << 32 | low;
 }
 
 /* The same, `cores` times 16 bytes further on: without a carry, which would take registers. */
 __device__ __forceinline__ unsigned long long descriptor_at(unsigned long long descriptor,
                                                             int cores) {
-    const unsigned low = static_cast<unsigned>(descriptor) + cores;
-    return descriptor >> 32 << 32 | low;
+    return descriptor >> 32 << 32 | (static_cast<unsigned>(descriptor) + cores);
 }
 
 /* Before the first product after registers of it were touched. */
@@ -168,8 +165,7 @@ __device__ __forceinline__ float max_magnitude(float largest, float x) {
 
 /* The larger finite magnitude: NaN and infinity do not count. */
 __device__ __forceinline__ float finite_magnitude(float largest, float x) {
-    const float magnitude = fabsf(x);
-    return magnitude <= FLOAT_MAX ? fmaxf(largest, magnitude) : largest;
+    return fabsf(x) <= FLOAT_MAX ? fmaxf(largest, fabsf(x)) : largest;
 }
 
 /* What is split into two halves: +-1 in the place of infinity and NaN, which are then what the
@@ -196,7 +192,8 @@ __device__ __forceinline__ bool carrier_fails(float largest, float least = CARRI
 
 /* The power of two that brings a finite magnitude to [2^exponent, 2^(exponent + 1)); 1 for zero.
  * At most 2^126, so that its inverse is normal: what is less than 2^-118 is then a whole multiple
- * of 2^-23, which halves hold. exponent: 0 .. 8. */
+ * of 2^-23, which halves hold. exponent: 7 for an output channel's weights, 8 for a failed
+ * segment's activations. */
 __device__ __forceinline__ float scale_to(int exponent, float largest) {
     const int biased = static_cast<int>(__float_as_uint(largest) >> 23);
     if (largest == 0.0f)
@@ -204,25 +201,15 @@ __device__ __forceinline__ float scale_to(int exponent, float largest) {
     return __uint_as_float(static_cast<unsigned>(min(254 + exponent - biased, 253)) << 23);
 }
 
-/* For an output channel's weights and a failed segment's activations. */
-__device__ __forceinline__ float weight_scale(float largest_finite) {
-    return scale_to(7, largest_finite);
-}
-__device__ __forceinline__ float segment_scale(float largest_finite) {
-    return scale_to(8, largest_finite);
-}
-
-__device__ __forceinline__ float inverse_scale(float scale) {
-    return __uint_as_float((254u << 23) - __float_as_uint(scale));
+__device__ __forceinline__ float inverse_scale(float x) {
+    return __uint_as_float((254u << 23) - __float_as_uint(x));
 }
 
 /* What sums of products of scaled operands are multiplied by: a power of two; 2^127 for more, where
- * one product of the largest operands has left float's range, since infinity would make NaN of a
- * sum that is zero; and 0 for less than 2^-149, where a result is less than 2^-133 times the length
- * of its sum. */
-__device__ __forceinline__ float unscale(float weight_scale, float activation_scale) {
-    const float most = 1.7014118e38f; /* 2^127 */
-    return fminf(inverse_scale(weight_scale) * inverse_scale(activation_scale), most);
+ * one product of the largest operands has left float's range, as infinity would make NaN of a sum
+ * that is zero; 0 for less than 2^-149, where results are below 2^-133 times their sums' length. */
+__device__ __forceinline__ float unscale(float weights, float activations) {
+    return fminf(inverse_scale(weights) * inverse_scale(activations), 1.7014118e38f /* 2^127 */);
 }
 
 /* Two values of a failed segment as halves, low first: scaled by its own scale and rounded to 11

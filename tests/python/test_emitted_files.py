@@ -221,10 +221,10 @@ def test_gallery(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 LINES = {
-    "conv2d_scale_min": 1274,
-    "conv2d_min_tanh_tanh": 1224,
-    "conv2d_min_add_mul": 1403,
-    "conv3d_min_softmax": 1715,
+    "conv2d_scale_min": 1255,
+    "conv2d_min_tanh_tanh": 1205,
+    "conv2d_min_add_mul": 1384,
+    "conv3d_min_softmax": 1707,
 }
 
 
