@@ -227,6 +227,9 @@ DEVICE void mbarrier_wait(unsigned barrier, unsigned parity) {
 DEVICE void barrier_sync(int number, int threads) {
     asm volatile("bar.sync %0, %1;" ::"r"(number), "r"(threads) : "memory");
 }
+DEVICE void barrier_arrive(int number, int threads) { /* The same for threads that do not wait. */
+    asm volatile("bar.arrive %0, %1;" ::"r"(number), "r"(threads) : "memory");
+}
 /* Makes this thread's writes to shared memory visible to products and bulk copies; then a barrier
  * must follow. */
 DEVICE void fence_proxy_async() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
@@ -341,23 +344,26 @@ DEVICE unsigned thread_index() {
 
 constexpr int CONSUMER_THREADS = CONSUMERS * WARPGROUP, THREADS = CONSUMER_THREADS + PRODUCERS * 32;
 constexpr int ROUND = 256; /* jobs; no more than threads */
+/* Numbers of barriers: of consumers, when weights are packed; of all, when the block has begun. */
+constexpr int PACKED = 1, BEGUN = 2;
 struct Job {
     int n, d, h, w; /* image; first output pixel */
 };
-
-DEVICE Job job_at(int job, const Arguments &a) {
-    const int jobs_w = int(a.jobs_w), jobs_h = int(a.jobs_h), jobs_d = int(a.jobs_d);
+/* Without signs, and without dividing by one: it is worked out for every job. */
+DEVICE Job job_at(unsigned job, const Arguments &a) {
+    const unsigned jobs_w = 1, jobs_h = unsigned(a.jobs_h);
+    const unsigned jobs_d = 1, row = job / jobs_w, plane = row / jobs_h, image = plane / jobs_d;
     Job at;
-    at.w = job % jobs_w * BOX_W; job /= jobs_w; at.h = job % jobs_h * BOX_H;
-    job /= jobs_h; at.d = job % jobs_d * int(a.box_d); at.n = job / jobs_d;
+    at.n = image;
+    at.d = (plane - image * jobs_d) * unsigned(a.box_d);
+    at.h = (row - plane * jobs_h) * BOX_H; at.w = (job - row * jobs_w) * BOX_W;
     return at;
 }
 /* Of all, by its number among the block's. */
 DEVICE int block_job(int number) { return blockIdx.x + number * gridDim.x; }
 
 DEVICE int block_jobs(const Arguments &a) {
-    const int others = int(a.job_count) - 1 - int(blockIdx.x);
-    return others / int(gridDim.x) + 1;
+    return (unsigned(a.job_count) - 1 - blockIdx.x) / gridDim.x + 1;
 }
 struct Round { /* Jobs first .. end - 1 of the block, at one scale. */
     int first, end;
@@ -366,13 +372,21 @@ struct Round { /* Jobs first .. end - 1 of the block, at one scale. */
     float scale;  /* of activations; 0: STAGE_SCALE, else that of one job, made anew */
     int meetings; /* before it, modulo 2 */
 };
+/* The stages of a round: its jobs' slices, and one or two of nothing, so that consumers, which take
+ * stages by twos and one ahead, need not ask whether there is another. */
+DEVICE int round_stages(const Round &round, const Arguments &a) {
+    return (round.end - round.first) * (int(a.box_d) + TURN - 1) / 2 * 2 + 2;
+}
+DEVICE Round first_round(const Arguments &a) {
+    const int count = block_jobs(a);
+    return {0, min(count, ROUND), count, 0, 0.0f, 0};
+}
 struct Shared { /* Shared memory, in order. */
     unsigned char *stages, *weights, *raw; /* raw: [PRODUCERS][AHEAD + 1][RAW_BYTES] */
     float2 *scale_bias;   /* [TILE_N]: what brings sums back, in the present round */
     float *scale;         /* [TILE_N]: of the weights */
     float *operands;      /* [CHANNEL_OPERANDS][TILE_N] */
     unsigned *magnitude;  /* [ROUND]: bits of a job's largest */
-    unsigned *failed;     /* [ROUND / 32]: bits of the jobs to be made anew */
     unsigned *largest;    /* bits of the largest finite magnitude of one job */
     Round *round;         /* the present one: here, since registers are few */
     unsigned full, empty; /* addresses of [STAGES] barriers each */
@@ -451,35 +465,6 @@ struct Slice { /* A warp's place in the slices of one job after another. */
         return other;
     }
 };
-/* The block's jobs, one after the other: without divisions, whose code would have to come anew for
- * every job. All in boxes. */
-struct Jobs {
-    Job at, step;
-
-    static DEVICE Job in_boxes(int job, const Arguments &a) {
-        const int jobs_w = int(a.jobs_w), jobs_h = int(a.jobs_h), jobs_d = int(a.jobs_d);
-        Job at;
-        at.w = job % jobs_w; at.h = job / jobs_w % jobs_h;
-        at.d = job / jobs_w / jobs_h % jobs_d; at.n = job / jobs_w / jobs_h / jobs_d;
-        return at;
-    }
-    DEVICE Jobs(const Arguments &a, int number) {
-        at = in_boxes(block_job(number), a);
-        step = in_boxes(gridDim.x, a);
-    }
-    DEVICE void next(const Arguments &a) {
-        at.w += step.w; at.h += step.h; at.d += step.d; at.n += step.n;
-        carry(at.w, at.h, int(a.jobs_w));
-        carry(at.h, at.d, int(a.jobs_h));
-        carry(at.d, at.n, int(a.jobs_d));
-    }
-    static DEVICE void carry(int &low, int &high, int count) {
-        if (low >= count) { low -= count; high++; }
-    }
-    DEVICE Job job(const Arguments &a) const {
-        return {at.n, at.d * int(a.box_d), at.h * BOX_H, at.w * BOX_W};
-    }
-};
 
 DEVICE bool inside_of(int place, long long size) { return unsigned(place) < unsigned(size); }
 struct Source { /* Where a lane reads a job's input. */
@@ -552,27 +537,22 @@ DEVICE float make_words(const float4 *raw, unsigned *to, float scale) {
     return largest;
 }
 /* A round's jobs, from its stage warp on. */
-DEVICE void produce(const Arguments &a, const Shared &shared) {
-    const Round round = *shared.round;
+DEVICE void produce(const Arguments &a, const Shared &shared, const Round &round) {
     const int lane = thread_index() % 32, warp = thread_index() / 32 - CONSUMERS * 4;
-    const int slices = int(a.box_d) + TURN - 1, count = (round.end - round.first) * slices;
+    const int slices = int(a.box_d) + TURN - 1;
+    const int count = (round.end - round.first) * slices, stages = round_stages(round, a);
     unsigned char *raw = shared.raw + warp * (AHEAD + 1) * RAW_BYTES + lane * 16;
     const unsigned raw_address = shared_address(raw);
     Slice read = {round.first, warp}, made = read;
-    Jobs jobs(a, round.first);
     Source source(a, lane);
-    bool opens = true;
     unsigned largest = 0; /* bits of the largest magnitude of the job that is made */
     int place = 0;        /* in the warp's memory, of the stage that is read */
     made.settle(slices);
-    ROLLED for (int stage = warp; stage < count + PRODUCERS * AHEAD; stage += PRODUCERS) {
+    if (round.staged == 0) barrier_sync(BEGUN, THREADS);
+    ROLLED for (int stage = warp; stage < stages + PRODUCERS * AHEAD; stage += PRODUCERS) {
         if (stage < count) {
-            ROLLED for (; read.slice >= slices; read.slice -= slices) {
-                jobs.next(a);
-                opens = true;
-            }
-            if (opens) source.open(a, jobs.job(a), lane);
-            opens = false;
+            if (read.settle(slices) || stage == warp)
+                source.open(a, job_at(block_job(read.number), a), lane);
             source.copy(a, read.slice, raw_address + place * RAW_BYTES);
             read.slice += PRODUCERS;
         }
@@ -583,21 +563,22 @@ DEVICE void produce(const Arguments &a, const Shared &shared) {
         cp_async_wait<AHEAD>();
         const int number = round.staged + done, slot = number % STAGES;
         mbarrier_wait(shared.empty + 8 * slot, (number / STAGES & 1) ^ 1);
-        const float met = make_words(
-            reinterpret_cast<const float4 *>(raw + place * RAW_BYTES),
-            reinterpret_cast<unsigned *>(shared.stages + slot * STAGE_BYTES) + lane / 8 * PITCH +
-                lane % 8 * 4,
-            round.scale);
-        largest = max(largest, __float_as_uint(met));
+        if (done < count) {
+            const float met = make_words(
+                reinterpret_cast<const float4 *>(raw + place * RAW_BYTES),
+                reinterpret_cast<unsigned *>(shared.stages + slot * STAGE_BYTES) +
+                    lane / 8 * PITCH + lane % 8 * 4,
+                round.scale);
+            largest = max(largest, __float_as_uint(met));
+        }
         const int job = made.number;
         made.slice += PRODUCERS;
-        if (made.settle(slices)) { /* the warp's last of the job */
+        if (made.settle(slices) && done < count) { /* the warp's last of the job */
             const unsigned most = __reduce_max_sync(~0U, largest);
             if (lane == 0 && round.scale == 0.0f) atomicMax(shared.magnitude + job % ROUND, most);
             largest = 0;
         }
-        __syncwarp();
-        if (lane == 0) mbarrier_arrive(shared.full + 8 * slot);
+        mbarrier_arrive(shared.full + 8 * slot);
     }
 }
 /* A warp's 16 pixels lie in one row; rows l / 4 and l / 4 + 8 of A are neighbours. */
@@ -687,11 +668,16 @@ struct Tile : RowTile {
             return;
         }
         group[p][0] = value;
-        if (p == 1 && valid(1) && has(j))
-            store_pair(to + offset(place(0), s) + channel(j) * s.c, group[0][0], value);
+        if (p == 1)
+            store_pair(to + offset(place(0), s) + channel(j) * s.c, group[0][0], value,
+                       valid(1) && has(j));
     }
-    static DEVICE void store_pair(float *to, real first, real second) {
-        *reinterpret_cast<float2 *>(to) = make_float2(first, second);
+    /* In one instruction, without a branch: in C there would be two, and one around each. */
+    static DEVICE void store_pair(float *to, real first, real second, int wanted) {
+        asm volatile("{\n\t.reg .pred wanted;\n\tsetp.ne.s32 wanted, %3, 0;\n\t"
+                     "@wanted st.global.v2.f32 [%0], {%1, %2};\n\t}" ::"l"(to), "f"(first),
+                     "f"(second), "r"(wanted)
+                     : "memory");
     }
     bool walking; /* whether running values take in all pixels: those outside are never stored */
     DEVICE bool valid(int p) const { return walking || pixels.inside >> p & 1; }
@@ -784,15 +770,34 @@ DEVICE float fetch_weight(const Arguments &a, int o, int e) {
     if (o >= OUT_CHANNELS || e >= WEIGHTS) return 0.0f;
     return a.weight[o * WEIGHTS + e];
 }
-
-DEVICE void store_weight(unsigned char *weights, int o, int e, float scaled) {
+DEVICE int weight_at(int e) { /* Bytes from the weights' first to weight e of channel 0. */
     const int kd = e / PLANE_TAPS % KERNEL_D, kh = e / KERNEL_W % KERNEL_H;
     const int k = place_in_k(kh * IN_CHANNELS + e / TAPS, e % KERNEL_W);
     const int block = kd == 0 ? 0 : TURN - kd;
-    unsigned char *to = weights + (k / 8 * WEIGHT_ROWS + block * TILE_N + o) * 16 + k % 8 * 2;
+    return (k / 8 * WEIGHT_ROWS + block * TILE_N) * 16 + k % 8 * 2;
+}
+DEVICE void store_weight(unsigned char *to, float scaled) {
     const unsigned short upper = nonzero_half(finite_part(scaled));
     *reinterpret_cast<unsigned short *>(to) = upper;
     *reinterpret_cast<unsigned short *>(to + WEIGHT_BYTES) = round_half(scaled - half_value(upper));
+}
+/* What else all of the block find in shared memory, by the consumers. */
+DEVICE void begin(const Arguments &a, const Shared &shared) {
+    const Round round = first_round(a); /* by all: what few go through waits for instructions */
+    if (thread_index() < STAGES) {
+        mbarrier_init(shared.full + 8 * thread_index(), 32);
+        mbarrier_init(shared.empty + 8 * thread_index(), CONSUMER_THREADS);
+    }
+    if (thread_index() == 0) {
+        mbarrier_init(shared.met, THREADS / 32);
+        *shared.round = round;
+    }
+    for (int i = thread_index(); i < ROUND; i += CONSUMER_THREADS) shared.magnitude[i] = 0;
+    if (thread_index() < STAGES * PARTS) {
+        float *part = reinterpret_cast<float *>(shared.stages) + thread_index() * PART_WORDS;
+        part[ZEROS] = part[ZEROS + 1] = 0.0f;
+    }
+    barrier_arrive(BEGUN, THREADS);
 }
 /* By the consumers, a warp for a channel, and first of all their loads. The code is short on
  * purpose: a kernel's first pass through it waits for instructions, too. */
@@ -806,13 +811,18 @@ DEVICE void pack_weights(const Arguments &a, const Shared &shared) {
     UNROLLED for (int c = 0; c < FETCHED; c++)
         UNROLLED for (int i = 0; i < PIECES; i++)
             ahead[c][i] = fetch_weight(a, warp + c * WARPS, lane + 32 * i);
-    ROLLED for (int o = thread_index(); o < OUT_CHANNELS; o += CONSUMER_THREADS)
-        shared.scale_bias[o].y = load(a.bias + o * a.bias_stride.c);
+    const int channel = thread_index(); /* the planner sees to it that there are enough */
+    float bias = 0.0f;
+    if (channel < OUT_CHANNELS) bias = load(a.bias + channel * a.bias_stride.c);
+    begin(a, shared);
     ROLLED for (int i = thread_index(); i < PARTS * WEIGHT_BYTES / 16; i += CONSUMER_THREADS)
         reinterpret_cast<uint4 *>(shared.weights)[i] = make_uint4(0, 0, 0, 0);
     for (int i = thread_index(); i < 0; i += CONSUMER_THREADS)
         shared.operands[i] = i % TILE_N < OUT_CHANNELS ? channel_operand() : 0.0f;
-    barrier_sync(1, CONSUMER_THREADS);
+    int at[PIECES];
+    UNROLLED for (int i = 0; i < PIECES; i++) at[i] = weight_at(lane + 32 * i);
+    if (channel < OUT_CHANNELS) shared.scale_bias[channel].y = bias;
+    barrier_sync(PACKED, CONSUMER_THREADS);
     ROLLED for (int o = warp; o < OUT_CHANNELS; o += WARPS) {
         float value[PIECES], largest = 0.0f;
         UNROLLED for (int i = 0; i < PIECES; i++) {
@@ -830,10 +840,10 @@ DEVICE void pack_weights(const Arguments &a, const Shared &shared) {
         }
         UNROLLED for (int i = 0; i < PIECES; i++)
             if (lane + 32 * i < WEIGHTS)
-                store_weight(shared.weights, o, lane + 32 * i, value[i] * scale);
+                store_weight(shared.weights + at[i] + o * 16, value[i] * scale);
     }
     fence_proxy_async();
-    barrier_sync(1, CONSUMER_THREADS);
+    barrier_sync(PACKED, CONSUMER_THREADS);
 }
 
 /* ---- consumers ----------------------------------------------------------------------------- */
@@ -855,10 +865,11 @@ DEVICE unsigned load_low_half(unsigned address) { /* The low half of a word, abo
     asm volatile("ld.shared.u16 %0, [%1];" : "=h"(low) : "r"(address) : "memory");
     return low;
 }
-/* The same in a register of its own, made here and not where the compiler likes. */
+/* The same in a register of its own, made here and not where the compiler likes; of a `mov`, ptxas
+ * makes two. */
 DEVICE unsigned moved(unsigned x) {
     unsigned copy;
-    asm volatile("mov.b32 %0, %1;" : "=r"(copy) : "r"(x) : "memory");
+    asm volatile("prmt.b32 %0, %1, %1, 0x3210;" : "=r"(copy) : "r"(x) : "memory");
     return copy;
 }
 struct Operands { /* A slice as a lane's operands. */
@@ -879,14 +890,16 @@ struct Operands { /* A slice as a lane's operands. */
             asm volatile("" : "+r"(of[i / (STEPS * 4)][i / 4 % STEPS][i % 4])::"memory");
     }
 };
-struct Gather { /* Where a consumer's thread reads the stages, one after the other. */
+/* Where a consumer's thread reads the stages: by twos, for which it works out the place once. */
+struct Gather {
     unsigned words;                    /* of stage 0: address of its first word */
     int single[SINGLES]; /* bytes from there to the words of single taps */
-    unsigned full, empty;
-    int lane, slot, parity;
+    unsigned full, empty;              /* barriers of stage 0 */
+    unsigned stage;                    /* the next two's first */
+    unsigned slot, parity;             /* of these two: where the first is */
 
     DEVICE void open(const Shared &shared, const Pixels &pixels) {
-        const int quad = lane % 4, x = pixels.w + lane / 4 * 2;
+        const int quad = pixels.lane % 4, x = pixels.w + pixels.lane / 4 * 2;
         const int first = (pixels.h * IN_CHANNELS + quad) * PITCH + x;
         words = shared_address(shared.stages) + first * 4;
         const int row = pixels.h * IN_CHANNELS + 8 + quad / KERNEL_W;
@@ -895,11 +908,11 @@ struct Gather { /* Where a consumer's thread reads the stages, one after the oth
         full = shared.full; empty = shared.empty;
         asm volatile("" : "+r"(words));
     }
-    DEVICE void seek(int stage) { slot = stage % STAGES; parity = stage / STAGES & 1; }
-    /* Loads the next stage's words, when it is full. */
-    DEVICE void fetch(Operands &operands) const {
-        mbarrier_wait(full + 8 * slot, parity);
-        const unsigned from = words + slot * STAGE_BYTES;
+    DEVICE void turn_to_next() { slot = stage % STAGES; parity = stage / STAGES & 1; stage += 2; }
+    /* Loads the words of the first or second of two stages, when it is full. */
+    template <int WHICH> DEVICE void fetch(Operands &operands) const {
+        mbarrier_wait(full + 8 * slot + 8 * WHICH, parity);
+        const unsigned from = words + slot * STAGE_BYTES + WHICH * STAGE_BYTES;
         UNROLLED for (int part = 0; part < PARTS; part++) {
             UNROLLED for (int i = 0; i < WINDOW / 2; i++)
                 load_pair(from + part * PART_WORDS * 4 + i * 8,
@@ -911,16 +924,14 @@ struct Gather { /* Where a consumer's thread reads the stages, one after the oth
         }
     }
     /* Makes operands of the words, and gives the stage back. */
-    DEVICE void take(Operands &operands) {
+    template <int WHICH> DEVICE void take(Operands &operands) const {
         UNROLLED for (int part = 0; part < PARTS; part++) {
             UNROLLED for (int p = 0; p < 2; p++)
                 operands.at(part, octet_of(0, 1), p) = moved(operands.word(part, 0, 1 + p));
             UNROLLED for (int p = 0; p < 2; p++) ;
         }
-        operands.pin(); __syncwarp();
-        if (lane == 0) mbarrier_arrive(empty + 8 * slot);
-        slot = slot + 1 == STAGES ? 0 : slot + 1;
-        parity ^= slot == 0;
+        operands.pin();
+        mbarrier_arrive(empty + 8 * slot + 8 * WHICH);
     }
 };
 /* The same for all lanes, in a uniform register: a reduction's result lies in one, and is not
@@ -961,7 +972,8 @@ struct Consumer {
     Operands operands[SETS];
     float pending[PENDING ? PENDING : 1][BLOCK_SUMS];
     Weights weights;
-    int number, slice, left; /* the job's, its slice, and the round's slices beyond this one */
+    int number, slice; /* the job's, and its slice */
+    int end;           /* the first job beyond the round: what comes of it is nothing */
     /* Brings the depth that a slice completes to the tile. sums: the slice's; other: those of the
      * slice before. */
     DEVICE void complete(const Sums &sums, const Sums &other) {
@@ -991,26 +1003,21 @@ struct Consumer {
         tile.scale_walk();
         tail.end(tile, a);
     }
-    /* Behind the products of a slice, which are in `sums`: starts those of the next in `other`, the
-     * round's last ones again where there is none. The depths behind move up in a branch of their
-     * own: else the compiler makes them before it has taken what they replace, and spills. False:
-     * there is no next slice. */
-    DEVICE bool turn(const Arguments &a, Sums &sums, Sums &other, Operands &next) {
+    /* Behind the products of a slice, which are in `sums`: starts those of the next in `other`. */
+    template <int WHICH>
+    DEVICE void turn(const Arguments &a, Sums &sums, Sums &other, Operands &next) {
         wgmma_wait<0>(); sums.pin();
-        if (left > 0) gather.fetch(next);
+        gather.fetch<WHICH>(next);
         complete(sums, other);
         step(a);
-        if (left > 0) {
-            advance(sums, other);
-            gather.take(next);
-        }
+        advance(sums, other);
+        gather.take<WHICH>(next);
         multiply(other, next, weights);
         if (++slice == int(a.box_d) + TURN - 1) {
-            close(a);
+            if (number < end) close(a);
             number++;
             open(a);
         }
-        return left-- != 0;
     }
 };
 
@@ -1021,14 +1028,13 @@ DEVICE void consume(const Arguments &a, const Shared &shared) {
     Tile &tile = consumer.tile;
     tile.scale_bias = shared.scale_bias;
     tile.channel_first = 0; tile.channel_end = OUT_CHANNELS;
-    tile.lane = tile.pixels.lane = consumer.gather.lane = thread_index() % 32;
+    tile.lane = tile.pixels.lane = thread_index() % 32;
     tile.pixels.h = warp / ROW_WARPS; tile.pixels.w = warp % ROW_WARPS * 16;
     consumer.gather.open(shared, tile.pixels);
     const Round round = *shared.round;
-    consumer.gather.seek(round.staged);
+    consumer.gather.stage = round.staged;
     consumer.weights.open(shared);
-    consumer.number = round.first;
-    consumer.left = (round.end - round.first) * (int(a.box_d) + TURN - 1);
+    consumer.number = round.first; consumer.end = round.end;
     Sums sums[2];
     UNROLLED for (int i = 0; i < TURN * BLOCK_SUMS; i++) sums[0].of[i] = sums[1].of[i] = 0.0f;
     UNROLLED for (int i = 0; i < PENDING * BLOCK_SUMS; i++)
@@ -1039,9 +1045,11 @@ DEVICE void consume(const Arguments &a, const Shared &shared) {
     consumer.open(a);
     consumer.slice--; /* the turn before the first: of zeros, and forgotten */
     tile.pixels.job.d--;
-    ROLLED while (consumer.turn(a, sums[0], sums[1], consumer.operands[0]) &&
-           consumer.turn(a, sums[1], sums[0], consumer.operands[SETS - 1])) {
-    }
+    ROLLED do {
+        consumer.gather.turn_to_next();
+        consumer.turn<0>(a, sums[0], sums[1], consumer.operands[0]);
+        consumer.turn<1>(a, sums[1], sums[0], consumer.operands[SETS - 1]);
+    } while (consumer.number < consumer.end);
     wgmma_wait<0>();
 }
 /* All of the block meet, consumers and producers from places of their own in the program. */
@@ -1072,26 +1080,26 @@ DEVICE float look_at(const Arguments &a, const Shared &shared, Round &round, con
     meet(shared, round);
     return __uint_as_float(*shared.largest);
 }
+/* The first of jobs `next` .. `end` - 1 that halves with STAGE_SCALE cannot hold; else `end`. */
+DEVICE int first_failed(const Shared &shared, int next, int end) {
+    ROLLED for (; next < end; next += 32) {
+        const int job = next + thread_index() % 32;
+        const float largest =
+            job < end ? __uint_as_float(shared.magnitude[job % ROUND]) * SPLIT_SCALE : 0.0f;
+        const unsigned failed = __ballot_sync(~0U, carrier_fails(largest, SPLIT_MIN));
+        if (failed != 0) return next + __ffs(failed) - 1;
+    }
+    return end;
+}
 /* To the next round, by all threads together: the jobs of this one that halves with STAGE_SCALE
  * cannot hold, each by itself, then others. False: there is none. */
 DEVICE bool next_round(const Arguments &a, const Shared &shared) {
     Round round = *shared.round;
     const bool anew = round.scale != 0.0f;
-    round.staged += (round.end - round.first) * (int(a.box_d) + TURN - 1);
+    round.staged += round_stages(round, a);
     meet(shared, round);
-    if (!anew) {
-        bool fails = false;
-        if (thread_index() < ROUND && thread_index() < round.end - round.first)
-            fails = carrier_fails(
-                __uint_as_float(shared.magnitude[thread_index()]) * SPLIT_SCALE, SPLIT_MIN);
-        const unsigned failed = __ballot_sync(~0U, fails);
-        if (thread_index() < ROUND && thread_index() % 32 == 0)
-            shared.failed[thread_index() / 32] = failed;
-        meet(shared, round);
-    }
     const int end = min(round.count, (round.first / ROUND + 1) * ROUND);
-    int next = anew ? round.end : round.first;
-    ROLLED while (next < end && !(shared.failed[next % ROUND / 32] >> next % 32 & 1)) next++;
+    const int next = first_failed(shared, anew ? round.end : round.first, end);
     if (next == round.count) return false;
     round.first = next; round.end = min(round.count, next + ROUND); round.scale = 0.0f;
     if (next < end) {
@@ -1099,8 +1107,9 @@ DEVICE bool next_round(const Arguments &a, const Shared &shared) {
         if (!(largest <= FLOAT_MAX))
             largest = look_at(a, shared, round, job_at(block_job(next), a));
         round.end = next + 1; round.scale = scale_to(8, largest);
-    } else if (thread_index() < ROUND) {
-        shared.magnitude[thread_index()] = 0;
+    } else {
+        meet(shared, round); /* all have read the magnitudes */
+        if (thread_index() < ROUND) shared.magnitude[thread_index()] = 0;
     }
     for (int o = thread_index(); o < OUT_CHANNELS; o += THREADS)
         shared.scale_bias[o].x =
@@ -1128,28 +1137,15 @@ __global__ void __launch_bounds__(THREADS, 1)
     shared.scale = reinterpret_cast<float *>(shared.scale_bias + TILE_N + 2 * STAGES + 1);
     shared.operands = shared.scale + TILE_N;
     shared.magnitude = reinterpret_cast<unsigned *>(shared.operands);
-    shared.failed = shared.magnitude + ROUND; shared.largest = shared.failed + ROUND / 32;
+    shared.largest = shared.magnitude + ROUND;
     shared.round = reinterpret_cast<Round *>(shared.largest + 1);
-    if (thread_index() < STAGES) {
-        mbarrier_init(shared.full + 8 * thread_index(), 1);
-        mbarrier_init(shared.empty + 8 * thread_index(), CONSUMERS * 4);
-    }
-    if (thread_index() == 0) {
-        mbarrier_init(shared.met, THREADS / 32);
-        const int count = block_jobs(a);
-        *shared.round = Round{0, min(count, ROUND), count, 0, 0.0f, 0};
-    }
-    if (thread_index() < ROUND) shared.magnitude[thread_index()] = 0;
-    if (thread_index() < STAGES * PARTS) {
-        float *part = reinterpret_cast<float *>(shared.stages) + thread_index() * PART_WORDS;
-        part[ZEROS] = part[ZEROS + 1] = 0.0f;
-    }
-    __syncthreads();
     if (thread_index() >= CONSUMER_THREADS) {
         setmaxnreg_dec<PRODUCER_REGISTERS>();
-        do {
-            produce(a, shared);
-        } while (next_round(a, shared));
+        Round round = first_round(a);
+        for (bool more = true; more; round = *shared.round) {
+            produce(a, shared, round);
+            more = next_round(a, shared);
+        }
     } else {
         setmaxnreg_inc<CONSUMER_REGISTERS>();
         pack_weights(a, shared);
@@ -1538,7 +1534,7 @@ extern "C" const char *conv3d_min_softmax(const float *x, const float *conv_weig
     };
     /* %x is read in vectors of 4; %softmax is written in vectors of 2 */
     if (aligned(x, 16) && in_w % 4 == 0 && aligned(softmax, 8) && w % 2 == 0 &&
-        prepare(wgmma_gathered::segue_conv_wgmma_gathered, 512, 170596)) {
+        prepare(wgmma_gathered::segue_conv_wgmma_gathered, 512, 170564)) {
         wgmma_gathered::Arguments a;
         take_tensors(a);
         a.out_d = d; a.in_d = in_d; a.out_h = h; a.in_h = in_h; a.out_w = w; a.in_w = in_w;
@@ -1547,7 +1543,7 @@ extern "C" const char *conv3d_min_softmax(const float *x, const float *conv_weig
         /* boxes are counted in 28 bits; a row of the output is one box */
         if (a.job_count < 268435455 && a.jobs_w == 1)
             return launch(wgmma_gathered::segue_conv_wgmma_gathered, a, least(a.job_count,
-                processors), 512, 170596, stream);
+                processors), 512, 170564, stream);
     }
     implicit_gemm::Arguments a;
     take_tensors(a);

@@ -41,21 +41,24 @@ __device__ __forceinline__ unsigned thread_index() {
 constexpr int CONSUMER_THREADS = CONSUMERS * WARPGROUP;
 constexpr int THREADS = CONSUMER_THREADS + PRODUCERS * 32;
 constexpr int ROUND = 256; /* jobs; no more than threads */
+/* Numbers of barriers: of consumers, when weights are packed; of all, when the block has begun. */
+constexpr int PACKED = 1, BEGUN = 2;
 
 struct Job {
     int n, d, h, w; /* image; first output pixel */
 };
 
-__device__ __forceinline__ Job job_at(int job, const Arguments &a) {
-    const int jobs_w = static_cast<int>(a.jobs_w), jobs_h = static_cast<int>(a.jobs_h);
-    const int jobs_d = static_cast<int>(a.jobs_d);
+/* Without signs, and without dividing by one: it is worked out for every job. */
+__device__ __forceinline__ Job job_at(unsigned job, const Arguments &a) {
+    const unsigned jobs_w = ONE_BOX_W ? 1 : static_cast<unsigned>(a.jobs_w);
+    const unsigned jobs_h = static_cast<unsigned>(a.jobs_h);
+    const unsigned jobs_d = ONE_BOX_D ? 1 : static_cast<unsigned>(a.jobs_d);
+    const unsigned row = job / jobs_w, plane = row / jobs_h, image = plane / jobs_d;
     Job at;
-    at.w = job % jobs_w * BOX_W;
-    job /= jobs_w;
-    at.h = job % jobs_h * BOX_H;
-    job /= jobs_h;
-    at.d = job % jobs_d * static_cast<int>(a.box_d);
-    at.n = job / jobs_d;
+    at.n = image;
+    at.d = (plane - image * jobs_d) * static_cast<unsigned>(a.box_d);
+    at.h = (row - plane * jobs_h) * BOX_H;
+    at.w = (job - row * jobs_w) * BOX_W;
     return at;
 }
 /* Of all, by its number among the block's. */
@@ -64,8 +67,7 @@ __device__ __forceinline__ int block_job(int number) {
 }
 
 __device__ __forceinline__ int block_jobs(const Arguments &a) {
-    const int others = static_cast<int>(a.job_count) - 1 - static_cast<int>(blockIdx.x);
-    return others / static_cast<int>(gridDim.x) + 1;
+    return (static_cast<unsigned>(a.job_count) - 1 - blockIdx.x) / gridDim.x + 1;
 }
 
 /* Jobs first .. end - 1 of the block, at one scale. */
@@ -77,6 +79,17 @@ struct Round {
     int meetings; /* before it, modulo 2 */
 };
 
+/* The stages of a round: its jobs' slices, and one or two of nothing, so that consumers, which take
+ * stages by twos and one ahead, need not ask whether there is another. */
+__device__ __forceinline__ int round_stages(const Round &round, const Arguments &a) {
+    return (round.end - round.first) * (static_cast<int>(a.box_d) + TURN - 1) / 2 * 2 + 2;
+}
+
+__device__ __forceinline__ Round first_round(const Arguments &a) {
+    const int count = block_jobs(a);
+    return {0, min(count, ROUND), count, 0, 0.0f, 0};
+}
+
 /* Shared memory, in order. */
 struct Shared {
     unsigned char *stages, *weights, *raw; /* raw: [PRODUCERS][AHEAD + 1][RAW_BYTES] */
@@ -84,7 +97,6 @@ struct Shared {
     float *scale;         /* [TILE_N]: of the weights */
     float *operands;      /* [CHANNEL_OPERANDS][TILE_N] */
     unsigned *magnitude;  /* [ROUND]: bits of a job's largest */
-    unsigned *failed;     /* [ROUND / 32]: bits of the jobs to be made anew */
     unsigned *largest;    /* bits of the largest finite magnitude of one job */
     Round *round;         /* the present one: here, since registers are few */
     unsigned full, empty; /* addresses of [STAGES] barriers each */
@@ -146,16 +158,24 @@ struct Tile : RowTile {
             return;
         }
         group[p][0] = value;
-        if (p == 1 && valid(1) && has(j))
-            store_pair(to + offset(place(0), s) + channel(j) * s.c, group[0][0], value);
+        if (p == 1)
+            store_pair(to + offset(place(0), s) + channel(j) * s.c, group[0][0], value,
+                       valid(1) && has(j));
     }
-    static __device__ __forceinline__ void store_pair(float *to, real first, real second) {
-        *reinterpret_cast<float2 *>(to) = make_float2(first, second);
+    /* In one instruction, without a branch: in C there would be two, and one around each. */
+    static __device__ __forceinline__ void store_pair(float *to, real first, real second,
+                                                      int wanted) {
+        asm volatile("{\n\t.reg .pred wanted;\n\tsetp.ne.s32 wanted, %3, 0;\n\t"
+                     "@wanted st.global.v2.f32 [%0], {%1, %2};\n\t}" ::"l"(to), "f"(first),
+                     "f"(second), "r"(wanted)
+                     : "memory");
     }
     template <class T>
-    static __device__ __forceinline__ void store_pair(T *to, real first, real second) {
-        store(to, first);
-        store(to + 1, second);
+    static __device__ __forceinline__ void store_pair(T *to, real first, real second, int wanted) {
+        if (wanted) {
+            store(to, first);
+            store(to + 1, second);
+        }
     }
     bool walking; /* whether running values take in all pixels: those outside are never stored */
     __device__ __forceinline__ bool valid(int p) const { return walking || pixels.inside >> p & 1; }
@@ -190,10 +210,11 @@ __device__ __forceinline__ unsigned load_low_half(unsigned address) {
     asm volatile("ld.shared.u16 %0, [%1];" : "=h"(low) : "r"(address) : "memory");
     return low;
 }
-/* The same in a register of its own, made here and not where the compiler likes. */
+/* The same in a register of its own, made here and not where the compiler likes; of a `mov`, ptxas
+ * makes two. */
 __device__ __forceinline__ unsigned moved(unsigned x) {
     unsigned copy;
-    asm volatile("mov.b32 %0, %1;" : "=r"(copy) : "r"(x) : "memory");
+    asm volatile("prmt.b32 %0, %1, %1, 0x3210;" : "=r"(copy) : "r"(x) : "memory");
     return copy;
 }
 
@@ -219,15 +240,16 @@ struct Operands {
     }
 };
 
-/* Where a consumer's thread reads the stages, one after the other. */
+/* Where a consumer's thread reads the stages: by twos, for which it works out the place once. */
 struct Gather {
     unsigned words;                    /* of stage 0: address of its first word */
     int single[SINGLES ? SINGLES : 1]; /* bytes from there to the words of single taps */
-    unsigned full, empty;
-    int lane, slot, parity;
+    unsigned full, empty;              /* barriers of stage 0 */
+    unsigned stage;                    /* the next two's first */
+    unsigned slot, parity;             /* of these two: where the first is */
 
     __device__ __forceinline__ void open(const Shared &shared, const Pixels &pixels) {
-        const int quad = lane % 4, x = pixels.w + lane / 4 * 2;
+        const int quad = pixels.lane % 4, x = pixels.w + pixels.lane / 4 * 2;
         const int first = (pixels.h * IN_CHANNELS + quad) * PITCH + x + LEAD - ODD;
         words = shared_address(shared.stages) + first * 4;
 #pragma unroll
@@ -241,14 +263,15 @@ struct Gather {
         empty = shared.empty;
         asm volatile("" : "+r"(words));
     }
-    __device__ __forceinline__ void seek(int stage) {
+    __device__ __forceinline__ void turn_to_next() {
         slot = stage % STAGES;
         parity = stage / STAGES & 1;
+        stage += 2;
     }
-    /* Loads the next stage's words, when it is full. */
-    __device__ __forceinline__ void fetch(Operands &operands) const {
-        mbarrier_wait(full + 8 * slot, parity);
-        const unsigned from = words + slot * STAGE_BYTES;
+    /* Loads the words of the first or second of two stages, when it is full. */
+    template <int WHICH> __device__ __forceinline__ void fetch(Operands &operands) const {
+        mbarrier_wait(full + 8 * slot + 8 * WHICH, parity);
+        const unsigned from = words + slot * STAGE_BYTES + WHICH * STAGE_BYTES;
 #pragma unroll
         for (int part = 0; part < PARTS; part++) {
 #pragma unroll
@@ -267,7 +290,7 @@ struct Gather {
         }
     }
     /* Makes operands of the words, and gives the stage back. */
-    __device__ __forceinline__ void take(Operands &operands) {
+    template <int WHICH> __device__ __forceinline__ void take(Operands &operands) const {
 #pragma unroll
         for (int part = 0; part < PARTS; part++) {
 #pragma unroll
@@ -284,11 +307,7 @@ struct Gather {
                     operands.at(part, OCTETS, p) = 0;
         }
         operands.pin();
-        __syncwarp();
-        if (lane == 0)
-            mbarrier_arrive(empty + 8 * slot);
-        slot = slot + 1 == STAGES ? 0 : slot + 1;
-        parity ^= slot == 0;
+        mbarrier_arrive(empty + 8 * slot + 8 * WHICH);
     }
 };
 
@@ -346,7 +365,8 @@ struct Consumer {
     Operands operands[SETS];
     float pending[PENDING ? PENDING : 1][BLOCK_SUMS];
     Weights weights;
-    int number, slice, left; /* the job's, its slice, and the round's slices beyond this one */
+    int number, slice; /* the job's, and its slice */
+    int end;           /* the first job beyond the round: what comes of it is nothing */
 
     /* Brings the depth that a slice completes to the tile. sums: the slice's; other: those of the
      * slice before. */
@@ -371,7 +391,7 @@ struct Consumer {
     }
     __device__ __forceinline__ void step(const Arguments &a) {
         tile.walking = SCALES_AT_END;
-        if (slice >= TURN - 1 && (WALKS || tile.pixels.job.d < a.out_d))
+        if (slice >= TURN - 1 && (WALKS || (tile.pixels.job.d < a.out_d && number < end)))
             tail.step(tile, a);
         tile.walking = false;
         tile.pixels.job.d++;
@@ -392,35 +412,30 @@ struct Consumer {
         tile.scale_walk();
         tail.end(tile, a);
     }
-    /* Behind the products of a slice, which are in `sums`: starts those of the next in `other`, the
-     * round's last ones again where there is none. The depths behind move up in a branch of their
-     * own: else the compiler makes them before it has taken what they replace, and spills. False:
-     * there is no next slice. */
-    __device__ __forceinline__ bool turn(const Arguments &a, Sums &sums, Sums &other,
+    /* Behind the products of a slice, which are in `sums`: starts those of the next in `other`. */
+    template <int WHICH>
+    __device__ __forceinline__ void turn(const Arguments &a, Sums &sums, Sums &other,
                                          Operands &next) {
-        if (SETS == 2 && left > 0)
-            gather.fetch(next);
+        if (SETS == 2)
+            gather.fetch<WHICH>(next);
         wgmma_wait<0>();
         sums.pin();
-        if (SETS == 1 && left > 0)
-            gather.fetch(next);
+        if (SETS == 1)
+            gather.fetch<WHICH>(next);
         complete(sums, other);
         if (SCALES_AT_END)
             step(a);
-        if (left > 0) {
-            advance(sums, other);
-            gather.take(next);
-        }
+        advance(sums, other);
+        gather.take<WHICH>(next);
         multiply(other, next, weights);
         if (!SCALES_AT_END)
             step(a);
         if (++slice == static_cast<int>(a.box_d) + TURN - 1) {
-            if (WALKS)
+            if (WALKS && number < end)
                 close(a);
             number++;
             open(a);
         }
-        return left-- != 0;
     }
 };
 
@@ -433,15 +448,15 @@ __device__ __forceinline__ void consume(const Arguments &a, const Shared &shared
     tile.operands = shared.operands;
     tile.channel_first = 0;
     tile.channel_end = OUT_CHANNELS;
-    tile.lane = tile.pixels.lane = consumer.gather.lane = thread_index() % 32;
+    tile.lane = tile.pixels.lane = thread_index() % 32;
     tile.pixels.h = warp / ROW_WARPS;
     tile.pixels.w = warp % ROW_WARPS * 16;
     consumer.gather.open(shared, tile.pixels);
     const Round round = *shared.round;
-    consumer.gather.seek(round.staged);
+    consumer.gather.stage = round.staged;
     consumer.weights.open(shared);
     consumer.number = round.first;
-    consumer.left = (round.end - round.first) * (static_cast<int>(a.box_d) + TURN - 1);
+    consumer.end = round.end;
     Sums sums[2];
 #pragma unroll
     for (int i = 0; i < TURN * BLOCK_SUMS; i++)
@@ -457,9 +472,11 @@ __device__ __forceinline__ void consume(const Arguments &a, const Shared &shared
     consumer.slice--; /* the turn before the first: of zeros, and forgotten */
     tile.pixels.job.d--;
 #pragma unroll 1
-    while (consumer.turn(a, sums[0], sums[1], consumer.operands[0]) &&
-           consumer.turn(a, sums[1], sums[0], consumer.operands[SETS - 1])) {
-    }
+    do {
+        consumer.gather.turn_to_next();
+        consumer.turn<0>(a, sums[0], sums[1], consumer.operands[0]);
+        consumer.turn<1>(a, sums[1], sums[0], consumer.operands[SETS - 1]);
+    } while (consumer.number < consumer.end);
     wgmma_wait<0>();
 }
 
@@ -482,30 +499,15 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
     shared.scale = reinterpret_cast<float *>(shared.scale_bias + TILE_N + 2 * STAGES + 1);
     shared.operands = shared.scale + TILE_N;
     shared.magnitude = reinterpret_cast<unsigned *>(shared.operands + CHANNEL_OPERANDS * TILE_N);
-    shared.failed = shared.magnitude + ROUND;
-    shared.largest = shared.failed + ROUND / 32;
+    shared.largest = shared.magnitude + ROUND;
     shared.round = reinterpret_cast<Round *>(shared.largest + 1);
-    if (thread_index() < STAGES) {
-        mbarrier_init(shared.full + 8 * thread_index(), 1);
-        mbarrier_init(shared.empty + 8 * thread_index(), CONSUMERS * 4);
-    }
-    if (thread_index() == 0) {
-        mbarrier_init(shared.met, THREADS / 32);
-        const int count = block_jobs(a);
-        *shared.round = Round{0, min(count, ROUND), count, 0, 0.0f, 0};
-    }
-    if (thread_index() < ROUND)
-        shared.magnitude[thread_index()] = 0;
-    if (SINGLE_TAPS % 4 != 0 && thread_index() < STAGES * PARTS) {
-        float *part = reinterpret_cast<float *>(shared.stages) + thread_index() * PART_WORDS;
-        part[ZEROS] = part[ZEROS + 1] = 0.0f;
-    }
-    __syncthreads();
     if (thread_index() >= CONSUMER_THREADS) {
         setmaxnreg_dec<PRODUCER_REGISTERS>();
-        do {
-            produce(a, shared);
-        } while (next_round(a, shared));
+        Round round = first_round(a);
+        for (bool more = true; more; round = *shared.round) {
+            produce(a, shared, round);
+            more = next_round(a, shared);
+        }
     } else {
         setmaxnreg_inc<CONSUMER_REGISTERS>();
         pack_weights(a, shared);

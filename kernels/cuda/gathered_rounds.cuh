@@ -36,28 +36,29 @@ __device__ __forceinline__ float look_at(const Arguments &a, const Shared &share
     return __uint_as_float(*shared.largest);
 }
 
+/* The first of jobs `next` .. `end` - 1 that halves with STAGE_SCALE cannot hold; else `end`. */
+__device__ __forceinline__ int first_failed(const Shared &shared, int next, int end) {
+#pragma unroll 1
+    for (; next < end; next += 32) {
+        const int job = next + thread_index() % 32;
+        const float largest =
+            job < end ? __uint_as_float(shared.magnitude[job % ROUND]) * STAGE_SCALE : 0.0f;
+        const unsigned failed = __ballot_sync(~0U, carrier_fails(largest, STAGE_MIN));
+        if (failed != 0)
+            return next + __ffs(failed) - 1;
+    }
+    return end;
+}
+
 /* To the next round, by all threads together: the jobs of this one that halves with STAGE_SCALE
  * cannot hold, each by itself, then others. False: there is none. */
 __device__ __forceinline__ bool next_round(const Arguments &a, const Shared &shared) {
     Round round = *shared.round;
     const bool anew = round.scale != 0.0f;
-    round.staged += (round.end - round.first) * (static_cast<int>(a.box_d) + TURN - 1);
+    round.staged += round_stages(round, a);
     meet(shared, round);
-    if (!anew) {
-        bool fails = false;
-        if (thread_index() < ROUND && thread_index() < round.end - round.first)
-            fails = carrier_fails(
-                __uint_as_float(shared.magnitude[thread_index()]) * STAGE_SCALE, STAGE_MIN);
-        const unsigned failed = __ballot_sync(~0U, fails);
-        if (thread_index() < ROUND && thread_index() % 32 == 0)
-            shared.failed[thread_index() / 32] = failed;
-        meet(shared, round);
-    }
     const int end = min(round.count, (round.first / ROUND + 1) * ROUND);
-    int next = anew ? round.end : round.first;
-#pragma unroll 1
-    while (next < end && !(shared.failed[next % ROUND / 32] >> next % 32 & 1))
-        next++;
+    const int next = first_failed(shared, anew ? round.end : round.first, end);
     if (next == round.count)
         return false;
     round.first = next;
@@ -69,8 +70,10 @@ __device__ __forceinline__ bool next_round(const Arguments &a, const Shared &sha
             largest = look_at(a, shared, round, job_at(block_job(next), a));
         round.end = next + 1;
         round.scale = scale_to(8, largest);
-    } else if (thread_index() < ROUND) {
-        shared.magnitude[thread_index()] = 0;
+    } else {
+        meet(shared, round); /* all have read the magnitudes */
+        if (thread_index() < ROUND)
+            shared.magnitude[thread_index()] = 0;
     }
     for (int o = thread_index(); o < OUT_CHANNELS; o += THREADS)
         shared.scale_bias[o].x =

@@ -45,11 +45,14 @@ __device__ __forceinline__ float fetch_weight(const Arguments &a, int o, int e) 
                     e / KERNEL_W % KERNEL_H * a.weight_stride.h + e % KERNEL_W * a.weight_stride.w];
 }
 
-__device__ __forceinline__ void store_weight(unsigned char *weights, int o, int e, float scaled) {
+/* Bytes from the weights' first to weight e of channel 0. */
+__device__ __forceinline__ int weight_at(int e) {
     const int kd = e / PLANE_TAPS % KERNEL_D, kh = e / KERNEL_W % KERNEL_H;
     const int k = place_in_k(kh * IN_CHANNELS + e / TAPS, e % KERNEL_W);
     const int block = kd == 0 ? 0 : TURN - kd;
-    unsigned char *to = weights + (k / 8 * WEIGHT_ROWS + block * TILE_N + o) * 16 + k % 8 * 2;
+    return (k / 8 * WEIGHT_ROWS + block * TILE_N) * 16 + k % 8 * 2;
+}
+__device__ __forceinline__ void store_weight(unsigned char *to, float scaled) {
     if (PARTS == 1) {
         *reinterpret_cast<unsigned short *>(to) = round_half(scaled);
         return;
@@ -57,6 +60,26 @@ __device__ __forceinline__ void store_weight(unsigned char *weights, int o, int 
     const unsigned short upper = nonzero_half(finite_part(scaled));
     *reinterpret_cast<unsigned short *>(to) = upper;
     *reinterpret_cast<unsigned short *>(to + WEIGHT_BYTES) = round_half(scaled - half_value(upper));
+}
+
+/* What else all of the block find in shared memory, by the consumers. */
+__device__ __forceinline__ void begin(const Arguments &a, const Shared &shared) {
+    const Round round = first_round(a); /* by all: what few go through waits for instructions */
+    if (thread_index() < STAGES) {
+        mbarrier_init(shared.full + 8 * thread_index(), 32);
+        mbarrier_init(shared.empty + 8 * thread_index(), CONSUMER_THREADS);
+    }
+    if (thread_index() == 0) {
+        mbarrier_init(shared.met, THREADS / 32);
+        *shared.round = round;
+    }
+    for (int i = thread_index(); i < ROUND; i += CONSUMER_THREADS)
+        shared.magnitude[i] = 0;
+    if (SINGLE_TAPS % 4 != 0 && thread_index() < STAGES * PARTS) {
+        float *part = reinterpret_cast<float *>(shared.stages) + thread_index() * PART_WORDS;
+        part[ZEROS] = part[ZEROS + 1] = 0.0f;
+    }
+    barrier_arrive(BEGUN, THREADS);
 }
 
 /* By the consumers, a warp for a channel, and first of all their loads. The code is short on
@@ -73,16 +96,24 @@ __device__ __forceinline__ void pack_weights(const Arguments &a, const Shared &s
 #pragma unroll
         for (int i = 0; i < PIECES; i++)
             ahead[c][i] = fetch_weight(a, warp + c * WARPS, lane + 32 * i);
-#pragma unroll 1
-    for (int o = thread_index(); o < OUT_CHANNELS; o += CONSUMER_THREADS)
-        shared.scale_bias[o].y = HAS_BIAS ? load(a.bias + o * a.bias_stride.c) : 0.0f;
+    const int channel = thread_index(); /* the planner sees to it that there are enough */
+    float bias = 0.0f;
+    if (HAS_BIAS && channel < OUT_CHANNELS)
+        bias = load(a.bias + channel * a.bias_stride.c);
+    begin(a, shared);
 #pragma unroll 1
     for (int i = thread_index(); i < PARTS * WEIGHT_BYTES / 16; i += CONSUMER_THREADS)
         reinterpret_cast<uint4 *>(shared.weights)[i] = make_uint4(0, 0, 0, 0);
     for (int i = thread_index(); i < CHANNEL_OPERANDS * TILE_N; i += CONSUMER_THREADS)
         shared.operands[i] =
             i % TILE_N < OUT_CHANNELS ? channel_operand(i / TILE_N, i % TILE_N, a) : 0.0f;
-    barrier_sync(1, CONSUMER_THREADS);
+    int at[PIECES];
+#pragma unroll
+    for (int i = 0; i < PIECES; i++)
+        at[i] = weight_at(lane + 32 * i);
+    if (channel < OUT_CHANNELS)
+        shared.scale_bias[channel].y = bias;
+    barrier_sync(PACKED, CONSUMER_THREADS);
 #pragma unroll 1
     for (int o = warp; o < OUT_CHANNELS; o += WARPS) {
         float value[PIECES], largest = 0.0f;
@@ -105,8 +136,8 @@ __device__ __forceinline__ void pack_weights(const Arguments &a, const Shared &s
 #pragma unroll
         for (int i = 0; i < PIECES; i++)
             if (lane + 32 * i < WEIGHTS)
-                store_weight(shared.weights, o, lane + 32 * i, value[i] * scale);
+                store_weight(shared.weights + at[i] + o * 16, value[i] * scale);
     }
     fence_proxy_async();
-    barrier_sync(1, CONSUMER_THREADS);
+    barrier_sync(PACKED, CONSUMER_THREADS);
 }

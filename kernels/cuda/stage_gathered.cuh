@@ -113,45 +113,6 @@ struct Slice {
     }
 };
 
-/* The block's jobs, one after the other: without divisions, whose code would have to come anew for
- * every job. All in boxes. */
-struct Jobs {
-    Job at, step;
-
-    static __device__ __forceinline__ Job in_boxes(int job, const Arguments &a) {
-        const int jobs_w = static_cast<int>(a.jobs_w), jobs_h = static_cast<int>(a.jobs_h);
-        const int jobs_d = static_cast<int>(a.jobs_d);
-        Job at;
-        at.w = job % jobs_w;
-        at.h = job / jobs_w % jobs_h;
-        at.d = job / jobs_w / jobs_h % jobs_d;
-        at.n = job / jobs_w / jobs_h / jobs_d;
-        return at;
-    }
-    __device__ __forceinline__ Jobs(const Arguments &a, int number) {
-        at = in_boxes(block_job(number), a);
-        step = in_boxes(gridDim.x, a);
-    }
-    __device__ __forceinline__ void next(const Arguments &a) {
-        at.w += step.w;
-        at.h += step.h;
-        at.d += step.d;
-        at.n += step.n;
-        carry(at.w, at.h, static_cast<int>(a.jobs_w));
-        carry(at.h, at.d, static_cast<int>(a.jobs_h));
-        carry(at.d, at.n, static_cast<int>(a.jobs_d));
-    }
-    static __device__ __forceinline__ void carry(int &low, int &high, int count) {
-        if (low >= count) {
-            low -= count;
-            high++;
-        }
-    }
-    __device__ __forceinline__ Job job(const Arguments &a) const {
-        return {at.n, at.d * static_cast<int>(a.box_d), at.h * BOX_H, at.w * BOX_W};
-    }
-};
-
 __device__ __forceinline__ bool inside_of(int place, long long size) {
     return static_cast<unsigned>(place) < static_cast<unsigned>(size);
 }
@@ -255,31 +216,25 @@ __device__ __forceinline__ float make_words(const float4 *raw, unsigned *to, flo
 }
 
 /* A round's jobs, from its stage warp on. */
-__device__ __forceinline__ void produce(const Arguments &a, const Shared &shared) {
-    const Round round = *shared.round;
+__device__ __forceinline__ void produce(const Arguments &a, const Shared &shared,
+                                        const Round &round) {
     const int lane = thread_index() % 32, warp = thread_index() / 32 - CONSUMERS * 4;
     const int slices = static_cast<int>(a.box_d) + TURN - 1;
-    const int count = (round.end - round.first) * slices;
+    const int count = (round.end - round.first) * slices, stages = round_stages(round, a);
     unsigned char *raw = shared.raw + warp * (AHEAD + 1) * RAW_BYTES + lane * 16;
     const unsigned raw_address = shared_address(raw);
     Slice read = {round.first, warp}, made = read;
-    Jobs jobs(a, round.first);
     Source source(a, lane);
-    bool opens = true;
     unsigned largest = 0; /* bits of the largest magnitude of the job that is made */
     int place = 0;        /* in the warp's memory, of the stage that is read */
     made.settle(slices);
+    if (round.staged == 0)
+        barrier_sync(BEGUN, THREADS);
 #pragma unroll 1
-    for (int stage = warp; stage < count + PRODUCERS * AHEAD; stage += PRODUCERS) {
+    for (int stage = warp; stage < stages + PRODUCERS * AHEAD; stage += PRODUCERS) {
         if (stage < count) {
-#pragma unroll 1
-            for (; read.slice >= slices; read.slice -= slices) {
-                jobs.next(a);
-                opens = true;
-            }
-            if (opens)
-                source.open(a, jobs.job(a), lane);
-            opens = false;
+            if (read.settle(slices) || stage == warp)
+                source.open(a, job_at(block_job(read.number), a), lane);
             source.copy(a, read.slice, raw_address + place * RAW_BYTES);
             read.slice += PRODUCERS;
         }
@@ -291,22 +246,22 @@ __device__ __forceinline__ void produce(const Arguments &a, const Shared &shared
         cp_async_wait<AHEAD>();
         const int number = round.staged + done, slot = number % STAGES;
         mbarrier_wait(shared.empty + 8 * slot, (number / STAGES & 1) ^ 1);
-        const float met = make_words(
-            reinterpret_cast<const float4 *>(raw + place * RAW_BYTES),
-            reinterpret_cast<unsigned *>(shared.stages + slot * STAGE_BYTES) + lane / 8 * PITCH +
-                lane % 8 * 4,
-            round.scale);
-        largest = max(largest, __float_as_uint(met));
+        if (done < count) {
+            const float met = make_words(
+                reinterpret_cast<const float4 *>(raw + place * RAW_BYTES),
+                reinterpret_cast<unsigned *>(shared.stages + slot * STAGE_BYTES) +
+                    lane / 8 * PITCH + lane % 8 * 4,
+                round.scale);
+            largest = max(largest, __float_as_uint(met));
+        }
         const int job = made.number;
         made.slice += PRODUCERS;
-        if (made.settle(slices)) { /* the warp's last of the job */
+        if (made.settle(slices) && done < count) { /* the warp's last of the job */
             const unsigned most = __reduce_max_sync(~0U, largest);
             if (lane == 0 && round.scale == 0.0f)
                 atomicMax(shared.magnitude + job % ROUND, most);
             largest = 0;
         }
-        __syncwarp();
-        if (lane == 0)
-            mbarrier_arrive(shared.full + 8 * slot);
+        mbarrier_arrive(shared.full + 8 * slot);
     }
 }

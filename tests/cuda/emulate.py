@@ -24,7 +24,7 @@ PROCESSORS = 3
 SECONDS = 120
 EMPTY = (
     "pin copy_async_wait griddepcontrol_wait cp_async_commit cp_async_wait fence_proxy_async "
-    "setmaxnreg_inc setmaxnreg_dec wgmma_fence wgmma_commit wgmma_wait"
+    "setmaxnreg_inc setmaxnreg_dec wgmma_fence wgmma_commit wgmma_wait ask_cache"
 )
 ALIGNED = 'if ((uintptr_t)({0}) % {1}) emu_fail("an address is off its alignment"); '
 # What stands in the place of a function's body.
@@ -75,7 +75,9 @@ BODIES = {
     "load_four_if": "if (!present) return make_float4(0, 0, 0, 0); "
     + ALIGNED.format("from", 16)
     + "return make_float4(from[0], from[1], from[2], from[3]);",
-    "load_vector": ALIGNED.format("from", 16)
+    "store_four": ALIGNED.format("to", 16)
+    + "to[0] = from.x; to[1] = from.y; to[2] = from.z; to[3] = from.w;",
+    "load_four": ALIGNED.format("from", 16)
     + "return make_float4(from[0], from[1], from[2], from[3]);",
     "store_if": "if (present) *to = float(value);",
     "round_tf32_away": "return emu_rna(x);",
@@ -118,6 +120,8 @@ def _body(name: str, signature: str, text: str) -> str | None:
         return f"emu_wgmma<{columns.group(1)}, {bfloat}>(d, a, b, accumulate);"
     if name == "put_pair":
         return ALIGNED.format("to", 8) + "if (wanted) { to[0] = x; to[1] = y; }"
+    if name == "store_pair":
+        return ALIGNED.format("to", 8) + "if (wanted) { to[0] = first; to[1] = second; }"
     if name == "store_vector":
         four = "float w" in signature
         stores = "to[0] = x; to[1] = y;" + (" to[2] = z; to[3] = w;" if four else "")

@@ -30,6 +30,8 @@ static void write_constants(const sg_problem *problem, const sg_cuda_target *tar
         {"COLUMNS", gathered->columns},
         {"LEAD", gathered->lead},
         {"VECTOR", gathered->vector},
+        {"ONE_BOX_W", gathered->vector > 1 && gathered->box_w % gathered->vector != 0},
+        {"ONE_BOX_D", sg_problem_walks(problem, 0)},
         {"TILE_N", gathered->tile_n},
         {"TILE_REAL", problem->size[SG_ROLE_C]},
         {"TILE_WALKS", gathered->tail.full_walks},

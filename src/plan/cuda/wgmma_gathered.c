@@ -77,8 +77,7 @@ static int64_t shared_bytes(const sg_wgmma_gathered *gathered) {
     int64_t raw = (int64_t)SG_GATHERED_PRODUCERS * (SG_GATHERED_AHEAD + 1) * gathered->stage_rows *
                   gathered->columns * 4;
     return gathered->stages * (stage + 16) + weights + raw + gathered->tile_n * 12 +
-           gathered->tail.channel_loads * gathered->tile_n * 4 + 4 * (ROUND + ROUND / 32 + 1 + 6) +
-           8;
+           gathered->tail.channel_loads * gathered->tile_n * 4 + 4 * (ROUND + 1 + 6) + 8;
 }
 
 bool sg_wgmma_gathered_measure(const sg_problem *problem, const sg_cuda_target *target,
@@ -118,6 +117,7 @@ bool sg_wgmma_gathered_measure(const sg_problem *problem, const sg_cuda_target *
         return false;
     measure_k(convolution, gathered);
     if (gathered->turn * gathered->tile_n > COLUMNS_MAX ||
+        gathered->tile_n > 128 * gathered->consumers ||
         (gathered->parts == 2 && gathered->k > SUM_K))
         return false;
     gathered->threads = 128 * gathered->consumers + 32 * SG_GATHERED_PRODUCERS;
@@ -136,8 +136,8 @@ bool sg_wgmma_gathered_measure(const sg_problem *problem, const sg_cuda_target *
  * beside its instructions and products, and more for split operands; instructions of a consumer's
  * warp for a slice and of a producer's for a stage, and of one for four columns. Fitted, with the
  * factors below, to ten shapes on an H200. */
-static const double PROLOGUE = 10800, BETWEEN_JOBS = 1100, END_SUM = 60;
-static const double SLICE = 90, SLICE_SPLIT = 115;
+static const double PROLOGUE = 9000, BETWEEN_JOBS = 900, END_SUM = 60;
+static const double SLICE = 60, SLICE_SPLIT = 100;
 static const double CONSUMER = 30, PRODUCER = 60, FOUR = 24, FOUR_SPLIT = 48, FOUR_ALONE = 50;
 /* Other tails than minima and maxima along depth were measured too little. */
 static const double UNSURE = 1.25;
@@ -164,7 +164,7 @@ static double cost(const sg_problem *problem, const sg_cuda_target *target,
     double products = consumers * (double)(gathered.k / 16) * (split ? 3 : 1) *
                       fmax((double)(gathered.turn * gathered.tile_n) / 2, 16);
     double issue = consumers * consumer + producer / 4; /* of each of four schedulers */
-    double slice = SLICE + (split ? SLICE_SPLIT : 0) + 0.34 * products + 1.46 * issue;
+    double slice = SLICE + (split ? SLICE_SPLIT : 0) + 0.34 * products + 1.2 * issue;
     slice = fmax(slice, products);
     double job = slice * (double)(gathered.box_d + gathered.turn - 1) + BETWEEN_JOBS;
     if (walk)
