@@ -572,37 +572,37 @@ struct Work {
         slices = rows - 1 + REACH_Z;
         return unit < end;
     }
-    /* When all warps have staged what they have of the segment: to the next one, or to the same
-     * once more. */
-    DEVICE void next(const Shared &shared) { staged += slices; if (holds(shared)) unit += rows; }
-    /* Whether halves held what was staged, or else the scale for the next time. Infinity and NaN
-     * hide what the largest magnitude is beside them: then it is staged at the same scale, and,
-     * should that not do, a third time. */
-    DEVICE bool holds(const Shared &shared) {
+    /* When all warps have staged what they have of the segment: to the next one, or, where halves
+     * did not hold what was staged, to the same once more, at another scale. Infinity and NaN hide
+     * what the largest magnitude is beside them: then it is staged at the same scale, and, should
+     * that not do, a third time. */
+    DEVICE void next(const Shared &shared) {
+        staged += slices;
         const int warp = threadIdx.x % 32;
         const bool met = warp < PRODUCER_WARPS && warp < slices * ITEMS;
         const float largest = warp_max(met ? shared.largest[number % (STAGES + 1)][warp] : 0.0f);
         exact = scale == CARRIER_SCALE && carrier_fails(largest * CARRIER_SCALE, CARRIER_MIN);
         scale = exact && largest <= FLOAT_MAX ? scale_to(8, largest) : CARRIER_SCALE;
         number++;
-        return !exact;
+        if (!exact) unit += rows;
     }
 };
 
 /* ---- weights ------------------------------------------------------------------------------- */
-/* Of an output channel, the weight of an input channel at a tap. */
-DEVICE float read_weight(const Arguments &a, int channel, int input, int tap) {
-    const float *from = a.weight + channel * a.weight_stride.n;
-    return read_only(from + input * TAPS + tap);
-}
 /* Cells of an output channel: of 8 input channels at a tap. A lane holds its share, if that fits
  * registers: all blocks read the same weights, and to read them twice takes microseconds. */
 constexpr int CELLS = STAGE_GROUPS * TAPS, CHANNEL_LANES = 16;
 constexpr int SHARE = (CELLS + CHANNEL_LANES - 1) / CHANNEL_LANES, HELD = SHARE;
+
 DEVICE void read_cell(const Arguments &a, int channel, bool present, int cell, float (&weight)[8]) {
     present = present && cell < CELLS;
-    UNROLLED for (int c = 0; c < 8; c++)
-        weight[c] = present ? read_weight(a, channel, cell / TAPS * 8 + c, cell % TAPS) : 0.0f;
+    UNROLLED for (int c = 0; c < 8; c++) {
+        const int input = cell / TAPS * 8 + c, tap = cell % TAPS;
+        weight[c] = present
+                        ? read_only(a.weight + channel * a.weight_stride.n +
+                                    (input * TAPS + tap))
+                        : 0.0f;
+    }
 }
 /* By the consumers, while producers fill the ring: sixteen lanes find a channel's largest finite
  * weight, hence its scale, and pack its weights; and what else acc and the tail want of it. */
@@ -686,13 +686,6 @@ struct Ring {
 };
 
 using Sums = float[TILE_BLOCKS][BLOCK_SUMS]; /* as a tile's */
-/* Address of the packed weights. Unknown anew for every tile: or else the compiler keeps a
- * descriptor of each product across all tiles, and has no registers left. */
-DEVICE unsigned weights_address(const Shared &shared) {
-    unsigned weights = shared_address(shared.weights);
-    asm volatile("" : "+r"(weights));
-    return weights;
-}
 /* Where a tile finds its first pixel's input under a tap. ring: of that pixel in slot 0; slot: of
  * the tile's first slice. */
 DEVICE unsigned tap_input(unsigned ring, int slot, int tap) {
@@ -711,15 +704,6 @@ DEVICE void multiply(Sums &sums, unsigned ring, unsigned weights, int slot) {
     }
     wgmma_commit();
 }
-/* For sums of what was staged at this scale. All consumers meet: none is in a tail that wants the
- * old ones, and what was stored before comes before what is stored anew. */
-DEVICE void rescale(Shared &shared, float scale) {
-    barrier_sync(PACKED, CONSUMERS * WARPGROUP);
-    for (int slot = threadIdx.x - PRODUCERS * WARPGROUP; slot < TILE_N;
-         slot += CONSUMERS * WARPGROUP)
-        shared.scale_bias[slot].x = unscale(shared.weight_scale[slot], scale);
-    barrier_sync(PACKED, CONSUMERS * WARPGROUP);
-}
 
 DEVICE void consume(const Arguments &a, Shared &shared) {
     const int consumer = (threadIdx.x - PRODUCERS * WARPGROUP) / WARPGROUP;
@@ -734,8 +718,14 @@ DEVICE void consume(const Arguments &a, Shared &shared) {
         barrier_arrive(TURNS, 2 * WARPGROUP); /* the first consumer begins */
     for (Work work(a); work.open(a); work.next(shared)) {
         if (work.exact || work.scale != scale) {
+            /* All consumers meet: none is in a tail that wants the old scale, and what was stored
+             * before comes before what is stored anew. */
             scale = work.scale;
-            rescale(shared, scale);
+            barrier_sync(PACKED, CONSUMERS * WARPGROUP);
+            for (int slot = threadIdx.x - PRODUCERS * WARPGROUP; slot < TILE_N;
+                 slot += CONSUMERS * WARPGROUP)
+                shared.scale_bias[slot].x = unscale(shared.weight_scale[slot], scale);
+            barrier_sync(PACKED, CONSUMERS * WARPGROUP);
         }
         tile.pixels.box = work.box;
         Tail tail;
@@ -745,7 +735,11 @@ DEVICE void consume(const Arguments &a, Shared &shared) {
             ring.wait_for(shared, first + REACH_Z);
             barrier_sync(TURNS + consumer, 2 * WARPGROUP);
             const unsigned at = shared_address(shared.ring);
-            multiply(tile.d, at, weights_address(shared), first % STAGES);
+            unsigned weights = shared_address(shared.weights);
+            /* Unknown anew for every tile: or else the compiler keeps a descriptor of each product
+             * across all tiles, and has no registers left. */
+            asm volatile("" : "+r"(weights));
+            multiply(tile.d, at, weights, first % STAGES);
             barrier_arrive(TURNS + next, 2 * WARPGROUP);
             wgmma_wait<1>();
             ring.give_back(shared, min(first + DILATION_Z, following));
@@ -952,15 +946,6 @@ DEVICE unsigned word_of(real x) { return tf32_away(__float_as_uint(x)); }
 DEVICE uint4 vector_of(const real (&x)[4]) {
     return make_uint4(word_of(x[0]), word_of(x[1]), word_of(x[2]), word_of(x[3]));
 }
-
-DEVICE void store_slice(const Fetched &from, Shared &shared, int buffer) {
-    UNROLLED for (int v = 0; v < PIXEL_VECTORS; v++)
-        shared.pixels[buffer][v] [threadIdx.x % BLOCK_PIXELS] = vector_of(from.pixel[v]);
-    UNROLLED for (int v = 0; v < CHANNEL_VECTORS; v++) {
-        const int channel = (v * THREADS + threadIdx.x) / 4;
-        shared.channels[buffer][threadIdx.x % 4][channel] = vector_of(from.channel[v]);
-    }
-}
 /* Both products of vectors of k: rows `upper` and `lower` of pixels by a column of channels. */
 DEVICE void multiply_vectors(float *sums, const uint4 &upper, const uint4 &lower, const uint4 &by) {
     mma_tf32(sums, upper.x, lower.x, upper.y, lower.y, by.x, by.y);
@@ -1001,7 +986,12 @@ DEVICE void contract(Tile &tile, Shared &shared, const Arguments &a) {
         tile.d[i / (TILE_N / 2)][i % (TILE_N / 2)] = 0;
     ROLLED for (int slice = 0; slice < SLICES; slice++) {
         const int buffer = slice % 2;
-        store_slice(fetched, shared, buffer);
+        UNROLLED for (int v = 0; v < PIXEL_VECTORS; v++)
+            shared.pixels[buffer][v] [mine] = vector_of(fetched.pixel[v]);
+        UNROLLED for (int v = 0; v < CHANNEL_VECTORS; v++) {
+            const int channel = (v * THREADS + threadIdx.x) / 4;
+            shared.channels[buffer][threadIdx.x % 4][channel] = vector_of(fetched.channel[v]);
+        }
         if (threadIdx.x < SLICE)
             shared.taps[buffer ^ 1][threadIdx.x] = tap_at((slice + 1) * SLICE + threadIdx.x, a);
         __syncthreads();

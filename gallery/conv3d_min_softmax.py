@@ -1364,7 +1364,7 @@ DEVICE Tap tap_at(int k, const Arguments &a) {
 /* ---- a slice ------------------------------------------------------------------------------- */
 /* Padding, absent channels, and k beyond the last come as zeros. */
 DEVICE void fetch(Fetched &to, const Tap (&taps)[SLICE], const input_t *input,
-                  const input_t *weight, const Arguments &a) {
+                  const input_t *weight, int channels, const Arguments &a) {
     UNROLLED for (int i = 0; i < PIXEL_VECTORS * 4; i++) {
         const Tap &tap = taps[i];
         to.pixel[i / 4][i % 4] = tap.present ? load(input + tap.input) : real(0);
@@ -1373,7 +1373,7 @@ DEVICE void fetch(Fetched &to, const Tap (&taps)[SLICE], const input_t *input,
         const int channel = (i / 4 * THREADS + threadIdx.x) / 4;
         const Tap &tap = taps[threadIdx.x % 4 * 4 + i % 4];
         to.channel[i / 4][i % 4] =
-            channel < 24 && tap.present
+            channel < channels && tap.present
                 ? load(weight + channel * a.weight_stride.n + tap.weight)
                 : real(0);
     }
@@ -1382,14 +1382,6 @@ DEVICE void fetch(Fetched &to, const Tap (&taps)[SLICE], const input_t *input,
 DEVICE unsigned word_of(real x) { return __float_as_uint(x); }
 DEVICE uint4 vector_of(const real (&x)[4]) {
     return make_uint4(word_of(x[0]), word_of(x[1]), word_of(x[2]), word_of(x[3]));
-}
-
-DEVICE void store_slice(const Fetched &from, Shared &shared, int buffer) {
-    UNROLLED for (int v = 0; v < PIXEL_VECTORS; v++)
-        shared.pixels[buffer][v] [threadIdx.x % BLOCK_PIXELS] = vector_of(from.pixel[v]);
-    const int channel = threadIdx.x / 4;
-    if (channel < TILE_N)
-        shared.channels[buffer][threadIdx.x % 4][channel] = vector_of(from.channel[0]);
 }
 /* Both products of vectors of k: rows `upper` and `lower` of pixels by a column of channels. */
 DEVICE void multiply_vectors(float *sums, const uint4 &upper, const uint4 &lower, const uint4 &by) {
@@ -1441,22 +1433,27 @@ DEVICE void contract(Tile &tile, Shared &shared, int walked, const Arguments &a)
     const Place first = {place.n, place.d, place.h, place.w};
     const input_t *input = a.input + Tile::offset(first, a.input_stride);
     const input_t *weight = a.weight;
+    const int channels = 24;
     place.n = number < a.pixels ? place.n : -1;
     __syncthreads(); /* the step before is done with shared memory */
     shared.places[mine] = place;
     if (threadIdx.x < SLICE) shared.taps[0][threadIdx.x] = tap_at(threadIdx.x, a);
     __syncthreads();
     Fetched fetched;
-    fetch(fetched, shared.taps[0], input, weight, a);
+    fetch(fetched, shared.taps[0], input, weight, channels, a);
     UNROLLED for (int i = 0; i < ROW_BLOCKS * TILE_N / 2; i++)
         tile.d[i / (TILE_N / 2)][i % (TILE_N / 2)] = 0;
     ROLLED for (int slice = 0; slice < SLICES; slice++) {
         const int buffer = slice % 2;
-        store_slice(fetched, shared, buffer);
+        UNROLLED for (int v = 0; v < PIXEL_VECTORS; v++)
+            shared.pixels[buffer][v] [mine] = vector_of(fetched.pixel[v]);
+        const int channel = threadIdx.x / 4;
+        if (channel < TILE_N)
+            shared.channels[buffer][threadIdx.x % 4][channel] = vector_of(fetched.channel[0]);
         if (threadIdx.x < SLICE)
             shared.taps[buffer ^ 1][threadIdx.x] = tap_at((slice + 1) * SLICE + threadIdx.x, a);
         __syncthreads();
-        if (slice + 1 < SLICES) fetch(fetched, shared.taps[buffer ^ 1], input, weight, a);
+        if (slice + 1 < SLICES) fetch(fetched, shared.taps[buffer ^ 1], input, weight, channels, a);
         multiply(tile, shared, buffer);
     }
 }

@@ -143,19 +143,6 @@ __device__ __forceinline__ uint4 vector_of(const real (&x)[4]) {
     return make_uint4(word_of(x[0]), word_of(x[1]), word_of(x[2]), word_of(x[3]));
 }
 
-__device__ __forceinline__ void store_slice(const Fetched &from, Shared &shared, int buffer) {
-    SG_UNROLL
-    for (int v = 0; v < PIXEL_VECTORS; v++)
-        shared.pixels[buffer][SHARERS > 1 ? threadIdx.x / BLOCK_PIXELS * PIXEL_VECTORS + v : v]
-                     [threadIdx.x % BLOCK_PIXELS] = vector_of(from.pixel[v]);
-    SG_UNROLL
-    for (int v = 0; v < CHANNEL_VECTORS; v++) {
-        const int channel = (v * THREADS + threadIdx.x) / 4;
-        if (TILE_N * 4 % THREADS == 0 || channel < TILE_N)
-            shared.channels[buffer][threadIdx.x % 4][channel] = vector_of(from.channel[v]);
-    }
-}
-
 /* Both products of vectors of k: rows `upper` and `lower` of pixels by a column of channels. */
 __device__ __forceinline__ void multiply_vectors(float *sums, const uint4 &upper,
                                                  const uint4 &lower, const uint4 &by) {
@@ -237,7 +224,16 @@ __device__ __forceinline__ void contract(Tile &tile, Shared &shared, int group, 
 #pragma unroll 1
     for (int slice = 0; slice < SLICES; slice++) {
         const int buffer = slice % 2;
-        store_slice(fetched, shared, buffer);
+        SG_UNROLL
+        for (int v = 0; v < PIXEL_VECTORS; v++)
+            shared.pixels[buffer][SHARERS > 1 ? threadIdx.x / BLOCK_PIXELS * PIXEL_VECTORS + v : v]
+                         [mine] = vector_of(fetched.pixel[v]);
+        SG_UNROLL
+        for (int v = 0; v < CHANNEL_VECTORS; v++) {
+            const int channel = (v * THREADS + threadIdx.x) / 4;
+            if (TILE_N * 4 % THREADS == 0 || channel < TILE_N)
+                shared.channels[buffer][threadIdx.x % 4][channel] = vector_of(fetched.channel[v]);
+        }
         if (threadIdx.x < SLICE)
             shared.taps[buffer ^ 1][threadIdx.x] = tap_at((slice + 1) * SLICE + threadIdx.x, a);
         __syncthreads();

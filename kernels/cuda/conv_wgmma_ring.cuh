@@ -116,39 +116,34 @@ struct Work {
         slices = (rows - 1) * STRIDE_Z + REACH_Z;
         return unit < end;
     }
-    /* When all warps have staged what they have of the segment: to the next one, or to the same
-     * once more. */
+    /* When all warps have staged what they have of the segment: to the next one, or, where halves
+     * did not hold what was staged, to the same once more, at another scale. Infinity and NaN hide
+     * what the largest magnitude is beside them: then it is staged at the same scale, and, should
+     * that not do, a third time. */
     __device__ __forceinline__ void next(const Shared &shared) {
         staged += slices;
-        if (!GUARDED || holds(shared))
+        if (GUARDED) {
+            const int warp = threadIdx.x % 32;
+            const bool met = warp < PRODUCER_WARPS && warp < slices * ITEMS;
+            const float largest =
+                warp_max(met ? shared.largest[number % (STAGES + 1)][warp] : 0.0f);
+            exact = scale == STAGE_SCALE && carrier_fails(largest * STAGE_SCALE, STAGE_MIN);
+            scale = exact && largest <= FLOAT_MAX ? scale_to(8, largest) : STAGE_SCALE;
+            number++;
+        }
+        if (!GUARDED || !exact)
             unit += WALKS ? 1 : rows;
-    }
-    /* Whether halves held what was staged, or else the scale for the next time. Infinity and NaN
-     * hide what the largest magnitude is beside them: then it is staged at the same scale, and,
-     * should that not do, a third time. */
-    __device__ __forceinline__ bool holds(const Shared &shared) {
-        const int warp = threadIdx.x % 32;
-        const bool met = warp < PRODUCER_WARPS && warp < slices * ITEMS;
-        const float largest = warp_max(met ? shared.largest[number % (STAGES + 1)][warp] : 0.0f);
-        exact = scale == STAGE_SCALE && carrier_fails(largest * STAGE_SCALE, STAGE_MIN);
-        scale = exact && largest <= FLOAT_MAX ? scale_to(8, largest) : STAGE_SCALE;
-        number++;
-        return !exact;
     }
 };
 
 /* ---- weights ------------------------------------------------------------------------------- */
 
-/* Of an output channel, the weight of an input channel at a tap. */
-__device__ __forceinline__ float read_weight(const Arguments &a, int channel, int input, int tap) {
-    const element *from = a.weight + channel * a.weight_stride.n;
-    if (WEIGHTS_IN_ORDER)
-        return read_only(from + input * TAPS + tap);
+/* From an output channel's first weight to that of an input channel at a tap. */
+__device__ __forceinline__ long long weight_offset(const Arguments &a, int input, int tap) {
     const int z = tap / (KERNEL_Y * KERNEL_X), y = tap / KERNEL_X % KERNEL_Y, x = tap % KERNEL_X;
-    return read_only(from + input * a.weight_stride.c +
-                     (RING_DEPTH ? z * a.weight_stride.d + y * a.weight_stride.h
-                                 : z * a.weight_stride.h) +
-                     x * a.weight_stride.w);
+    return input * a.weight_stride.c +
+           (RING_DEPTH ? z * a.weight_stride.d + y * a.weight_stride.h : z * a.weight_stride.h) +
+           x * a.weight_stride.w;
 }
 
 /* Cells of an output channel: of 8 input channels at a tap. A lane holds its share, if that fits
@@ -160,10 +155,14 @@ __device__ __forceinline__ void read_cell(const Arguments &a, int channel, bool 
                                           float (&weight)[8]) {
     present = present && (CELLS % CHANNEL_LANES == 0 || cell < CELLS);
 #pragma unroll
-    for (int c = 0; c < 8; c++)
-        weight[c] = present && has_channel(cell / TAPS * 8 + c)
-                        ? read_weight(a, channel, cell / TAPS * 8 + c, cell % TAPS)
+    for (int c = 0; c < 8; c++) {
+        const int input = cell / TAPS * 8 + c, tap = cell % TAPS;
+        weight[c] = present && has_channel(input)
+                        ? read_only(a.weight + channel * a.weight_stride.n +
+                                    (WEIGHTS_IN_ORDER ? input * TAPS + tap
+                                                      : weight_offset(a, input, tap)))
                         : 0.0f;
+    }
 }
 
 /* By the consumers, while producers fill the ring: sixteen lanes find a channel's largest finite
@@ -286,14 +285,6 @@ struct Ring {
 
 using Sums = float[TILE_BLOCKS][BLOCK_SUMS]; /* as a tile's */
 
-/* Address of the packed weights. Unknown anew for every tile: or else the compiler keeps a
- * descriptor of each product across all tiles, and has no registers left. */
-__device__ __forceinline__ unsigned weights_address(const Shared &shared) {
-    unsigned weights = shared_address(shared.weights);
-    asm volatile("" : "+r"(weights));
-    return weights;
-}
-
 /* Where a tile finds its first pixel's input under a tap. ring: of that pixel in slot 0; slot: of
  * the tile's first slice. */
 __device__ __forceinline__ unsigned tap_input(unsigned ring, int slot, int tap) {
@@ -370,16 +361,6 @@ __device__ __forceinline__ void multiply_parts(Sums &sums, Sums &others, unsigne
     multiply_span(sums, ring, weights, slot, (SPANS - 1) * SPAN_TAPS);
 }
 
-/* For sums of what was staged at this scale. All consumers meet: none is in a tail that wants the
- * old ones, and what was stored before comes before what is stored anew. */
-__device__ __forceinline__ void rescale(Shared &shared, float scale) {
-    barrier_sync(PACKED, CONSUMERS * WARPGROUP);
-    for (int slot = threadIdx.x - PRODUCERS * WARPGROUP; slot < TILE_N;
-         slot += CONSUMERS * WARPGROUP)
-        shared.scale_bias[slot].x = unscale(shared.weight_scale[slot], scale);
-    barrier_sync(PACKED, CONSUMERS * WARPGROUP);
-}
-
 __device__ __forceinline__ void consume(const Arguments &a, Shared &shared) {
     const int consumer = (threadIdx.x - PRODUCERS * WARPGROUP) / WARPGROUP;
     const int next = consumer + 1 == CONSUMERS ? 0 : consumer + 1;
@@ -397,8 +378,14 @@ __device__ __forceinline__ void consume(const Arguments &a, Shared &shared) {
         barrier_arrive(TURNS, 2 * WARPGROUP); /* the first consumer begins */
     for (Work work(a); work.open(a); work.next(shared)) {
         if (GUARDED && (work.exact || work.scale != scale)) {
+            /* All consumers meet: none is in a tail that wants the old scale, and what was stored
+             * before comes before what is stored anew. */
             scale = work.scale;
-            rescale(shared, scale);
+            barrier_sync(PACKED, CONSUMERS * WARPGROUP);
+            for (int slot = threadIdx.x - PRODUCERS * WARPGROUP; slot < TILE_N;
+                 slot += CONSUMERS * WARPGROUP)
+                shared.scale_bias[slot].x = unscale(shared.weight_scale[slot], scale);
+            barrier_sync(PACKED, CONSUMERS * WARPGROUP);
         }
         tile.pixels.box = work.box;
         tile.pixels.tile_first = t % ROW_TILES * CONSUMER_PIXELS;
@@ -416,10 +403,14 @@ __device__ __forceinline__ void consume(const Arguments &a, Shared &shared) {
             if (TAKES_TURNS)
                 barrier_sync(TURNS + consumer, 2 * WARPGROUP);
             const unsigned at = shared_address(shared.ring) + first_pixel * 16;
+            unsigned weights = shared_address(shared.weights);
+            /* Unknown anew for every tile: or else the compiler keeps a descriptor of each product
+             * across all tiles, and has no registers left. */
+            asm volatile("" : "+r"(weights));
             if (PARTS == 1)
-                multiply(tile.d, at, weights_address(shared), first % STAGES);
+                multiply(tile.d, at, weights, first % STAGES);
             else
-                multiply_parts(tile.d, others, at, weights_address(shared), first % STAGES);
+                multiply_parts(tile.d, others, at, weights, first % STAGES);
             if (TAKES_TURNS)
                 barrier_arrive(TURNS + next, 2 * WARPGROUP);
             if (FIRST_TAPS >= KERNEL_Y * KERNEL_X && FIRST_TAPS < TAPS) {

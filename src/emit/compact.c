@@ -246,10 +246,18 @@ static bool drop_outer_braces(lines *all, int i) {
     return all->line[i].text != NULL;
 }
 
+/* A statement with a comment behind it. */
+static bool is_commented_statement(const line *l) {
+    const char *comment = strstr(l->text, "; /* ");
+    return l->kind == LINE_CODE && comment && ends(comment, " */") && !begins(l->text, "}") &&
+           !begins(l->text, "/*") && !is_control(l->text) && sg_lines_depth(l->text) == 0;
+}
+
 /* What is governed, behind what governs it. */
 static bool join_governed(lines *all, int i) {
     const line *l = &all->line[i];
-    if (i + 1 >= all->count || has_comment(l->text) || !is_statement(&l[1]) ||
+    if (i + 1 >= all->count || has_comment(l->text) ||
+        (!is_statement(&l[1]) && !is_commented_statement(&l[1])) ||
         (are_several(&l[1]) && !is_control(l[1].text)))
         return false;
     bool control = is_control(l->text) && ends(l->text, ")") && sg_lines_depth(l->text) == 0;
