@@ -360,6 +360,8 @@ constexpr int ITEMS = STAGE_GROUPS; /* of a slice */
 struct Fetched {
     float value[4][8]; /* [pixel of this lane's][channel] */
 };
+
+DEVICE void ask_cache(const float *line) { asm volatile("prefetch.global.L2 [%0];" ::"l"(line)); }
 /* Item `item` of a segment: of its first slice they are 0 .. ITEMS - 1. */
 DEVICE void fetch_item(const Arguments &a, const Source &from, int item, Fetched &to) {
     const int group = item % STAGE_GROUPS, slice = item / ITEMS, pixel = chunk_pixel(0);
@@ -367,6 +369,8 @@ DEVICE void fetch_item(const Arguments &a, const Source &from, int item, Fetched
     const bool inside = from.locate(a, slice, group * 8, pixel, at);
     UNROLLED for (int c = 0; c < 8; c++) {
         const float *here = at + c * a.input_stride.c;
+        if (inside && threadIdx.x % 8 == 0 && from.z + slice + 1 < a.in_z)
+            ask_cache(here + a.input_stride.h);
         const float4 read = inside ? __ldg(reinterpret_cast<const float4 *>(here))
                                     : make_float4(0, 0, 0, 0);
         to.value[0][c] = read.x, to.value[1][c] = read.y;
@@ -446,19 +450,27 @@ struct ColumnTile {
  * and a line of pixels, as a rule, begins in the middle of one. So where one tile's line goes on in
  * the next tile's, the first leaves its last pixels, less than a sector, for the second, and every
  * sector is written once. On the way a warp turns eight channels around in shared memory of its
- * own, WINDOW pixels at a time: [8][LINE], used as a ring of LINE values, in which what is beyond
- * the last whole sector waits for the next window. */
+ * own, WINDOW values of each line at a time, from whole sectors on: the last values of a lane, if
+ * they lie behind the window, wait for the next. What was turned around is stored behind the
+ * arithmetic of the next window. */
 
 constexpr int SECTOR = 8; /* values */
-constexpr int WINDOW = 32, LINE = WINDOW + SECTOR, WINDOWS = TILE_PIXELS / WINDOW;
+constexpr int WINDOW = 32, WINDOWS = TILE_PIXELS / WINDOW;
+constexpr int LINE = WINDOW + SECTOR; /* from line to line: four lie in banks of their own */
 constexpr int LAST_TILE = 0; /* of a row */
 constexpr int CARRY_FLOATS = TILE_N * SECTOR, CARRY_BARRIERS = CONSUMERS * 2 * CHANNEL_BLOCKS * 4;
 constexpr int CONSUMER_FLOATS = 4 * 8 * LINE; /* in shared memory */
 /* Neighbours in one store: written in C, they come apart. */
-DEVICE void store_vector(float *to, float x, float y, float z, float w) {
-    asm volatile("st.global.v4.f32 [%0], {%1, %2, %3, %4};" ::"l"(to), "f"(x), "f"(y), "f"(z),
-                 "f"(w)
-                 : "memory");
+DEVICE void store_four(float *to, float4 from) {
+    asm volatile("st.global.v4.f32 [%0], {%1, %2, %3, %4};" ::"l"(to), "f"(from.x), "f"(from.y),
+                 "f"(from.z), "f"(from.w) : "memory");
+}
+/* At once: written in C, it waits until it is wanted, and what wants it waits for it. */
+DEVICE float4 load_four(const float *from) {
+    float4 to;
+    asm volatile("ld.shared.v4.f32 {%0, %1, %2, %3}, [%4];" : "=f"(to.x), "=f"(to.y), "=f"(to.z),
+                 "=f"(to.w) : "r"(shared_address(from)) : "memory");
+    return to;
 }
 /* With a predicate of its own: from C there would be a branch around every store. */
 DEVICE void put_pair(float *to, float x, float y, int wanted) {
@@ -479,12 +491,14 @@ struct Tile : ColumnTile {
     bool joins, joined; /* the tile before ends where this one begins; the next, where it ends */
     int here;           /* pixels of the tile that are there */
     /* Of the channel that this lane puts: values of its line's first sector before its first pixel,
-     * and where it puts its two pixels of eight, as offsets of `lines`, by whether the ring of the
-     * line has come round. */
-    int begin, put_at[2][2];
+     * and where in a sector its two pixels of eight lie; whether that is the sector behind the one
+     * in which the eight begin; and its pixels of a window, the two before them first. */
+    int begin, in[2];
+    bool late[2];
+    float held[2 + WINDOW / 4] = {};
     int begins[2]; /* Of the two channels that this lane stores. */
     float *next_at[2];
-    float pair;
+    float4 part[2];
     float2 by; /* of the channel that is being put */
 
     template <class S> DEVICE void open(S &shared, int number) {
@@ -504,17 +518,10 @@ struct Tile : ColumnTile {
             by = scale_bias[row(j)];
         return d[j / 2][p / 2 * 4 + j % 2 * 2 + p % 2] * by.x + by.y;
     }
-
     template <int V> DEVICE void put(float *to, const Stride &s, int p, int j, real value) {
-        constexpr int BLOCKS = LINE / SECTOR;
-        const int window = p / 8, block = (window * (WINDOW / SECTOR) + p % 8 / 2) % BLOCKS;
         if (p == 0 && j == 0) open_lines(to, s);
-        float *at = lines + (block == BLOCKS - 1 ? put_at[0][1] : put_at[0][0] + block * SECTOR);
-        /* Windows beyond the last pixel would come round to what is left of the line. */
-        const bool wanted = window == 0 || window * WINDOW < here;
-        if (p % 2 == 1) put_pair(at, pair, value, wanted);
-        pair = value;
-        if (p % 8 == 7) close_window(to, s, window, j);
+        held[2 + p % 8] = value;
+        if (p % 8 == 7) close_window(to, s, p / 8, j);
     }
     /* How many pixels the tile has whose first is `from` of its box. */
     DEVICE int pixels_at(int from) const {
@@ -537,9 +544,8 @@ struct Tile : ColumnTile {
         float *line = to + offset(pixels.place(0), s) + thread / 32 * 16 * s.c;
         begin = before(line + lane / 4 * s.c);
         UNROLLED for (int e = 0; e < 2; e++) {
-            const int at = begin + lane % 4 * 2 + e, from = lane / 4 * LINE + at % SECTOR;
-            put_at[e][0] = from + at / SECTOR * SECTOR;
-            put_at[e][1] = from + (at < SECTOR ? WINDOW : 0);
+            const int at = begin + lane % 4 * 2;
+            late[e] = at >= SECTOR; in[e] = at % SECTOR + e;
             next_at[e] = line + (e * 4 + lane / 8) * s.c;
             begins[e] = before(next_at[e]);
             next_at[e] += lane % 8 * 4 - begins[e];
@@ -550,50 +556,63 @@ struct Tile : ColumnTile {
     }
     /* Where a line's last sector begins that it does not fill. */
     DEVICE int end_of(int begin) const { return (begin + here) / SECTOR * SECTOR; }
-    /* Value `at` of the line that this lane puts, and where memory has the sector it begins in. */
-    DEVICE float *own_line(int at) const { return lines + thread % 32 / 4 * LINE + at % LINE; }
+    /* Where memory has the sector in which the line begins that this lane puts. */
     DEVICE float *line_of(float *to, const Stride &s, int j) const {
         return to + offset(pixels.place(0), s) + channel(j) * s.c - begin;
     }
-    /* Stores values low .. high - 1 of that line, which lie in one sector. */
-    DEVICE void store_part(float *sector, int low, int high) const {
-        UNROLLED for (int e = 0; e < 2; e++) {
-            const int in = thread % 4 * 2 + e, at = low / SECTOR * SECTOR + in;
-            if (at >= low && at < high) sector[in] = *own_line(at);
-        }
+    /* Of a line's sector, the values in this lane's places. */
+    DEVICE float2 own_two(const float *sector) const {
+        return *reinterpret_cast<const float2 *>(sector + in[0]);
     }
+    /* Stores values low .. high - 1 of its line, of the sector that begins with value `at`. */
+    DEVICE void store_part(float *sector, int at, int low, int high) const {
+        const float *line = lines + thread % 32 / 4 * LINE + at % WINDOW;
+        const float2 two = at == TILE_PIXELS ? make_float2(held[0], held[1]) : own_two(line);
+        if (at + in[0] >= low && at + in[0] < high)
+            *reinterpret_cast<float2 *>(sector + in[0]) = two;
+    }
+    /* All of a window's values are there. */
     DEVICE void close_window(float *to, const Stride &s, int window, int j) {
-        const int lane = thread % 32;
+        if (window > 0 || j > 0)
+            store_window(s, (window + WINDOWS - 1) % WINDOWS, window > 0 ? j : j - 1);
         if (window == 0) bring(j);
         __syncwarp();
-        UNROLLED for (int i = 0; i < 2; i++) {
-            const int first = joins ? 0 : (begins[i] + SECTOR - 1) / SECTOR * SECTOR;
-            const int at = window * WINDOW + lane % 8 * 4;
-            int ring = window * WINDOW % LINE + lane % 8 * 4;
-            ring -= ring >= LINE ? LINE : 0;
-            const float4 part =
-                *reinterpret_cast<const float4 *>(lines + (i * 4 + lane / 8) * LINE + ring);
-            if (at >= first && at < end_of(begins[i]))
-                store_vector(next_at[i] + window * WINDOW, part.x, part.y, part.z, part.w);
+        /* What is left of the line stays in the last window that has any of it. */
+        const bool wanted = window == 0 || window * WINDOW < begin + here;
+        UNROLLED for (int q = 0; q < 8; q += 2) {
+            const float x = late[0] ? held[q] : held[q + 2];
+            const float y = late[1] ? held[q + 1] : held[q + 3];
+            float *sector = lines + thread % 32 / 4 * LINE + q / 2 * SECTOR;
+            put_pair(sector + in[0], x, y, wanted);
         }
+        held[0] = held[8], held[1] = held[9];
         if (window == 0 && !joins && begin > 0) /* the first sector is not whole */
-            store_part(line_of(to, s, j), begin, min(SECTOR, end_of(begin)));
+            store_part(line_of(to, s, j), 0, begin, min(SECTOR, end_of(begin)));
         if (window == WINDOWS - 1) {
             const int end = end_of(begin);
-            if (joined) store_part(carry(j), end, begin + here);
-            else store_part(line_of(to, s, j) + end, max(begin, end), begin + here);
+            float *sector = joined ? carry(j) : line_of(to, s, j) + end;
+            store_part(sector, end, max(begin, end), begin + here);
         }
         __syncwarp();
-        if (window < WINDOWS - 1) return;
-        if (lane == 0) mbarrier_arrive(passed_on(consumer, j));
-        UNROLLED for (int i = 0; i < 2; i++) next_at[i] += (j % 2 == 0 ? 8 : 56) * s.c;
+        UNROLLED for (int i = 0; i < 2; i++)
+            part[i] = load_four(lines + (i * 4 + thread % 32 / 8) * LINE + thread % 8 * 4);
+        if (window == WINDOWS - 1 && thread % 32 == 0) mbarrier_arrive(passed_on(consumer, j));
+        if (window == WINDOWS - 1 && j == CHANNELS - 1) store_window(s, window, j);
     }
-    DEVICE void bring(int j) { /* What the tile before has left. */
+    DEVICE void store_window(const Stride &s, int window, int j) { /* What was read of it. */
+        UNROLLED for (int i = 0; i < 2; i++) {
+            const int first = joins ? 0 : (begins[i] + SECTOR - 1) / SECTOR * SECTOR;
+            const int at = window * WINDOW + thread % 8 * 4;
+            if (at >= first && at < end_of(begins[i]))
+                store_four(next_at[i] + window * WINDOW, part[i]);
+            next_at[i] += (window < WINDOWS - 1 ? 0 : j % 2 == 0 ? 8 : 56) * s.c;
+        }
+    }
+    DEVICE void bring(int j) { /* What the tile before has left: late lanes put it first. */
         mbarrier_wait(passed_on(consumer == 0 ? CONSUMERS - 1 : consumer - 1, j),
                       (tiles + CONSUMERS - 1) / CONSUMERS & 1 ^ 1);
-        const int mine = thread % 4 * 2;
-        UNROLLED for (int e = 0; e < 2; e++)
-            if (joins && mine + e < begin) *own_line(mine + e) = carry(j)[mine + e];
+        const float2 left = joins ? own_two(carry(j)) : make_float2(0, 0);
+        held[0] = left.x, held[1] = left.y;
     }
     DEVICE float *carry(int j) const { return carried + (output * TILE_N + row(j)) * SECTOR; }
     DEVICE unsigned passed_on(int by, int j) const {

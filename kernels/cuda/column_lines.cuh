@@ -4,16 +4,17 @@
  * and a line of pixels, as a rule, begins in the middle of one. So where one tile's line goes on in
  * the next tile's, the first leaves its last pixels, less than a sector, for the second, and every
  * sector is written once. On the way a warp turns eight channels around in shared memory of its
- * own, WINDOW pixels at a time: [8][LINE], used as a ring of LINE values, in which what is beyond
- * the last whole sector waits for the next window.
+ * own, WINDOW values of each line at a time, from whole sectors on: the last values of a lane, if
+ * they lie behind the window, wait for the next. What was turned around is stored behind the
+ * arithmetic of the next window.
  *
  * Constants: OUT_LINES, the number of outputs with channels: float32, w stride 1, TILE_REAL and
  * OUT_GROUP multiples of 8, and a tile is (part of) one row of pixels. OUT_PAIRS: lines begin at
  * even values of a sector. CARRIED: tiles go along the rows and from one to the next. */
 
 constexpr int SECTOR = 8; /* values */
-constexpr int WINDOW = 32, LINE = WINDOW + SECTOR;
-constexpr int WINDOWS = TILE_PIXELS / WINDOW;
+constexpr int WINDOW = 32, WINDOWS = TILE_PIXELS / WINDOW;
+constexpr int LINE = WINDOW + SECTOR; /* from line to line: four lie in banks of their own */
 constexpr int LAST_TILE = (ROW_TILES - 1) * TILE_PIXELS; /* of a row */
 constexpr int CARRIES = CARRIED ? OUT_LINES : 0; /* outputs that have carries */
 constexpr int CARRY_FLOATS = CARRIES * TILE_N * SECTOR;
@@ -21,10 +22,17 @@ constexpr int CARRY_BARRIERS = CONSUMERS * CARRIES * 2 * CHANNEL_BLOCKS * 4;
 constexpr int CONSUMER_FLOATS = CROSSING + (OUT_LINES ? 4 * 8 * LINE : 0); /* in shared memory */
 
 /* Neighbours in one store: written in C, they come apart. */
-__device__ __forceinline__ void store_vector(float *to, float x, float y, float z, float w) {
-    asm volatile("st.global.v4.f32 [%0], {%1, %2, %3, %4};" ::"l"(to), "f"(x), "f"(y), "f"(z),
-                 "f"(w)
-                 : "memory");
+__device__ __forceinline__ void store_four(float *to, float4 from) {
+    asm volatile("st.global.v4.f32 [%0], {%1, %2, %3, %4};" ::"l"(to), "f"(from.x), "f"(from.y),
+                 "f"(from.z), "f"(from.w) : "memory");
+}
+
+/* At once: written in C, it waits until it is wanted, and what wants it waits for it. */
+__device__ __forceinline__ float4 load_four(const float *from) {
+    float4 to;
+    asm volatile("ld.shared.v4.f32 {%0, %1, %2, %3}, [%4];" : "=f"(to.x), "=f"(to.y), "=f"(to.z),
+                 "=f"(to.w) : "r"(shared_address(from)) : "memory");
+    return to;
 }
 
 /* With a predicate of its own: from C there would be a branch around every store. */
@@ -46,13 +54,15 @@ struct Tile : ColumnTile {
     bool joins, joined; /* the tile before ends where this one begins; the next, where it ends */
     int here;           /* pixels of the tile that are there */
     /* Of the channel that this lane puts: values of its line's first sector before its first pixel,
-     * and where it puts its two pixels of eight, as offsets of `lines`, by whether the ring of the
-     * line has come round. */
-    int begin, put_at[2][2];
+     * and where in a sector its two pixels of eight lie; whether that is the sector behind the one
+     * in which the eight begin; and its pixels of a window, the two before them first. */
+    int begin, in[2];
+    bool late[2];
+    float held[2 + WINDOW / 4] = {};
     /* Of the two channels that this lane stores. */
     int begins[2];
     float *next_at[2];
-    float pair;
+    float4 part[2];
     float2 by; /* of the channel that is being put */
 
     template <class S> __device__ __forceinline__ void open(S &shared, int number) {
@@ -96,21 +106,11 @@ struct Tile : ColumnTile {
             ColumnTile::put<V>(to, s, p, j, value);
             return;
         }
-        constexpr int BLOCKS = LINE / SECTOR;
-        const int window = p / 8, block = (window * (WINDOW / SECTOR) + p % 8 / 2) % BLOCKS;
         if (p == 0 && j == 0)
             open_lines(to, s);
-        const int e = OUT_PAIRS ? 0 : p % 2;
-        float *at = lines + (block == BLOCKS - 1 ? put_at[e][1] : put_at[e][0] + block * SECTOR);
-        /* Windows beyond the last pixel would come round to what is left of the line. */
-        const bool wanted = window == 0 || window * WINDOW < here;
-        if (!OUT_PAIRS && wanted)
-            *at = value;
-        if (OUT_PAIRS && p % 2 == 1)
-            put_pair(at, pair, value, wanted);
-        pair = value;
+        held[2 + p % 8] = value;
         if (p % 8 == 7)
-            close_window(to, s, window, j);
+            close_window(to, s, p / 8, j);
     }
     template <int V, class T> __device__ __forceinline__ void flush(T *, const Stride &) {}
     template <int V> __device__ __forceinline__ void flush(float *, const Stride &) {
@@ -143,9 +143,9 @@ struct Tile : ColumnTile {
         begin = before(line + lane / 4 * s.c);
         SG_UNROLL
         for (int e = 0; e < 2; e++) {
-            const int at = begin + lane % 4 * 2 + e, from = lane / 4 * LINE + at % SECTOR;
-            put_at[e][0] = from + at / SECTOR * SECTOR;
-            put_at[e][1] = from + (at < SECTOR ? WINDOW : 0);
+            const int at = begin + lane % 4 * 2 + (OUT_PAIRS ? 0 : e);
+            late[e] = at >= SECTOR;
+            in[e] = at % SECTOR + (OUT_PAIRS ? e : 0);
             next_at[e] = line + (e * 4 + lane / 8) * s.c;
             begins[e] = before(next_at[e]);
             next_at[e] += lane % 8 * 4 - begins[e];
@@ -161,65 +161,81 @@ struct Tile : ColumnTile {
     __device__ __forceinline__ int end_of(int begin) const {
         return (begin + here) / SECTOR * SECTOR;
     }
-    /* Value `at` of the line that this lane puts, and where memory has the sector it begins in. */
-    __device__ __forceinline__ float *own_line(int at) const {
-        return lines + thread % 32 / 4 * LINE + at % LINE;
-    }
+    /* Where memory has the sector in which the line begins that this lane puts. */
     __device__ __forceinline__ float *line_of(float *to, const Stride &s, int j) const {
         return to + offset(pixels.place(0), s) + channel(j) * s.c - begin;
     }
-    /* Stores values low .. high - 1 of that line, which lie in one sector. */
-    __device__ __forceinline__ void store_part(float *sector, int low, int high) const {
-        SG_UNROLL
-        for (int e = 0; e < 2; e++) {
-            const int in = thread % 4 * 2 + e, at = low / SECTOR * SECTOR + in;
-            if (at >= low && at < high)
-                sector[in] = *own_line(at);
-        }
+    /* Of a line's sector, the values in this lane's places. */
+    __device__ __forceinline__ float2 own_two(const float *sector) const {
+        return OUT_PAIRS ? *reinterpret_cast<const float2 *>(sector + in[0])
+                         : make_float2(sector[in[0]], sector[in[1]]);
     }
+    /* Stores values low .. high - 1 of its line, of the sector that begins with value `at`. */
+    __device__ __forceinline__ void store_part(float *sector, int at, int low, int high) const {
+        const float *line = lines + thread % 32 / 4 * LINE + at % WINDOW;
+        const float2 two = at == TILE_PIXELS ? make_float2(held[0], held[1]) : own_two(line);
+        if (at + in[0] >= low && at + in[0] < high) {
+            if (OUT_PAIRS)
+                *reinterpret_cast<float2 *>(sector + in[0]) = two;
+            else
+                sector[in[0]] = two.x;
+        }
+        if (!OUT_PAIRS && at + in[1] >= low && at + in[1] < high)
+            sector[in[1]] = two.y;
+    }
+    /* All of a window's values are there. */
     __device__ __forceinline__ void close_window(float *to, const Stride &s, int window, int j) {
-        const int lane = thread % 32;
+        if (window > 0 || j > 0)
+            store_window(s, (window + WINDOWS - 1) % WINDOWS, window > 0 ? j : j - 1);
         if (window == 0 && CARRIES)
             bring(j);
         __syncwarp();
+        /* What is left of the line stays in the last window that has any of it. */
+        const bool wanted = window == 0 || window * WINDOW < begin + here;
+        SG_UNROLL
+        for (int q = 0; q < 8; q += 2) {
+            const float x = late[0] ? held[q] : held[q + 2];
+            const float y = late[1] ? held[q + 1] : held[q + 3];
+            float *sector = lines + thread % 32 / 4 * LINE + q / 2 * SECTOR;
+            if (OUT_PAIRS)
+                put_pair(sector + in[0], x, y, wanted);
+            else if (wanted)
+                sector[in[0]] = x, sector[in[1]] = y;
+        }
+        held[0] = held[8], held[1] = held[9];
+        if (window == 0 && !joins && begin > 0) /* the first sector is not whole */
+            store_part(line_of(to, s, j), 0, begin, min(SECTOR, end_of(begin)));
+        if (window == WINDOWS - 1) {
+            const int end = end_of(begin);
+            float *sector = CARRIES && joined ? carry(j) : line_of(to, s, j) + end;
+            store_part(sector, end, max(begin, end), begin + here);
+        }
+        __syncwarp();
+        SG_UNROLL
+        for (int i = 0; i < 2; i++)
+            part[i] = load_four(lines + (i * 4 + thread % 32 / 8) * LINE + thread % 8 * 4);
+        if (CARRIES && window == WINDOWS - 1 && thread % 32 == 0)
+            mbarrier_arrive(passed_on(consumer, j));
+        if (window == WINDOWS - 1 && (j == CHANNELS - 1 || !has(j + 1)))
+            store_window(s, window, j);
+    }
+    /* What was read of it. */
+    __device__ __forceinline__ void store_window(const Stride &s, int window, int j) {
         SG_UNROLL
         for (int i = 0; i < 2; i++) {
             const int first = joins ? 0 : (begins[i] + SECTOR - 1) / SECTOR * SECTOR;
-            const int at = window * WINDOW + lane % 8 * 4;
-            int ring = window * WINDOW % LINE + lane % 8 * 4;
-            ring -= ring >= LINE ? LINE : 0;
-            const float4 part =
-                *reinterpret_cast<const float4 *>(lines + (i * 4 + lane / 8) * LINE + ring);
+            const int at = window * WINDOW + thread % 8 * 4;
             if (at >= first && at < end_of(begins[i]))
-                store_vector(next_at[i] + window * WINDOW, part.x, part.y, part.z, part.w);
+                store_four(next_at[i] + window * WINDOW, part[i]);
+            next_at[i] += (window < WINDOWS - 1 ? 0 : j % 2 == 0 ? 8 : 56) * s.c;
         }
-        if (window == 0 && !joins && begin > 0) /* the first sector is not whole */
-            store_part(line_of(to, s, j), begin, min(SECTOR, end_of(begin)));
-        if (window == WINDOWS - 1) {
-            const int end = end_of(begin);
-            if (CARRIES && joined)
-                store_part(carry(j), end, begin + here);
-            else
-                store_part(line_of(to, s, j) + end, max(begin, end), begin + here);
-        }
-        __syncwarp();
-        if (window < WINDOWS - 1)
-            return;
-        if (CARRIES && lane == 0)
-            mbarrier_arrive(passed_on(consumer, j));
-        SG_UNROLL
-        for (int i = 0; i < 2; i++)
-            next_at[i] += (j % 2 == 0 ? 8 : 56) * s.c;
     }
-    /* What the tile before has left. */
+    /* What the tile before has left: late lanes put it first. */
     __device__ __forceinline__ void bring(int j) {
         mbarrier_wait(passed_on(consumer == 0 ? CONSUMERS - 1 : consumer - 1, j),
                       (tiles + CONSUMERS - 1) / CONSUMERS & 1 ^ 1);
-        const int mine = thread % 4 * 2;
-        SG_UNROLL
-        for (int e = 0; e < 2; e++)
-            if (joins && mine + e < begin)
-                *own_line(mine + e) = carry(j)[mine + e];
+        const float2 left = joins ? own_two(carry(j)) : make_float2(0, 0);
+        held[0] = left.x, held[1] = left.y;
     }
     __device__ __forceinline__ float *carry(int j) const {
         return carried + (output * TILE_N + row(j)) * SECTOR;

@@ -29,6 +29,13 @@ __device__ __forceinline__ void fetch_edge(const Arguments &a, const Source &fro
     }
 }
 
+/* Where stores keep memory busy (column_lines.cuh), and a slice would come late: the second-level
+ * cache has it before it is read. A lane asks for the line in which it will read. */
+constexpr bool ASKS_AHEAD = OUT_LINES > 0 && VECTOR == 4;
+__device__ __forceinline__ void ask_cache(const float *line) {
+    asm volatile("prefetch.global.L2 [%0];" ::"l"(line));
+}
+
 /* Item `item` of a segment: of its first slice they are 0 .. ITEMS - 1. */
 __device__ __forceinline__ void fetch_item(const Arguments &a, const Source &from, int item,
                                            Fetched &to) {
@@ -53,6 +60,8 @@ __device__ __forceinline__ void fetch_item(const Arguments &a, const Source &fro
         for (int c = 0; c < 8; c++) {
             const bool present = inside && has_channel(group * 8 + c);
             const float *here = at + c * a.input_stride.c;
+            if (ASKS_AHEAD && present && threadIdx.x % 8 == 0 && from.z + slice + 1 < a.in_z)
+                ask_cache(here + (RING_DEPTH ? a.input_stride.d : a.input_stride.h));
             if (VECTOR == 4) {
                 const float4 read = present ? __ldg(reinterpret_cast<const float4 *>(here))
                                             : make_float4(0, 0, 0, 0);

@@ -130,6 +130,20 @@ sg_outcome sg_rule_scalar(sg_rewrite *rewrite, sg_draft *draft) {
     }
 }
 
+/* A clamp with one bound is a minimum or a maximum; NaN passes either way. */
+static sg_outcome clamp_one_side(sg_rewrite *rewrite, sg_draft *draft) {
+    double least = draft->attributes[0].number, most = draft->attributes[1].number;
+    if (least == -INFINITY && most == INFINITY)
+        return replace(draft, draft->operands[0]);
+    const sg_dtype dtype = sg_draft_operand(rewrite, draft, 0)->type.dtype;
+    if ((least != -INFINITY && most != INFINITY) || dtype == SG_BOOL)
+        return SG_RULE_NONE;
+    sg_value bound = sg_emit_constant(rewrite, least == -INFINITY ? most : least, true, dtype);
+    sg_draft_set(rewrite, draft, least == -INFINITY ? SG_OP_minimum : SG_OP_maximum,
+                 (sg_value[]){draft->operands[0], bound}, 2);
+    return SG_RULE_CHANGED;
+}
+
 /* One operand: f(f(x)), and signs. */
 sg_outcome sg_rule_unary(sg_rewrite *rewrite, sg_draft *draft) {
     const sg_op_info *info = sg_op_get(draft->op);
@@ -145,10 +159,7 @@ sg_outcome sg_rule_unary(sg_rewrite *rewrite, sg_draft *draft) {
         return replace(draft, inner->operands[0]);
     if (draft->op == SG_OP_abs && inner->op == SG_OP_neg)
         return set_unary(rewrite, draft, SG_OP_abs, inner->operands[0]);
-    if (draft->op == SG_OP_clamp && draft->attributes[0].number == -INFINITY &&
-        draft->attributes[1].number == INFINITY)
-        return replace(draft, draft->operands[0]);
-    return SG_RULE_NONE;
+    return draft->op == SG_OP_clamp ? clamp_one_side(rewrite, draft) : SG_RULE_NONE;
 }
 
 /* min(min(x, c1), c2) is min(x, min(c1, c2)), and so for max: picking the least of three numbers

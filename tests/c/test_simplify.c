@@ -56,6 +56,8 @@ TEST(neutral_constants_go) {
     expect_op("minimum %x, inf", x);
     expect_op("maximum %x, -inf", x);
     expect_op("clamp %x", x);
+    expect_op("clamp %x {max=1.0}", "minimum %x, 1.0");
+    expect_op("clamp %x {min=nan}", "maximum %x, nan");
     expect_op("neg %x", "neg %x");
     expect_simple("%a = neg %x\n%r = neg %a\noutput %r",
                   "  %r = identity %x : f32[N, 3, 4]\n  output %r\n");
@@ -107,9 +109,9 @@ TEST(constants_fold) {
 TEST(idempotent_operators_run_once) {
     expect_simple("%a = relu %x\n%b = relu %a\n%r = relu %b\noutput %r",
                   "  %a = relu %x : f32[N, 3, 4]\n  output %a\n");
-    expect_simple("%a = clamp %x {min=0}\n%r = clamp %a {min=1}\noutput %r",
-                  "  %a = clamp %x {min=0.0} : f32[N, 3, 4]\n"
-                  "  %r = clamp %a {min=1.0} : f32[N, 3, 4]\n  output %r\n");
+    expect_simple("%a = clamp %x {min=0, max=2}\n%r = clamp %a {min=1, max=2}\noutput %r",
+                  "  %a = clamp %x {min=0.0, max=2.0} : f32[N, 3, 4]\n"
+                  "  %r = clamp %a {min=1.0, max=2.0} : f32[N, 3, 4]\n  output %r\n");
     expect_simple("%a = minimum %x, 2.0\n%r = minimum %a, 1.0\noutput %r",
                   "  %r = minimum %x, 1.0 : f32[N, 3, 4]\n  output %r\n");
     expect_simple("%a = minimum %x, 0.0\n%r = minimum %a, -0.0\noutput %r",
