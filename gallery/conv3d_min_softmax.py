@@ -372,11 +372,14 @@ struct Round { /* Jobs first .. end - 1 of the block, at one scale. */
     float scale;  /* of activations; 0: STAGE_SCALE, else that of one job, made anew */
     int meetings; /* before it, modulo 2 */
 };
-/* The stages of a round: its jobs' slices, and one or two of nothing, so that consumers, which take
- * stages by twos and one ahead, need not ask whether there is another. */
+/* A job's slices, and where they are odd one of nothing: consumers take slices by twos. */
+DEVICE int job_slices(const Arguments &a) { return (int(a.box_d) + TURN) / 2 * 2; }
+/* And two of nothing behind a round's last, since consumers are one ahead and do not ask whether
+ * there is another. */
 DEVICE int round_stages(const Round &round, const Arguments &a) {
-    return (round.end - round.first) * (int(a.box_d) + TURN - 1) / 2 * 2 + 2;
+    return (round.end - round.first) * job_slices(a) + 2;
 }
+
 DEVICE Round first_round(const Arguments &a) {
     const int count = block_jobs(a);
     return {0, min(count, ROUND), count, 0, 0.0f, 0};
@@ -498,7 +501,8 @@ struct Source { /* Where a lane reads a job's input. */
     /* to: shared memory, of this lane. */
     DEVICE void copy(const Arguments &a, int slice, unsigned to) const {
         const int z = first_d + slice;
-        const bool inside = inside_of(z, a.in_d); /* a box may reach beyond the last depth */
+        /* A box may reach beyond the last depth, and a slice beyond the box. */
+        const bool inside = inside_of(z, a.in_d) && slice < int(a.box_d) + TURN - 1;
         const char *plane = pinned(corner + z * a.input_stride.d * 4);
         UNROLLED for (int b = 0; b < COLUMN_STEPS; b++) {
             const unsigned present = inside ? rows[b] : 0;
@@ -539,7 +543,7 @@ DEVICE float make_words(const float4 *raw, unsigned *to, float scale) {
 /* A round's jobs, from its stage warp on. */
 DEVICE void produce(const Arguments &a, const Shared &shared, const Round &round) {
     const int lane = thread_index() % 32, warp = thread_index() / 32 - CONSUMERS * 4;
-    const int slices = int(a.box_d) + TURN - 1;
+    const int slices = job_slices(a);
     const int count = (round.end - round.first) * slices, stages = round_stages(round, a);
     unsigned char *raw = shared.raw + warp * (AHEAD + 1) * RAW_BYTES + lane * 16;
     const unsigned raw_address = shared_address(raw);
@@ -890,37 +894,44 @@ struct Operands { /* A slice as a lane's operands. */
             asm volatile("" : "+r"(of[i / (STEPS * 4)][i / 4 % STEPS][i % 4])::"memory");
     }
 };
-/* Where a consumer's thread reads the stages: by twos, for which it works out the place once. */
+/* Where a consumer's thread reads the stages: by twos, whose place it works out once. */
 struct Gather {
-    unsigned words;                    /* of stage 0: address of its first word */
-    int single[SINGLES]; /* bytes from there to the words of single taps */
-    unsigned full, empty;              /* barriers of stage 0 */
-    unsigned stage;                    /* the next two's first */
-    unsigned slot, parity;             /* of these two: where the first is */
-
-    DEVICE void open(const Shared &shared, const Pixels &pixels) {
+    unsigned words;                         /* of two stages' first: address of its first word, */
+    unsigned single[SINGLES]; /* of the words of single taps, */
+    unsigned full, parity;                  /* and of its barrier */
+    unsigned last, to_empty; /* that of the last two; from such a barrier to the one for emptiness */
+    /* stage: even, two before the first that is read. */
+    DEVICE void open(const Shared &shared, const Pixels &pixels, int stage) {
         const int quad = pixels.lane % 4, x = pixels.w + pixels.lane / 4 * 2;
-        const int first = (pixels.h * IN_CHANNELS + quad) * PITCH + x;
-        words = shared_address(shared.stages) + first * 4;
+        const int first = (pixels.h * IN_CHANNELS + quad) * PITCH + x, slot = stage % STAGES;
+        words = shared_address(shared.stages) + slot * STAGE_BYTES + first * 4;
         const int row = pixels.h * IN_CHANNELS + 8 + quad / KERNEL_W;
         const int word = quad < SINGLE_TAPS ? row * PITCH + x + quad % KERNEL_W : ZEROS;
-        single[0] = (word - first) * 4;
-        full = shared.full; empty = shared.empty;
-        asm volatile("" : "+r"(words));
+        single[0] = words + (word - first) * 4;
+        full = shared.full + 8 * slot; parity = stage / STAGES & 1;
+        last = shared.full + 8 * (STAGES - 2);
+        to_empty = shared.empty - shared.full;
     }
-    DEVICE void turn_to_next() { slot = stage % STAGES; parity = stage / STAGES & 1; stage += 2; }
+    DEVICE void turn_to_next() {
+        const bool wraps = full == last;
+        const int slots = wraps ? 2 - STAGES : 2;
+        parity ^= wraps; full += 8 * slots; words += slots * STAGE_BYTES;
+        asm volatile("" : "+r"(full), "+r"(words), "+r"(parity));
+        single[0] += slots * STAGE_BYTES;
+        asm volatile("" : "+r"(single[0]));
+    }
     /* Loads the words of the first or second of two stages, when it is full. */
     template <int WHICH> DEVICE void fetch(Operands &operands) const {
-        mbarrier_wait(full + 8 * slot + 8 * WHICH, parity);
-        const unsigned from = words + slot * STAGE_BYTES + WHICH * STAGE_BYTES;
+        mbarrier_wait(full + 8 * WHICH, parity);
+        constexpr int STAGE = WHICH * STAGE_BYTES;
         UNROLLED for (int part = 0; part < PARTS; part++) {
             UNROLLED for (int i = 0; i < WINDOW / 2; i++)
-                load_pair(from + part * PART_WORDS * 4 + i * 8,
+                load_pair(words + STAGE + part * PART_WORDS * 4 + i * 8,
                           operands.word(part, 0, i * 2),
                           operands.word(part, 0, i * 2 + 1));
             UNROLLED for (int p = 0; p < 2; p++)
                 operands.at(part, KERNEL_W, p) =
-                    load_low_half(from + single[0] + part * PART_WORDS * 4 + p * 4);
+                    load_low_half(single[0] + STAGE + part * PART_WORDS * 4 + p * 4);
         }
     }
     /* Makes operands of the words, and gives the stage back. */
@@ -931,7 +942,7 @@ struct Gather {
             UNROLLED for (int p = 0; p < 2; p++) ;
         }
         operands.pin();
-        mbarrier_arrive(empty + 8 * slot + 8 * WHICH);
+        mbarrier_arrive(full + to_empty + 8 * WHICH);
     }
 };
 /* The same for all lanes, in a uniform register: a reduction's result lies in one, and is not
@@ -972,7 +983,7 @@ struct Consumer {
     Operands operands[SETS];
     float pending[PENDING ? PENDING : 1][BLOCK_SUMS];
     Weights weights;
-    int number, slice; /* the job's, and its slice */
+    int number, slice; /* the job's, and the second of two of its slices */
     int end;           /* the first job beyond the round: what comes of it is nothing */
     /* Brings the depth that a slice completes to the tile. sums: the slice's; other: those of the
      * slice before. */
@@ -991,9 +1002,11 @@ struct Consumer {
                 asm volatile("" : "+f"(pending[next][i]));
             }
     }
-    DEVICE void step(const Arguments &a) {
+    /* completed: the slice behind whose products this comes. */
+    DEVICE void step(const Arguments &a, int completed) {
+        const int depth = completed - (TURN - 1);
         tile.walking = SCALES_AT_END;
-        if (slice >= TURN - 1) tail.step(tile, a);
+        if (unsigned(depth) < unsigned(a.box_d)) tail.step(tile, a);
         tile.walking = false; tile.pixels.job.d++;
     }
     DEVICE void open(const Arguments &a) { slice = 0; tail.begin(tile); }
@@ -1003,18 +1016,19 @@ struct Consumer {
         tile.scale_walk();
         tail.end(tile, a);
     }
-    /* Behind the products of a slice, which are in `sums`: starts those of the next in `other`. */
+    /* Behind the products of a slice, which are in `sums`: starts those of the next in `other`. A
+     * job begins with the second of two slices, so that it ends behind the first. */
     template <int WHICH>
     DEVICE void turn(const Arguments &a, Sums &sums, Sums &other, Operands &next) {
         wgmma_wait<0>(); sums.pin();
         gather.fetch<WHICH>(next);
         complete(sums, other);
-        step(a);
+        step(a, slice - 1 + WHICH);
         advance(sums, other);
         gather.take<WHICH>(next);
         multiply(other, next, weights);
-        if (++slice == int(a.box_d) + TURN - 1) {
-            if (number < end) close(a);
+        if (WHICH == 0 && slice == job_slices(a)) {
+            close(a);
             number++;
             open(a);
         }
@@ -1030,9 +1044,8 @@ DEVICE void consume(const Arguments &a, const Shared &shared) {
     tile.channel_first = 0; tile.channel_end = OUT_CHANNELS;
     tile.lane = tile.pixels.lane = thread_index() % 32;
     tile.pixels.h = warp / ROW_WARPS; tile.pixels.w = warp % ROW_WARPS * 16;
-    consumer.gather.open(shared, tile.pixels);
     const Round round = *shared.round;
-    consumer.gather.stage = round.staged;
+    consumer.gather.open(shared, tile.pixels, round.staged + 2 * STAGES - 2);
     consumer.weights.open(shared);
     consumer.number = round.first; consumer.end = round.end;
     Sums sums[2];
@@ -1043,12 +1056,12 @@ DEVICE void consume(const Arguments &a, const Shared &shared) {
         consumer.operands[0].of[i / (STEPS * 4)][i / 4 % STEPS][i % 4] =
             consumer.operands[SETS - 1].of[i / (STEPS * 4)][i / 4 % STEPS][i % 4] = 0;
     consumer.open(a);
-    consumer.slice--; /* the turn before the first: of zeros, and forgotten */
-    tile.pixels.job.d--;
+    tile.pixels.job.d--; /* the turn before the first: of zeros, and forgotten */
     ROLLED do {
         consumer.gather.turn_to_next();
         consumer.turn<0>(a, sums[0], sums[1], consumer.operands[0]);
         consumer.turn<1>(a, sums[1], sums[0], consumer.operands[SETS - 1]);
+        consumer.slice += 2;
     } while (consumer.number < consumer.end);
     wgmma_wait<0>();
 }

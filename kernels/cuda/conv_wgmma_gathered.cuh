@@ -79,10 +79,14 @@ struct Round {
     int meetings; /* before it, modulo 2 */
 };
 
-/* The stages of a round: its jobs' slices, and one or two of nothing, so that consumers, which take
- * stages by twos and one ahead, need not ask whether there is another. */
+/* A job's slices, and where they are odd one of nothing: consumers take slices by twos. */
+__device__ __forceinline__ int job_slices(const Arguments &a) {
+    return (static_cast<int>(a.box_d) + TURN) / 2 * 2;
+}
+/* And two of nothing behind a round's last, since consumers are one ahead and do not ask whether
+ * there is another. */
 __device__ __forceinline__ int round_stages(const Round &round, const Arguments &a) {
-    return (round.end - round.first) * (static_cast<int>(a.box_d) + TURN - 1) / 2 * 2 + 2;
+    return (round.end - round.first) * job_slices(a) + 2;
 }
 
 __device__ __forceinline__ Round first_round(const Arguments &a) {
@@ -240,45 +244,55 @@ struct Operands {
     }
 };
 
-/* Where a consumer's thread reads the stages: by twos, for which it works out the place once. */
+/* Where a consumer's thread reads the stages: by twos, whose place it works out once. */
 struct Gather {
-    unsigned words;                    /* of stage 0: address of its first word */
-    int single[SINGLES ? SINGLES : 1]; /* bytes from there to the words of single taps */
-    unsigned full, empty;              /* barriers of stage 0 */
-    unsigned stage;                    /* the next two's first */
-    unsigned slot, parity;             /* of these two: where the first is */
+    unsigned words;                         /* of two stages' first: address of its first word, */
+    unsigned single[SINGLES ? SINGLES : 1]; /* of the words of single taps, */
+    unsigned full, parity;                  /* and of its barrier */
+    unsigned last, to_empty; /* that of the last two; from such a barrier to the one for emptiness */
 
-    __device__ __forceinline__ void open(const Shared &shared, const Pixels &pixels) {
+    /* stage: even, two before the first that is read. */
+    __device__ __forceinline__ void open(const Shared &shared, const Pixels &pixels, int stage) {
         const int quad = pixels.lane % 4, x = pixels.w + pixels.lane / 4 * 2;
         const int first = (pixels.h * IN_CHANNELS + quad) * PITCH + x + LEAD - ODD;
-        words = shared_address(shared.stages) + first * 4;
+        const int slot = stage % STAGES;
+        words = shared_address(shared.stages) + slot * STAGE_BYTES + first * 4;
 #pragma unroll
         for (int i = 0; i < SINGLES; i++) {
             const int tap = i * 4 + quad;
             const int row = pixels.h * IN_CHANNELS + EIGHTS * 8 + tap / KERNEL_W;
             const int word = tap < SINGLE_TAPS ? row * PITCH + x + LEAD + tap % KERNEL_W : ZEROS;
-            single[i] = (word - first) * 4;
+            single[i] = words + (word - first) * 4;
         }
-        full = shared.full;
-        empty = shared.empty;
-        asm volatile("" : "+r"(words));
+        full = shared.full + 8 * slot;
+        parity = stage / STAGES & 1;
+        last = shared.full + 8 * (STAGES - 2);
+        to_empty = shared.empty - shared.full;
     }
     __device__ __forceinline__ void turn_to_next() {
-        slot = stage % STAGES;
-        parity = stage / STAGES & 1;
-        stage += 2;
+        const bool wraps = full == last;
+        const int slots = wraps ? 2 - STAGES : 2;
+        parity ^= wraps;
+        full += 8 * slots;
+        words += slots * STAGE_BYTES;
+        asm volatile("" : "+r"(full), "+r"(words), "+r"(parity));
+#pragma unroll
+        for (int i = 0; i < SINGLES; i++) {
+            single[i] += slots * STAGE_BYTES;
+            asm volatile("" : "+r"(single[i]));
+        }
     }
     /* Loads the words of the first or second of two stages, when it is full. */
     template <int WHICH> __device__ __forceinline__ void fetch(Operands &operands) const {
-        mbarrier_wait(full + 8 * slot + 8 * WHICH, parity);
-        const unsigned from = words + slot * STAGE_BYTES + WHICH * STAGE_BYTES;
+        mbarrier_wait(full + 8 * WHICH, parity);
+        constexpr int STAGE = WHICH * STAGE_BYTES;
 #pragma unroll
         for (int part = 0; part < PARTS; part++) {
 #pragma unroll
             for (int eight = 0; eight < EIGHTS; eight++)
 #pragma unroll
                 for (int i = 0; i < WINDOW / 2; i++)
-                    load_pair(from + part * PART_WORDS * 4 + eight * 8 * PITCH * 4 + i * 8,
+                    load_pair(words + STAGE + part * PART_WORDS * 4 + eight * 8 * PITCH * 4 + i * 8,
                               operands.word(part, eight, i * 2),
                               operands.word(part, eight, i * 2 + 1));
 #pragma unroll
@@ -286,7 +300,7 @@ struct Gather {
 #pragma unroll
                 for (int p = 0; p < 2; p++)
                     operands.at(part, EIGHTS * KERNEL_W + i, p) =
-                        load_low_half(from + single[i] + part * PART_WORDS * 4 + p * 4);
+                        load_low_half(single[i] + STAGE + part * PART_WORDS * 4 + p * 4);
         }
     }
     /* Makes operands of the words, and gives the stage back. */
@@ -307,7 +321,7 @@ struct Gather {
                     operands.at(part, OCTETS, p) = 0;
         }
         operands.pin();
-        mbarrier_arrive(empty + 8 * slot + 8 * WHICH);
+        mbarrier_arrive(full + to_empty + 8 * WHICH);
     }
 };
 
@@ -365,7 +379,7 @@ struct Consumer {
     Operands operands[SETS];
     float pending[PENDING ? PENDING : 1][BLOCK_SUMS];
     Weights weights;
-    int number, slice; /* the job's, and its slice */
+    int number, slice; /* the job's, and the second of two of its slices */
     int end;           /* the first job beyond the round: what comes of it is nothing */
 
     /* Brings the depth that a slice completes to the tile. sums: the slice's; other: those of the
@@ -389,9 +403,12 @@ struct Consumer {
                 asm volatile("" : "+f"(pending[next][i]));
             }
     }
-    __device__ __forceinline__ void step(const Arguments &a) {
+    /* completed: the slice behind whose products this comes. */
+    __device__ __forceinline__ void step(const Arguments &a, int completed) {
+        const int depth = completed - (TURN - 1);
         tile.walking = SCALES_AT_END;
-        if (slice >= TURN - 1 && (WALKS || (tile.pixels.job.d < a.out_d && number < end)))
+        if (static_cast<unsigned>(depth) < static_cast<unsigned>(a.box_d) &&
+            (WALKS || (tile.pixels.job.d < a.out_d && number < end)))
             tail.step(tile, a);
         tile.walking = false;
         tile.pixels.job.d++;
@@ -412,7 +429,8 @@ struct Consumer {
         tile.scale_walk();
         tail.end(tile, a);
     }
-    /* Behind the products of a slice, which are in `sums`: starts those of the next in `other`. */
+    /* Behind the products of a slice, which are in `sums`: starts those of the next in `other`. A
+     * job begins with the second of two slices, so that it ends behind the first. */
     template <int WHICH>
     __device__ __forceinline__ void turn(const Arguments &a, Sums &sums, Sums &other,
                                          Operands &next) {
@@ -424,14 +442,14 @@ struct Consumer {
             gather.fetch<WHICH>(next);
         complete(sums, other);
         if (SCALES_AT_END)
-            step(a);
+            step(a, slice - 1 + WHICH);
         advance(sums, other);
         gather.take<WHICH>(next);
         multiply(other, next, weights);
         if (!SCALES_AT_END)
-            step(a);
-        if (++slice == static_cast<int>(a.box_d) + TURN - 1) {
-            if (WALKS && number < end)
+            step(a, slice - 1 + WHICH);
+        if (WHICH == 0 && slice == job_slices(a)) {
+            if (WALKS)
                 close(a);
             number++;
             open(a);
@@ -451,9 +469,8 @@ __device__ __forceinline__ void consume(const Arguments &a, const Shared &shared
     tile.lane = tile.pixels.lane = thread_index() % 32;
     tile.pixels.h = warp / ROW_WARPS;
     tile.pixels.w = warp % ROW_WARPS * 16;
-    consumer.gather.open(shared, tile.pixels);
     const Round round = *shared.round;
-    consumer.gather.stage = round.staged;
+    consumer.gather.open(shared, tile.pixels, round.staged + 2 * STAGES - 2);
     consumer.weights.open(shared);
     consumer.number = round.first;
     consumer.end = round.end;
@@ -469,13 +486,13 @@ __device__ __forceinline__ void consume(const Arguments &a, const Shared &shared
         consumer.operands[0].of[i / (STEPS * 4)][i / 4 % STEPS][i % 4] =
             consumer.operands[SETS - 1].of[i / (STEPS * 4)][i / 4 % STEPS][i % 4] = 0;
     consumer.open(a);
-    consumer.slice--; /* the turn before the first: of zeros, and forgotten */
-    tile.pixels.job.d--;
+    tile.pixels.job.d--; /* the turn before the first: of zeros, and forgotten */
 #pragma unroll 1
     do {
         consumer.gather.turn_to_next();
         consumer.turn<0>(a, sums[0], sums[1], consumer.operands[0]);
         consumer.turn<1>(a, sums[1], sums[0], consumer.operands[SETS - 1]);
+        consumer.slice += 2;
     } while (consumer.number < consumer.end);
     wgmma_wait<0>();
 }

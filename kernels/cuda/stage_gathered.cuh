@@ -160,7 +160,8 @@ struct Source {
     /* to: shared memory, of this lane. */
     __device__ __forceinline__ void copy(const Arguments &a, int slice, unsigned to) const {
         const int z = first_d + slice;
-        const bool inside = inside_of(z, a.in_d); /* a box may reach beyond the last depth */
+        /* A box may reach beyond the last depth, and a slice beyond the box. */
+        const bool inside = inside_of(z, a.in_d) && slice < static_cast<int>(a.box_d) + TURN - 1;
         const char *plane = pinned(corner + z * a.input_stride.d * 4);
 #pragma unroll
         for (int b = 0; b < COLUMN_STEPS; b++) {
@@ -219,7 +220,7 @@ __device__ __forceinline__ float make_words(const float4 *raw, unsigned *to, flo
 __device__ __forceinline__ void produce(const Arguments &a, const Shared &shared,
                                         const Round &round) {
     const int lane = thread_index() % 32, warp = thread_index() / 32 - CONSUMERS * 4;
-    const int slices = static_cast<int>(a.box_d) + TURN - 1;
+    const int slices = job_slices(a);
     const int count = (round.end - round.first) * slices, stages = round_stages(round, a);
     unsigned char *raw = shared.raw + warp * (AHEAD + 1) * RAW_BYTES + lane * 16;
     const unsigned raw_address = shared_address(raw);
