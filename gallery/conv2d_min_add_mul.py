@@ -310,24 +310,16 @@ struct Box { /* A box's first pixel, in the output, and the output's sizes. */
 };
 struct BoxPixels {
     Box box;
-
-    DEVICE Place place(int pixel) const {
-        const int x = box.x + pixel;
-        return Place{box.n, 0, box.z, x};
-    }
+    DEVICE Place place(int pixel) const { return Place{box.n, 0, box.z, box.x + pixel}; }
 };
 
-/* Where producers of conv_wgmma_ring.cuh find a box of the input, and where its pixels go in shared
- * memory.
+/* Where producers of conv_wgmma_ring.cuh find a box of the input, and where its pixels go.
  *
  * A stage is [STAGE_GROUPS][PLANE pixels][8 halves], channels in groups of 8. A pixel of the input
- * box, counted from the box's corner, lies at staged_pixel(row, x): one array for each phase of the
- * strides, so that neighbours along an output row are neighbours in the stage and a filter tap is
- * an offset. It is zero outside the image.
- *
- * Work is dealt out in items: 8 channels of CHUNK input pixels, one warp, every load before the
- * first store. VECTOR 4, 2 or 1: neighbours along x read at once; 8: the 8 channels of a pixel,
- * which lie side by side. */
+ * box, counted from its corner, lies at staged_pixel(row, x): one array for each phase of the
+ * strides, so that neighbours along an output row are neighbours there and a filter tap is an
+ * offset. It is zero outside the image. Work is dealt out in items: 8 channels of CHUNK pixels, one
+ * warp, every load before the first store; VECTOR neighbours along x are read at once. */
 
 constexpr int PART_CELLS = STAGE_GROUPS * PLANE; /* of a stage: 8 channels of a pixel each */
 DEVICE int staged_pixel(int row, int x) { return row * PITCH + x; }
@@ -339,12 +331,10 @@ DEVICE int chunk_pixel(int p) { return p / VECTOR * (32 * VECTOR) + threadIdx.x 
 struct Source {
     const float *origin; /* of the group's channel 0 */
     int z, y, x;
-
     DEVICE Source(const Arguments &a, const Box &box, int group) {
         z = box.z; y = 0; x = box.x;
         origin = a.input + box.n * a.input_stride.n + group * IN_CHANNELS * a.input_stride.c +
-                 z * a.input_stride.h + y * a.input_stride.h +
-                 x;
+                 z * a.input_stride.h + x;
     }
     /* Where a slice has a channel of the box's pixel; false outside the image. */
     DEVICE bool locate(const Arguments &a, int slice, int channel, int pixel,
@@ -438,7 +428,6 @@ struct ColumnTile {
     DEVICE int channel(int j) const { return row(j); }
     DEVICE Place place(int p) const { return pixels.place(column(p)); }
     DEVICE real per_channel(int j) const { return operands[row(j)]; }
-
     static DEVICE long long offset(Place at, Stride s) {
         return at.n * s.n + at.d * s.d + at.h * s.h + at.w * s.w;
     }
@@ -500,7 +489,6 @@ struct Tile : ColumnTile {
     float *next_at[2];
     float4 part[2];
     float2 by; /* of the channel that is being put */
-
     template <class S> DEVICE void open(S &shared, int number) {
         thread = threadIdx.x % WARPGROUP;
         consumer = number; tiles = number - CONSUMERS;
@@ -512,7 +500,6 @@ struct Tile : ColumnTile {
     DEVICE void start(int row, int of_rows) {
         tiles += CONSUMERS; at_row = row; rows = of_rows; output = 0;
     }
-
     DEVICE real acc(int p, int j) {
         if (p == 0) /* tails go through pixels upwards */
             by = scale_bias[row(j)];
@@ -689,7 +676,6 @@ struct Work {
     int number;       /* segments before it */
     float scale;      /* of its activations */
     bool exact;       /* staged so that infinity and NaN pass, and any scale does */
-
     DEVICE Work(const Arguments &a) {
         const int units = int(a.units), parts = gridDim.x, part = blockIdx.x, more = units % parts;
         unit = part * (units / parts) + min(part, more);
@@ -807,7 +793,6 @@ DEVICE void produce(const Arguments &a, Shared &shared) {
  * that each use of a slot counts each warp once. */
 struct Ring {
     int read, freed; /* slices so far */
-
     DEVICE void wait_for(Shared &shared, int slices) {
         ROLLED for (; read < slices; read++)
             mbarrier_wait(shared_address(&shared.full[read % STAGES]), read / STAGES & 1);
@@ -960,14 +945,12 @@ DEVICE unsigned tf32_away(unsigned bits) {
     return x == x ? bits + 0x1000u : bits;
 }
 
-typedef float input_t;
 constexpr int GROUP_INPUTS = 64, KERNEL_H = 3, KERNEL_W = 3, WARPS = 8, ROW_BLOCKS = 2;
 constexpr int BLOCKS = 1, THREADS = WARPS * 32, BLOCK_PIXELS = WARPS * ROW_BLOCKS * 16;
 constexpr int TAPS = KERNEL_H * KERNEL_W, K = GROUP_INPUTS * TAPS;
 constexpr int SLICE = 16, SLICES = (K + SLICE - 1) / SLICE;
 struct Pixels { /* A warp's pixels: where they lie was found when they were gathered. */
     const Place *places; /* in shared memory; n < 0: there is none */
-
     DEVICE bool valid(int row) const { return places[row].n >= 0; }
     DEVICE Place place(int row) const { return places[row]; }
 };
@@ -988,7 +971,6 @@ struct RowTile {
     Pixels pixels;
     DEVICE int row(int p) const { return p * 8 + lane / 4; }
     DEVICE int column(int j) const { return j / 2 * 8 + lane % 4 * 2 + j % 2; }
-
     DEVICE real acc(int p, int j) const {
         const float2 by = scale_bias[column(j)];
         return d[p / 2][j / 2 * 4 + p % 2 * 2 + j % 2] * by.x + by.y;
@@ -997,11 +979,9 @@ struct RowTile {
     DEVICE bool valid(int p) const { return pixels.valid(row(p)); }
     DEVICE Place place(int p) const { return pixels.place(row(p)); }
     DEVICE real per_channel(int j) const { return operands[column(j)]; }
-
     template <class T> DEVICE void put_alone(T *to, Stride s, int p, int j, real value) const {
         if (valid(p)) store(to + offset(place(p), s) + channel(j) * s.c, value);
     }
-
     static DEVICE long long offset(Place at, Stride s) {
         return at.n * s.n + at.d * s.d + at.h * s.h + at.w * s.w;
     }
@@ -1070,8 +1050,8 @@ DEVICE Tap tap_at(int k, const Arguments &a) {
 
 /* ---- a slice ------------------------------------------------------------------------------- */
 /* Padding, absent channels, and k beyond the last come as zeros. */
-DEVICE void fetch(Fetched &to, const Tap (&taps)[SLICE], const input_t *input,
-                  const input_t *weight, const Arguments &a) {
+DEVICE void fetch(Fetched &to, const Tap (&taps)[SLICE], const float *input, const float *weight,
+                  const Arguments &a) {
     UNROLLED for (int i = 0; i < PIXEL_VECTORS * 4; i++) {
         const Tap &tap = taps[i];
         to.pixel[i / 4][i % 4] = load(input + tap.input);
@@ -1114,8 +1094,8 @@ DEVICE void contract(Tile &tile, Shared &shared, const Arguments &a) {
     Place place = place_at(min(number, a.pixels - 1), a);
     /* Of the pixel's inputs; may lie outside the image. */
     const Place first = {place.n, place.d, place.h, place.w};
-    const input_t *input = a.input + Tile::offset(first, a.input_stride);
-    const input_t *weight = a.weight;
+    const float *input = a.input + Tile::offset(first, a.input_stride);
+    const float *weight = a.weight;
     place.n = number < a.pixels ? place.n : -1;
     __syncthreads(); /* the step before is done with shared memory */
     shared.places[mine] = place;

@@ -287,25 +287,17 @@ struct Box { /* A box's first pixel, in the output, and the output's sizes. */
 };
 struct BoxPixels {
     Box box;
-
     DEVICE bool valid(int pixel) const { return pixel < BOX_X && box.x + pixel < box.width; }
-    DEVICE Place place(int pixel) const {
-        const int x = box.x + pixel;
-        return Place{box.n, 0, box.z, x};
-    }
+    DEVICE Place place(int pixel) const { return Place{box.n, 0, box.z, box.x + pixel}; }
 };
 
-/* Where producers of conv_wgmma_ring.cuh find a box of the input, and where its pixels go in shared
- * memory.
+/* Where producers of conv_wgmma_ring.cuh find a box of the input, and where its pixels go.
  *
  * A stage is [STAGE_GROUPS][PLANE pixels][8 halves], channels in groups of 8. A pixel of the input
- * box, counted from the box's corner, lies at staged_pixel(row, x): one array for each phase of the
- * strides, so that neighbours along an output row are neighbours in the stage and a filter tap is
- * an offset. It is zero outside the image.
- *
- * Work is dealt out in items: 8 channels of CHUNK input pixels, one warp, every load before the
- * first store. VECTOR 4, 2 or 1: neighbours along x read at once; 8: the 8 channels of a pixel,
- * which lie side by side. */
+ * box, counted from its corner, lies at staged_pixel(row, x): one array for each phase of the
+ * strides, so that neighbours along an output row are neighbours there and a filter tap is an
+ * offset. It is zero outside the image. Work is dealt out in items: 8 channels of CHUNK pixels, one
+ * warp, every load before the first store; VECTOR neighbours along x are read at once. */
 
 constexpr int CHUNK = 128;
 constexpr int PART_CELLS = STAGE_GROUPS * PLANE; /* of a stage: 8 channels of a pixel each */
@@ -321,12 +313,10 @@ DEVICE int chunk_pixel(int chunk, int p) {
 struct Source {
     const float *origin; /* of the group's channel 0 */
     int z, y, x;
-
     DEVICE Source(const Arguments &a, const Box &box, int group) {
         z = box.z; y = 0; x = box.x;
         origin = a.input + box.n * a.input_stride.n + group * IN_CHANNELS * a.input_stride.c +
-                 z * a.input_stride.h + y * a.input_stride.h +
-                 x;
+                 z * a.input_stride.h + x;
     }
     /* Where a slice has a channel of the box's pixel; false outside the image. */
     DEVICE bool locate(const Arguments &a, int slice, int channel, int pixel,
@@ -393,7 +383,6 @@ DEVICE void store_item(uint4 *stage, int item, Fetched &from, float scale, float
 /* Blocks of 64 rows take turns in the pixels by eights, so that a warp's pixels are neighbours. */
 struct Pixels : BoxPixels {
     int warp;
-
     DEVICE int pixel(int row) const {
         return ((warp * 2 + row % 16 / 8) * ROW_BLOCKS + row / 16) * 8 + row % 8;
     }
@@ -402,8 +391,7 @@ struct Pixels : BoxPixels {
 };
 
 struct RowTile {
-    static constexpr int PIXELS = 2 * ROW_BLOCKS, CHANNELS = TILE_N / 4;
-    static constexpr int OWN = PIXELS / 4;
+    static constexpr int PIXELS = 2 * ROW_BLOCKS, CHANNELS = TILE_N / 4, OWN = PIXELS / 4;
     real d[ROW_BLOCKS][TILE_N / 2]; /* as the instructions lay it out */
     real group[PIXELS][2];    /* put: 8 channels on their way out */
     const float2 *scale_bias; /* [TILE_N], in shared memory */
@@ -414,7 +402,6 @@ struct RowTile {
     DEVICE int own_pixel(int q) const {
         return (lane & 1) * (PIXELS / 2) + (lane >> 1 & 1) * (PIXELS / 4) + q;
     }
-
     DEVICE real acc(int p, int j) const {
         const float2 by = scale_bias[column(j)];
         return d[p / 2][j / 2 * 4 + p % 2 * 2 + j % 2] * by.x + by.y;
@@ -439,12 +426,10 @@ struct RowTile {
             out[q] = Op::combine(keep, __shfl_xor_sync(~0U, give, 2));
         }
     }
-
     template <class T> DEVICE void store_own(T *to, Stride s, const real (&in)[OWN]) const {
         UNROLLED for (int q = 0; q < OWN; q++)
             if (own_valid(q)) store(to + offset(own_place(q), s), in[q]);
     }
-
     static DEVICE long long offset(Place at, Stride s) {
         return at.n * s.n + at.d * s.d + at.h * s.h + at.w * s.w;
     }
@@ -517,7 +502,6 @@ struct Work {
     int number;       /* segments before it */
     float scale;      /* of its activations */
     bool exact;       /* staged so that infinity and NaN pass, and any scale does */
-
     DEVICE Work(const Arguments &a) {
         const int units = int(a.units), parts = gridDim.x, part = blockIdx.x, more = units % parts;
         unit = part * (units / parts) + min(part, more);
@@ -630,7 +614,6 @@ DEVICE void produce(const Arguments &a, Shared &shared) {
  * that each use of a slot counts each warp once. */
 struct Ring {
     int read, freed; /* slices so far */
-
     DEVICE void wait_for(Shared &shared, int slices) {
         ROLLED for (; read < slices; read++)
             mbarrier_wait(shared_address(&shared.full[read % STAGES]), read / STAGES & 1);
@@ -775,21 +758,18 @@ DEVICE unsigned tf32_even(unsigned bits) { /* The same, halves to even. */
     const float x = __uint_as_float(bits);
     return x == x ? bits + 0xfffu + (bits >> 13 & 1u) : bits;
 }
-typedef float input_t;
 constexpr int GROUP_INPUTS = 16, KERNEL_H = 3, KERNEL_W = 3, WARPS = 4, ROW_BLOCKS = 2;
 constexpr int BLOCKS = 3, THREADS = WARPS * 32, BLOCK_PIXELS = WARPS * ROW_BLOCKS * 16;
 constexpr int TAPS = KERNEL_H * KERNEL_W, K = GROUP_INPUTS * TAPS;
 constexpr int SLICE = 16, SLICES = (K + SLICE - 1) / SLICE;
 struct Pixels { /* A warp's pixels: where they lie was found when they were gathered. */
     const Place *places; /* in shared memory; n < 0: there is none */
-
     DEVICE bool valid(int row) const { return places[row].n >= 0; }
     DEVICE Place place(int row) const { return places[row]; }
 };
 
 struct RowTile {
-    static constexpr int PIXELS = 2 * ROW_BLOCKS, CHANNELS = TILE_N / 4;
-    static constexpr int OWN = PIXELS / 4;
+    static constexpr int PIXELS = 2 * ROW_BLOCKS, CHANNELS = TILE_N / 4, OWN = PIXELS / 4;
     real d[ROW_BLOCKS][TILE_N / 2]; /* as the instructions lay it out */
     const float2 *scale_bias; /* [TILE_N], in shared memory */
     int lane;
@@ -797,7 +777,6 @@ struct RowTile {
     DEVICE int row(int p) const { return p * 8 + lane / 4; }
     DEVICE int column(int j) const { return j / 2 * 8 + lane % 4 * 2 + j % 2; }
     DEVICE int own_pixel() const { return (lane & 1) * (PIXELS / 2) + (lane >> 1 & 1); }
-
     DEVICE real acc(int p, int j) const {
         const float2 by = scale_bias[column(j)];
         return d[p / 2][j / 2 * 4 + p % 2 * 2 + j % 2] * by.x + by.y;
@@ -821,11 +800,9 @@ struct RowTile {
             out[0] = Op::combine(keep, __shfl_xor_sync(~0U, give, 2));
         }
     }
-
     template <class T> DEVICE void store_own(T *to, Stride s, const real (&in)[OWN]) const {
         if (own_valid()) store(to + offset(own_place(), s), in[0]);
     }
-
     static DEVICE long long offset(Place at, Stride s) {
         return at.n * s.n + at.d * s.d + at.h * s.h + at.w * s.w;
     }
@@ -886,8 +863,8 @@ DEVICE Tap tap_at(int k, const Arguments &a) {
 
 /* ---- a slice ------------------------------------------------------------------------------- */
 /* Padding, absent channels, and k beyond the last come as zeros. */
-DEVICE void fetch(Fetched &to, const Tap (&taps)[SLICE], const input_t *input,
-                  const input_t *weight, const Arguments &a) {
+DEVICE void fetch(Fetched &to, const Tap (&taps)[SLICE], const float *input, const float *weight,
+                  const Arguments &a) {
     UNROLLED for (int i = 0; i < PIXEL_VECTORS * 4; i++) {
         const Tap &tap = taps[i];
         to.pixel[i / 4][i % 4] = load(input + tap.input);
@@ -930,8 +907,8 @@ DEVICE void contract(Tile &tile, Shared &shared, const Arguments &a) {
     Place place = place_at(min(number, a.pixels - 1), a);
     /* Of the pixel's inputs; may lie outside the image. */
     const Place first = {place.n, place.d, place.h, place.w};
-    const input_t *input = a.input + Tile::offset(first, a.input_stride);
-    const input_t *weight = a.weight;
+    const float *input = a.input + Tile::offset(first, a.input_stride);
+    const float *weight = a.weight;
     place.n = number < a.pixels ? place.n : -1;
     __syncthreads(); /* the step before is done with shared memory */
     shared.places[mine] = place;

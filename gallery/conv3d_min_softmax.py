@@ -477,7 +477,6 @@ struct Source { /* Where a lane reads a job's input. */
     int first_d;                 /* plane of slice 0; may lie outside */
     unsigned rows[COLUMN_STEPS]; /* bits: whether each row lies inside; fours of columns, too */
     unsigned columns;            /* bits: whether each column lies inside, where they come alone */
-
     DEVICE Source(const Arguments &a, int lane) {
         UNROLLED for (int i = 0; i < ROW_STEPS; i++) {
             const int row = lane / 8 + 4 * i;
@@ -591,7 +590,6 @@ struct Pixels {
     int h, w; /* of the warp's first pixel in the box */
     int lane;
     unsigned inside; /* bit p: whether the thread's pixel p lies in the output */
-
     DEVICE int column(int row) const { return w + row % 8 * 2 + row / 8; }
     DEVICE void open(const Job &at, const Arguments &a) {
         job = at; inside = 0;
@@ -606,9 +604,7 @@ struct Pixels {
 
 constexpr int ROW_BLOCKS = 1;
 struct RowTile {
-    static constexpr int PIXELS = 2, CHANNELS = TILE_N / 4;
-    static constexpr int OWN = 1;
-
+    static constexpr int PIXELS = 2, CHANNELS = TILE_N / 4, OWN = 1;
     real d[ROW_BLOCKS][TILE_N / 2]; /* as the instructions lay it out */
     real running[TILE_WALKS][PIXELS][CHANNELS];
     real group[PIXELS][2];    /* put: 8 channels on their way out */
@@ -618,10 +614,8 @@ struct RowTile {
     int channel_end;          /* the first beyond the tile */
     int lane;
     Pixels pixels;
-
     DEVICE int row(int p) const { return p * 8 + lane / 4; }
     DEVICE int column(int j) const { return j / 2 * 8 + lane % 4 * 2 + j % 2; }
-
     DEVICE bool has(int j) const {
         if (channel_end - channel_first == TILE_N) return true;
         return channel(j) < channel_end;
@@ -647,11 +641,9 @@ struct RowTile {
         UNROLLED for (int p = 0; p < PIXELS; p++)
             out[p] = __shfl_sync(~0U, in[0], lane / 4 * 4 + p);
     }
-
     template <class T> DEVICE void put_alone(T *to, Stride s, int p, int j, real value) const {
         if (valid(p) && has(j)) store(to + offset(place(p), s) + channel(j) * s.c, value);
     }
-
     static DEVICE long long offset(Place at, Stride s) {
         return at.n * s.n + at.d * s.d + at.h * s.h + at.w * s.w;
     }
@@ -879,7 +871,6 @@ DEVICE unsigned moved(unsigned x) {
 struct Operands { /* A slice as a lane's operands. */
     unsigned of[PARTS][STEPS][4];
     unsigned ends[PARTS][EIGHTS][2][2]; /* words of pairs that are no tap */
-
     DEVICE unsigned &at(int part, int octet, int pixel) {
         return of[part][octet / 2][octet % 2 * 2 + pixel];
     }
@@ -950,7 +941,6 @@ struct Gather {
 DEVICE unsigned uniform(unsigned value) { return __reduce_max_sync(~0U, value); }
 struct Weights { /* B's descriptors, of 16 k each. */
     unsigned long long part[PARTS][STEPS];
-
     DEVICE void open(const Shared &shared) {
         UNROLLED for (int i = 0; i < PARTS * STEPS; i++) {
             const unsigned first = shared_address(shared.weights) + i / STEPS * WEIGHT_BYTES +
@@ -1226,21 +1216,18 @@ DEVICE void tf32_split(unsigned bits, unsigned &high, unsigned &low) {
     low = finite ? tf32_away(__float_as_uint(rest)) : 0;
 }
 
-typedef float input_t;
 constexpr int GROUP_INPUTS = 3, WARPS = 8, ROW_BLOCKS = 2;
 constexpr int BLOCKS = 1, THREADS = WARPS * 32, BLOCK_PIXELS = WARPS * ROW_BLOCKS * 16;
 constexpr int TAPS = KERNEL_D * KERNEL_H * KERNEL_W, K = GROUP_INPUTS * TAPS;
 constexpr int SLICE = 16, SLICES = (K + SLICE - 1) / SLICE;
 struct Pixels { /* A warp's pixels: where they lie was found when they were gathered. */
     const Place *places; /* in shared memory; n < 0: there is none */
-
     DEVICE bool valid(int row) const { return places[row].n >= 0; }
     DEVICE Place place(int row) const { return places[row]; }
 };
 
 struct RowTile {
-    static constexpr int PIXELS = 2 * ROW_BLOCKS, CHANNELS = TILE_N / 4;
-    static constexpr int OWN = PIXELS / 4;
+    static constexpr int PIXELS = 2 * ROW_BLOCKS, CHANNELS = TILE_N / 4, OWN = PIXELS / 4;
     real d[ROW_BLOCKS][TILE_N / 2]; /* as the instructions lay it out */
     real running[TILE_WALKS][PIXELS][CHANNELS];
     const float2 *scale_bias; /* [TILE_N], in shared memory */
@@ -1248,7 +1235,6 @@ struct RowTile {
     Pixels pixels;
     DEVICE int row(int p) const { return p * 8 + lane / 4; }
     DEVICE int column(int j) const { return j / 2 * 8 + lane % 4 * 2 + j % 2; }
-
     DEVICE real acc(int p, int j) const {
         const float2 by = scale_bias[column(j)];
         return d[p / 2][j / 2 * 4 + p % 2 * 2 + j % 2] * by.x + by.y;
@@ -1278,11 +1264,9 @@ struct RowTile {
             out[p] = __shfl_sync(~0U, in[0], lane / 4 * 4 + owner);
         }
     }
-
     template <class T> DEVICE void put_alone(T *to, Stride s, int p, int j, real value) const {
         if (valid(p)) store(to + offset(place(p), s) + channel(j) * s.c, value);
     }
-
     static DEVICE long long offset(Place at, Stride s) {
         return at.n * s.n + at.d * s.d + at.h * s.h + at.w * s.w;
     }
@@ -1376,8 +1360,8 @@ DEVICE Tap tap_at(int k, const Arguments &a) {
 
 /* ---- a slice ------------------------------------------------------------------------------- */
 /* Padding, absent channels, and k beyond the last come as zeros. */
-DEVICE void fetch(Fetched &to, const Tap (&taps)[SLICE], const input_t *input,
-                  const input_t *weight, int channels, const Arguments &a) {
+DEVICE void fetch(Fetched &to, const Tap (&taps)[SLICE], const float *input, const float *weight,
+                  int channels, const Arguments &a) {
     UNROLLED for (int i = 0; i < PIXEL_VECTORS * 4; i++) {
         const Tap &tap = taps[i];
         to.pixel[i / 4][i % 4] = tap.present ? load(input + tap.input) : real(0);
@@ -1444,8 +1428,8 @@ DEVICE void contract(Tile &tile, Shared &shared, int walked, const Arguments &a)
     Place place = place_at(min(number, a.pixels - 1), walked, a);
     /* Of the pixel's inputs; may lie outside the image. */
     const Place first = {place.n, place.d, place.h, place.w};
-    const input_t *input = a.input + Tile::offset(first, a.input_stride);
-    const input_t *weight = a.weight;
+    const float *input = a.input + Tile::offset(first, a.input_stride);
+    const float *weight = a.weight;
     const int channels = 24;
     place.n = number < a.pixels ? place.n : -1;
     __syncthreads(); /* the step before is done with shared memory */

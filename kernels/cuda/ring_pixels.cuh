@@ -23,7 +23,8 @@ struct BoxPixels {
     }
     __device__ __forceinline__ Place place(int pixel) const {
         const int row = BOX_Y == 1 ? 0 : (first() + pixel) / PITCH;
-        const int x = box.x + first() + pixel - row * PITCH;
-        return RING_DEPTH ? Place{box.n, box.z, box.y + row, x} : Place{box.n, 0, box.z, x};
+        const int column = first() + pixel - row * PITCH;
+        return RING_DEPTH ? Place{box.n, box.z, box.y + row, box.x + column}
+                          : Place{box.n, 0, box.z, box.x + column};
     }
 };

@@ -1,14 +1,12 @@
-/* Where producers of conv_wgmma_ring.cuh find a box of the input, and where its pixels go in shared
- * memory.
+/* Where producers of conv_wgmma_ring.cuh find a box of the input, and where its pixels go.
  *
  * A stage is [STAGE_GROUPS][PLANE pixels][8 halves], channels in groups of 8. A pixel of the input
- * box, counted from the box's corner, lies at staged_pixel(row, x): one array for each phase of the
- * strides, so that neighbours along an output row are neighbours in the stage and a filter tap is
- * an offset. It is zero outside the image.
+ * box, counted from its corner, lies at staged_pixel(row, x): one array for each phase of the
+ * strides, so that neighbours along an output row are neighbours there and a filter tap is an
+ * offset. It is zero outside the image. Work is dealt out in items: 8 channels of CHUNK pixels, one
+ * warp, every load before the first store; VECTOR neighbours along x are read at once.
  *
- * Work is dealt out in items: 8 channels of CHUNK input pixels, one warp, every load before the
- * first store. VECTOR 4, 2 or 1: neighbours along x read at once; 8: the 8 channels of a pixel,
- * which lie side by side.
+ * With VECTOR 8, these are the 8 channels of a pixel, which lie side by side.
  *
  * Constants: element (the input's type), IN_CHANNELS (of a group), STAGE_GROUPS, STAGE_ROWS and
  * STAGE_WIDTH (of the input box), STRIDE_Z/Y/X, PADDING_Z/Y, STAGE_LEFT (columns of the stage left
@@ -61,8 +59,8 @@ struct Source {
         y = RING_DEPTH ? box.y * STRIDE_Y - PADDING_Y : 0;
         x = box.x * STRIDE_X - STAGE_LEFT;
         origin = a.input + box.n * a.input_stride.n + group * IN_CHANNELS * a.input_stride.c +
-                 z * (RING_DEPTH ? a.input_stride.d : a.input_stride.h) + y * a.input_stride.h +
-                 x * (ALONG_X > 1 ? 1 : a.input_stride.w);
+                 z * (RING_DEPTH ? a.input_stride.d : a.input_stride.h) +
+                 (RING_DEPTH ? y * a.input_stride.h : 0) + x * (ALONG_X > 1 ? 1 : a.input_stride.w);
     }
     /* Where a slice has a channel of the box's pixel; false outside the image. */
     __device__ __forceinline__ bool locate(const Arguments &a, int slice, int channel, int pixel,

@@ -286,7 +286,7 @@ static bool join_continued(lines *all, int i) {
 /* The type and specifiers that a declaration begins with, up to its name; 0: it is none of numbers.
  */
 static int declared(const char *text) {
-    static const char *const specifiers[] = {"constexpr ", "const ", "static "};
+    static const char *const specifiers[] = {"static ", "constexpr ", "const "};
     static const char *const types[] = {"int ",  "bool ",     "float ",
                                         "real ", "unsigned ", "long long "};
     int length = 0;

@@ -89,8 +89,9 @@ static void join_groups(lines *all) {
     all->count = kept;
 }
 
-/* A comment parts what it is about from what stands before it. */
-static void drop_before_comments(lines *all) {
+/* A comment parts what it is about from what stands before it; members of a struct stand together.
+ */
+static void drop_between(lines *all) {
     for (int i = all->count - 2; i > 0; i--) {
         const line *l = &all->line[i];
         int behind = i + 1;
@@ -98,7 +99,8 @@ static void drop_before_comments(lines *all) {
             behind++;
         bool about = behind > i + 1 && behind < all->count && all->line[behind].kind == LINE_CODE &&
                      !is_title(&l[1]);
-        if (l->kind == LINE_EMPTY && about && l[-1].kind == LINE_CODE &&
+        bool within = l[1].kind == LINE_CODE && l[1].indent > 0; /* a struct */
+        if (l->kind == LINE_EMPTY && (about || within) && l[-1].kind == LINE_CODE &&
             !begins(l[-1].text, "namespace"))
             take_out(all, i, i + 1);
     }
@@ -152,6 +154,6 @@ void sg_lines_group(lines *all) {
     drop_titles(all);
     drop_heads(all);
     join_groups(all);
-    drop_before_comments(all);
+    drop_between(all);
     join_comments(all);
 }

@@ -50,6 +50,11 @@ TEST(comments_part_items_and_stand_behind_what_they_are_about) {
                 "    /* Two\n     * lines. */\n    begin();\n\n    /* One. */\n    end(x);\n",
                 "    x = first(x, y, z, x, y, z, x, y, z, x, y, z, x, y, z);\n"
                 "    /* Two\n     * lines. */\n    begin();\n    end(x); /* One. */\n");
+    expect_code("struct S {\n    static constexpr int A = 1;\n    static constexpr int B = 2;\n    "
+                "int x[A];\n\n"
+                "    __device__ __forceinline__ int first() {\n        return x[0];\n    }\n};\n",
+                "struct S {\n    static constexpr int A = 1, B = 2;\n    int x[A];\n"
+                "    DEVICE int first() { return x[0]; }\n};\n");
     expect_code("x++;\n\n/* What other.cuh is for. */\n\ny++;\n", "x++;\ny++;\n");
     expect_code("x++;\n\n/* What is meant. */\n\ny++;\n", "x++;\n\n/* What is meant. */\n\ny++;\n");
 }

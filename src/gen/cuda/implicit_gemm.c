@@ -49,7 +49,7 @@ static void write_constants(const sg_cuda_arguments *arguments, const sg_cuda_ta
         {"EVEN", target->precision == SG_PRECISION_TF32_EVEN},
         {"HAS_BIAS", convolution->bias.index >= 0},
     };
-    sg_text_add(text, "typedef %s input_t;\n", sg_cuda_type(convolution->input.dtype));
+    sg_text_add(text, "using input_t = %s;\n", sg_cuda_type(convolution->input.dtype));
     sg_cuda_write_constants(constants, sizeof constants / sizeof *constants, text);
 }
 
