@@ -1,5 +1,7 @@
 #include "plan/cuda/block.h"
 
+#include "plan/cuda/facts.h"
+
 static bool walks(const sg_problem *problem, int role) {
     return problem->walk >> role & 1U;
 }
@@ -25,20 +27,16 @@ bool sg_cuda_may_share_walk(const sg_problem *problem) {
     return problem->walk && !(stored & problem->walk);
 }
 
-static int64_t pieces(int64_t whole, int64_t piece) {
-    return (whole + piece - 1) / piece;
-}
-
 int64_t sg_cuda_block_grid(const sg_problem *problem, const sg_cuda_block *block) {
     int64_t tile = block->lanes * block->pixels, units;
     if (block->box_columns > 0) {
         int64_t slices = walks(problem, SG_ROLE_D) ? 1 : problem->size[SG_ROLE_D];
         units = problem->size[SG_ROLE_N] * slices *
-                pieces(problem->size[SG_ROLE_H], tile / block->box_columns) *
-                pieces(problem->size[SG_ROLE_W], block->box_columns);
+                sg_cuda_pieces(problem->size[SG_ROLE_H], tile / block->box_columns) *
+                sg_cuda_pieces(problem->size[SG_ROLE_W], block->box_columns);
     } else {
         int64_t unit = block->vector_walk ? 1 : block->shared_walk ? block->pixels : tile;
-        units = pieces(sg_cuda_kept_pixels(problem), unit);
+        units = sg_cuda_pieces(sg_cuda_kept_pixels(problem), unit);
     }
     return units * block->channel_tiles;
 }

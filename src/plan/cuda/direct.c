@@ -66,9 +66,6 @@ static int64_t taps(const sg_problem *problem) {
 static int64_t products(const sg_problem *problem) {
     return problem->convolution.in_channels / problem->convolution.groups * taps(problem);
 }
-static int64_t pieces(int64_t whole, int64_t piece) {
-    return (whole + piece - 1) / piece;
-}
 
 static bool is_power_of_two(int64_t number) {
     return number > 0 && (number & (number - 1)) == 0;
@@ -233,7 +230,7 @@ static double window_slices(const sg_problem *problem, const sg_cuda_block *bloc
 static double stages_of(const sg_problem *problem, const sg_cuda_direct_plan *plan) {
     switch (plan->way) {
     case SG_DIRECT_PRODUCT:
-        return (double)pieces(products(problem), plan->stage);
+        return (double)sg_cuda_pieces(products(problem), plan->stage);
     case SG_DIRECT_WINDOW:
         return window_slices(problem, &plan->block);
     default:
@@ -282,7 +279,7 @@ static double instructions(const sg_problem *problem, const sg_cuda_target *targ
         double kernel = (double)convolution->kernel[1];
         /* A warp copies rows, in pieces of its width. */
         double copied = (double)(window_extent(problem, block, 1) *
-                                 pieces(window_extent(problem, block, 2), 32) * 32) /
+                                 sg_cuda_pieces(window_extent(problem, block, 2), 32) * 32) /
                         (double)block->lanes;
         double columns =
             (double)convolution->kernel[2] * (rows * WINDOW_READ + kernel * (1 + pixels * fma));
@@ -392,8 +389,9 @@ static void consider_threads(search *found, sg_cuda_plan *plan, int64_t tile) {
         /* The shape of a warp hardly matters: near a square, or all lanes for few groups. */
         for (int64_t warp_lanes = 4; warp_lanes <= 32; warp_lanes *= warp_lanes == 8 ? 4 : 2) {
             int64_t warp_groups = 32 / warp_lanes;
-            int64_t groups = pieces(pieces(tile, channels), warp_groups) * warp_groups;
-            if (groups > 2 * pieces(tile, channels) || (groups > 8 && warp_lanes == 32))
+            int64_t groups =
+                sg_cuda_pieces(sg_cuda_pieces(tile, channels), warp_groups) * warp_groups;
+            if (groups > 2 * sg_cuda_pieces(tile, channels) || (groups > 8 && warp_lanes == 32))
                 continue;
             for (int64_t lanes = warp_lanes; lanes * groups <= 1024 && lanes <= 256; lanes *= 2) {
                 if (lanes * groups < 64 || (warp_lanes == 4 && lanes > 4))
@@ -403,7 +401,7 @@ static void consider_threads(search *found, sg_cuda_plan *plan, int64_t tile) {
                 plan->parameter[GROUPS] = groups;
                 plan->parameter[CHANNELS] = channels;
                 plan->parameter[CHANNEL_TILES] =
-                    pieces(found->problem->size[SG_ROLE_C], groups * channels);
+                    sg_cuda_pieces(found->problem->size[SG_ROLE_C], groups * channels);
                 consider_tiles(found, plan);
             }
         }
@@ -438,19 +436,21 @@ static bool channels_are_neighbours(const sg_problem *problem) {
 static void consider_channels(search *found, bool splits) {
     int64_t channels = found->problem->size[SG_ROLE_C];
     for (int64_t warp_lanes = 1; warp_lanes <= 8; warp_lanes *= 2) {
-        int64_t warp_groups = 32 / warp_lanes, all = pieces(channels, warp_groups) * warp_groups;
+        int64_t warp_groups = 32 / warp_lanes,
+                all = sg_cuda_pieces(channels, warp_groups) * warp_groups;
         for (int64_t groups = splits ? warp_groups : all; groups <= all && groups <= 1024;
              groups += warp_groups) {
             if (groups > 256 && groups < all)
                 continue;
             for (int64_t lanes = warp_lanes; lanes <= 16 && lanes * groups <= 512; lanes *= 2) {
-                sg_cuda_plan plan = {.parameter = {[LANES] = lanes,
-                                                   [GROUPS] = groups,
-                                                   [WARP_LANES] = warp_lanes,
-                                                   [CHANNELS] = 1,
-                                                   [CHANNEL_TILES] = pieces(channels, groups),
-                                                   [BOX_COLUMNS] = lanes,
-                                                   [GROUPS_FIRST] = 1}};
+                sg_cuda_plan plan = {
+                    .parameter = {[LANES] = lanes,
+                                  [GROUPS] = groups,
+                                  [WARP_LANES] = warp_lanes,
+                                  [CHANNELS] = 1,
+                                  [CHANNEL_TILES] = sg_cuda_pieces(channels, groups),
+                                  [BOX_COLUMNS] = lanes,
+                                  [GROUPS_FIRST] = 1}};
                 if (lanes * groups >= 64)
                     consider_tiles(found, &plan);
             }

@@ -26,9 +26,6 @@ enum { BLOCKED_TILES = 8 };
 /* The same as SG_CUDA_FEW_PRODUCTS, of doubles. */
 enum { FEW_DOUBLES = 40 };
 
-static int64_t pieces(int64_t whole, int64_t piece) {
-    return (whole + piece - 1) / piece;
-}
 static int64_t divisor(int64_t a, int64_t b) {
     return b == 0 ? a : divisor(b, a % b);
 }
@@ -60,7 +57,8 @@ static int64_t chunk_most(const sg_problem *problem) {
 /* Channel slots of a block that has all channels; each group begins with a tile of 16. */
 static int64_t whole_slots(const sg_problem *problem) {
     const sg_convolution *convolution = &problem->convolution;
-    return convolution->groups * pieces(problem->size[SG_ROLE_C] / convolution->groups, 16) * 16;
+    return convolution->groups *
+           sg_cuda_pieces(problem->size[SG_ROLE_C] / convolution->groups, 16) * 16;
 }
 
 /* Input positions of a box along one axis (stage_gather.cuh). */
@@ -101,8 +99,8 @@ static void measure_stage(const sg_problem *problem, sg_mma *mma) {
         mma->extent[axis] = extent(convolution, axis, mma->box[1 + axis], mma->inner_taps[axis]);
         mma->positions *= mma->extent[axis];
     }
-    int64_t chunks = pieces(mma->group_inputs, mma->chunk * mma->lanes);
-    mma->steps = pieces(product(mma->inner_taps) * mma->chunk, 4);
+    int64_t chunks = sg_cuda_pieces(mma->group_inputs, mma->chunk * mma->lanes);
+    mma->steps = sg_cuda_pieces(product(mma->inner_taps) * mma->chunk, 4);
     mma->stages = (mma->whole ? convolution->groups : 1) * outer_taps * chunks;
 }
 
@@ -110,12 +108,12 @@ static void measure_shared(const sg_problem *problem, sg_mma *mma) {
     const sg_convolution *convolution = &problem->convolution;
     int64_t planes = mma->split ? 2 : 1, warps = mma->pixel_warps * mma->channel_warps;
     bool several = mma->whole && convolution->groups > 1;
-    int64_t columns = several ? pieces(mma->group_outputs, 16) * 16 : mma->channel_slots;
+    int64_t columns = several ? sg_cuda_pieces(mma->group_outputs, 16) * 16 : mma->channel_slots;
     int64_t pitch = (mma->positions + 5) / 8 * 8 + 2;
     int64_t scratch = warps * 8 * mma->real_bytes * ((mma->pixel_tiles * 8 + 23) / 32 * 32 + 8);
     int64_t input = larger(planes * mma->chunk * pitch * 16, scratch);
     int64_t row = mma->chunk * mma->lanes * product(mma->inner_taps);
-    int64_t weight = mma->raw_weights ? columns * (pieces(row, 4) | 1) * 64 / mma->lanes
+    int64_t weight = mma->raw_weights ? columns * (sg_cuda_pieces(row, 4) | 1) * 64 / mma->lanes
                                       : mma->steps * 4 * ((columns + 5) / 8 * 8 + 2) * 16;
     bool resident = mma->stages == 1 && mma->one_part;
     int64_t exchange =
@@ -124,10 +122,10 @@ static void measure_shared(const sg_problem *problem, sg_mma *mma) {
     mma->shared = 2 * input + (resident ? 1 : 2) * weight + mma->steps * 64 +
                   2 * mma->positions * 8 + UNIT_BYTES + warps * 4 + mma->threads * 4 + exchange +
                   (mma->one_part ? 1 : 2) * operands;
-    int64_t all = pieces(mma->chunk * mma->positions, mma->threads);
+    int64_t all = sg_cuda_pieces(mma->chunk * mma->positions, mma->threads);
     if (!resident && !mma->raw_weights)
-        all += pieces(mma->steps * 4 * columns, mma->threads);
-    mma->pieces = pieces(all, mma->steps);
+        all += sg_cuda_pieces(mma->steps * 4 * columns, mma->threads);
+    mma->pieces = sg_cuda_pieces(all, mma->steps);
 }
 
 /* Vectors that a thread asks for before it waits for the first (PIECES_MAX). */
@@ -212,18 +210,19 @@ static bool measure(const sg_problem *problem, const sg_cuda_target *target,
     mma->channel_slots = mma->channel_warps * mma->channel_tiles * 16;
     if (mma->whole && whole_slots(problem) > mma->channel_slots)
         return false;
-    mma->parts =
-        mma->whole ? 1 : convolution->groups * pieces(mma->group_outputs, mma->channel_slots);
+    mma->parts = mma->whole
+                     ? 1
+                     : convolution->groups * sg_cuda_pieces(mma->group_outputs, mma->channel_slots);
     mma->one_part = mma->parts == 1;
     measure_stage(problem, mma);
     mma->weight_copy = weight_copy(problem, target, mma);
     measure_shared(problem, mma);
     mma->defer = mma->pieces <= 2 && mma->steps > 1;
     measure_registers(problem, mma);
-    mma->units = mma->parts * pieces(problem->size[SG_ROLE_N], mma->box[0]);
+    mma->units = mma->parts * sg_cuda_pieces(problem->size[SG_ROLE_N], mma->box[0]);
     for (int axis = 0; axis < SG_SPATIAL_MAX; axis++) {
         if (!sg_problem_walks(problem, axis))
-            mma->units *= pieces(problem->size[SG_ROLE_D + axis], mma->box[1 + axis]);
+            mma->units *= sg_cuda_pieces(problem->size[SG_ROLE_D + axis], mma->box[1 + axis]);
     }
     return fits(target, mma, mma->blocks);
 }
@@ -338,7 +337,7 @@ static double step_cycles(const sg_problem *problem, const sg_cuda_target *targe
     double instructions =
         products + weights + pixels * planes + (mma->split ? pixels * channels * 4 : 0) + STEP;
     double shared = (channels * 8 + pixels * planes * 4) * warps;
-    int64_t more = larger(pieces(mma->pieces, vectors_at_once(mma)) - 1, 0);
+    int64_t more = larger(sg_cuda_pieces(mma->pieces, vectors_at_once(mma)) - 1, 0);
     *alone = flops / (rate / 4) * CLOCK + rates_of(mma)->wait + (double)more * rates_of(mma)->batch;
     return fmax(flops * warps / rate * CLOCK, instructions * warps / ISSUE) +
            shared * rates_of(mma)->shared;
@@ -360,7 +359,7 @@ static double staging_cycles(const sg_problem *problem, const sg_mma *mma) {
     if (mma->raw_weights && !resident)
         copies = (double)(mma->chunk * mma->lanes * product(mma->inner_taps)) * columns /
                  (mma->weight_copy == 16 ? (double)mma->lanes : 1);
-    double chunks = (double)pieces(mma->group_inputs, mma->chunk * mma->lanes);
+    double chunks = (double)sg_cuda_pieces(mma->group_inputs, mma->chunk * mma->lanes);
     return vectors / 32 * rates_of(mma)->vector + copies / 32 * rates_of(mma)->copy +
            (double)mma->positions / 32 * PLACES / chunks;
 }
@@ -412,7 +411,7 @@ static int lengths(int64_t size, int64_t most, int64_t *out) {
     int count = 0;
     for (int64_t length = 1; length <= smaller(size, most) && count < LENGTHS - 2; length *= 2)
         out[count++] = length;
-    int64_t equal = pieces(size, pieces(size, most));
+    int64_t equal = sg_cuda_pieces(size, sg_cuda_pieces(size, most));
     if (equal > 0 && (equal & (equal - 1)) != 0)
         out[count++] = equal;
     return count;
@@ -471,10 +470,10 @@ static void run_search(mma_search *search) {
     const sg_problem *problem = search->problem;
     int64_t group = problem->size[SG_ROLE_C] / problem->convolution.groups;
     int64_t slots = search->tail.splits_channels ? smaller(group, 128) : whole_slots(problem);
-    int64_t tiles = pieces(larger(slots, 1), 16);
+    int64_t tiles = sg_cuda_pieces(larger(slots, 1), 16);
     for (int64_t warps = WARPS_MAX; warps >= 4; warps /= 2) {
         for (int64_t channel_warps = 1; channel_warps <= warps; channel_warps *= 2) {
-            int64_t channel_tiles = pieces(tiles, channel_warps);
+            int64_t channel_tiles = sg_cuda_pieces(tiles, channel_warps);
             if (channel_tiles > 4 ||
                 (channel_warps > 1 && channel_tiles * (channel_warps - 1) >= tiles))
                 continue;

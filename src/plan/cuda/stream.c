@@ -28,9 +28,6 @@ static const double ELEMENT = 2, ACCESS = 8, PLACE = 24, OPERATOR = 2, FUNCTION 
 static const double FEW_BLOCKS = 0.25;    /* of the multiprocessors: too few to be worth it */
 static const double SMALL_ELEMENTS = 4e6; /* for which even that is fast enough */
 
-static int64_t pieces(int64_t whole, int64_t piece) {
-    return (whole + piece - 1) / piece;
-}
 static bool is_power_of_two(int64_t number) {
     return number > 0 && (number & (number - 1)) == 0;
 }
@@ -267,9 +264,10 @@ static void consider(search *found, const sg_cuda_plan *plan) {
 /* Slots of a thread: whole vectors, as few as the groups need. */
 static int64_t slots_for(const search *found, int64_t groups, bool groups_first) {
     int64_t vector = groups_first ? sg_cuda_channel_vector(found->problem, found->target) : 1;
-    int64_t slots = pieces(found->problem->size[SG_ROLE_C], groups);
-    slots = pieces(slots, vector) * vector;
-    return slots > WRITTEN_OUT * 2 ? pieces(slots, PART_WRITTEN_OUT) * PART_WRITTEN_OUT : slots;
+    int64_t slots = sg_cuda_pieces(found->problem->size[SG_ROLE_C], groups);
+    slots = sg_cuda_pieces(slots, vector) * vector;
+    return slots > WRITTEN_OUT * 2 ? sg_cuda_pieces(slots, PART_WRITTEN_OUT) * PART_WRITTEN_OUT
+                                   : slots;
 }
 
 static void consider_threads(search *found, sg_cuda_plan *plan, int64_t threads) {

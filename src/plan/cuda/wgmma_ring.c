@@ -5,12 +5,6 @@
 #include <math.h>
 #include <stdio.h>
 
-static int64_t ceil_div(int64_t a, int64_t b) {
-    return (a + b - 1) / b;
-}
-static int64_t round_up(int64_t a, int64_t b) {
-    return ceil_div(a, b) * b;
-}
 static int64_t least(int64_t a, int64_t b) {
     return a < b ? a : b;
 }
@@ -141,8 +135,9 @@ static bool has_edge(const sg_wgmma_ring *ring) {
 
 int64_t sg_wgmma_ring_chunks(const sg_wgmma_ring *ring) {
     int64_t along = ring->vector == 8 ? 1 : ring->vector;
-    int64_t width = round_up(ring->stage_width, along);
-    return has_edge(ring) ? ring->stage_width / CHUNK : ceil_div(ring->stage_rows * width, CHUNK);
+    int64_t width = sg_cuda_round_up(ring->stage_width, along);
+    return has_edge(ring) ? ring->stage_width / CHUNK
+                          : sg_cuda_pieces(ring->stage_rows * width, CHUNK);
 }
 
 static void measure_stage(sg_wgmma_ring *ring) {
@@ -150,15 +145,15 @@ static void measure_stage(sg_wgmma_ring *ring) {
     int64_t sy = ring->stride[SG_RING_Y], sx = ring->stride[SG_RING_X];
     int64_t reach_y = (ring->kernel[SG_RING_Y] - 1) * ring->dilation[SG_RING_Y] + 1;
     int64_t reach_x = (ring->kernel[SG_RING_X] - 1) * ring->dilation[SG_RING_X] + 1;
-    ring->stage_groups = 2 * ceil_div(ring->in_group, 16);
-    ring->stage_left = round_up(ring->padding[SG_RING_X], along);
+    ring->stage_groups = 2 * sg_cuda_pieces(ring->in_group, 16);
+    ring->stage_left = sg_cuda_round_up(ring->padding[SG_RING_X], along);
     ring->stage_rows = (ring->box_y - 1) * sy + reach_y;
     ring->stage_width =
         (ring->box_x - 1) * sx + reach_x + ring->stage_left - ring->padding[SG_RING_X];
     if (!has_edge(ring))
-        ring->stage_width = round_up(ring->stage_width, along);
-    ring->pitch = ceil_div(ring->stage_width, sx);
-    ring->phase_pixels = ceil_div(ring->stage_rows, sy) * ring->pitch;
+        ring->stage_width = sg_cuda_round_up(ring->stage_width, along);
+    ring->pitch = sg_cuda_pieces(ring->stage_width, sx);
+    ring->phase_pixels = sg_cuda_pieces(ring->stage_rows, sy) * ring->pitch;
     ring->plane = sx * sy * ring->phase_pixels;
     /* Lanes that store a pixel's groups of channels beside each other meet no bank twice. */
     int64_t apart = ring->narrow && ring->vector == 8 ? most(1, 8 / ring->stage_groups) : 0;
@@ -196,7 +191,7 @@ static bool share_registers(const sg_cuda_target *target, sg_wgmma_ring *ring) {
     bool alone = ring->tail.tile_stores > 0 && !ring->out_vector && !ring->channel_lines;
     if (!ring->columns && ring->pixels == 256 && alone)
         want += GROUPS_EXTRA;
-    want = most(round_up(want, 8), cap + 8);
+    want = most(sg_cuda_round_up(want, 8), cap + 8);
     int64_t left = (warpgroups * cap - ring->consumers * want) / ring->producers / 8 * 8;
     left = least(left, cap - 8);
     ring->consumer_registers =
@@ -314,8 +309,8 @@ static int64_t least_stages(const sg_wgmma_ring *ring) {
 static void measure_parts(const sg_cuda_target *target, sg_wgmma_ring *ring) {
     ring->parts = !ring->narrow && target->precision == SG_PRECISION_FP32 ? 2 : 1;
     int64_t span = ring->parts == 2 ? most(1, SPAN_MAX / (8 * ring->stage_groups)) : ring->taps;
-    ring->span_taps = ceil_div(ring->taps, ceil_div(ring->taps, span));
-    ring->spans = ceil_div(ring->taps, ring->span_taps);
+    ring->span_taps = sg_cuda_pieces(ring->taps, sg_cuda_pieces(ring->taps, span));
+    ring->spans = sg_cuda_pieces(ring->taps, ring->span_taps);
 }
 
 /* Units of work and blocks. */
@@ -338,13 +333,13 @@ bool sg_wgmma_ring_measure(const sg_problem *problem, const sg_cuda_target *targ
     sg_cuda_get_tail_facts(problem, &ring->tail);
     if (ring->channels > ring->out_group)
         return false;
-    ring->group_tiles = ceil_div(ring->out_group, ring->channels);
+    ring->group_tiles = sg_cuda_pieces(ring->out_group, ring->channels);
     ring->tiles = ring->groups * ring->group_tiles;
-    ring->boxes_y = ceil_div(ring->out_size[SG_RING_Y], ring->box_y);
-    ring->boxes_x = ceil_div(ring->out_size[SG_RING_X], ring->box_x);
+    ring->boxes_y = sg_cuda_pieces(ring->out_size[SG_RING_Y], ring->box_y);
+    ring->boxes_x = sg_cuda_pieces(ring->out_size[SG_RING_X], ring->box_x);
     ring->vector = choose_vector(problem, target, ring);
     measure_stage(ring);
-    ring->tile_slots = round_up(ring->channels, ring->columns ? 64 : 8);
+    ring->tile_slots = sg_cuda_round_up(ring->channels, ring->columns ? 64 : 8);
     ring->steps = ring->taps * ring->stage_groups / 2;
     ring->sums = ring->tile_slots * ring->pixels / 128;
     ring->channel_lines = has_channel_lines(problem, target, ring);
@@ -420,8 +415,9 @@ static void choose_box(const sg_problem *problem, const sg_cuda_target *target,
                        sg_wgmma_ring *ring) {
     int64_t covered = ring->pixels * ring->row_tiles;
     int64_t width = most(1, ring->out_size[SG_RING_X]), height = most(1, ring->out_size[SG_RING_Y]);
-    int64_t boxes = ceil_div(width, covered);
-    ring->box_x = boxes == 1 ? width : least(covered, round_up(ceil_div(width, boxes), 4));
+    int64_t boxes = sg_cuda_pieces(width, covered);
+    ring->box_x =
+        boxes == 1 ? width : least(covered, sg_cuda_round_up(sg_cuda_pieces(width, boxes), 4));
     ring->box_y = 1;
     if (!ring->depth || boxes > 1 || height == 1)
         return;
@@ -431,7 +427,7 @@ static void choose_box(const sg_problem *problem, const sg_cuda_target *target,
     two.vector = choose_vector(problem, target, &two);
     measure_stage(&two);
     int64_t rows = 1 + (covered - ring->box_x) / two.pitch;
-    ring->box_y = ceil_div(height, ceil_div(height, rows));
+    ring->box_y = sg_cuda_pieces(height, sg_cuda_pieces(height, rows));
 }
 
 /* As many stages as fit, and no more than hide memory's latency well. */
@@ -453,7 +449,7 @@ static bool choose_stages(const sg_problem *problem, const sg_cuda_target *targe
 static bool complete(const sg_problem *problem, const sg_cuda_target *target, sg_wgmma_ring *ring,
                      sg_cuda_plan *plan) {
     set_axes(problem, ring);
-    ring->group_tiles = ceil_div(ring->out_group, ring->channels);
+    ring->group_tiles = sg_cuda_pieces(ring->out_group, ring->channels);
     ring->tiles = ring->groups * ring->group_tiles;
     ring->stages = 1;
     choose_box(problem, target, ring);
@@ -504,7 +500,7 @@ static int list_plans(const sg_problem *problem, const sg_cuda_target *target, s
         return 0;
     int count = 0;
     for (int64_t tiles = 1; tiles <= 8 && count < limit; tiles *= 2) {
-        int64_t channels = tiles == 1 ? group : round_up(ceil_div(group, tiles), 8);
+        int64_t channels = tiles == 1 ? group : sg_cuda_round_up(sg_cuda_pieces(group, tiles), 8);
         if (tiles > 1 && (!tail.splits_channels || group <= 32 * tiles))
             break;
         for (int form = 0; form < 4 && count < limit; form++) {
