@@ -136,6 +136,18 @@ DEVICE real add(real a, real b) { return v_fma(real(1.0), b, a); }
 DEVICE real mul(real a, real b) { return a * b; }
 } // namespace ops
 
+template <class Tile, class Arguments> struct Tail {
+    DEVICE void step(Tile &tile, const Arguments &a) {
+        UNROLLED for (int j = 0; j < Tile::CHANNELS; j++) {
+            const real v2 = tile.per_channel(j); // %bias
+            UNROLLED for (int p = 0; p < Tile::PIXELS; p++) {
+                const real v1 = ops::minimum(tile.acc(p, j), real(0.5));
+                tile.put(a.store0, a.store0_stride, p, j, ops::mul(ops::add(v1, v2), real(2.0))); // %mul
+            }
+        }
+    }
+};
+
 /* ---- wgmma_ring ------------------------------------------------------------------------------ */
 namespace wgmma_ring {
 
@@ -505,7 +517,7 @@ struct Tile : ColumnTile {
             by = scale_bias[row(j)];
         return d[j / 2][p / 2 * 4 + j % 2 * 2 + p % 2] * by.x + by.y;
     }
-    template <int V> DEVICE void put(float *to, const Stride &s, int p, int j, real value) {
+    DEVICE void put(float *to, const Stride &s, int p, int j, real value) {
         if (p == 0 && j == 0) open_lines(to, s);
         held[2 + p % 8] = value;
         if (p % 8 == 7) close_window(to, s, p / 8, j);
@@ -624,19 +636,6 @@ __device__ real channel_operand(int k, int c, const Arguments &a) {
     if (k == 0) return load(a.load0 + c * a.load0_stride.c);
     return real(0);
 }
-
-struct Tail {
-    DEVICE void step(Tile &tile, const Arguments &a) {
-        UNROLLED for (int j = 0; j < Tile::CHANNELS; j++) {
-            const real v2 = tile.per_channel(j); // %bias
-            UNROLLED for (int p = 0; p < Tile::PIXELS; p++) {
-                const real v1 = ops::minimum(tile.acc(p, j), real(0.5));
-                const real v4 = ops::mul(ops::add(v1, v2), real(2.0));
-                tile.put<2>(a.store0, a.store0_stride, p, j, v4); // %mul
-            }
-        }
-    }
-};
 
 constexpr int TAPS = KERNEL_Z * KERNEL_X;
 /* Of a tap's weights, 8 halves each: one more than there are, so that a warp that packs the taps of
@@ -848,8 +847,7 @@ DEVICE void consume(const Arguments &a, Shared &shared) {
                 shared.scale_bias[slot].x = unscale(shared.weight_scale[slot], scale);
             barrier_sync(PACKED, CONSUMERS * WARPGROUP);
         }
-        tile.pixels.box = work.box;
-        Tail tail;
+        tile.pixels.box = work.box; Tail<Tile, Arguments> tail;
         ROLLED for (; t < work.rows; t += CONSUMERS) {
             const int row = t, first = work.staged + row, following = work.staged + (t + CONSUMERS);
             ring.give_back(shared, first);
@@ -989,7 +987,7 @@ struct RowTile {
 
 struct Tile : RowTile {
     /* Lanes of one store have eight neighbouring pixels of four channels: whole sectors. */
-    template <int V, class T> DEVICE void put(T *to, Stride s, int p, int j, real value) const {
+    template <class T> DEVICE void put(T *to, Stride s, int p, int j, real value) const {
         put_alone(to, s, p, j, value);
     }
 };
@@ -997,19 +995,6 @@ struct Tile : RowTile {
 __device__ real channel_operand(int c, const Arguments &a) {
     return load(a.load0 + c * a.load0_stride.c);
 }
-
-struct Tail {
-    DEVICE void step(Tile &tile, const Arguments &a) {
-        UNROLLED for (int j = 0; j < Tile::CHANNELS; j++) {
-            const real v2 = tile.per_channel(j); // %bias
-            UNROLLED for (int p = 0; p < Tile::PIXELS; p++) {
-                const real v1 = ops::minimum(tile.acc(p, j), real(0.5));
-                const real v4 = ops::mul(ops::add(v1, v2), real(2.0));
-                tile.put<1>(a.store0, a.store0_stride, p, j, v4); // %mul
-            }
-        }
-    }
-};
 /* One k: elements from a pixel's first input, and from a channel's first weight. */
 struct Tap { long long input, weight; };
 /* Rows of vectors end two further: vectors that a warp reads at once lie in different banks. */
@@ -1133,7 +1118,7 @@ __global__ void __launch_bounds__(THREADS, BLOCKS)
         shared.scale_bias[slot] = make_float2(1.0f, load(a.bias + slot * a.bias_stride.c));
         shared.operands[0][slot] = channel_operand(slot, a);
     }
-    Tail tail;
+    Tail<Tile, Arguments> tail;
     contract(tile, shared, a);
     tail.step(tile, a);
 }

@@ -128,12 +128,71 @@ constexpr int TILE_N = 64;
  * quad, share a pixel. With two blocks or more, a reduction over channels halves what a lane keeps
  * at each exchange, so that in the end every lane owns pixels of its own, none twice. */
 
+template <int ROW_BLOCKS, class Pixels> struct RowTile {
+    static constexpr int PIXELS = 2 * ROW_BLOCKS, CHANNELS = TILE_N / 4, OWN = PIXELS / 4;
+    real d[ROW_BLOCKS][TILE_N / 2]; /* as the instructions lay it out */
+    const float2 *scale_bias; /* [TILE_N], in shared memory */
+    int lane;
+    Pixels pixels;
+    DEVICE int row(int p) const { return p * 8 + lane / 4; }
+    DEVICE int column(int j) const { return j / 2 * 8 + lane % 4 * 2 + j % 2; }
+    DEVICE int own_pixel(int q) const {
+        return (lane & 1) * (PIXELS / 2) + (lane >> 1 & 1) * (PIXELS / 4) + q;
+    }
+    DEVICE real acc(int p, int j) const {
+        const float2 by = scale_bias[column(j)];
+        return d[p / 2][j / 2 * 4 + p % 2 * 2 + j % 2] * by.x + by.y;
+    }
+    DEVICE bool valid(int p) const { return pixels.valid(row(p)); }
+    DEVICE Place place(int p) const { return pixels.place(row(p)); }
+    DEVICE bool own_valid(int q) const { return valid(own_pixel(q)); }
+    DEVICE Place own_place(int q) const { return place(own_pixel(q)); }
+    /* A quad's values, halved twice; with two pixels, halved once and combined once. */
+    template <class Op> DEVICE void reduce(Op, const real (&in)[PIXELS], real (&out)[OWN]) {
+        real half[PIXELS / 2];
+        const bool upper = lane & 1;
+        UNROLLED for (int i = 0; i < PIXELS / 2; i++) {
+            const real keep = upper ? in[PIXELS / 2 + i] : in[i];
+            const real give = upper ? in[i] : in[PIXELS / 2 + i];
+            half[i] = Op::combine(keep, __shfl_xor_sync(~0U, give, 1));
+        }
+        const bool second = lane >> 1 & 1;
+        UNROLLED for (int q = 0; q < OWN; q++) {
+            const int other = OWN + q;
+            const real keep = second ? half[other] : half[q], give = second ? half[q] : half[other];
+            out[q] = Op::combine(keep, __shfl_xor_sync(~0U, give, 2));
+        }
+    }
+    template <class T> DEVICE void store_own(T *to, Stride s, const real (&in)[OWN]) const {
+        UNROLLED for (int q = 0; q < OWN; q++)
+            if (own_valid(q)) store(to + offset(own_place(q), s), in[q]);
+    }
+    static DEVICE long long offset(Place at, Stride s) {
+        return at.n * s.n + at.d * s.d + at.h * s.h + at.w * s.w;
+    }
+};
+
 /* Elementary functions, with the meaning of PyTorch's at NaN, infinities, signed zero and subnormal
  * numbers. */
 
 namespace ops {
 DEVICE float v_tanh(float x) { return tanhf(x); }
 } // namespace ops
+
+template <class Tile, class Arguments> struct Tail {
+    DEVICE void step(Tile &tile, const Arguments &a) {
+        real r1[Tile::PIXELS];
+        UNROLLED for (int p = 0; p < Tile::PIXELS; p++) r1[p] = Min::identity();
+        UNROLLED for (int j = 0; j < Tile::CHANNELS; j++)
+            UNROLLED for (int p = 0; p < Tile::PIXELS; p++)
+                r1[p] = Min::combine(r1[p], tile.acc(p, j));
+        real w1[Tile::OWN];
+        tile.reduce(Min(), r1, w1);
+        real w3[Tile::OWN];
+        UNROLLED for (int q = 0; q < Tile::OWN; q++) w3[q] = ops::v_tanh(ops::v_tanh(w1[q]));
+        tile.store_own(a.store0, a.store0_stride, w3); // %tanh_1
+    }
+};
 
 /* ---- wgmma_ring ------------------------------------------------------------------------------ */
 namespace wgmma_ring {
@@ -181,6 +240,7 @@ DEVICE unsigned shared_address(const void *at) { return unsigned(__cvta_generic_
 DEVICE void mbarrier_init(unsigned barrier, int arrivals) {
     asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(barrier), "r"(arrivals));
 }
+
 DEVICE void mbarrier_arrive(unsigned barrier) {
     asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(barrier) : "memory");
 }
@@ -390,51 +450,6 @@ struct Pixels : BoxPixels {
     DEVICE Place place(int row) const { return BoxPixels::place(pixel(row)); }
 };
 
-struct RowTile {
-    static constexpr int PIXELS = 2 * ROW_BLOCKS, CHANNELS = TILE_N / 4, OWN = PIXELS / 4;
-    real d[ROW_BLOCKS][TILE_N / 2]; /* as the instructions lay it out */
-    real group[PIXELS][2];    /* put: 8 channels on their way out */
-    const float2 *scale_bias; /* [TILE_N], in shared memory */
-    int lane;
-    Pixels pixels;
-    DEVICE int row(int p) const { return p * 8 + lane / 4; }
-    DEVICE int column(int j) const { return j / 2 * 8 + lane % 4 * 2 + j % 2; }
-    DEVICE int own_pixel(int q) const {
-        return (lane & 1) * (PIXELS / 2) + (lane >> 1 & 1) * (PIXELS / 4) + q;
-    }
-    DEVICE real acc(int p, int j) const {
-        const float2 by = scale_bias[column(j)];
-        return d[p / 2][j / 2 * 4 + p % 2 * 2 + j % 2] * by.x + by.y;
-    }
-    DEVICE bool valid(int p) const { return pixels.valid(row(p)); }
-    DEVICE Place place(int p) const { return pixels.place(row(p)); }
-    DEVICE bool own_valid(int q) const { return valid(own_pixel(q)); }
-    DEVICE Place own_place(int q) const { return place(own_pixel(q)); }
-    /* A quad's values, halved twice; with two pixels, halved once and combined once. */
-    template <class Op> DEVICE void reduce(Op, const real (&in)[PIXELS], real (&out)[OWN]) {
-        real half[PIXELS / 2];
-        const bool upper = lane & 1;
-        UNROLLED for (int i = 0; i < PIXELS / 2; i++) {
-            const real keep = upper ? in[PIXELS / 2 + i] : in[i];
-            const real give = upper ? in[i] : in[PIXELS / 2 + i];
-            half[i] = Op::combine(keep, __shfl_xor_sync(~0U, give, 1));
-        }
-        const bool second = lane >> 1 & 1;
-        UNROLLED for (int q = 0; q < OWN; q++) {
-            const int other = OWN + q;
-            const real keep = second ? half[other] : half[q], give = second ? half[q] : half[other];
-            out[q] = Op::combine(keep, __shfl_xor_sync(~0U, give, 2));
-        }
-    }
-    template <class T> DEVICE void store_own(T *to, Stride s, const real (&in)[OWN]) const {
-        UNROLLED for (int q = 0; q < OWN; q++)
-            if (own_valid(q)) store(to + offset(own_place(q), s), in[q]);
-    }
-    static DEVICE long long offset(Place at, Stride s) {
-        return at.n * s.n + at.d * s.d + at.h * s.h + at.w * s.w;
-    }
-};
-
 constexpr int TILE_BLOCKS = ROW_BLOCKS, BLOCK_SUMS = TILE_N / 2; /* of Tile::d */
 /* One tap. slice: address of the stage's pixel that the tile's first meets under this tap; row:
  * where its weights begin. */
@@ -446,25 +461,10 @@ DEVICE void multiply_tap(float (&sums)[TILE_BLOCKS][BLOCK_SUMS], unsigned slice,
         wgmma(sums[block], descriptor_at(a, block * 8), descriptor_at(b, row), accumulate || 0);
 }
 
-struct Tile : RowTile {
+struct Tile : RowTile<ROW_BLOCKS, Pixels> {
     template <class S> DEVICE void open(const S &, int) {
         lane = threadIdx.x % 32;
         pixels.warp = threadIdx.x % WARPGROUP / 32;
-    }
-};
-
-struct Tail {
-    DEVICE void step(Tile &tile, const Arguments &a) {
-        real r1[Tile::PIXELS];
-        UNROLLED for (int p = 0; p < Tile::PIXELS; p++) r1[p] = Min::identity();
-        UNROLLED for (int j = 0; j < Tile::CHANNELS; j++)
-            UNROLLED for (int p = 0; p < Tile::PIXELS; p++)
-                r1[p] = Min::combine(r1[p], tile.acc(p, j));
-        real w1[Tile::OWN];
-        tile.reduce(Min(), r1, w1);
-        real w3[Tile::OWN];
-        UNROLLED for (int q = 0; q < Tile::OWN; q++) w3[q] = ops::v_tanh(ops::v_tanh(w1[q]));
-        tile.store_own(a.store0, a.store0_stride, w3); // %tanh_1
     }
 };
 
@@ -670,8 +670,7 @@ DEVICE void consume(const Arguments &a, Shared &shared) {
                 shared.scale_bias[slot].x = unscale(shared.weight_scale[slot], scale);
             barrier_sync(PACKED, CONSUMERS * WARPGROUP);
         }
-        tile.pixels.box = work.box;
-        Tail tail;
+        tile.pixels.box = work.box; Tail<Tile, Arguments> tail;
         ROLLED for (; t < work.rows; t += CONSUMERS) {
             const int row = t, first = work.staged + row, following = work.staged + (t + CONSUMERS);
             ring.give_back(shared, first);
@@ -768,62 +767,7 @@ struct Pixels { /* A warp's pixels: where they lie was found when they were gath
     DEVICE Place place(int row) const { return places[row]; }
 };
 
-struct RowTile {
-    static constexpr int PIXELS = 2 * ROW_BLOCKS, CHANNELS = TILE_N / 4, OWN = PIXELS / 4;
-    real d[ROW_BLOCKS][TILE_N / 2]; /* as the instructions lay it out */
-    const float2 *scale_bias; /* [TILE_N], in shared memory */
-    int lane;
-    Pixels pixels;
-    DEVICE int row(int p) const { return p * 8 + lane / 4; }
-    DEVICE int column(int j) const { return j / 2 * 8 + lane % 4 * 2 + j % 2; }
-    DEVICE int own_pixel() const { return (lane & 1) * (PIXELS / 2) + (lane >> 1 & 1); }
-    DEVICE real acc(int p, int j) const {
-        const float2 by = scale_bias[column(j)];
-        return d[p / 2][j / 2 * 4 + p % 2 * 2 + j % 2] * by.x + by.y;
-    }
-    DEVICE bool valid(int p) const { return pixels.valid(row(p)); }
-    DEVICE Place place(int p) const { return pixels.place(row(p)); }
-    DEVICE bool own_valid() const { return valid(own_pixel()); }
-    DEVICE Place own_place() const { return place(own_pixel()); }
-    /* A quad's values, halved twice; with two pixels, halved once and combined once. */
-    template <class Op> DEVICE void reduce(Op, const real (&in)[PIXELS], real (&out)[OWN]) {
-        real half[PIXELS / 2];
-        const bool upper = lane & 1;
-        UNROLLED for (int i = 0; i < PIXELS / 2; i++) {
-            const real keep = upper ? in[PIXELS / 2 + i] : in[i];
-            const real give = upper ? in[i] : in[PIXELS / 2 + i];
-            half[i] = Op::combine(keep, __shfl_xor_sync(~0U, give, 1));
-        }
-        const bool second = lane >> 1 & 1;
-        {
-            const real keep = second ? half[OWN] : half[0], give = second ? half[0] : half[OWN];
-            out[0] = Op::combine(keep, __shfl_xor_sync(~0U, give, 2));
-        }
-    }
-    template <class T> DEVICE void store_own(T *to, Stride s, const real (&in)[OWN]) const {
-        if (own_valid()) store(to + offset(own_place(), s), in[0]);
-    }
-    static DEVICE long long offset(Place at, Stride s) {
-        return at.n * s.n + at.d * s.d + at.h * s.h + at.w * s.w;
-    }
-};
-
-struct Tile : RowTile {};
-
-struct Tail {
-    DEVICE void step(Tile &tile, const Arguments &a) {
-        real r1[Tile::PIXELS];
-        UNROLLED for (int p = 0; p < Tile::PIXELS; p++) r1[p] = Min::identity();
-        UNROLLED for (int j = 0; j < Tile::CHANNELS; j++)
-            UNROLLED for (int p = 0; p < Tile::PIXELS; p++)
-                r1[p] = Min::combine(r1[p], tile.acc(p, j));
-        real w1[Tile::OWN];
-        tile.reduce(Min(), r1, w1);
-        real w3[Tile::OWN];
-        w3[0] = ops::v_tanh(ops::v_tanh(w1[0]));
-        tile.store_own(a.store0, a.store0_stride, w3); // %tanh_1
-    }
-};
+struct Tile : RowTile<ROW_BLOCKS, Pixels> {};
 /* One k: elements from a pixel's first input, and from a channel's first weight. */
 struct Tap { long long input, weight; };
 /* Rows of vectors end two further: vectors that a warp reads at once lie in different banks. */
@@ -944,7 +888,7 @@ __global__ void __launch_bounds__(THREADS, BLOCKS)
     tile.scale_bias = shared.scale_bias;
     for (int slot = threadIdx.x; slot < TILE_N; slot += THREADS)
         shared.scale_bias[slot] = make_float2(1.0f, load(a.bias + slot * a.bias_stride.c));
-    Tail tail;
+    Tail<Tile, Arguments> tail;
     contract(tile, shared, a);
     tail.step(tile, a);
 }

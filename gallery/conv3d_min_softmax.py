@@ -101,7 +101,6 @@ using real = float;
 struct Stride { long long n, c, d, h, w; };
 struct Place { int n, d, h, w; };
 DEVICE real load(const float *from) { return real(*from); }
-DEVICE void store(float *to, real x) { *to = float(x); }
 
 /* ---- order, NaN first ---------------------------------------------------------------------- */
 DEVICE float v_min(float a, float b) {
@@ -156,6 +155,45 @@ DEVICE float v_fma(float a, float b, float c) { return fmaf(a, b, c); }
 DEVICE float v_exp(float x) { return expf(x); }
 DEVICE real sub(real a, real b) { return v_fma(real(-1.0), b, a); }
 } // namespace ops
+
+template <class Tile, class Arguments> struct Tail {
+    DEVICE void begin(Tile &tile) {
+        UNROLLED for (int j = 0; j < Tile::CHANNELS; j++)
+            UNROLLED for (int p = 0; p < Tile::PIXELS; p++) tile.walk(p, j) = Min::identity();
+    }
+    DEVICE void step(Tile &tile, const Arguments &a) {
+        UNROLLED for (int j = 0; j < Tile::CHANNELS; j++)
+            UNROLLED for (int p = 0; p < Tile::PIXELS; p++) {
+                const real v0 = tile.acc(p, j);
+                if (tile.valid(p)) tile.walk(p, j) = Min::combine(tile.walk(p, j), v0);
+            }
+    }
+    DEVICE void end(Tile &tile, const Arguments &a) {
+        real r2[Tile::PIXELS];
+        UNROLLED for (int p = 0; p < Tile::PIXELS; p++) r2[p] = Max::identity();
+        UNROLLED for (int j = 0; j < Tile::CHANNELS; j++)
+            UNROLLED for (int p = 0; p < Tile::PIXELS; p++)
+                r2[p] = Max::combine(r2[p], tile.walk(p, j));
+        real w2[Tile::OWN];
+        tile.reduce(Max(), r2, w2);
+        real v2[Tile::PIXELS];
+        tile.spread(w2, v2);
+        real r5[Tile::PIXELS];
+        UNROLLED for (int p = 0; p < Tile::PIXELS; p++) r5[p] = Sum::identity();
+        UNROLLED for (int j = 0; j < Tile::CHANNELS; j++)
+            UNROLLED for (int p = 0; p < Tile::PIXELS; p++)
+                r5[p] = Sum::combine(r5[p], ops::v_exp(ops::sub(tile.walk(p, j), v2[p])));
+        real w5[Tile::OWN];
+        tile.reduce(Sum(), r5, w5);
+        real v5[Tile::PIXELS];
+        tile.spread(w5, v5);
+        UNROLLED for (int j = 0; j < Tile::CHANNELS; j++)
+            UNROLLED for (int p = 0; p < Tile::PIXELS; p++) {
+                const real v4 = ops::v_exp(ops::sub(tile.walk(p, j), v2[p]));
+                tile.put(a.store0, a.store0_stride, p, j, share(v4, v5[p])); // %softmax
+            }
+    }
+};
 
 /* ---- wgmma_gathered -------------------------------------------------------------------------- */
 namespace wgmma_gathered {
@@ -250,9 +288,7 @@ DEVICE unsigned long long matrix_descriptor(unsigned address, int leading) {
 DEVICE void wgmma_fence() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
 DEVICE void wgmma_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
 /* Waits until at most PENDING committed groups are under way. */
-template <int PENDING> DEVICE void wgmma_wait() {
-    asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(PENDING) : "memory");
-}
+DEVICE void wgmma_wait() { asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(0) : "memory"); }
 
 /* ---- rounding ------------------------------------------------------------------------------ */
 /* Two floats, of at most 11 significant bits or to be rounded to even, as two halves; low first. */
@@ -382,7 +418,7 @@ DEVICE int round_stages(const Round &round, const Arguments &a) {
 
 DEVICE Round first_round(const Arguments &a) {
     const int count = block_jobs(a);
-    return {0, min(count, ROUND), count, 0, 0.0f, 0};
+    return Round{0, min(count, ROUND), count, 0, 0.0f, 0};
 }
 struct Shared { /* Shared memory, in order. */
     unsigned char *stages, *weights, *raw; /* raw: [PRODUCERS][AHEAD + 1][RAW_BYTES] */
@@ -599,7 +635,9 @@ struct Pixels {
         }
     }
     DEVICE bool valid(int row) const { return inside >> row / 8 & 1; }
-    DEVICE Place place(int row) const { return {job.n, job.d, job.h + h, job.w + column(row)}; }
+    DEVICE Place place(int row) const {
+        return Place{job.n, job.d, job.h + h, job.w + column(row)};
+    }
 };
 
 constexpr int ROW_BLOCKS = 1;
@@ -607,42 +645,33 @@ struct RowTile {
     static constexpr int PIXELS = 2, CHANNELS = TILE_N / 4, OWN = 1;
     real d[ROW_BLOCKS][TILE_N / 2]; /* as the instructions lay it out */
     real running[TILE_WALKS][PIXELS][CHANNELS];
-    real group[PIXELS][2];    /* put: 8 channels on their way out */
+    real leaving[PIXELS][2];    /* put: 8 channels on their way out */
     const float2 *scale_bias; /* [TILE_N], in shared memory */
     const real *operands;     /* [CHANNEL_OPERANDS][TILE_N], in shared memory */
-    int channel_first;        /* of slot 0 of the tile */
-    int channel_end;          /* the first beyond the tile */
     int lane;
     Pixels pixels;
     DEVICE int row(int p) const { return p * 8 + lane / 4; }
     DEVICE int column(int j) const { return j / 2 * 8 + lane % 4 * 2 + j % 2; }
-    DEVICE bool has(int j) const {
-        if (channel_end - channel_first == TILE_N) return true;
-        return channel(j) < channel_end;
-    }
-    DEVICE int channel(int j) const { return channel_first + column(j); }
-    DEVICE bool valid(int p) const { return pixels.valid(row(p)); }
+    DEVICE int channel(int j) const { return column(j); }
     DEVICE Place place(int p) const { return pixels.place(row(p)); }
     DEVICE real &walk(int p, int j) { return running[0][p][j]; }
     /* A quad's values, halved twice; with two pixels, halved once and combined once. */
     template <class Op> DEVICE void reduce(Op, const real (&in)[PIXELS], real (&out)[OWN]) {
         real half[PIXELS / 2];
         const bool upper = lane & 1;
-        {
-            const real keep = upper ? in[PIXELS / 2] : in[0], give = upper ? in[0] : in[PIXELS / 2];
-            half[0] = Op::combine(keep, __shfl_xor_sync(~0U, give, 1));
+        UNROLLED for (int i = 0; i < PIXELS / 2; i++) {
+            const real keep = upper ? in[PIXELS / 2 + i] : in[i];
+            const real give = upper ? in[i] : in[PIXELS / 2 + i];
+            half[i] = Op::combine(keep, __shfl_xor_sync(~0U, give, 1));
         }
-        {
-            const real keep = half[0], give = half[0];
-            out[0] = Op::combine(keep, __shfl_xor_sync(~0U, give, 2));
+        UNROLLED for (int q = 0; q < OWN; q++) {
+            const real keep = half[q], give = half[q];
+            out[q] = Op::combine(keep, __shfl_xor_sync(~0U, give, 2));
         }
     }
     DEVICE void spread(const real (&in)[OWN], real (&out)[PIXELS]) const {
         UNROLLED for (int p = 0; p < PIXELS; p++)
             out[p] = __shfl_sync(~0U, in[0], lane / 4 * 4 + p);
-    }
-    template <class T> DEVICE void put_alone(T *to, Stride s, int p, int j, real value) const {
-        if (valid(p) && has(j)) store(to + offset(place(p), s) + channel(j) * s.c, value);
     }
     static DEVICE long long offset(Place at, Stride s) {
         return at.n * s.n + at.d * s.d + at.h * s.h + at.w * s.w;
@@ -658,15 +687,10 @@ struct Tile : RowTile {
         }
     }
     /* A thread's pixels are neighbours: both at once, where pairs begin at even columns. */
-    template <int V, class T> DEVICE void put(T *to, Stride s, int p, int j, real value) {
-        if (V < 2) {
-            put_alone(to, s, p, j, value);
-            return;
-        }
-        group[p][0] = value;
+    template <class T> DEVICE void put(T *to, Stride s, int p, int j, real value) {
+        leaving[p][0] = value;
         if (p == 1)
-            store_pair(to + offset(place(0), s) + channel(j) * s.c, group[0][0], value,
-                       valid(1) && has(j));
+            store_pair(to + offset(place(0), s) + channel(j) * s.c, leaving[0][0], value, valid(1));
     }
     /* In one instruction, without a branch: in C there would be two, and one around each. */
     static DEVICE void store_pair(float *to, real first, real second, int wanted) {
@@ -682,53 +706,6 @@ struct Tile : RowTile {
 __device__ real channel_operand() {
     return real(0);
 }
-
-struct Tail {
-    DEVICE void begin(Tile &tile) {
-        UNROLLED for (int j = 0; j < Tile::CHANNELS; j++)
-            UNROLLED for (int p = 0; p < Tile::PIXELS; p++) tile.walk(p, j) = Min::identity();
-    }
-    DEVICE void step(Tile &tile, const Arguments &a) {
-        UNROLLED for (int j = 0; j < Tile::CHANNELS; j++) {
-            if (!tile.has(j)) continue;
-            UNROLLED for (int p = 0; p < Tile::PIXELS; p++) {
-                const real v0 = tile.acc(p, j);
-                if (tile.valid(p)) tile.walk(p, j) = Min::combine(tile.walk(p, j), v0);
-            }
-        }
-    }
-    DEVICE void end(Tile &tile, const Arguments &a) {
-        real r2[Tile::PIXELS];
-        UNROLLED for (int p = 0; p < Tile::PIXELS; p++) r2[p] = Max::identity();
-        UNROLLED for (int j = 0; j < Tile::CHANNELS; j++) {
-            if (!tile.has(j)) continue;
-            UNROLLED for (int p = 0; p < Tile::PIXELS; p++)
-                r2[p] = Max::combine(r2[p], tile.walk(p, j));
-        }
-        real w2[Tile::OWN];
-        tile.reduce(Max(), r2, w2);
-        real v2[Tile::PIXELS];
-        tile.spread(w2, v2);
-        real r5[Tile::PIXELS];
-        UNROLLED for (int p = 0; p < Tile::PIXELS; p++) r5[p] = Sum::identity();
-        UNROLLED for (int j = 0; j < Tile::CHANNELS; j++) {
-            if (!tile.has(j)) continue;
-            UNROLLED for (int p = 0; p < Tile::PIXELS; p++)
-                r5[p] = Sum::combine(r5[p], ops::v_exp(ops::sub(tile.walk(p, j), v2[p])));
-        }
-        real w5[Tile::OWN];
-        tile.reduce(Sum(), r5, w5);
-        real v5[Tile::PIXELS];
-        tile.spread(w5, v5);
-        UNROLLED for (int j = 0; j < Tile::CHANNELS; j++) {
-            if (!tile.has(j)) continue;
-            UNROLLED for (int p = 0; p < Tile::PIXELS; p++) {
-                const real v4 = ops::v_exp(ops::sub(tile.walk(p, j), v2[p]));
-                tile.put<2>(a.store0, a.store0_stride, p, j, share(v4, v5[p])); // %softmax
-            }
-        }
-    }
-};
 
 constexpr int KERNEL_ROWS = KERNEL_H * IN_CHANNELS;
 constexpr int EIGHTS = KERNEL_ROWS / 8;                            /* of the kernel's rows */
@@ -968,7 +945,7 @@ constexpr int PENDING = TURN - 2; /* Sums of depths that are not complete, the n
 
 struct Consumer {
     Tile tile;
-    Tail tail;
+    Tail<Tile, Arguments> tail;
     Gather gather;
     Operands operands[SETS];
     float pending[PENDING ? PENDING : 1][BLOCK_SUMS];
@@ -1010,7 +987,7 @@ struct Consumer {
      * job begins with the second of two slices, so that it ends behind the first. */
     template <int WHICH>
     DEVICE void turn(const Arguments &a, Sums &sums, Sums &other, Operands &next) {
-        wgmma_wait<0>(); sums.pin();
+        wgmma_wait(); sums.pin();
         gather.fetch<WHICH>(next);
         complete(sums, other);
         step(a, slice - 1 + WHICH);
@@ -1031,7 +1008,6 @@ DEVICE void consume(const Arguments &a, const Shared &shared) {
     Consumer consumer;
     Tile &tile = consumer.tile;
     tile.scale_bias = shared.scale_bias;
-    tile.channel_first = 0; tile.channel_end = OUT_CHANNELS;
     tile.lane = tile.pixels.lane = thread_index() % 32;
     tile.pixels.h = warp / ROW_WARPS; tile.pixels.w = warp % ROW_WARPS * 16;
     const Round round = *shared.round;
@@ -1053,7 +1029,7 @@ DEVICE void consume(const Arguments &a, const Shared &shared) {
         consumer.turn<1>(a, sums[1], sums[0], consumer.operands[SETS - 1]);
         consumer.slice += 2;
     } while (consumer.number < consumer.end);
-    wgmma_wait<0>();
+    wgmma_wait();
 }
 /* All of the block meet, consumers and producers from places of their own in the program. */
 DEVICE void meet(const Shared &shared, Round &round) {
@@ -1187,6 +1163,8 @@ struct Arguments {
  * Operands of class fp32 are high and low parts, of which three products are summed.
  * The tensor cores round each addition toward zero, so a slice's sums go to the other cores. */
 
+DEVICE void store(float *to, real x) { *to = float(x); }
+
 /* Matrix products by warps, `mma.sync` (PTX ISA 9.7.14). */
 
 /* sums += a * b of one 16 x 8 tile: rows of a by columns of b. Lane l holds a's rows l / 4 (a0, a2)
@@ -1253,14 +1231,15 @@ struct RowTile {
             half[i] = Op::combine(keep, __shfl_xor_sync(~0U, give, 1));
         }
         const bool second = lane >> 1 & 1;
-        {
-            const real keep = second ? half[OWN] : half[0], give = second ? half[0] : half[OWN];
-            out[0] = Op::combine(keep, __shfl_xor_sync(~0U, give, 2));
+        UNROLLED for (int q = 0; q < OWN; q++) {
+            const int other = OWN + q;
+            const real keep = second ? half[other] : half[q], give = second ? half[q] : half[other];
+            out[q] = Op::combine(keep, __shfl_xor_sync(~0U, give, 2));
         }
     }
     DEVICE void spread(const real (&in)[OWN], real (&out)[PIXELS]) const {
         UNROLLED for (int p = 0; p < PIXELS; p++) {
-            const int owner = p / (PIXELS / 2) + p % 2 * 2;
+            const int owner = p / (PIXELS / 2) + p / (PIXELS / 4) % 2 * 2;
             out[p] = __shfl_sync(~0U, in[0], lane / 4 * 4 + owner);
         }
     }
@@ -1274,47 +1253,8 @@ struct RowTile {
 
 struct Tile : RowTile {
     /* Lanes of one store have eight neighbouring pixels of four channels: whole sectors. */
-    template <int V, class T> DEVICE void put(T *to, Stride s, int p, int j, real value) const {
+    template <class T> DEVICE void put(T *to, Stride s, int p, int j, real value) const {
         put_alone(to, s, p, j, value);
-    }
-};
-
-struct Tail {
-    DEVICE void begin(Tile &tile) {
-        UNROLLED for (int j = 0; j < Tile::CHANNELS; j++)
-            UNROLLED for (int p = 0; p < Tile::PIXELS; p++) tile.walk(p, j) = Min::identity();
-    }
-    DEVICE void step(Tile &tile, const Arguments &a) {
-        UNROLLED for (int j = 0; j < Tile::CHANNELS; j++)
-            UNROLLED for (int p = 0; p < Tile::PIXELS; p++) {
-                const real v0 = tile.acc(p, j);
-                if (tile.valid(p)) tile.walk(p, j) = Min::combine(tile.walk(p, j), v0);
-            }
-    }
-    DEVICE void end(Tile &tile, const Arguments &a) {
-        real r2[Tile::PIXELS];
-        UNROLLED for (int p = 0; p < Tile::PIXELS; p++) r2[p] = Max::identity();
-        UNROLLED for (int j = 0; j < Tile::CHANNELS; j++)
-            UNROLLED for (int p = 0; p < Tile::PIXELS; p++)
-                r2[p] = Max::combine(r2[p], tile.walk(p, j));
-        real w2[Tile::OWN];
-        tile.reduce(Max(), r2, w2);
-        real v2[Tile::PIXELS];
-        tile.spread(w2, v2);
-        real r5[Tile::PIXELS];
-        UNROLLED for (int p = 0; p < Tile::PIXELS; p++) r5[p] = Sum::identity();
-        UNROLLED for (int j = 0; j < Tile::CHANNELS; j++)
-            UNROLLED for (int p = 0; p < Tile::PIXELS; p++)
-                r5[p] = Sum::combine(r5[p], ops::v_exp(ops::sub(tile.walk(p, j), v2[p])));
-        real w5[Tile::OWN];
-        tile.reduce(Sum(), r5, w5);
-        real v5[Tile::PIXELS];
-        tile.spread(w5, v5);
-        UNROLLED for (int j = 0; j < Tile::CHANNELS; j++)
-            UNROLLED for (int p = 0; p < Tile::PIXELS; p++) {
-                const real v4 = ops::v_exp(ops::sub(tile.walk(p, j), v2[p]));
-                tile.put<1>(a.store0, a.store0_stride, p, j, share(v4, v5[p])); // %softmax
-            }
     }
 };
 struct Tap { /* One k: elements from a pixel's first input, and from a channel's first weight. */
@@ -1465,7 +1405,7 @@ __global__ void __launch_bounds__(THREADS, BLOCKS)
     tile.scale_bias = shared.scale_bias;
     for (int slot = threadIdx.x; slot < TILE_N; slot += THREADS)
         shared.scale_bias[slot] = make_float2(1.0f, load(a.bias + slot * a.bias_stride.c));
-    Tail tail;
+    Tail<Tile, Arguments> tail;
     tail.begin(tile);
     const int steps = int(a.walk_count);
     ROLLED for (int step = 0; step < steps; step++) {

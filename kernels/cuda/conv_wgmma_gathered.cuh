@@ -91,7 +91,7 @@ __device__ __forceinline__ int round_stages(const Round &round, const Arguments 
 
 __device__ __forceinline__ Round first_round(const Arguments &a) {
     const int count = block_jobs(a);
-    return {0, min(count, ROUND), count, 0, 0.0f, 0};
+    return Round{0, min(count, ROUND), count, 0, 0.0f, 0};
 }
 
 /* Shared memory, in order. */
@@ -129,7 +129,7 @@ struct Pixels {
     }
     __device__ __forceinline__ bool valid(int row) const { return inside >> row / 8 & 1; }
     __device__ __forceinline__ Place place(int row) const {
-        return {job.n, job.d, job.h + h, job.w + column(row)};
+        return Place{job.n, job.d, job.h + h, job.w + column(row)};
     }
 };
 
@@ -161,9 +161,9 @@ struct Tile : RowTile {
             put_alone(to, s, p, j, value);
             return;
         }
-        group[p][0] = value;
+        leaving[p][0] = value;
         if (p == 1)
-            store_pair(to + offset(place(0), s) + channel(j) * s.c, group[0][0], value,
+            store_pair(to + offset(place(0), s) + channel(j) * s.c, leaving[0][0], value,
                        valid(1) && has(j));
     }
     /* In one instruction, without a branch: in C there would be two, and one around each. */

@@ -23,7 +23,7 @@ struct RowTile {
 
     real d[ROW_BLOCKS][TILE_N / 2]; /* as the instructions lay it out */
     real running[TILE_WALKS ? TILE_WALKS : 1][TILE_WALKS ? PIXELS : 1][TILE_WALKS ? CHANNELS : 1];
-    real group[PIXELS][2];    /* put: 8 channels on their way out */
+    real leaving[PIXELS][2];    /* put: 8 channels on their way out */
     const float2 *scale_bias; /* [TILE_N], in shared memory */
     const real *operands;     /* [CHANNEL_OPERANDS][TILE_N], in shared memory */
     int channel_first;        /* of slot 0 of the tile */
@@ -129,7 +129,7 @@ struct RowTile {
             put_alone(to, s, p, j, value);
             return;
         }
-        group[p][j % 2] = value;
+        leaving[p][j % 2] = value;
         if (p == PIXELS - 1 && j % 2 == 1)
             put_group(to, s, j / 2 * 8);
     }
@@ -150,7 +150,7 @@ struct RowTile {
         for (int i = 0; i < HALF; i++) {
             SG_UNROLL
             for (int e = 0; e < 2; e++) {
-                const real low = group[i][e], high = group[HALF + i][e];
+                const real low = leaving[i][e], high = leaving[HALF + i][e];
                 const real other = __shfl_xor_sync(~0U, upper ? low : high, 1);
                 once[i][e] = upper ? other : low;
                 once[i][2 + e] = upper ? high : other;

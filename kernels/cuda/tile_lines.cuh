@@ -149,7 +149,7 @@ struct Tile : RowTile {
         }
         if (p == 0 && j == 0)
             open_lines(to, s);
-        group[p][j % 2] = value;
+        leaving[p][j % 2] = value;
         if (p == PIXELS - 1 && j % 2 == 1)
             put_lines<T>(s.c);
     }
@@ -171,7 +171,7 @@ struct Tile : RowTile {
         for (int i = 0; i < HALF; i++) {
             SG_UNROLL
             for (int e = 0; e < 2; e++) {
-                const real low = group[i][e], high = group[HALF + i][e];
+                const real low = leaving[i][e], high = leaving[HALF + i][e];
                 const real other = __shfl_xor_sync(~0U, upper ? low : high, 1);
                 once[i][e] = upper ? other : low;
                 once[i][2 + e] = upper ? high : other;

@@ -3,6 +3,8 @@
 #include <ctype.h>
 #include <string.h>
 
+#include "gen/cuda/formula.h"
+
 static bool is_letter(char c) {
     return isalnum((unsigned char)c) || c == '_';
 }
@@ -276,6 +278,116 @@ void sg_items_share(sg_items *sources, int count) {
             }
         }
     }
+    place_comments(sources, count);
+}
+
+/* ---- templates ----------------------------------------------------------------------------- */
+
+/* How a template names what stands for a private name: "class Pixels", "int ROW_BLOCKS"; NULL where
+ * that is neither a struct nor a number in every source. */
+static const char *parameter_for(const sg_items *sources, int count, sg_item_word name,
+                                 sg_arena *arena) {
+    const char *kind = NULL;
+    for (int s = 0; s < count; s++) {
+        const char *own = NULL;
+        for (int i = 0; i < sources[s].count && !own; i++) {
+            const sg_item *item = &sources[s].items[i];
+            const char *code = skip_blank(item->text.at);
+            if (declares(item, name))
+                own = strncmp(code, "struct ", 7) == 0           ? "class"
+                      : strncmp(code, "constexpr int ", 14) == 0 ? "int"
+                                                                 : "";
+        }
+        if (!own || !*own || (kind && strcmp(kind, own) != 0))
+            return NULL;
+        kind = own;
+    }
+    return sg_cuda_formula(arena, "%s %.*s", kind, name.length, name.at);
+}
+
+/* The private names of a struct as parameters of a template and as arguments for it; false where
+ * some cannot be any, or a template of a member is called, which would have to be told. */
+static bool find_parameters(const sg_items *sources, int count, const sg_item *item,
+                            sg_arena *arena, const char **parameters, const char **arguments) {
+    enum { MOST = 4 };
+    sg_item_word found[MOST], name;
+    int length = 0;
+    const char *at = skip_blank(item->text.at) + strlen("struct ");
+    while (next_name(item, &at, &name)) {
+        bool known = declares(item, name), private = false;
+        if (name.at[-1] == '.' && *at == '<')
+            return false;
+        for (int i = 0; i < length; i++)
+            known |= same(found[i], name);
+        for (int s = 0; s < count; s++)
+            private |= is_private(&sources[s], name);
+        bool member = name.at[-1] == '.' || name.at[-1] == ':' ||
+                      strncmp(name.at - 5, "void ", 5) == 0; /* declared here */
+        if (known || member || !private)
+            continue;
+        const char *parameter = parameter_for(sources, count, name, arena);
+        if (!parameter || length == MOST)
+            return false;
+        *parameters = length ? sg_cuda_formula(arena, "%s, %s", *parameters, parameter) : parameter;
+        *arguments = length ? sg_cuda_formula(arena, "%s, %.*s", *arguments, name.length, name.at)
+                            : sg_cuda_formula(arena, "%.*s", name.length, name.at);
+        found[length++] = name;
+    }
+    return length > 0;
+}
+
+/* `name` becomes `name<arguments>` in the item. */
+static void apply_arguments(sg_item *item, sg_item_word name, const char *arguments,
+                            sg_arena *arena) {
+    const char *at = item->text.at, *from = at, *end = at + item->text.length, *made = "";
+    sg_item_word word;
+    bool any = false;
+    while (next_name(item, &at, &word)) {
+        if (!same(word, name))
+            continue;
+        made = sg_cuda_formula(arena, "%s%.*s<%s>", made, (int)(at - from), from, arguments);
+        from = at;
+        any = true;
+    }
+    if (!any || !made)
+        return;
+    made = sg_cuda_formula(arena, "%s%.*s", made, (int)(end - from), from);
+    if (made)
+        item->text = (sg_item_word){made, (int)strlen(made)};
+}
+
+/* Makes a template of a struct that all sources have word for word. */
+static bool make_template(sg_items *sources, int count, sg_item *item, sg_arena *arena) {
+    const char *parameters = "", *arguments = "", *code = skip_blank(item->text.at);
+    bool alike = item->place == SG_ITEM_OWN && item->name_count == 1 &&
+                 strncmp(code, "struct ", 7) == 0 &&
+                 !is(item->names[0].at, item->names[0].length, "Arguments");
+    for (int s = 0; s < count && alike; s++)
+        alike = stands_in(&sources[s], item);
+    if (!alike || !find_parameters(sources, count, item, arena, &parameters, &arguments))
+        return false;
+    sg_item_word name = item->names[0], old = item->text;
+    const char *text = sg_cuda_formula(arena, "%.*stemplate <%s>\n%.*s", (int)(code - old.at),
+                                       old.at, parameters, (int)(old.at + old.length - code), code);
+    if (!text)
+        return false;
+    for (int s = 0; s < count; s++) {
+        for (int i = 0; i < sources[s].count; i++) {
+            sg_item *other = &sources[s].items[i];
+            if (same(other->text, old)) {
+                other->text = (sg_item_word){text, (int)strlen(text)};
+                other->place = SG_ITEM_SHARED;
+            } else {
+                apply_arguments(other, name, arguments, arena);
+            }
+        }
+    }
+    return true;
+}
+
+void sg_items_make_templates(sg_items *sources, int count, sg_arena *arena) {
+    for (int i = 0; i < sources[0].count; i++)
+        make_template(sources, count, &sources[0].items[i], arena);
     place_comments(sources, count);
 }
 

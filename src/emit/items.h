@@ -43,6 +43,10 @@ bool sg_items_cut(const char *source, sg_arena *arena, sg_items *items);
  * shared or none. */
 void sg_items_share(sg_items *sources, int count);
 
+/* Then shares structs that all sources have word for word, too, but that need types or numbers of
+ * their own: as templates. */
+void sg_items_make_templates(sg_items *sources, int count, sg_arena *arena);
+
 /* Makes early what declares `name`, and all that it needs and is not shared. */
 void sg_items_hurry(sg_items *items, const char *name);
 

@@ -237,8 +237,10 @@ sg_status sg_emit_unit(const sg_emission *emission, bool with_declarations, sg_t
         if (!sg_items_cut(launches[i].launch->source, emission->arena, &sources[i]))
             return SG_OUT_OF_MEMORY;
     }
-    if (count > 1)
+    if (count > 1) {
         sg_items_share(sources, count);
+        sg_items_make_templates(sources, count, emission->arena);
+    }
     for (int i = 0; i < count; i++)
         sg_items_hurry(&sources[i], "Arguments");
     write_title(emission, !with_declarations, text);

@@ -258,8 +258,8 @@ TEST(names_of_templates_and_second_declarations_are_no_constants) {
                                  "    return ON ? x : 2;\n}\n\n";
     char source[512];
     snprintf(source, sizeof source, "constexpr int ON = 1;\n\n%s", before);
-    expect_source(source, "    a.out[0] = scaled<0>(threadIdx.x) + ON;\n", source,
-                  "    a.out[0] = scaled<0>(threadIdx.x) + ON;\n");
+    static const char body[] = "    a.out[0] = scaled<0>(threadIdx.x) + scaled<1>(1) + ON;\n";
+    expect_source(source, body, source, body);
 }
 
 /* ---- what is left over --------------------------------------------------------------------- */
@@ -282,6 +282,27 @@ TEST(parameters_that_nobody_reads_or_that_are_one_number) {
 }
 
 /* ---- what is no source of ours ------------------------------------------------------------- */
+
+TEST(loops_by_constants_of_structs_stay) {
+    static const char tile[] = "struct Tile {\n    static constexpr int OWN = 1;\n"
+                               "    int of[OWN];\n};\n\n";
+    static const char body[] = "    Tile tile;\n    for (int q = 0; q < Tile::OWN; q++)\n"
+                               "        tile.of[q] = threadIdx.x * Tile::OWN;\n"
+                               "    a.out[0] = tile.of[0];\n";
+    expect_source(tile, body, tile, body);
+}
+
+TEST(numbers_that_all_calls_of_a_template_give_stand_in_it) {
+    expect_source("template <int V, class T> __device__ T put(T x) {\n    return x + V;\n}\n\n",
+                  "    a.out[0] = put<2>(threadIdx.x);\n    a.out[1] = put<2>(threadIdx.y);\n",
+                  "template <class T> __device__ T put(T x) {\n    return x + 2;\n}\n\n",
+                  "    a.out[0] = put(threadIdx.x);\n    a.out[1] = put(threadIdx.y);\n");
+    static const char both[] = "template <int V> __device__ int put(int x) {\n"
+                               "    return x + V;\n}\n\n";
+    static const char body[] = "    a.out[0] = put<2>(threadIdx.x);\n"
+                               "    a.out[1] = put<3>(threadIdx.y);\n";
+    expect_source(both, body, both, body);
+}
 
 TEST(what_it_does_not_understand_stays) {
     static const char *const texts[] = {"",

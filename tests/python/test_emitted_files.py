@@ -221,10 +221,10 @@ def test_gallery(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 LINES = {
-    "conv2d_scale_min": 1222,
-    "conv2d_min_tanh_tanh": 1172,
-    "conv2d_min_add_mul": 1373,
-    "conv3d_min_softmax": 1697,
+    "conv2d_scale_min": 1170,
+    "conv2d_min_tanh_tanh": 1116,
+    "conv2d_min_add_mul": 1358,
+    "conv3d_min_softmax": 1637,
 }
 
 

@@ -26,7 +26,8 @@ typedef struct sg_trim_facts {
     bool *templates;          /* a < behind it opens a list */
     bool *types;              /* structs, usings, parameters of templates */
     bool *truths;             /* functions and variables of type bool */
-    int *sizes;               /* bytes of a type; 0: not known */
+    bool *kept; /* static constants of structs: a text says what is theirs by their names */
+    int *sizes; /* bytes of a type; 0: not known */
 } sg_trim_facts;
 
 typedef enum sg_trim_node_kind {
@@ -72,6 +73,8 @@ bool sg_trim_simplify(const sg_trim_facts *facts, sg_trim_node *node, bool truth
 /* The text of a simplified expression, in the unit's arena. */
 const char *sg_trim_print(const sg_trim_facts *facts, sg_trim_node *node);
 
+/* Whether tokens first .. behind - 1 name a static constant of a struct. */
+bool sg_trim_names_kept(const sg_trim_facts *facts, int first, int behind);
 /* Whether a word is in capitals: a constant, or a parameter of a template. */
 bool sg_trim_is_constant_name(const sg_trim_unit *unit, int token);
 /* Whether a token is the name of a function that is defined there. */

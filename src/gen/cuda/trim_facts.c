@@ -136,6 +136,7 @@ static void learn_constants(sg_trim_facts *facts, bool *spoilt) {
             if (value.number != (int32_t)value.number)
                 value.type = SG_TRIM_UNKNOWN;
             facts->values[spelling] = value;
+            facts->kept[spelling] = is(facts, i - 1, SG_TRIM_STATIC);
             spoilt[spelling] = true; /* a second declaration takes it back */
             if (!node || !is(facts, node->behind, SG_TRIM_COMMA))
                 break;
@@ -153,6 +154,13 @@ bool sg_trim_is_function(const sg_trim_facts *facts, int name) {
     bool typed = sg_trim_is_type(facts, name - 1) || is(facts, name - 1, SG_TRIM_BIT_AND) ||
                  is(facts, name - 1, SG_TRIM_TIMES);
     return typed && is(facts, behind, SG_TRIM_OPEN_BLOCK);
+}
+
+bool sg_trim_names_kept(const sg_trim_facts *facts, int first, int behind) {
+    bool named = false;
+    for (int i = first; i < behind; i++)
+        named |= facts->kept[spelling_of(facts, i)];
+    return named;
 }
 
 /* Words that are declared after `bool`, and after no other type. */
@@ -203,6 +211,7 @@ bool sg_trim_learn(sg_trim_facts *facts, sg_trim_unit *unit) {
                              .templates = SG_ARENA_NEW(unit->arena, bool, count),
                              .types = SG_ARENA_NEW(unit->arena, bool, count),
                              .truths = SG_ARENA_NEW(unit->arena, bool, count),
+                             .kept = SG_ARENA_NEW(unit->arena, bool, count),
                              .sizes = SG_ARENA_NEW(unit->arena, int, count)};
     bool *spoilt = SG_ARENA_NEW(unit->arena, bool, count);
     int *declared = SG_ARENA_NEW(unit->arena, int, count);

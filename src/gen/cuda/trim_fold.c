@@ -192,7 +192,8 @@ static int fold_for(folding *f, int token) {
     if (!runs.type || !step_of(f, &l, &next))
         return -1;
     sg_trim_value again = condition_at(f, &l, next);
-    if (!again.type || again.number || !stands_alone(f, &l))
+    if (!again.type || again.number || !stands_alone(f, &l) ||
+        sg_trim_names_kept(&f->facts, l.condition, l.step))
         return -1;
     char digits[24];
     snprintf(digits, sizeof digits, l.value < 0 ? "(%lld)" : "%lld", (long long)l.value);

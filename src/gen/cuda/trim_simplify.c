@@ -31,26 +31,28 @@ static bool is_truth(const sg_trim_facts *facts, sg_trim_node *node) {
     }
 }
 
-static bool is_whole(const sg_trim_node *node, int64_t number) {
-    return node->value.type == SG_TRIM_WHOLE && node->value.number == number;
+/* Whether a node is that number, and not by the name of a struct's constant. */
+static bool is_whole(const sg_trim_facts *facts, const sg_trim_node *node, int64_t number) {
+    return node->value.type == SG_TRIM_WHOLE && node->value.number == number &&
+           !sg_trim_names_kept(facts, node->first, node->behind);
 }
 
 /* The operand that an operation with a constant leaves as it is; NULL where it does something. */
-static sg_trim_node *neutral(const sg_trim_node *node) {
+static sg_trim_node *neutral(const sg_trim_facts *facts, const sg_trim_node *node) {
     sg_trim_node *a = node->child[0], *b = node->child[1];
     switch (node->mark) {
     case SG_TRIM_PLUS:
     case SG_TRIM_BIT_OR:
     case SG_TRIM_BIT_XOR:
-        return is_whole(b, 0) ? a : is_whole(a, 0) ? b : NULL;
+        return is_whole(facts, b, 0) ? a : is_whole(facts, a, 0) ? b : NULL;
     case SG_TRIM_MINUS:
     case SG_TRIM_SHIFT_LEFT:
     case SG_TRIM_SHIFT_RIGHT:
-        return is_whole(b, 0) ? a : NULL;
+        return is_whole(facts, b, 0) ? a : NULL;
     case SG_TRIM_TIMES:
-        return is_whole(b, 1) ? a : is_whole(a, 1) ? b : NULL;
+        return is_whole(facts, b, 1) ? a : is_whole(facts, a, 1) ? b : NULL;
     case SG_TRIM_DIVIDE:
-        return is_whole(b, 1) ? a : NULL;
+        return is_whole(facts, b, 1) ? a : NULL;
     default:
         return NULL;
     }
@@ -122,7 +124,7 @@ bool sg_trim_simplify(const sg_trim_facts *facts, sg_trim_node *node, bool truth
         if (node->mark == SG_TRIM_AND || node->mark == SG_TRIM_OR)
             simplify_logical(facts, node, truth);
         else
-            node->instead = neutral(node);
+            node->instead = neutral(facts, node);
     }
     node->changed |= node->instead != NULL;
     return node->changed;

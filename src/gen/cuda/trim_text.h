@@ -152,6 +152,8 @@ void sg_trim_fold(sg_trim_unit *unit);
 void sg_trim_members(sg_trim_unit *unit);
 /* Calls of functions that do nothing, arguments that nobody reads, variables likewise. */
 void sg_trim_drop(sg_trim_unit *unit);
+/* Numbers that templates of functions take, where all calls give the same. */
+void sg_trim_templates(sg_trim_unit *unit);
 /* What folding makes trivial: branches around nothing, names that stand for another, functions that
  * only call another. */
 void sg_trim_tidy(sg_trim_unit *unit);
