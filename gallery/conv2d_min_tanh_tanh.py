@@ -400,8 +400,8 @@ DEVICE void fetch_item(const Arguments &a, const Source &from, int item, Fetched
     const bool inside = from.locate(a, slice, group * 8, pixel, at);
     UNROLLED for (int c = 0; c < 8; c++) {
         const float *here = at + c * a.input_stride.c;
-        const float4 read = inside ? __ldg(reinterpret_cast<const float4 *>(here))
-                                    : make_float4(0, 0, 0, 0);
+        const float4 read = inside ? __ldlu(reinterpret_cast<const float4 *>(here))
+                                    : make_float4(0, 0, 0, 0); /* not read again */
         to.value[0][c] = read.x, to.value[1][c] = read.y;
         to.value[2][c] = read.z, to.value[3][c] = read.w;
     }

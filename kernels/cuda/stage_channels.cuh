@@ -63,8 +63,8 @@ __device__ __forceinline__ void fetch_item(const Arguments &a, const Source &fro
             if (ASKS_AHEAD && present && threadIdx.x % 8 == 0 && from.z + slice + 1 < a.in_z)
                 ask_cache(here + (RING_DEPTH ? a.input_stride.d : a.input_stride.h));
             if (VECTOR == 4) {
-                const float4 read = present ? __ldg(reinterpret_cast<const float4 *>(here))
-                                            : make_float4(0, 0, 0, 0);
+                const float4 read = present ? __ldlu(reinterpret_cast<const float4 *>(here))
+                                            : make_float4(0, 0, 0, 0); /* not read again */
                 to.value[0][c] = read.x, to.value[1][c] = read.y;
                 to.value[2][c] = read.z, to.value[3][c] = read.w;
             } else if (VECTOR == 2) {

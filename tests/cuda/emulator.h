@@ -158,6 +158,9 @@ template<class T> static T __ldg(const T *p) {
     }
     return *p;
 }
+template<class T> static T __ldlu(const T *p) {
+    return __ldg(p);
+}
 static inline int min(int a, int b) {
     return a < b ? a : b;
 }
