@@ -539,14 +539,11 @@ struct Source { /* Where a lane reads a job's input. */
         /* A box may reach beyond the last depth, and a slice beyond the box. */
         const bool inside = inside_of(z, a.in_d) && slice < int(a.box_d) + TURN - 1;
         const char *plane = pinned(corner + z * a.input_stride.d * 4);
-        UNROLLED for (int b = 0; b < COLUMN_STEPS; b++) {
-            const unsigned present = inside ? rows[b] : 0;
-            UNROLLED for (int i = 0; i < ROW_STEPS; i++) {
-                const char *from = plane + offset[i] + b * 128;
-                const unsigned at = to + (b * ROW_STEPS + i) * 512;
-                cp_async_16(at, from, present & 1U << i ? 16 : 0);
-                continue;
-            }
+        const unsigned present = inside ? rows[0] : 0;
+        UNROLLED for (int i = 0; i < ROW_STEPS; i++) {
+            const char *from = plane + offset[i];
+            const unsigned at = to + i * 512;
+            cp_async_16(at, from, present & 1U << i ? 16 : 0);
         }
     }
 };
@@ -703,10 +700,6 @@ struct Tile : RowTile {
     DEVICE bool valid(int p) const { return walking || pixels.inside >> p & 1; }
 };
 
-__device__ real channel_operand() {
-    return real(0);
-}
-
 constexpr int KERNEL_ROWS = KERNEL_H * IN_CHANNELS;
 constexpr int EIGHTS = KERNEL_ROWS / 8;                            /* of the kernel's rows */
 constexpr int SINGLE_TAPS = KERNEL_W; /* of the rows left */
@@ -790,8 +783,6 @@ DEVICE void pack_weights(const Arguments &a, const Shared &shared) {
     begin(a, shared);
     ROLLED for (int i = thread_index(); i < PARTS * WEIGHT_BYTES / 16; i += CONSUMER_THREADS)
         reinterpret_cast<uint4 *>(shared.weights)[i] = make_uint4(0, 0, 0, 0);
-    for (int i = thread_index(); i < 0; i += CONSUMER_THREADS)
-        shared.operands[i] = i % TILE_N < OUT_CHANNELS ? channel_operand() : 0.0f;
     int at[PIECES];
     UNROLLED for (int i = 0; i < PIECES; i++) at[i] = weight_at(lane + 32 * i);
     if (channel < OUT_CHANNELS) shared.scale_bias[channel].y = bias;
@@ -904,11 +895,9 @@ struct Gather {
     }
     /* Makes operands of the words, and gives the stage back. */
     template <int WHICH> DEVICE void take(Operands &operands) const {
-        UNROLLED for (int part = 0; part < PARTS; part++) {
+        UNROLLED for (int part = 0; part < PARTS; part++)
             UNROLLED for (int p = 0; p < 2; p++)
                 operands.at(part, octet_of(0, 1), p) = moved(operands.word(part, 0, 1 + p));
-            UNROLLED for (int p = 0; p < 2; p++) ;
-        }
         operands.pin();
         mbarrier_arrive(full + to_empty + 8 * WHICH);
     }
@@ -1461,7 +1450,8 @@ extern "C" const char *conv3d_min_softmax(const float *x, const float *conv_weig
         return "the image is smaller than the filter, or a size is 2^30 or more";
     if (n == 0) return nullptr;
     const auto take_tensors = [=](auto &a) {
-        a.input = x; a.input_stride = {3 * in_d * in_h * in_w, in_d * in_h * in_w, in_h * in_w, in_w, 1};
+        a.input = x; a.input_stride = {3 * in_d * in_h * in_w, in_d * in_h * in_w, in_h * in_w,
+            in_w, 1};
         a.weight = conv_weight; a.weight_stride = {81, 27, 9, 3, 1};
         a.bias = conv_bias; a.bias_stride = {0, 1, 0, 0, 0};
         a.store0 = softmax; a.store0_stride = {24 * h * w, h * w, 0, w, 1};

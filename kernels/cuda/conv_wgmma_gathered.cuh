@@ -369,6 +369,10 @@ __device__ __forceinline__ void multiply(Sums &sums, Operands &operands, const W
 /* Of operands: with two, the next slice's come behind this one's products. */
 constexpr int SETS = PARTS == 1 ? 2 : 1;
 
+/* Whether running values take in a depth before the next slice's products start, and not behind
+ * them: where products are few, and do not wait for it. */
+constexpr bool STEPS_EARLY = SCALES_AT_END && PARTS == 1;
+
 /* Sums of depths that are not complete, the next one's first. */
 constexpr int PENDING = TURN > 2 ? TURN - 2 : 0;
 
@@ -441,12 +445,12 @@ struct Consumer {
         if (SETS == 1)
             gather.fetch<WHICH>(next);
         complete(sums, other);
-        if (SCALES_AT_END)
+        if (STEPS_EARLY)
             step(a, slice - 1 + WHICH);
         advance(sums, other);
         gather.take<WHICH>(next);
         multiply(other, next, weights);
-        if (!SCALES_AT_END)
+        if (!STEPS_EARLY)
             step(a, slice - 1 + WHICH);
         if (WHICH == 0 && slice == job_slices(a)) {
             if (WALKS)
