@@ -979,10 +979,10 @@ struct Consumer {
         wgmma_wait(); sums.pin();
         gather.fetch<WHICH>(next);
         complete(sums, other);
-        step(a, slice - 1 + WHICH);
         advance(sums, other);
         gather.take<WHICH>(next);
         multiply(other, next, weights);
+        step(a, slice - 1 + WHICH);
         if (WHICH == 0 && slice == job_slices(a)) {
             close(a);
             number++;

@@ -104,9 +104,10 @@ __device__ __forceinline__ void pack_weights(const Arguments &a, const Shared &s
 #pragma unroll 1
     for (int i = thread_index(); i < PARTS * WEIGHT_BYTES / 16; i += CONSUMER_THREADS)
         reinterpret_cast<uint4 *>(shared.weights)[i] = make_uint4(0, 0, 0, 0);
-    for (int i = thread_index(); i < CHANNEL_OPERANDS * TILE_N; i += CONSUMER_THREADS)
-        shared.operands[i] =
-            i % TILE_N < OUT_CHANNELS ? channel_operand(i / TILE_N, i % TILE_N, a) : 0.0f;
+    if (CHANNEL_OPERANDS > 0)
+        for (int i = thread_index(); i < CHANNEL_OPERANDS * TILE_N; i += CONSUMER_THREADS)
+            shared.operands[i] =
+                i % TILE_N < OUT_CHANNELS ? channel_operand(i / TILE_N, i % TILE_N, a) : 0.0f;
     int at[PIECES];
 #pragma unroll
     for (int i = 0; i < PIECES; i++)

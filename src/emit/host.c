@@ -145,6 +145,10 @@ static const char *rename_words(const sg_emit_text *host, const char *text, cons
 static void add_statement(const char *indent, const char *statement, size_t *column,
                           sg_text *text) {
     enum { COLUMNS = 100 };
+    if (*column == 0 && strlen(indent) + strlen(statement) > COLUMNS) {
+        sg_emit_long(indent, statement, text);
+        return;
+    }
     if (*column > 0 && *column + 1 + strlen(statement) > COLUMNS) {
         sg_text_add(text, "\n");
         *column = 0;

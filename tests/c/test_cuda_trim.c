@@ -184,7 +184,7 @@ TEST(branches_of_constants) {
     expect_body(FLAGS,
                 "    for (int i = 0; i < a.count; i++)\n        if (OFF)\n"
                 "            a.out[i] = 1;\n",
-                "    for (int i = 0; i < a.count; i++)\n        ;\n");
+                "");
 }
 
 TEST(braces_stay_where_names_would_meet) {
@@ -196,13 +196,21 @@ TEST(braces_stay_where_names_would_meet) {
 }
 
 TEST(nothing_stays_behind_a_jump) {
-    expect_body(
-        FLAGS,
-        "    for (int i = 0; i < a.count; i++) {\n        if (ON) {\n"
-        "            a.out[i] = 1;\n            continue;\n        }\n"
-        "        a.out[i] = 2;\n    }\n",
-        "    for (int i = 0; i < a.count; i++) {\n        a.out[i] = 1;\n        continue;\n"
-        "    }\n");
+    expect_body(FLAGS,
+                "    for (int i = 0; i < a.count; i++) {\n        if (ON) {\n"
+                "            a.out[i] = 1;\n            continue;\n        }\n"
+                "        a.out[i] = 2;\n    }\n",
+                "    for (int i = 0; i < a.count; i++) {\n        a.out[i] = 1;\n    }\n");
+}
+
+TEST(loops_that_do_nothing_and_steps_that_follow_anyhow) {
+    expect_body("", "    for (int i = 0; i < 4; i++)\n        ;\n    a.out[0] = 1;\n",
+                "    a.out[0] = 1;\n");
+    expect_body("",
+                "    for (int i = 0; i < 4; i++) {\n        a.out[i] = i;\n"
+                "        a.out[i + 4] = i;\n        continue;\n    }\n",
+                "    for (int i = 0; i < 4; i++) {\n        a.out[i] = i;\n"
+                "        a.out[i + 4] = i;\n    }\n");
 }
 
 TEST(loops_of_no_trip_and_of_one) {

@@ -224,7 +224,7 @@ LINES = {
     "conv2d_scale_min": 1170,
     "conv2d_min_tanh_tanh": 1116,
     "conv2d_min_add_mul": 1358,
-    "conv3d_min_softmax": 1637,
+    "conv3d_min_softmax": 1627,
 }
 
 

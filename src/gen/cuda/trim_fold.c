@@ -185,7 +185,8 @@ static int fold_for(folding *f, int token) {
     if (!read_loop(f, token, &l))
         return -1;
     sg_trim_value runs = condition_at(f, &l, l.value);
-    if (runs.type && !runs.number) {
+    bool idle = is(f, l.body, SG_TRIM_SEMICOLON) && step_of(f, &l, &next);
+    if (idle || (runs.type && !runs.number)) {
         sg_trim_drop_statement(f->unit, l.first, l.end);
         return l.end;
     }
@@ -259,12 +260,15 @@ static void open_block(folding *f, int token) {
 
 /* ---- all ----------------------------------------------------------------------------------- */
 
-/* What stands behind a jump in its block is never reached. */
+/* What stands behind a jump in its block is never reached; a loop goes on at its end anyhow. */
 static void drop_unreached(folding *f, int token) {
     int behind = sg_trim_behind_statement(f->unit, token), open = f->block[token];
     if (behind < 0 || open < 0 || sg_trim_is_governed(f->unit, token))
         return;
-    int close = f->unit->tokens[open].pair;
+    int close = f->unit->tokens[open].pair, head = f->unit->tokens[open - 1].pair;
+    if (is(f, token, SG_TRIM_CONTINUE) && behind == close && is(f, open - 1, SG_TRIM_CLOSE) &&
+        (is(f, head - 1, SG_TRIM_FOR) || is(f, head - 1, SG_TRIM_WHILE)))
+        sg_trim_erase(f->unit, token, behind);
     if (behind < close) {
         sg_trim_erase(f->unit, behind, close);
         f->skipped[behind] = close;
