@@ -1287,8 +1287,8 @@ extensions = {}  # device -> the module built for it, or why there is none
 building = threading.Lock()
 
 
-def kernels(*tensors):
-    """Those for the tensors' GPU, compiled at the first call; PyTorch keeps them on disk."""
+def run_kernel(name, *tensors):
+    """Calls that for the tensors' GPU, compiled at the first call; PyTorch keeps it on disk."""
     if any(type(t) not in TENSORS or not t.is_cuda for t in tensors):
         raise ValueError("an operand is no ordinary tensor on a GPU")
     device = tensors[0].get_device()
@@ -1297,7 +1297,7 @@ def kernels(*tensors):
             extensions[device] = extensions.get(device) or build(device)
     if isinstance(extensions[device], str):
         raise ValueError(extensions[device])
-    return extensions[device]
+    return getattr(extensions[device], name)(*tensors)
 
 
 def build(device):
@@ -1328,12 +1328,6 @@ def build(device):
 # ---- the model with fused operators ----
 
 
-def conv2d_minimum_add_mul(x, weight, bias, bias2):
-    """conv2d, minimum, add, mul: one kernel."""
-    expect_tf32()
-    return kernels(x, weight, bias, bias2).conv2d_minimum_add_mul(x, weight, bias, bias2)
-
-
 class ModelNew(Model):
     """Model with one kernel for each chain of operators above."""
 
@@ -1355,4 +1349,5 @@ class ModelNew(Model):
             "self.conv", self.conv, torch.nn.Conv2d, padding_mode="zeros", stride=(1, 1),
             padding=(0, 0), dilation=(1, 1), groups=1,
         )  # fmt: skip
-        return conv2d_minimum_add_mul(x, self.conv.weight, self.conv.bias, self.bias)
+        expect_tf32()
+        return run_kernel("conv2d_minimum_add_mul", x, self.conv.weight, self.conv.bias, self.bias)

@@ -1100,8 +1100,8 @@ extensions = {}  # device -> the module built for it, or why there is none
 building = threading.Lock()
 
 
-def kernels(*tensors):
-    """Those for the tensors' GPU, compiled at the first call; PyTorch keeps them on disk."""
+def run_kernel(name, *tensors):
+    """Calls that for the tensors' GPU, compiled at the first call; PyTorch keeps it on disk."""
     if any(type(t) not in TENSORS or not t.is_cuda for t in tensors):
         raise ValueError("an operand is no ordinary tensor on a GPU")
     device = tensors[0].get_device()
@@ -1110,7 +1110,7 @@ def kernels(*tensors):
             extensions[device] = extensions.get(device) or build(device)
     if isinstance(extensions[device], str):
         raise ValueError(extensions[device])
-    return extensions[device]
+    return getattr(extensions[device], name)(*tensors)
 
 
 def build(device):
@@ -1141,12 +1141,6 @@ def build(device):
 # ---- the model with fused operators ----
 
 
-def conv2d_mul_min(x, weight, bias):
-    """conv2d, mul, min: one kernel."""
-    expect_tf32()
-    return kernels(x, weight, bias).conv2d_mul_min(x, weight, bias)
-
-
 class ModelNew(Model):
     """Model with one kernel for each chain of operators above."""
 
@@ -1167,4 +1161,5 @@ class ModelNew(Model):
             "self.conv", self.conv, torch.nn.Conv2d, padding_mode="zeros", stride=(1, 1),
             padding=(0, 0), dilation=(1, 1), groups=1,
         )  # fmt: skip
-        return conv2d_mul_min(x, self.conv.weight, self.conv.bias)
+        expect_tf32()
+        return run_kernel("conv2d_mul_min", x, self.conv.weight, self.conv.bias)

@@ -1558,8 +1558,8 @@ extensions = {}  # device -> the module built for it, or why there is none
 building = threading.Lock()
 
 
-def kernels(*tensors):
-    """Those for the tensors' GPU, compiled at the first call; PyTorch keeps them on disk."""
+def run_kernel(name, *tensors):
+    """Calls that for the tensors' GPU, compiled at the first call; PyTorch keeps it on disk."""
     if any(type(t) not in TENSORS or not t.is_cuda for t in tensors):
         raise ValueError("an operand is no ordinary tensor on a GPU")
     device = tensors[0].get_device()
@@ -1568,7 +1568,7 @@ def kernels(*tensors):
             extensions[device] = extensions.get(device) or build(device)
     if isinstance(extensions[device], str):
         raise ValueError(extensions[device])
-    return extensions[device]
+    return getattr(extensions[device], name)(*tensors)
 
 
 def build(device):
@@ -1599,11 +1599,6 @@ def build(device):
 # ---- the model with fused operators ----
 
 
-def conv3d_min_softmax(x, weight, bias):
-    """conv3d, min, softmax: one kernel."""
-    return kernels(x, weight, bias).conv3d_min_softmax(x, weight, bias)
-
-
 class ModelNew(Model):
     """Model with one kernel for each chain of operators above."""
 
@@ -1624,4 +1619,4 @@ class ModelNew(Model):
             "self.conv", self.conv, torch.nn.Conv3d, padding_mode="zeros", stride=(1, 1, 1),
             padding=(0, 0, 0), dilation=(1, 1, 1), groups=1,
         )  # fmt: skip
-        return conv3d_min_softmax(x, self.conv.weight, self.conv.bias)
+        return run_kernel("conv3d_min_softmax", x, self.conv.weight, self.conv.bias)

@@ -210,7 +210,9 @@ def write(
             {v: list(subject.arguments)[i] for v, i in subject.trace.capture.arguments.items()},
             [*emit_file.OWN_NAMES, "self", *source.names, *(f.name for f in subject.functions)],
         ).write()
-        checks = emit_file.write_checks(subject.trace, subject.module, subject.constants)
+        checks = emit_file.write_checks(
+            subject.trace, subject.module, subject.constants, subject.functions
+        )
     except NotCapturedError as reason:
         raise UserError(f"{file.path}: cannot be written down: {reason}.") from None
     code = emit_kernels.code(subject.plan.regions, wanted)
@@ -227,7 +229,6 @@ def write(
         "binding": emit_kernels.binding(subject.functions, code.declarations),
         "expectations": _expectations(subject, checks),
         "name": emit_kernels.identifier(file.name),
-        "regions": "\n\n\n".join(map(emit_file.write_function, subject.functions)),
         "base": file.model.__name__,
         "class": emit_file.write_class(
             file.model.__name__, title, arguments, tensors, checks, body
@@ -270,7 +271,7 @@ def _expectations(subject: Subject, checks: list[str]) -> str:
         texts.append(_EXPECT_SETTING)
     if any(part.path for part in subject.trace.parts):
         texts.append(_EXPECT_MODULE)
-    if any(f.precision not in (None, precision.FP32) for f in subject.functions):
+    if emit_file.rounds(subject.functions):
         texts.append(_EXPECT_TF32)
     return "\n".join(t.rstrip("\n") for t in texts)
 

@@ -24,7 +24,7 @@ OWN_NAMES = [
     *("hashlib", "inspect", "threading", "warnings", "torch"),
     *("DECLARATIONS", "KERNELS", "BINDING", "TENSORS"),
     *("plain", "expect_tf32", "expect_setting", "expect_module"),
-    *("extensions", "building", "kernels", "build", "is_compiling"),
+    *("extensions", "building", "run_kernel", "build", "is_compiling"),
 ]
 # Of the functions of the C++ binding, whose parameters the tensors are.
 _LOCAL_NAMES = ["device", "guard", "given", "wrong", "workspace", "out"]
@@ -128,19 +128,17 @@ def function_of(trace: Trace, compiled: Compiled, names: Mapping[int, str]) -> F
 # ---- parts of the file -------------------------------------------------------------------------
 
 
-def write_function(function: Function) -> str:
-    """A region's function."""
-    names = ", ".join(p.name for p in function.parameters)
-    lines = [f"def {function.name}({names}):"]
-    what = ", ".join(function.operators)
-    lines.append(f'    """{what}: one kernel."""')
-    if function.precision not in (None, FP32):
-        lines.append("    expect_tf32()")
-    lines.append(fold(f"return kernels({names}).{function.name}({names})", 4))
-    return "\n".join(lines)
+def rounds(functions: Sequence[Function]) -> bool:
+    """Whether kernels take operands of fewer bits than PyTorch may want."""
+    return any(f.precision not in (None, FP32) for f in functions)
 
 
-def write_checks(trace: Trace, module: nn.Module, constants: Mapping[str, Any]) -> list[str]:
+def write_checks(
+    trace: Trace,
+    module: nn.Module,
+    constants: Mapping[str, Any],
+    functions: Sequence[Function],
+) -> list[str]:
     """Statements that compare what forward() read with what it was."""
     lines = []
     for name, value in constants.items():
@@ -149,7 +147,7 @@ def write_checks(trace: Trace, module: nn.Module, constants: Mapping[str, Any]) 
         lines += _check_of(part, module)
     for condition in trace.conditions:
         lines.append(f"expect_setting({show_literal(condition)}, {condition}, True)")
-    return lines
+    return [*lines, *["expect_tf32()"] * rounds(functions)]
 
 
 def _check_of(part: Part, module: nn.Module) -> list[str]:

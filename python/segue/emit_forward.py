@@ -110,7 +110,8 @@ class Body:
 
     def _write_region(self, region: Region) -> None:
         operands = ", ".join(self.expression(v) for v in region.inputs)
-        self._assign(region.outputs, f"{region.name}({operands})", region.operators[-1])
+        call = f'run_kernel("{region.name}", {operands})'
+        self._assign(region.outputs, call, region.operators[-1])
 
     def _write_node(self, node: Node) -> None:
         found = self._calls.get(id(node))
