@@ -21,10 +21,10 @@ static void add_units(const sg_mma *mma, sg_cuda_arguments *arguments) {
         else
             sg_cuda_add_number(arguments, tiles[axis],
                                least_one(sg_cuda_pieces(problem->size[SG_ROLE_D + axis], box)),
-                               "most(1, sg_cuda_pieces(%s, %lld))", size, (long long)box);
+                               "most(1, pieces(%s, %lld))", size, (long long)box);
     }
     sg_cuda_add_number(arguments, "units", mma->units,
-                       "sg_cuda_pieces(%s, %lld) * a.tiles_d * a.tiles_h * a.tiles_w * %lld",
+                       "pieces(%s, %lld) * a.tiles_d * a.tiles_h * a.tiles_w * %lld",
                        sg_cuda_size(problem, SG_ROLE_N, arguments->arena), (long long)mma->box[0],
                        (long long)mma->parts);
     sg_cuda_assume(arguments, "tiles are counted in 31 bits", "a.units < 2147483648");
