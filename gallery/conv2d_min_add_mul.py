@@ -150,7 +150,6 @@ template <class Tile, class Arguments> struct Tail {
 
 /* ---- wgmma_ring ------------------------------------------------------------------------------ */
 namespace wgmma_ring {
-
 struct Arguments {
     const float *__restrict__ input; Stride input_stride;
     const float *__restrict__ weight; Stride weight_stride;
@@ -161,7 +160,6 @@ struct Arguments {
 };
 
 #if !defined(__CUDA_ARCH__) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
-
 /* Convolution by wgmma with the weights resident and the input in a ring: the kernel.
  *
  * A block packs the weights of one tile of channels into shared memory and keeps them there, as
@@ -325,7 +323,7 @@ struct BoxPixels {
     DEVICE Place place(int pixel) const { return Place{box.n, 0, box.z, box.x + pixel}; }
 };
 
-/* Where producers of conv_wgmma_ring.cuh find a box of the input, and where its pixels go.
+/* Where the producers of the ring find a box of the input, and where its pixels go.
  *
  * A stage is [STAGE_GROUPS][PLANE pixels][8 halves], channels in groups of 8. A pixel of the input
  * box, counted from its corner, lies at staged_pixel(row, x): one array for each phase of the
@@ -903,7 +901,6 @@ __global__ void __launch_bounds__(32) segue_conv_wgmma_ring(const __grid_constan
 
 /* ---- implicit_gemm --------------------------------------------------------------------------- */
 namespace implicit_gemm {
-
 struct Arguments {
     const float *__restrict__ input; Stride input_stride;
     const float *__restrict__ weight; Stride weight_stride;

@@ -197,7 +197,6 @@ template <class Tile, class Arguments> struct Tail {
 
 /* ---- wgmma_gathered -------------------------------------------------------------------------- */
 namespace wgmma_gathered {
-
 struct Arguments {
     const float *__restrict__ input; Stride input_stride;
     const float *__restrict__ weight; Stride weight_stride;
@@ -207,7 +206,6 @@ struct Arguments {
 };
 
 #if !defined(__CUDA_ARCH__) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
-
 /* Convolution of few input channels by wgmma, whose pixels (A) come from registers.
  *
  * Patches are never written down. Producers bring the rows under a box of pixels to shared memory
@@ -1131,7 +1129,6 @@ __global__ void __launch_bounds__(32) segue_conv_wgmma_gathered(const __grid_con
 
 /* ---- implicit_gemm --------------------------------------------------------------------------- */
 namespace implicit_gemm {
-
 struct Arguments {
     const float *__restrict__ input; Stride input_stride;
     const float *__restrict__ weight; Stride weight_stride;
@@ -1341,7 +1338,7 @@ DEVICE void multiply(Tile &tile, const Shared &shared, int buffer) {
             multiply_vectors(small, rows[2 * b], rows[2 * b + 1], low_by);
             multiply_vectors(large, rows[2 * b], rows[2 * b + 1], by);
             UNROLLED for (int i = 0; i < 4; i++) {
-                /* Low parts count only where the high ones are finite (mma.cuh). */
+                /* Low parts count only where the high ones are finite, as tf32_split says. */
                 const bool finite = -infinity() < large[i] && large[i] < infinity();
                 tile.d[b][n * 4 + i] += finite ? large[i] + small[i] : large[i];
             }

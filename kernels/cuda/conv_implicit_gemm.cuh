@@ -186,7 +186,7 @@ __device__ __forceinline__ void multiply(Tile &tile, const Shared &shared, int b
                 multiply_vectors(large, rows[2 * b], rows[2 * b + 1], by);
                 SG_UNROLL
                 for (int i = 0; i < 4; i++) {
-                    /* Low parts count only where the high ones are finite (mma.cuh). */
+                    /* Low parts count only where the high ones are finite, as tf32_split says. */
                     const bool finite = -infinity() < large[i] && large[i] < infinity();
                     tile.d[b][n * 4 + i] += finite ? large[i] + small[i] : large[i];
                 }

@@ -1,4 +1,4 @@
-/* Where producers of conv_wgmma_ring.cuh find a box of the input, and where its pixels go.
+/* Where the producers of the ring find a box of the input, and where its pixels go.
  *
  * A stage is [STAGE_GROUPS][PLANE pixels][8 halves], channels in groups of 8. A pixel of the input
  * box, counted from its corner, lies at staged_pixel(row, x): one array for each phase of the

@@ -89,8 +89,8 @@ static void join_groups(lines *all) {
     all->count = kept;
 }
 
-/* A comment parts what it is about from what stands before it; members of a struct stand together.
- */
+/* A comment parts what it is about from what stands before it; members of a struct stand together,
+ * and what a namespace begins with behind its name. */
 static void drop_between(lines *all) {
     for (int i = all->count - 2; i > 0; i--) {
         const line *l = &all->line[i];
@@ -100,8 +100,8 @@ static void drop_between(lines *all) {
         bool about = behind > i + 1 && behind < all->count && all->line[behind].kind == LINE_CODE &&
                      !is_title(&l[1]);
         bool within = l[1].kind == LINE_CODE && l[1].indent > 0; /* a struct */
-        if (l->kind == LINE_EMPTY && (about || within) && l[-1].kind == LINE_CODE &&
-            !begins(l[-1].text, "namespace"))
+        bool opens = begins(l[-1].text, "namespace ") || begins(l[-1].text, "#if ");
+        if (l->kind == LINE_EMPTY && (opens || ((about || within) && l[-1].kind == LINE_CODE)))
             take_out(all, i, i + 1);
     }
 }

@@ -223,10 +223,10 @@ def test_gallery(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 LINES = {
-    "conv2d_scale_min": 1165,
-    "conv2d_min_tanh_tanh": 1111,
-    "conv2d_min_add_mul": 1353,
-    "conv3d_min_softmax": 1622,
+    "conv2d_scale_min": 1162,
+    "conv2d_min_tanh_tanh": 1108,
+    "conv2d_min_add_mul": 1350,
+    "conv3d_min_softmax": 1619,
 }
 
 
