@@ -4,9 +4,10 @@
  * A text has two paths. The first is the planner's choice for the GPU and the layouts given, with
  * all that it assumes of sizes, strides and addresses (gen/cuda/kernel.h). The second assumes next
  * to nothing and is for sm_80 and later. What both say alike stands once, before them. The host
- * function behind them checks sizes, takes the first path where its assumptions hold and else the
- * second, and fills the words from their formulas (gen/cuda/formula.h): what a compiled program
- * knows as numbers stands here for any batch, image and strides. */
+ * function behind them takes the first path where its assumptions hold and else the second, and
+ * fills the words from their formulas (gen/cuda/formula.h): what a compiled program knows as
+ * numbers stands here for any batch and image. Tensors are dense, in the order of dimensions
+ * planned for, so that strides follow from sizes. */
 #ifndef SEGUE_EMIT_EMISSION_H
 #define SEGUE_EMIT_EMISSION_H
 
