@@ -249,7 +249,7 @@ struct Gather {
     unsigned words;                         /* of two stages' first: address of its first word, */
     unsigned single[SINGLES ? SINGLES : 1]; /* of the words of single taps, */
     unsigned full, parity;                  /* and of its barrier */
-    unsigned last, to_empty; /* that of the last two; from such a barrier to the one for emptiness */
+    unsigned last, to_empty; /* that of the last two; from a barrier to its empty one */
 
     /* stage: even, two before the first that is read. */
     __device__ __forceinline__ void open(const Shared &shared, const Pixels &pixels, int stage) {

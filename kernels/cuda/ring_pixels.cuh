@@ -1,8 +1,8 @@
 /* Boxes of the output and the pixels of a tile, for conv_wgmma_ring.cuh: slices of the input roll
  * through the ring along z, which is height, and then there is no y, or depth.
  *
- * With RING_DEPTH, y is height. A box is BOX_Y x BOX_X pixels, a tile's pixels run along the rows of
- * the stage, PITCH a row, and the last few of a row are made and dropped. */
+ * With RING_DEPTH, y is height. A box is BOX_Y x BOX_X pixels, a tile's pixels run along the rows
+ * of the stage, PITCH a row, and the last few of a row are made and dropped. */
 
 /* A box's first pixel, in the output, and the output's sizes. */
 struct Box {
