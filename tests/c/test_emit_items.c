@@ -39,7 +39,7 @@ TEST(structs_that_need_types_and_numbers_become_templates) {
 TEST(structs_that_call_what_is_not_shared_stay) {
     static const char tile[] = "int weigh(int x) {\n    return x + %d;\n}\n\n"
                                "struct Tile {\n    int of(int x) { return weigh(x); }\n};\n";
-    char first[256], second[256], own[256];
+    char first[256], second[256], own[sizeof second + 1];
     snprintf(first, sizeof first, tile, 1);
     snprintf(second, sizeof second, tile, 2);
     snprintf(own, sizeof own, "\n%s", second);
