@@ -306,10 +306,33 @@ def test_lines(width: int, features: int, emulator: Emulator) -> None:
         assert not isinstance(results, str), results
         wrong = gpu_cases.problem(case, results, inputs)
         assert not wrong, f"plan {pick}: {wrong}"
+        if ran == 0:
+            check_special_lines(case, inputs, pick, emulator)
         ran += 1
         if ran == 2:
             break
     assert ran
+
+
+def check_special_lines(
+    case: gpu_cases.Case, inputs: list[torch.Tensor], pick: int, emulator: Emulator
+) -> None:
+    """NaN, infinities and what halves of the common scale do not hold stay where they belong."""
+    x, *others = inputs
+    x = x.clone()
+    x[0, 0, 3, 4] = math.nan
+    x[0, 1, 0, 0] = -math.inf
+    x[1, 2, 1, -1] = math.inf
+    x[1, :, 4] *= 1e30
+    results = emulator.run(case, "wgmma_ring", pick, [x, *others])
+    assert not isinstance(results, str), results
+    wanted, made = gpu_cases.truth(case, [x, *others])[0], results[0].double()
+    assert torch.equal(made.isnan(), wanted.isnan())
+    assert torch.equal(made.isinf(), wanted.isinf())
+    for image_wanted, result in zip(wanted, made, strict=True):
+        kept = image_wanted.isfinite()
+        error = (result - image_wanted)[kept].norm() / image_wanted[kept].norm()
+        assert float(error) < 1e-5
 
 
 # Scale of activations, the least that a segment's largest may be without being made anew, and the
