@@ -16,29 +16,25 @@ enum { SUMS_MAX = 128, WALK_SUMS_MAX = 160 };
 enum { OTHER_REGISTERS = 64, REGISTERS_MAX = 255, BLOCKS_MAX = 4 };
 enum { SLOTS_MAX = 256, WIDE_SLOTS = 128, TAP_BYTES = 40, PLACE_BYTES = 16, BLOCK_SHARED = 1024 };
 
-static int64_t divide_up(int64_t a, int64_t b) {
-    return (a + b - 1) / b;
-}
-
 /* Channels of a block: all of a group where the tail mixes them, else equal parts of it. */
 static int64_t slots_of(const sg_problem *problem, bool splits) {
     int64_t group = problem->size[SG_ROLE_C] / problem->convolution.groups;
-    int64_t parts = splits ? divide_up(group, WIDE_SLOTS) : 1;
-    return divide_up(divide_up(group, parts), 8) * 8;
+    int64_t parts = splits ? sg_cuda_pieces(group, WIDE_SLOTS) : 1;
+    return sg_cuda_pieces(sg_cuda_pieces(group, parts), 8) * 8;
 }
 
 static void measure_registers(const sg_cuda_target *target, sg_implicit_gemm *gemm) {
     int64_t sums = gemm->row_blocks * gemm->slots / 2;
     int64_t slice = SG_IMPLICIT_GEMM_SLICE;
     int64_t fetched = slice * gemm->pixels / gemm->threads +
-                      divide_up(slice * gemm->slots / 4, gemm->threads) * 4;
+                      sg_cuda_pieces(slice * gemm->slots / 4, gemm->threads) * 4;
     int64_t results = gemm->tail.tile_stores > 0 ? gemm->row_blocks * 8 : 0;
     gemm->registers = sums * (1 + gemm->tail.full_walks) + fetched + gemm->row_blocks * 8 +
                       (gemm->split ? gemm->row_blocks * 16 : 0) + results + OTHER_REGISTERS;
     gemm->shared = 2 * slice / 4 * (gemm->pixels + 2 + gemm->slots + 2) * 16 +
                    2 * slice * TAP_BYTES + gemm->pixels * PLACE_BYTES + gemm->slots * 8 +
                    (gemm->tail.channel_loads > 1 ? gemm->tail.channel_loads : 1) * gemm->slots * 4;
-    gemm->shared = divide_up(gemm->shared, 16) * 16;
+    gemm->shared = sg_cuda_pieces(gemm->shared, 16) * 16;
     gemm->blocks = 1;
     while (gemm->blocks < BLOCKS_MAX &&
            (gemm->blocks + 1) * gemm->threads * gemm->registers <= target->gpu.registers &&
@@ -58,7 +54,7 @@ bool sg_implicit_gemm_measure(const sg_problem *problem, const sg_cuda_target *t
     gemm->group_outputs = problem->size[SG_ROLE_C] / convolution->groups;
     if (gemm->slots != slots_of(problem, gemm->tail.splits_channels))
         return false;
-    gemm->group_parts = divide_up(gemm->group_outputs, gemm->slots);
+    gemm->group_parts = sg_cuda_pieces(gemm->group_outputs, gemm->slots);
     gemm->parts = convolution->groups * gemm->group_parts;
     gemm->tile_real = gemm->group_outputs < gemm->slots ? gemm->group_outputs : gemm->slots;
     gemm->products = gemm->group_inputs * convolution->kernel[0] * convolution->kernel[1] *
@@ -66,7 +62,7 @@ bool sg_implicit_gemm_measure(const sg_problem *problem, const sg_cuda_target *t
     gemm->split = convolution->input.dtype == SG_F32 && target->precision == SG_PRECISION_FP32;
     gemm->threads = gemm->warps * 32;
     gemm->pixels = gemm->warps * gemm->row_blocks * 16;
-    gemm->units = divide_up(sg_cuda_kept_pixels(problem), gemm->pixels) * gemm->parts;
+    gemm->units = sg_cuda_pieces(sg_cuda_kept_pixels(problem), gemm->pixels) * gemm->parts;
     measure_registers(target, gemm);
     int64_t sums = gemm->row_blocks * gemm->slots / 2;
     return sums <= SUMS_MAX && sums * (1 + gemm->tail.full_walks) <= WALK_SUMS_MAX &&
@@ -97,7 +93,7 @@ static double cost(const sg_problem *problem, const sg_cuda_target *target,
         (gemm.split ? 3 * SPLIT_LOSS : 1) * 2 * SG_IMPLICIT_GEMM_SLICE * pixels * slots / rate;
     double moved = warps * ((double)gemm.row_blocks * 2 + slots / 8) * SHARED +
                    SG_IMPLICIT_GEMM_SLICE / 4.0 * (pixels + slots) / 32 * VECTOR;
-    double slices = (double)divide_up(gemm.products, SG_IMPLICIT_GEMM_SLICE);
+    double slices = (double)sg_cuda_pieces(gemm.products, SG_IMPLICIT_GEMM_SLICE);
     double step = slices * (products + moved + LATENCY / (double)gemm.blocks) +
                   pixels * slots / 32 * VALUE + TAIL / (double)gemm.blocks;
     double rounds = ceil((double)gemm.units / (double)(gpu->multiprocessors * gemm.blocks));

@@ -7,10 +7,6 @@ static int64_t larger(int64_t a, int64_t b) {
     return a > b ? a : b;
 }
 
-static int64_t divide_up(int64_t a, int64_t b) {
-    return (a + b - 1) / b;
-}
-
 /* The part that has a tap's copy of the input, by the shift it starts from; a new one if need be.
  */
 static sg_streamed_part *part_of(sg_streamed_layout *layout, const int *shift) {
@@ -117,7 +113,7 @@ static int64_t pitch_of(const sg_convolution *convolution, const sg_streamed_lay
 }
 
 int64_t sg_streamed_image_least(const sg_streamed_layout *layout) {
-    return divide_up(layout->tile_positions, SG_STREAMED_SEGMENTS_MAX - 1);
+    return sg_cuda_pieces(layout->tile_positions, SG_STREAMED_SEGMENTS_MAX - 1);
 }
 
 /* Gives tiny images more rows, so that a tile has no more segments than may be. */
@@ -156,7 +152,7 @@ bool sg_streamed_measure(const sg_problem *problem, const sg_cuda_plan *plan,
 
     layout->tile_positions = 128 * plan->parameter[SG_STREAMED_ROWS];
     int64_t strip = plan->parameter[SG_STREAMED_STRIP];
-    layout->strips = divide_up(larger(problem->size[SG_ROLE_W], 1), strip);
+    layout->strips = sg_cuda_pieces(larger(problem->size[SG_ROLE_W], 1), strip);
     for (int axis = 0; axis < SG_SPATIAL_MAX; axis++) {
         bool columns = axis == SG_SPATIAL_MAX - 1;
         int64_t size = columns ? strip : problem->size[SG_ROLE_D + axis];
@@ -173,12 +169,12 @@ bool sg_streamed_measure(const sg_problem *problem, const sg_cuda_plan *plan,
     layout->positions = problem->size[SG_ROLE_N] * layout->strips * layout->pitch[0] *
                         layout->pitch[1] * layout->pitch[2];
     int64_t channels = plan->parameter[SG_STREAMED_CHANNELS];
-    layout->position_tiles = divide_up(layout->positions, layout->tile_positions);
-    layout->group_tiles = divide_up(problem->size[SG_ROLE_C] / convolution->groups, channels);
+    layout->position_tiles = sg_cuda_pieces(layout->positions, layout->tile_positions);
+    layout->group_tiles = sg_cuda_pieces(problem->size[SG_ROLE_C] / convolution->groups, channels);
     layout->channel_tiles = layout->group_tiles * convolution->groups;
     layout->tile_n = sg_round_up(channels, 8);
-    layout->chunks = divide_up(convolution->in_channels / convolution->groups,
-                               plan->parameter[SG_STREAMED_CHUNK]);
+    layout->chunks = sg_cuda_pieces(convolution->in_channels / convolution->groups,
+                                    plan->parameter[SG_STREAMED_CHUNK]);
     layout->flat = is_flat(convolution, layout);
     return true;
 }

@@ -50,10 +50,6 @@ static int64_t group_inputs(const sg_problem *problem) {
 static int64_t group_outputs(const sg_problem *problem) {
     return problem->size[SG_ROLE_C] / problem->convolution.groups;
 }
-static int64_t divide_up(int64_t a, int64_t b) {
-    return (a + b - 1) / b;
-}
-
 static int64_t sums_max(const sg_problem *problem, bool promotes) {
     sg_cuda_tail_facts facts;
     sg_cuda_get_tail_facts(problem, &facts);
@@ -239,7 +235,7 @@ static void consider_shapes(shortlist *list, sg_cuda_plan *plan) {
     int64_t width = list->problem->size[SG_ROLE_W] > 0 ? list->problem->size[SG_ROLE_W] : 1;
     bool one_row = convolution->kernel[0] == 1 && convolution->kernel[1] == 1;
     for (int64_t strips = 1; strips <= 8; strips++) {
-        int64_t strip = divide_up(width, strips);
+        int64_t strip = sg_cuda_pieces(width, strips);
         if (strips > 1 && (one_row || strip < STRIP_MIN))
             break;
         for (int i = 0; i < 4; i++) {
@@ -263,7 +259,7 @@ static int candidates(const sg_problem *problem, const sg_cuda_target *target,
     int64_t inputs = sg_round_up(group_inputs(problem), 16), outputs = group_outputs(problem);
     int64_t last_channels = 0;
     for (int64_t tiles = 1; tiles <= outputs; tiles += tiles < 4 ? 1 : tiles / 2) {
-        int64_t channels = divide_up(outputs, tiles);
+        int64_t channels = sg_cuda_pieces(outputs, tiles);
         if (channels > CHANNELS_MAX)
             continue;
         if (channels == last_channels || (channels < 64 && last_channels))
