@@ -129,12 +129,17 @@ struct Sum {
     static DEVICE real identity() { return real(0); }
     static DEVICE real combine(real a, real b) { return a + b; }
 };
-/* part / sum, where 0 <= part <= 1 <= sum: by the inverse of the sum, which many parts have in
- * common, and one correction, which leaves the quotient rounded correctly where it is normal
- * (Markstein, Computation of elementary functions on the IBM RISC System/6000, 1990, theorem 7). */
+DEVICE float inverse_near(float x) { /* 1 / x, to within 1 unit of 2^-23 of it. */
+    float result;
+    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(x));
+    return result;
+}
+/* part / sum, where 0 <= part <= 1 <= sum: by the inverse of the sum in two floats, which many
+ * parts have in common; their sum is all that is rounded, so that the quotient is what division
+ * makes but where it lies as near the middle between two floats as 2^-22 of their distance. */
 DEVICE float share(float part, float sum) {
-    const float inverse = 1.0f / sum, quotient = part * inverse;
-    return fmaf(fmaf(-quotient, sum, part), inverse, quotient);
+    const float inverse = inverse_near(sum), rest = fmaf(-sum, inverse, 1.0f) * inverse;
+    return fmaf(part, inverse, part * rest);
 }
 
 constexpr int KERNEL_D = 3, KERNEL_H = 3, KERNEL_W = 3, TILE_N = 24, TILE_WALKS = 1;
@@ -275,12 +280,18 @@ template <int REGISTERS> DEVICE void setmaxnreg_inc() {
 template <int REGISTERS> DEVICE void setmaxnreg_dec() {
     asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(REGISTERS));
 }
+/* Asks the second-level cache for the line there. */
+DEVICE void ask_cache(const float *line) { asm volatile("prefetch.global.L2 [%0];" ::"l"(line)); }
 
 /* ---- products ------------------------------------------------------------------------------ */
 /* leading, stride: bytes, multiples of 16, below 2^18. Adding bytes / 16 moves the first core. */
 DEVICE unsigned long long matrix_descriptor(unsigned address, int leading) {
     const unsigned low = (address & 0x3FFFF) >> 4 | unsigned(leading) >> 4 << 16;
     return static_cast<unsigned long long>(unsigned(128) >> 4) << 32 | low;
+}
+/* The same, `cores` times 16 bytes further on: without a carry, which would take registers. */
+DEVICE unsigned long long descriptor_at(unsigned long long descriptor, int cores) {
+    return descriptor >> 32 << 32 | (unsigned(descriptor) + cores);
 }
 /* Before the first product after registers of it were touched. */
 DEVICE void wgmma_fence() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
@@ -369,6 +380,15 @@ DEVICE void wgmma(float (&d)[36], const unsigned (&a)[4], unsigned long long b, 
                    SUMS(32)
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(accumulate));
 }
+#define SUMS(i) "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3])
+DEVICE void wgmma(float (&d)[12], const unsigned (&a)[4], unsigned long long b, int accumulate) {
+    asm volatile("{\n\t.reg .pred p;\n\tsetp.ne.b32 p, %17, 0;\n\t"
+                 "wgmma.mma_async.sync.aligned.m64n24k16.f32.f16.f16 {"
+                 "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11}, "
+                 "{%12, %13, %14, %15}, %16, p, 1, 1, 0;\n\t}"
+                 : SUMS(0), SUMS(4), SUMS(8)
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(accumulate));
+}
 /* Not kept in a register: it is wanted where jobs begin and end. */
 DEVICE unsigned thread_index() {
     unsigned index;
@@ -383,7 +403,7 @@ constexpr int PACKED = 1, BEGUN = 2;
 struct Job {
     int n, d, h, w; /* image; first output pixel */
 };
-/* Without signs, and without dividing by one: it is worked out for every job. */
+/* Without signs, and without dividing by one. */
 DEVICE Job job_at(unsigned job, const Arguments &a) {
     const unsigned jobs_w = 1, jobs_h = unsigned(a.jobs_h);
     const unsigned jobs_d = 1, row = job / jobs_w, plane = row / jobs_h, image = plane / jobs_d;
@@ -393,11 +413,21 @@ DEVICE Job job_at(unsigned job, const Arguments &a) {
     at.h = (row - plane * jobs_h) * BOX_H; at.w = (job - row * jobs_w) * BOX_W;
     return at;
 }
-/* Of all, by its number among the block's. */
-DEVICE int block_job(int number) { return blockIdx.x + number * gridDim.x; }
-
+DEVICE void next_job(Job &at, const Arguments &a) { /* The job behind that one, without dividing. */
+    at.w += BOX_W; at.w = 0; at.h += BOX_H;
+    if (at.h < int(a.out_h)) return;
+    at.h = 0;
+    at.d += int(a.box_d);
+    at.d = 0; at.n++;
+}
+/* A block's jobs follow each other: its first, and how many they are. */
+DEVICE int first_job(const Arguments &a) {
+    const unsigned jobs = unsigned(a.job_count), each = jobs / gridDim.x;
+    return blockIdx.x * each + min(blockIdx.x, jobs - each * gridDim.x);
+}
 DEVICE int block_jobs(const Arguments &a) {
-    return (unsigned(a.job_count) - 1 - blockIdx.x) / gridDim.x + 1;
+    const unsigned jobs = unsigned(a.job_count), each = jobs / gridDim.x;
+    return each + (blockIdx.x < jobs - each * gridDim.x);
 }
 struct Round { /* Jobs first .. end - 1 of the block, at one scale. */
     int first, end;
@@ -426,7 +456,7 @@ struct Shared { /* Shared memory, in order. */
     unsigned *magnitude;  /* [ROUND]: bits of a job's largest */
     unsigned *largest;    /* bits of the largest finite magnitude of one job */
     Round *round;         /* the present one: here, since registers are few */
-    unsigned full, empty; /* addresses of [STAGES] barriers each */
+    unsigned full, empty; /* addresses of [STAGES] barriers each; `empty`: the even ones, of two */
     unsigned met;         /* of the barrier at which all warps meet between rounds */
 };
 
@@ -466,10 +496,11 @@ struct Above {
     float value[4], rest[4];
     /* Scaled by STAGE_SCALE in the exponent, which overflows only where the job is made anew.
      * largest: of the magnitudes met. */
-    DEVICE void pack(const float4 &four, unsigned (&high)[4], unsigned (&low)[4], float &largest) {
+    DEVICE void pack(const float4 &four, unsigned (&high)[4], unsigned (&low)[4],
+                     float (&largest)[4]) {
         const float column[4] = {four.x, four.y, four.z, four.w};
         UNROLLED for (int e = 0; e < 4; e++) {
-            largest = max_magnitude(largest, column[e]);
+            largest[e] = max_magnitude(largest[e], column[e]);
             /* 1 << 12 carries into the eleven bits that truncation keeps. */
             const unsigned add = 8U << 23;
             const float scaled = __uint_as_float(__float_as_uint(column[e]) + add);
@@ -496,10 +527,10 @@ struct Above {
 };
 struct Slice { /* A warp's place in the slices of one job after another. */
     int number, slice; /* the job's among the block's; may lie beyond the job's last */
-    DEVICE bool settle(int slices) { /* Whether another job is reached. */
-        bool other = false;
-        for (; slice >= slices; slice -= slices) { number++; other = true; }
-        return other;
+    DEVICE int settle(int slices) { /* How many jobs further on it is. */
+        const int was = number;
+        for (; slice >= slices; slice -= slices) number++;
+        return number - was;
     }
 };
 
@@ -551,24 +582,47 @@ DEVICE void store_words(unsigned *to, const unsigned (&high)[4], const unsigned 
     *reinterpret_cast<uint4 *>(to + PART_WORDS) = make_uint4(low[0], low[1], low[2], low[3]);
 }
 /* Words of a stage, of which the lane has the columns at `raw`. Returns the largest magnitude, zero
- * where the job is made anew by `scale`. */
+ * where the job is made anew by `scale`. Rows are read some at a time before any of their words is
+ * stored: for all that the compiler knows, they might lie there. */
 DEVICE float make_words(const float4 *raw, unsigned *to, float scale) {
-    float largest = 0.0f;
-    Above above = {};
-    if (scale == 0.0f) {
-        UNROLLED for (int i = ROW_STEPS - 1; i >= 0; i--) {
-            unsigned high[4], low[4];
-            above.pack(raw[i * 32], high, low, largest);
-            store_words(to + i * 4 * PITCH, high, low);
-        }
-    } else {
-        ROLLED for (int i = ROW_STEPS - 1; i >= 0; i--) {
-            unsigned high[4], low[4];
-            above.pack_anew(raw[i * 32], high, low, scale);
-            store_words(to + i * 4 * PITCH, high, low);
+    constexpr int AT_ONCE = 1;
+    float largest[4] = {};
+    UNROLLED for (int b = 0; b < COLUMN_STEPS; b++) {
+        const float4 *column = raw + b * ROW_STEPS * 32;
+        Above above = {};
+        if (scale == 0.0f) {
+            UNROLLED for (int end = ROW_STEPS; end > 0; end -= AT_ONCE) {
+                float4 row[AT_ONCE];
+                if (1 <= end) row[1 - 1] = column[(end - 1) * 32];
+                UNROLLED for (int i = 1; i <= AT_ONCE; i++) {
+                    unsigned high[4], low[4];
+                    if (i > end) break;
+                    above.pack(row[i - 1], high, low, largest);
+                    store_words(to + (end - i) * 4 * PITCH + b * 32, high, low);
+                }
+            }
+        } else {
+            ROLLED for (int i = ROW_STEPS - 1; i >= 0; i--) {
+                unsigned high[4], low[4];
+                above.pack_anew(column[i * 32], high, low, scale);
+                store_words(to + i * 4 * PITCH + b * 32, high, low);
+            }
         }
     }
-    return largest;
+    return max_magnitude(max_magnitude(largest[0], largest[1]),
+                         max_magnitude(largest[2], largest[3]));
+}
+/* Asks the cache for rows of a slice, one a lane: what a warp reads first has begun to
+ * come before it has worked out where its lanes read. */
+DEVICE void ask_for_slice(const Arguments &a, const Job &at, int slice, int lane) {
+    const int x = max(at.w, 0), z = at.d + slice;
+    {
+        const int y = at.h + lane / IN_CHANNELS;
+        const float *from =
+            a.input + at.n * a.input_stride.n + z * a.input_stride.d + lane % IN_CHANNELS *
+            a.input_stride.c + y * a.input_stride.h + x;
+        if (lane < ROWS && inside_of(y, a.in_h) && inside_of(z, a.in_d)) ask_cache(from);
+    }
 }
 /* A round's jobs, from its stage warp on. */
 DEVICE void produce(const Arguments &a, const Shared &shared, const Round &round) {
@@ -577,26 +631,31 @@ DEVICE void produce(const Arguments &a, const Shared &shared, const Round &round
     const int count = (round.end - round.first) * slices, stages = round_stages(round, a);
     unsigned char *raw = shared.raw + warp * (AHEAD + 1) * RAW_BYTES + lane * 16;
     const unsigned raw_address = shared_address(raw);
+    Job at = job_at(first_job(a) + round.first, a);
+    ask_for_slice(a, at, warp, lane);
     Slice read = {round.first, warp}, made = read;
     Source source(a, lane);
     unsigned largest = 0; /* bits of the largest magnitude of the job that is made */
     int place = 0;        /* in the warp's memory, of the stage that is read */
     made.settle(slices);
-    if (round.staged == 0) barrier_sync(BEGUN, THREADS);
     ROLLED for (int stage = warp; stage < stages + PRODUCERS * AHEAD; stage += PRODUCERS) {
         if (stage < count) {
-            if (read.settle(slices) || stage == warp)
-                source.open(a, job_at(block_job(read.number), a), lane);
+            const int further = read.settle(slices);
+            ROLLED for (int i = 0; i < further; i++) next_job(at, a);
+            if (further > 0 || stage == warp) source.open(a, at, lane);
             source.copy(a, read.slice, raw_address + place * RAW_BYTES);
             read.slice += PRODUCERS;
         }
         cp_async_commit();
         place = place == AHEAD ? 0 : place + 1;
         const int done = stage - PRODUCERS * AHEAD;
-        if (done < 0) continue;
+        if (done < PRODUCERS) { /* copies may come before the barriers */
+            if (done < 0) continue;
+            if (round.staged == 0) barrier_sync(BEGUN, THREADS);
+        }
         cp_async_wait<AHEAD>();
         const int number = round.staged + done, slot = number % STAGES;
-        mbarrier_wait(shared.empty + 8 * slot, (number / STAGES & 1) ^ 1);
+        mbarrier_wait(shared.empty + 8 * (slot & ~1), (number / STAGES & 1) ^ 1);
         if (done < count) {
             const float met = make_words(
                 reinterpret_cast<const float4 *>(raw + place * RAW_BYTES),
@@ -607,7 +666,7 @@ DEVICE void produce(const Arguments &a, const Shared &shared, const Round &round
         }
         const int job = made.number;
         made.slice += PRODUCERS;
-        if (made.settle(slices) && done < count) { /* the warp's last of the job */
+        if (made.settle(slices) > 0 && done < count) { /* the warp's last of the job */
             const unsigned most = __reduce_max_sync(~0U, largest);
             if (lane == 0 && round.scale == 0.0f) atomicMax(shared.magnitude + job % ROUND, most);
             largest = 0;
@@ -622,11 +681,13 @@ struct Pixels {
     int lane;
     unsigned inside; /* bit p: whether the thread's pixel p lies in the output */
     DEVICE int column(int row) const { return w + row % 8 * 2 + row / 8; }
-    DEVICE void open(const Job &at, const Arguments &a) {
-        job = at; inside = 0;
+    DEVICE void open(const Arguments &a) { /* At `job`. */
+        inside = 0;
         UNROLLED for (int p = 0; p < 2; p++) {
             const int x = column(p * 8 + lane / 4);
-            if (at.h + h < a.out_h && x < BOX_W && at.w + x < a.out_w) inside |= 1U << p;
+            if (job.h + h < int(a.out_h) && x < BOX_W &&
+                job.w + x < int(a.out_w))
+                inside |= 1U << p;
         }
     }
     DEVICE bool valid(int row) const { return inside >> row / 8 & 1; }
@@ -634,7 +695,8 @@ struct Pixels {
         return Place{job.n, job.d, job.h + h, job.w + column(row)};
     }
 };
-
+/* An address that is worked out once, not anew from its parts for every channel. */
+template <class T> DEVICE T *settled(T *address) { asm("" : "+l"(address)); return address; }
 constexpr int ROW_BLOCKS = 1;
 struct RowTile {
     static constexpr int PIXELS = 2, CHANNELS = TILE_N / 4, OWN = 1;
@@ -681,11 +743,13 @@ struct Tile : RowTile {
             UNROLLED for (int p = 0; p < PIXELS; p++) walk(p, j) = fmaf(walk(p, j), by.x, by.y);
         }
     }
-    /* A thread's pixels are neighbours: both at once, where pairs begin at even columns. */
+    /* A thread's pixels are neighbours: both at once, where pairs begin at even columns. From its
+     * first channel the others are in step. */
     template <class T> DEVICE void put(T *to, Stride s, int p, int j, real value) {
         leaving[p][0] = value;
+        T *first = settled(to + offset(place(0), s) + channel(0) * s.c);
         if (p == 1)
-            store_pair(to + offset(place(0), s) + channel(j) * s.c, leaving[0][0], value, valid(1));
+            store_pair(first + (column(j) - column(0)) * s.c, leaving[0][0], value, valid(1));
     }
     /* In one instruction, without a branch: in C there would be two, and one around each. */
     static DEVICE void store_pair(float *to, real first, real second, int wanted) {
@@ -715,84 +779,90 @@ __device__ constexpr bool is_direct(int kw) {
 __device__ constexpr int octet_of(int eight, int kw) {
     return eight * KERNEL_W + (is_direct(kw) ? 0 : DIRECT) + kw / 2;
 }
-DEVICE int place_in_k(int row, int kw) {
-    if (row < 8) {
-        const int first = kw % 2 == ODD ? 0 : DIRECT;
-        return (row / 8 * KERNEL_W + first + kw / 2) * 8 + row % 4 * 2 + row / 4 % 2;
+constexpr int PLANE_TAPS = KERNEL_H * KERNEL_W, TAPS = KERNEL_D * PLANE_TAPS;
+constexpr int WEIGHTS = IN_CHANNELS * TAPS; /* of a channel */
+/* The weight of channel 0 and kernel slice 0 at a place of k; -1: none is there. */
+DEVICE int weight_in(int k) {
+    const int octet = k / 8, single = (octet - KERNEL_W) * 4 + k % 8 / 2;
+    int row = octet / KERNEL_W * 8 + k % 8 / 2 + k % 2 * 4, kw = octet % KERNEL_W;
+    kw = kw < DIRECT ? kw * 2 : (kw - DIRECT) * 2 + 1;
+    if (octet >= KERNEL_W) {
+        if (k % 2 != 0 || single >= SINGLE_TAPS) return -1;
+        row = 8 + single / KERNEL_W; kw = single % KERNEL_W;
     }
-    const int tap = (row - 8) * KERNEL_W + kw;
-    return (KERNEL_W + tap / 4) * 8 + tap % 4 * 2;
+    return row % IN_CHANNELS * TAPS + row / IN_CHANNELS * KERNEL_W + kw;
 }
 
 /* ---- weights ------------------------------------------------------------------------------- */
 constexpr int WEIGHT_ROWS = TURN * TILE_N;             /* of B: kernel slices by channels */
 constexpr int WEIGHT_BYTES = K / 8 * WEIGHT_ROWS * 16; /* of one part */
-constexpr int PLANE_TAPS = KERNEL_H * KERNEL_W, TAPS = KERNEL_D * PLANE_TAPS;
-constexpr int WEIGHTS = IN_CHANNELS * TAPS; /* of a channel */
-/* Weight e of channel o; zero where there is none. */
-DEVICE float fetch_weight(const Arguments &a, int o, int e) {
-    if (o >= OUT_CHANNELS || e >= WEIGHTS) return 0.0f;
-    return a.weight[o * WEIGHTS + e];
+/* Of channel o, the weight in the kernel's slice kd that has the place of weight e in its first;
+ * zero where there is none. */
+DEVICE float fetch_weight(const Arguments &a, int o, int e, int kd) {
+    if (o >= OUT_CHANNELS || e < 0) return 0.0f;
+    return a.weight[o * WEIGHTS + e + kd * PLANE_TAPS];
 }
-DEVICE int weight_at(int e) { /* Bytes from the weights' first to weight e of channel 0. */
-    const int kd = e / PLANE_TAPS % KERNEL_D, kh = e / KERNEL_W % KERNEL_H;
-    const int k = place_in_k(kh * IN_CHANNELS + e / TAPS, e % KERNEL_W);
-    const int block = kd == 0 ? 0 : TURN - kd;
-    return (k / 8 * WEIGHT_ROWS + block * TILE_N) * 16 + k % 8 * 2;
-}
+/* Where B has kernel slice kd of channel o. But for the first slice, neighbours are exchanged: of
+ * two sums that are added, one then lies in an even register and one in an odd, which are read at
+ * once. */
+DEVICE int row_in(int kd, int o) { return kd == 0 ? o : (TURN - kd) * TILE_N + (o ^ 1); }
 DEVICE void store_weight(unsigned char *to, float scaled) {
     const unsigned short upper = nonzero_half(finite_part(scaled));
     *reinterpret_cast<unsigned short *>(to) = upper;
     *reinterpret_cast<unsigned short *>(to + WEIGHT_BYTES) = round_half(scaled - half_value(upper));
 }
-/* What else all of the block find in shared memory, by the consumers. */
+/* What else all of the block find in shared memory, by the consumers. Barriers are begun one after
+ * the other, whoever does it: so a few by each warp. */
 DEVICE void begin(const Arguments &a, const Shared &shared) {
-    const Round round = first_round(a); /* by all: what few go through waits for instructions */
-    if (thread_index() < STAGES) {
-        mbarrier_init(shared.full + 8 * thread_index(), 32);
-        mbarrier_init(shared.empty + 8 * thread_index(), CONSUMER_THREADS);
+    constexpr int WARPS = CONSUMERS * 4;
+    const int warp = thread_index() / 32;
+    if (thread_index() % 32 == 0) {
+        ROLLED for (int slot = warp; slot < STAGES; slot += WARPS) {
+            mbarrier_init(shared.full + 8 * slot, 32);
+            if (slot % 2 == 0) mbarrier_init(shared.empty + 8 * slot, CONSUMER_THREADS);
+        }
+        if (warp == WARPS - 1) {
+            mbarrier_init(shared.met, THREADS / 32);
+            *shared.round = first_round(a);
+        }
     }
-    if (thread_index() == 0) {
-        mbarrier_init(shared.met, THREADS / 32);
-        *shared.round = round;
-    }
-    for (int i = thread_index(); i < ROUND; i += CONSUMER_THREADS) shared.magnitude[i] = 0;
+    if (thread_index() < ROUND) shared.magnitude[thread_index()] = 0;
     if (thread_index() < STAGES * PARTS) {
         float *part = reinterpret_cast<float *>(shared.stages) + thread_index() * PART_WORDS;
         part[ZEROS] = part[ZEROS + 1] = 0.0f;
     }
     barrier_arrive(BEGUN, THREADS);
 }
-/* By the consumers, a warp for a channel, and first of all their loads. The code is short on
- * purpose: a kernel's first pass through it waits for instructions, too. */
+/* By the consumers, a warp for a channel and a lane for a place of k, and first of all their loads.
+ * The code is short on purpose: a kernel's first pass through it waits for instructions, too. */
 DEVICE void pack_weights(const Arguments &a, const Shared &shared) {
-    constexpr int PIECES = (WEIGHTS + 31) / 32, WARPS = CONSUMERS * 4, HELD = 24;
-    constexpr int CHANNELS = (OUT_CHANNELS + WARPS - 1) / WARPS; /* of a warp */
+    constexpr int PLACES = (K + 31) / 32; /* of a lane */
+    constexpr int PIECES = TURN; /* piece i: at place i / TURN, of slice i % TURN */
+    constexpr int WARPS = CONSUMERS * 4, HELD = 24;
+    constexpr int CHANNELS = (TILE_N + WARPS - 1) / WARPS; /* of a warp */
     constexpr int AHEAD_MOST = HELD / PIECES;
     constexpr int FETCHED = CHANNELS < AHEAD_MOST ? CHANNELS : AHEAD_MOST;
     const int lane = thread_index() % 32, warp = thread_index() / 32;
     float ahead[FETCHED][PIECES]; /* of the warp's next channels */
+    int first[PLACES];            /* at each place, of the kernel's first slice */
+    first[0] = lane < K ? weight_in(lane) : -1;
     UNROLLED for (int c = 0; c < FETCHED; c++)
         UNROLLED for (int i = 0; i < PIECES; i++)
-            ahead[c][i] = fetch_weight(a, warp + c * WARPS, lane + 32 * i);
+            ahead[c][i] = fetch_weight(a, warp + c * WARPS, first[i / TURN], i % TURN);
     const int channel = thread_index(); /* the planner sees to it that there are enough */
     float bias = 0.0f;
     if (channel < OUT_CHANNELS) bias = load(a.bias + channel * a.bias_stride.c);
     begin(a, shared);
-    ROLLED for (int i = thread_index(); i < PARTS * WEIGHT_BYTES / 16; i += CONSUMER_THREADS)
-        reinterpret_cast<uint4 *>(shared.weights)[i] = make_uint4(0, 0, 0, 0);
-    int at[PIECES];
-    UNROLLED for (int i = 0; i < PIECES; i++) at[i] = weight_at(lane + 32 * i);
     if (channel < OUT_CHANNELS) shared.scale_bias[channel].y = bias;
-    barrier_sync(PACKED, CONSUMER_THREADS);
-    ROLLED for (int o = warp; o < OUT_CHANNELS; o += WARPS) {
+    ROLLED for (int o = warp; o < TILE_N; o += WARPS) {
         float value[PIECES], largest = 0.0f;
         UNROLLED for (int i = 0; i < PIECES; i++) {
             value[i] = ahead[0][i];
             largest = finite_magnitude(largest, value[i]);
             UNROLLED for (int c = 1; c < FETCHED; c++) ahead[c - 1][i] = ahead[c][i];
             if (FETCHED < CHANNELS)
-                ahead[FETCHED - 1][i] = fetch_weight(a, o + FETCHED * WARPS, lane + 32 * i);
+                ahead[FETCHED - 1][i] =
+                    fetch_weight(a, o + FETCHED * WARPS, first[i / TURN], i % TURN);
         }
         largest = __uint_as_float(__reduce_max_sync(~0U, __float_as_uint(largest)));
         const float scale = scale_to(7, largest);
@@ -800,9 +870,10 @@ DEVICE void pack_weights(const Arguments &a, const Shared &shared) {
             shared.scale[o] = scale;
             shared.scale_bias[o].x = unscale(scale, SPLIT_SCALE);
         }
+        unsigned char *to = shared.weights + lane / 8 * (WEIGHT_ROWS * 16) + lane % 8 * 2;
         UNROLLED for (int i = 0; i < PIECES; i++)
-            if (lane + 32 * i < WEIGHTS)
-                store_weight(shared.weights + at[i] + o * 16, value[i] * scale);
+            store_weight(to + (i / TURN * 4 * WEIGHT_ROWS + row_in(i % TURN, o)) * 16,
+                         value[i] * scale);
     }
     fence_proxy_async();
     barrier_sync(PACKED, CONSUMER_THREADS);
@@ -810,14 +881,12 @@ DEVICE void pack_weights(const Arguments &a, const Shared &shared) {
 
 /* ---- consumers ----------------------------------------------------------------------------- */
 constexpr int BLOCK_SUMS = TILE_N / 2; /* of a thread: one kernel slice's */
-struct Sums { /* What products make of one slice: BLOCK_SUMS for each of the kernel's slices. */
-    float of[TURN * BLOCK_SUMS];
-    /* Keeps the compiler from moving what it does to sums past the products' fences. */
-    DEVICE void pin() {
-        UNROLLED for (int i = 0; i < TURN * BLOCK_SUMS; i++)
-            asm volatile("" : "+f"(of[i])::"memory");
-    }
-};
+/* What products make of one slice: BLOCK_SUMS for each of the kernel's slices. */
+using Sums = float[TURN * BLOCK_SUMS];
+/* Keeps the compiler from moving what it does to sums past the products' fences. */
+template <int N> DEVICE void pin(float (&sums)[N]) {
+    UNROLLED for (int i = 0; i < N; i++) asm volatile("" : "+f"(sums[i])::"memory");
+}
 
 DEVICE void load_pair(unsigned address, unsigned &x, unsigned &y) {
     asm volatile("ld.shared.v2.u32 {%0, %1}, [%2];" : "=r"(x), "=r"(y) : "r"(address) : "memory");
@@ -828,10 +897,15 @@ DEVICE unsigned load_low_half(unsigned address) { /* The low half of a word, abo
     return low;
 }
 /* The same in a register of its own, made here and not where the compiler likes; of a `mov`, ptxas
- * makes two. */
+ * makes two, or gives both the same registers and then serialises products (C7511). */
 DEVICE unsigned moved(unsigned x) {
     unsigned copy;
     asm volatile("prmt.b32 %0, %1, %1, 0x3210;" : "=r"(copy) : "r"(x) : "memory");
+    return copy;
+}
+DEVICE float moved(float x) {
+    float copy;
+    asm volatile("prmt.b32 %0, %1, %1, 0x3210;" : "=f"(copy) : "f"(x) : "memory");
     return copy;
 }
 struct Operands { /* A slice as a lane's operands. */
@@ -856,7 +930,7 @@ struct Gather {
     unsigned words;                         /* of two stages' first: address of its first word, */
     unsigned single[SINGLES]; /* of the words of single taps, */
     unsigned full, parity;                  /* and of its barrier */
-    unsigned last, to_empty; /* that of the last two; from a barrier to its empty one */
+    unsigned last, to_empty; /* that of the last two; from a first one's to both's empty one */
     /* stage: even, two before the first that is read. */
     DEVICE void open(const Shared &shared, const Pixels &pixels, int stage) {
         const int quad = pixels.lane % 4, x = pixels.w + pixels.lane / 4 * 2;
@@ -891,18 +965,25 @@ struct Gather {
                     load_low_half(single[0] + STAGE + part * PART_WORDS * 4 + p * 4);
         }
     }
-    /* Makes operands of the words, and gives the stage back. */
+    /* Makes operands of the words, and behind the second stage gives both back. */
     template <int WHICH> DEVICE void take(Operands &operands) const {
         UNROLLED for (int part = 0; part < PARTS; part++)
             UNROLLED for (int p = 0; p < 2; p++)
                 operands.at(part, octet_of(0, 1), p) = moved(operands.word(part, 0, 1 + p));
         operands.pin();
-        mbarrier_arrive(full + to_empty + 8 * WHICH);
+        if (WHICH == 1) mbarrier_arrive(full + to_empty);
+    }
+    DEVICE void skip_second() const { /* Gives two stages back, of which the second was not read. */
+        mbarrier_wait(full + 8, parity);
+        mbarrier_arrive(full + to_empty);
     }
 };
 /* The same for all lanes, in a uniform register: a reduction's result lies in one, and is not
  * worked out again at every use. */
 DEVICE unsigned uniform(unsigned value) { return __reduce_max_sync(~0U, value); }
+DEVICE Job uniform(const Job &at) {
+    return Job{int(uniform(at.n)), int(uniform(at.d)), int(uniform(at.h)), int(uniform(at.w))};
+}
 struct Weights { /* B's descriptors, of 16 k each. */
     unsigned long long part[PARTS][STEPS];
     DEVICE void open(const Shared &shared) {
@@ -915,15 +996,21 @@ struct Weights { /* B's descriptors, of 16 k each. */
         }
     }
 };
-/* Starts a slice's products. */
-DEVICE void multiply(Sums &sums, Operands &operands, const Weights &weights) {
-    operands.pin(); sums.pin(); wgmma_fence();
+/* Starts a slice's products with all of the kernel's slices, or with those from B's block FIRST on
+ * that N sums are for. ADDS: to what the sums are. */
+template <int FIRST, bool ADDS = false, int N>
+DEVICE void multiply(float (&sums)[N], Operands &operands, const Weights &weights) {
+    operands.pin();
+    pin(sums);
+    wgmma_fence();
     UNROLLED for (int k = 0; k < STEPS; k++)
-        wgmma(sums.of, operands.of[0][k], weights.part[PARTS - 1][k], k > 0);
+        wgmma(sums, operands.of[0][k],
+              descriptor_at(weights.part[PARTS - 1][k], FIRST * TILE_N), ADDS || k > 0);
     UNROLLED for (int k = 0; k < STEPS; k++)
-        wgmma(sums.of, operands.of[PARTS - 1][k], weights.part[0][k], 1);
+        wgmma(sums, operands.of[PARTS - 1][k],
+              descriptor_at(weights.part[0][k], FIRST * TILE_N), 1);
     UNROLLED for (int k = 0; k < STEPS; k++)
-        wgmma(sums.of, operands.of[0][k], weights.part[0][k], true);
+        wgmma(sums, operands.of[0][k], descriptor_at(weights.part[0][k], FIRST * TILE_N), true);
     wgmma_commit();
 }
 /* Of operands: with two, the next slice's come behind this one's products. */
@@ -943,49 +1030,91 @@ struct Consumer {
      * slice before. */
     DEVICE void complete(const Sums &sums, const Sums &other) {
         UNROLLED for (int i = 0; i < BLOCK_SUMS; i++)
-            tile.d[0][i] = sums.of[BLOCK_SUMS % (TURN * BLOCK_SUMS) + i] +
-                                           (PENDING ? pending[0][i] : other.of[i]);
+            tile.d[0][i] = sums[BLOCK_SUMS % (TURN * BLOCK_SUMS) + (i ^ 1)] +
+                                           (PENDING ? pending[0][i] : other[i]);
     }
     /* Then: the depths behind it move up. */
     DEVICE void advance(const Sums &sums, const Sums &other) {
         UNROLLED for (int next = 0; next < PENDING; next++)
             UNROLLED for (int i = 0; i < BLOCK_SUMS; i++) {
                 const bool last = next + 1 == PENDING;
-                pending[next][i] = sums.of[(next + 2) * BLOCK_SUMS + i] +
-                                   (last ? other.of[i] : pending[last ? 0 : next + 1][i]);
+                pending[next][i] = sums[(next + 2) * BLOCK_SUMS + (i ^ 1)] +
+                                   (last ? other[i] : pending[last ? 0 : next + 1][i]);
                 asm volatile("" : "+f"(pending[next][i]));
             }
     }
-    /* completed: the slice behind whose products this comes. */
-    DEVICE void step(const Arguments &a, int completed) {
-        const int depth = completed - (TURN - 1);
+    /* Whether that depth is one of the job's. */
+    DEVICE bool in_job(int depth, const Arguments &a) const {
+        return unsigned(depth) < unsigned(a.box_d);
+    }
+    DEVICE void step(const Arguments &a, bool counts) {
         tile.walking = SCALES_AT_END;
-        if (unsigned(depth) < unsigned(a.box_d)) tail.step(tile, a);
+        if (counts) tail.step(tile, a);
         tile.walking = false; tile.pixels.job.d++;
     }
     DEVICE void open(const Arguments &a) { slice = 0; tail.begin(tile); }
     DEVICE void close(const Arguments &a) {
-        tile.pixels.open(job_at(block_job(number), a), a);
+        tile.pixels.open(a);
         tile.pixels.job.d = 0;
         tile.scale_walk();
         tail.end(tile, a);
     }
-    /* Behind the products of a slice, which are in `sums`: starts those of the next in `other`. A
-     * job begins with the second of two slices, so that it ends behind the first. */
+    /* Behind the products of a slice, which are in `sums`: starts those of the next in `other`, and
+     * takes in the depth that the slice completes, if it `counts`. */
     template <int WHICH>
-    DEVICE void turn(const Arguments &a, Sums &sums, Sums &other, Operands &next) {
-        wgmma_wait(); sums.pin();
+    DEVICE void turn(const Arguments &a, Sums &sums, Sums &other, Operands &next, bool counts) {
+        wgmma_wait();
+        pin(sums);
         gather.fetch<WHICH>(next);
         complete(sums, other);
         advance(sums, other);
         gather.take<WHICH>(next);
-        multiply(other, next, weights);
-        step(a, slice - 1 + WHICH);
-        if (WHICH == 0 && slice == job_slices(a)) {
-            close(a);
-            number++;
+        multiply<0>(other, next, weights);
+        step(a, counts);
+    }
+    /* The same, where of a job's first slice and of its last one only what one slice of the kernel
+     * makes of it is kept: no more is multiplied, in registers of a depth that waits. A job ends
+     * behind the first products of the next. */
+    template <int EDGE> DEVICE void walk_with_edges(const Arguments &a, Sums (&sums)[2]) {
+        float(&edge)[EDGE] = pending[0];
+        const int first = number;
+        ROLLED for (;; number++) {
+            gather.turn_to_next();
+            gather.fetch<0>(operands[0]);
+            gather.take<0>(operands[0]);
+            multiply<0>(edge, operands[0], weights);
+            if (number != first) {
+                close(a);
+                next_job(tile.pixels.job, a);
+            }
+            if (number == end) break;
             open(a);
+            wgmma_wait();
+            pin(edge);
+            UNROLLED for (int i = 0; i < EDGE; i++) sums[0][i] = moved(edge[i]);
+            ROLLED for (slice = 1; slice + 1 < job_slices(a); slice += 2) {
+                turn<1>(a, sums[0], sums[1], operands[0], slice > 1);
+                gather.turn_to_next();
+                turn<0>(a, sums[1], sums[0], operands[0], slice > 1);
+            }
+            wgmma_wait();
+            pin(sums[0]);
+            gather.fetch<1>(operands[0]);
+            complete(sums[0], sums[1]);
+            float rest[EDGE]; /* what the last depth has so far */
+            UNROLLED for (int i = 0; i < EDGE; i++) {
+                rest[i] = moved(sums[0][2 * EDGE + (i ^ 1)] + sums[1][i]);
+                edge[i] = 0.0f;
+            }
+            gather.take<1>(operands[0]);
+            multiply<1, true>(edge, operands[0], weights);
+            step(a, true);
+            wgmma_wait();
+            pin(edge);
+            UNROLLED for (int i = 0; i < EDGE; i++) tile.d[0][i] = rest[i] + edge[i ^ 1];
+            step(a, in_job(slice + 1 - TURN, a));
         }
+        gather.skip_second();
     }
 };
 
@@ -1000,22 +1129,17 @@ DEVICE void consume(const Arguments &a, const Shared &shared) {
     const Round round = *shared.round;
     consumer.gather.open(shared, tile.pixels, round.staged + 2 * STAGES - 2);
     consumer.weights.open(shared);
-    consumer.number = round.first; consumer.end = round.end;
+    consumer.number = round.first;
+    tile.pixels.job = uniform(job_at(first_job(a) + round.first, a));
+    consumer.end = round.end;
     Sums sums[2];
-    UNROLLED for (int i = 0; i < TURN * BLOCK_SUMS; i++) sums[0].of[i] = sums[1].of[i] = 0.0f;
+    UNROLLED for (int i = 0; i < TURN * BLOCK_SUMS; i++) sums[0][i] = sums[1][i] = 0.0f;
     UNROLLED for (int i = 0; i < PENDING * BLOCK_SUMS; i++)
         consumer.pending[i / BLOCK_SUMS][i % BLOCK_SUMS] = 0.0f;
     UNROLLED for (int i = 0; i < PARTS * STEPS * 4; i++)
         consumer.operands[0].of[i / (STEPS * 4)][i / 4 % STEPS][i % 4] =
             consumer.operands[SETS - 1].of[i / (STEPS * 4)][i / 4 % STEPS][i % 4] = 0;
-    consumer.open(a);
-    tile.pixels.job.d--; /* the turn before the first: of zeros, and forgotten */
-    ROLLED do {
-        consumer.gather.turn_to_next();
-        consumer.turn<0>(a, sums[0], sums[1], consumer.operands[0]);
-        consumer.turn<1>(a, sums[1], sums[0], consumer.operands[SETS - 1]);
-        consumer.slice += 2;
-    } while (consumer.number < consumer.end);
+    consumer.walk_with_edges<BLOCK_SUMS>(a, sums);
     wgmma_wait();
 }
 /* All of the block meet, consumers and producers from places of their own in the program. */
@@ -1071,7 +1195,7 @@ DEVICE bool next_round(const Arguments &a, const Shared &shared) {
     if (next < end) {
         float largest = __uint_as_float(shared.magnitude[next % ROUND]);
         if (!(largest <= FLOAT_MAX))
-            largest = look_at(a, shared, round, job_at(block_job(next), a));
+            largest = look_at(a, shared, round, job_at(first_job(a) + next, a));
         round.end = next + 1; round.scale = scale_to(8, largest);
     } else {
         meet(shared, round); /* all have read the magnitudes */
@@ -1113,8 +1237,8 @@ __global__ void __launch_bounds__(THREADS, 1)
             more = next_round(a, shared);
         }
     } else {
-        setmaxnreg_inc<CONSUMER_REGISTERS>();
         pack_weights(a, shared);
+        setmaxnreg_inc<CONSUMER_REGISTERS>();
         do {
             consume(a, shared);
         } while (next_round(a, shared));
@@ -1124,6 +1248,7 @@ __global__ void __launch_bounds__(THREADS, 1)
 #else /* other GPUs have no such instructions: here for the host to find */
 __global__ void __launch_bounds__(32) segue_conv_wgmma_gathered(const __grid_constant__ Arguments a) {}
 #endif
+#undef SUMS
 #undef SUMS
 } // namespace wgmma_gathered
 
@@ -1403,7 +1528,7 @@ __global__ void __launch_bounds__(THREADS, BLOCKS)
 } // namespace implicit_gemm
 
 /* ---- the host's side ------------------------------------------------------------------------ */
-static long long least(long long x, long long y) { return x < y ? x : y; }
+static long long most(long long x, long long y) { return x > y ? x : y; }
 static long long pieces(long long x, long long y) { return (x + y - 1) / y; }
 static bool aligned(const void *address, unsigned long long bytes) {
     return reinterpret_cast<unsigned long long>(address) % bytes == 0;
@@ -1463,8 +1588,8 @@ extern "C" const char *conv3d_min_softmax(const float *x, const float *conv_weig
         a.jobs_w = pieces(a.out_w, 30); a.job_count = n * a.jobs_d * a.jobs_h * a.jobs_w;
         /* boxes are counted in 28 bits; a row of the output is one box */
         if (a.job_count < 268435455 && a.jobs_w == 1)
-            return launch(wgmma_gathered::segue_conv_wgmma_gathered, a, least(a.job_count,
-                processors), 512, 170564, stream);
+            return launch(wgmma_gathered::segue_conv_wgmma_gathered, a, pieces(a.job_count, most(1,
+                pieces(a.job_count, processors))), 512, 170564, stream);
     }
     implicit_gemm::Arguments a;
     take_tensors(a);

@@ -151,12 +151,18 @@ __device__ __forceinline__ double sum_rounded(double a, double b) {
     return __dadd_rn(a, b);
 }
 
-/* part / sum, where 0 <= part <= 1 <= sum: by the inverse of the sum, which many parts have in
- * common, and one correction, which leaves the quotient rounded correctly where it is normal
- * (Markstein, Computation of elementary functions on the IBM RISC System/6000, 1990, theorem 7). */
+/* 1 / x, to within 1 unit of 2^-23 of it. */
+__device__ __forceinline__ float inverse_near(float x) {
+    float result;
+    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(x));
+    return result;
+}
+/* part / sum, where 0 <= part <= 1 <= sum: by the inverse of the sum in two floats, which many
+ * parts have in common; their sum is all that is rounded, so that the quotient is what division
+ * makes but where it lies as near the middle between two floats as 2^-22 of their distance. */
 __device__ __forceinline__ float share(float part, float sum) {
-    const float inverse = 1.0f / sum, quotient = part * inverse;
-    return fmaf(fmaf(-quotient, sum, part), inverse, quotient);
+    const float inverse = inverse_near(sum), rest = fmaf(-sum, inverse, 1.0f) * inverse;
+    return fmaf(part, inverse, part * rest);
 }
 __device__ __forceinline__ double share(double part, double sum) {
     return part / sum;

@@ -22,7 +22,8 @@
  *
  * Constants beyond those of stage_gathered.cuh: OUT_CHANNELS, HAS_BIAS, WEIGHTS_IN_ORDER (weights
  * lie dense), TILE_N, TILE_REAL, TILE_WALKS, BOX_W, PIXELS_W (BOX_W rounded up to 16),
- * SCALES_AT_END, CONSUMERS (warpgroups of 64 pixels), CONSUMER_REGISTERS, PRODUCER_REGISTERS. */
+ * SCALES_AT_END, EDGES_APART (a first and a last slice are multiplied by one slice of the kernel
+ * each), CONSUMERS (warpgroups of 64 pixels), CONSUMER_REGISTERS, PRODUCER_REGISTERS. */
 //@ include common.cuh
 //@ include wgmma.cuh
 //@ constants
@@ -48,7 +49,7 @@ struct Job {
     int n, d, h, w; /* image; first output pixel */
 };
 
-/* Without signs, and without dividing by one: it is worked out for every job. */
+/* Without signs, and without dividing by one. */
 __device__ __forceinline__ Job job_at(unsigned job, const Arguments &a) {
     const unsigned jobs_w = ONE_BOX_W ? 1 : static_cast<unsigned>(a.jobs_w);
     const unsigned jobs_h = static_cast<unsigned>(a.jobs_h);
@@ -61,13 +62,31 @@ __device__ __forceinline__ Job job_at(unsigned job, const Arguments &a) {
     at.w = (job - row * jobs_w) * BOX_W;
     return at;
 }
-/* Of all, by its number among the block's. */
-__device__ __forceinline__ int block_job(int number) {
-    return blockIdx.x + number * gridDim.x;
+/* The job behind that one, without dividing. */
+__device__ __forceinline__ void next_job(Job &at, const Arguments &a) {
+    at.w += BOX_W;
+    if (!ONE_BOX_W && at.w < static_cast<int>(a.out_w))
+        return;
+    at.w = 0;
+    at.h += BOX_H;
+    if (at.h < static_cast<int>(a.out_h))
+        return;
+    at.h = 0;
+    at.d += static_cast<int>(a.box_d);
+    if (!ONE_BOX_D && at.d < static_cast<int>(a.out_d))
+        return;
+    at.d = 0;
+    at.n++;
 }
 
+/* A block's jobs follow each other: its first, and how many they are. */
+__device__ __forceinline__ int first_job(const Arguments &a) {
+    const unsigned jobs = static_cast<unsigned>(a.job_count), each = jobs / gridDim.x;
+    return blockIdx.x * each + min(blockIdx.x, jobs - each * gridDim.x);
+}
 __device__ __forceinline__ int block_jobs(const Arguments &a) {
-    return (static_cast<unsigned>(a.job_count) - 1 - blockIdx.x) / gridDim.x + 1;
+    const unsigned jobs = static_cast<unsigned>(a.job_count), each = jobs / gridDim.x;
+    return each + (blockIdx.x < jobs - each * gridDim.x);
 }
 
 /* Jobs first .. end - 1 of the block, at one scale. */
@@ -103,7 +122,7 @@ struct Shared {
     unsigned *magnitude;  /* [ROUND]: bits of a job's largest */
     unsigned *largest;    /* bits of the largest finite magnitude of one job */
     Round *round;         /* the present one: here, since registers are few */
-    unsigned full, empty; /* addresses of [STAGES] barriers each */
+    unsigned full, empty; /* addresses of [STAGES] barriers each; `empty`: the even ones, of two */
     unsigned met;         /* of the barrier at which all warps meet between rounds */
 };
 
@@ -117,13 +136,14 @@ struct Pixels {
     unsigned inside; /* bit p: whether the thread's pixel p lies in the output */
 
     __device__ __forceinline__ int column(int row) const { return w + row % 8 * 2 + row / 8; }
-    __device__ __forceinline__ void open(const Job &at, const Arguments &a) {
-        job = at;
+    /* At `job`. */
+    __device__ __forceinline__ void open(const Arguments &a) {
         inside = 0;
 #pragma unroll
         for (int p = 0; p < 2; p++) {
             const int x = column(p * 8 + lane / 4);
-            if (at.h + h < a.out_h && x < BOX_W && at.w + x < a.out_w)
+            if (job.h + h < static_cast<int>(a.out_h) && x < BOX_W &&
+                job.w + x < static_cast<int>(a.out_w))
                 inside |= 1U << p;
         }
     }
@@ -132,6 +152,12 @@ struct Pixels {
         return Place{job.n, job.d, job.h + h, job.w + column(row)};
     }
 };
+
+/* An address that is worked out once, not anew from its parts for every channel. */
+template <class T> __device__ __forceinline__ T *settled(T *address) {
+    asm("" : "+l"(address));
+    return address;
+}
 
 constexpr int ROW_BLOCKS = 1;
 //@ include row_tile.cuh
@@ -154,7 +180,8 @@ struct Tile : RowTile {
                 walk(0, p, j) = fmaf(walk(0, p, j), by.x, by.y);
         }
     }
-    /* A thread's pixels are neighbours: both at once, where pairs begin at even columns. */
+    /* A thread's pixels are neighbours: both at once, where pairs begin at even columns. From its
+     * first channel the others are in step. */
     template <int V, class T>
     __device__ __forceinline__ void put(T *to, Stride s, int p, int j, real value) {
         if (V < 2 || BOX_W % 2 != 0) {
@@ -162,8 +189,9 @@ struct Tile : RowTile {
             return;
         }
         leaving[p][0] = value;
+        T *first = settled(to + offset(place(0), s) + channel(0) * s.c);
         if (p == 1)
-            store_pair(to + offset(place(0), s) + channel(j) * s.c, leaving[0][0], value,
+            store_pair(first + (column(j) - column(0)) * s.c, leaving[0][0], value,
                        valid(1) && has(j));
     }
     /* In one instruction, without a branch: in C there would be two, and one around each. */
@@ -194,141 +222,25 @@ struct Tile : RowTile {
 constexpr int BLOCK_SUMS = TILE_N / 2; /* of a thread: one kernel slice's */
 
 /* What products make of one slice: BLOCK_SUMS for each of the kernel's slices. */
-struct Sums {
-    float of[TURN * BLOCK_SUMS];
+using Sums = float[TURN * BLOCK_SUMS];
 
-    /* Keeps the compiler from moving what it does to sums past the products' fences. */
-    __device__ __forceinline__ void pin() {
+/* Keeps the compiler from moving what it does to sums past the products' fences. */
+template <int N> __device__ __forceinline__ void pin(float (&sums)[N]) {
 #pragma unroll
-        for (int i = 0; i < TURN * BLOCK_SUMS; i++)
-            asm volatile("" : "+f"(of[i])::"memory");
-    }
-};
-
-__device__ __forceinline__ void load_pair(unsigned address, unsigned &x, unsigned &y) {
-    asm volatile("ld.shared.v2.u32 {%0, %1}, [%2];" : "=r"(x), "=r"(y) : "r"(address) : "memory");
-}
-/* The low half of a word, above it zeros. */
-__device__ __forceinline__ unsigned load_low_half(unsigned address) {
-    unsigned short low;
-    asm volatile("ld.shared.u16 %0, [%1];" : "=h"(low) : "r"(address) : "memory");
-    return low;
-}
-/* The same in a register of its own, made here and not where the compiler likes; of a `mov`, ptxas
- * makes two. */
-__device__ __forceinline__ unsigned moved(unsigned x) {
-    unsigned copy;
-    asm volatile("prmt.b32 %0, %1, %1, 0x3210;" : "=r"(copy) : "r"(x) : "memory");
-    return copy;
+    for (int i = 0; i < N; i++)
+        asm volatile("" : "+f"(sums[i])::"memory");
 }
 
-/* A slice as a lane's operands. */
-struct Operands {
-    unsigned of[PARTS][STEPS][4];
-    unsigned ends[PARTS][EIGHTS ? EIGHTS : 1][2][2]; /* words of pairs that are no tap */
-
-    __device__ __forceinline__ unsigned &at(int part, int octet, int pixel) {
-        return of[part][octet / 2][octet % 2 * 2 + pixel];
-    }
-    /* Word i under the thread's pixels, where it is loaded to. */
-    __device__ __forceinline__ unsigned &word(int part, int eight, int i) {
-        const int kw = i / 2 * 2 - ODD;
-        if (kw >= 0 && kw < KERNEL_W)
-            return at(part, octet_of(eight, kw >= 0 ? kw : 0), i % 2);
-        return ends[part][eight][i >= 2][i % 2];
-    }
-    __device__ __forceinline__ void pin() {
-#pragma unroll
-        for (int i = 0; i < PARTS * STEPS * 4; i++)
-            asm volatile("" : "+r"(of[i / (STEPS * 4)][i / 4 % STEPS][i % 4])::"memory");
-    }
-};
-
-/* Where a consumer's thread reads the stages: by twos, whose place it works out once. */
-struct Gather {
-    unsigned words;                         /* of two stages' first: address of its first word, */
-    unsigned single[SINGLES ? SINGLES : 1]; /* of the words of single taps, */
-    unsigned full, parity;                  /* and of its barrier */
-    unsigned last, to_empty; /* that of the last two; from a barrier to its empty one */
-
-    /* stage: even, two before the first that is read. */
-    __device__ __forceinline__ void open(const Shared &shared, const Pixels &pixels, int stage) {
-        const int quad = pixels.lane % 4, x = pixels.w + pixels.lane / 4 * 2;
-        const int first = (pixels.h * IN_CHANNELS + quad) * PITCH + x + LEAD - ODD;
-        const int slot = stage % STAGES;
-        words = shared_address(shared.stages) + slot * STAGE_BYTES + first * 4;
-#pragma unroll
-        for (int i = 0; i < SINGLES; i++) {
-            const int tap = i * 4 + quad;
-            const int row = pixels.h * IN_CHANNELS + EIGHTS * 8 + tap / KERNEL_W;
-            const int word = tap < SINGLE_TAPS ? row * PITCH + x + LEAD + tap % KERNEL_W : ZEROS;
-            single[i] = words + (word - first) * 4;
-        }
-        full = shared.full + 8 * slot;
-        parity = stage / STAGES & 1;
-        last = shared.full + 8 * (STAGES - 2);
-        to_empty = shared.empty - shared.full;
-    }
-    __device__ __forceinline__ void turn_to_next() {
-        const bool wraps = full == last;
-        const int slots = wraps ? 2 - STAGES : 2;
-        parity ^= wraps;
-        full += 8 * slots;
-        words += slots * STAGE_BYTES;
-        asm volatile("" : "+r"(full), "+r"(words), "+r"(parity));
-#pragma unroll
-        for (int i = 0; i < SINGLES; i++) {
-            single[i] += slots * STAGE_BYTES;
-            asm volatile("" : "+r"(single[i]));
-        }
-    }
-    /* Loads the words of the first or second of two stages, when it is full. */
-    template <int WHICH> __device__ __forceinline__ void fetch(Operands &operands) const {
-        mbarrier_wait(full + 8 * WHICH, parity);
-        constexpr int STAGE = WHICH * STAGE_BYTES;
-#pragma unroll
-        for (int part = 0; part < PARTS; part++) {
-#pragma unroll
-            for (int eight = 0; eight < EIGHTS; eight++)
-#pragma unroll
-                for (int i = 0; i < WINDOW / 2; i++)
-                    load_pair(words + STAGE + part * PART_WORDS * 4 + eight * 8 * PITCH * 4 + i * 8,
-                              operands.word(part, eight, i * 2),
-                              operands.word(part, eight, i * 2 + 1));
-#pragma unroll
-            for (int i = 0; i < SINGLES; i++)
-#pragma unroll
-                for (int p = 0; p < 2; p++)
-                    operands.at(part, EIGHTS * KERNEL_W + i, p) =
-                        load_low_half(single[i] + STAGE + part * PART_WORDS * 4 + p * 4);
-        }
-    }
-    /* Makes operands of the words, and gives the stage back. */
-    template <int WHICH> __device__ __forceinline__ void take(Operands &operands) const {
-#pragma unroll
-        for (int part = 0; part < PARTS; part++) {
-#pragma unroll
-            for (int eight = 0; eight < EIGHTS; eight++)
-#pragma unroll
-                for (int kw = 1 - ODD; kw < KERNEL_W; kw += 2)
-#pragma unroll
-                    for (int p = 0; p < 2; p++)
-                        operands.at(part, octet_of(eight, kw), p) =
-                            moved(operands.word(part, eight, ODD + kw + p));
-#pragma unroll
-            for (int p = 0; p < 2; p++)
-                if (OCTETS % 2)
-                    operands.at(part, OCTETS, p) = 0;
-        }
-        operands.pin();
-        mbarrier_arrive(full + to_empty + 8 * WHICH);
-    }
-};
+//@ include gathered_operands.cuh
 
 /* The same for all lanes, in a uniform register: a reduction's result lies in one, and is not
  * worked out again at every use. */
 __device__ __forceinline__ unsigned uniform(unsigned value) {
     return __reduce_max_sync(~0U, value);
+}
+__device__ __forceinline__ Job uniform(const Job &at) {
+    return Job{static_cast<int>(uniform(at.n)), static_cast<int>(uniform(at.d)),
+               static_cast<int>(uniform(at.h)), static_cast<int>(uniform(at.w))};
 }
 
 /* B's descriptors, of 16 k each. */
@@ -347,22 +259,28 @@ struct Weights {
     }
 };
 
-/* Starts a slice's products. */
-__device__ __forceinline__ void multiply(Sums &sums, Operands &operands, const Weights &weights) {
+/* Starts a slice's products with all of the kernel's slices, or with those from B's block FIRST on
+ * that N sums are for. ADDS: to what the sums are. */
+template <int FIRST, bool ADDS = false, int N>
+__device__ __forceinline__ void multiply(float (&sums)[N], Operands &operands,
+                                         const Weights &weights) {
     operands.pin();
-    sums.pin();
+    pin(sums);
     wgmma_fence();
     if (PARTS == 2) {
 #pragma unroll
         for (int k = 0; k < STEPS; k++)
-            wgmma(sums.of, operands.of[0][k], weights.part[PARTS - 1][k], k > 0);
+            wgmma(sums, operands.of[0][k],
+                  descriptor_at(weights.part[PARTS - 1][k], FIRST * TILE_N), ADDS || k > 0);
 #pragma unroll
         for (int k = 0; k < STEPS; k++)
-            wgmma(sums.of, operands.of[PARTS - 1][k], weights.part[0][k], 1);
+            wgmma(sums, operands.of[PARTS - 1][k],
+                  descriptor_at(weights.part[0][k], FIRST * TILE_N), 1);
     }
 #pragma unroll
     for (int k = 0; k < STEPS; k++)
-        wgmma(sums.of, operands.of[0][k], weights.part[0][k], PARTS == 2 || k > 0);
+        wgmma(sums, operands.of[0][k], descriptor_at(weights.part[0][k], FIRST * TILE_N),
+              PARTS == 2 || ADDS || k > 0);
     wgmma_commit();
 }
 
@@ -391,9 +309,9 @@ struct Consumer {
     __device__ __forceinline__ void complete(const Sums &sums, const Sums &other) {
 #pragma unroll
         for (int i = 0; i < BLOCK_SUMS; i++)
-            tile.d[0][i] = TURN == 1 ? sums.of[i]
-                                     : sums.of[BLOCK_SUMS % (TURN * BLOCK_SUMS) + i] +
-                                           (PENDING ? pending[0][i] : other.of[i]);
+            tile.d[0][i] = TURN == 1 ? sums[i]
+                                     : sums[BLOCK_SUMS % (TURN * BLOCK_SUMS) + (i ^ 1)] +
+                                           (PENDING ? pending[0][i] : other[i]);
     }
     /* Then: the depths behind it move up. */
     __device__ __forceinline__ void advance(const Sums &sums, const Sums &other) {
@@ -402,24 +320,26 @@ struct Consumer {
 #pragma unroll
             for (int i = 0; i < BLOCK_SUMS; i++) {
                 const bool last = next + 1 == PENDING;
-                pending[next][i] = sums.of[(next + 2) * BLOCK_SUMS + i] +
-                                   (last ? other.of[i] : pending[last ? 0 : next + 1][i]);
+                pending[next][i] = sums[(next + 2) * BLOCK_SUMS + (i ^ 1)] +
+                                   (last ? other[i] : pending[last ? 0 : next + 1][i]);
                 asm volatile("" : "+f"(pending[next][i]));
             }
     }
-    /* completed: the slice behind whose products this comes. */
-    __device__ __forceinline__ void step(const Arguments &a, int completed) {
-        const int depth = completed - (TURN - 1);
+    /* Whether that depth is one of the job's. */
+    __device__ __forceinline__ bool in_job(int depth, const Arguments &a) const {
+        return static_cast<unsigned>(depth) < static_cast<unsigned>(a.box_d) &&
+               (WALKS || (tile.pixels.job.d < a.out_d && number < end));
+    }
+    __device__ __forceinline__ void step(const Arguments &a, bool counts) {
         tile.walking = SCALES_AT_END;
-        if (static_cast<unsigned>(depth) < static_cast<unsigned>(a.box_d) &&
-            (WALKS || (tile.pixels.job.d < a.out_d && number < end)))
+        if (counts)
             tail.step(tile, a);
         tile.walking = false;
         tile.pixels.job.d++;
     }
     __device__ __forceinline__ void open(const Arguments &a) {
         if (!SCALES_AT_END) { /* else only its end asks where it lies */
-            tile.pixels.open(job_at(block_job(number), a), a);
+            tile.pixels.open(a);
             tile.pixels.job.d -= TURN - 1; /* the depth that a slice completes */
         }
         slice = 0;
@@ -428,36 +348,108 @@ struct Consumer {
     }
     __device__ __forceinline__ void close(const Arguments &a) {
         if (SCALES_AT_END)
-            tile.pixels.open(job_at(block_job(number), a), a);
+            tile.pixels.open(a);
         tile.pixels.job.d = 0;
         tile.scale_walk();
         tail.end(tile, a);
     }
-    /* Behind the products of a slice, which are in `sums`: starts those of the next in `other`. A
-     * job begins with the second of two slices, so that it ends behind the first. */
+    /* Behind the products of a slice, which are in `sums`: starts those of the next in `other`, and
+     * takes in the depth that the slice completes, if it `counts`. */
     template <int WHICH>
     __device__ __forceinline__ void turn(const Arguments &a, Sums &sums, Sums &other,
-                                         Operands &next) {
+                                         Operands &next, bool counts) {
         if (SETS == 2)
             gather.fetch<WHICH>(next);
         wgmma_wait<0>();
-        sums.pin();
+        pin(sums);
         if (SETS == 1)
             gather.fetch<WHICH>(next);
         complete(sums, other);
         if (STEPS_EARLY)
-            step(a, slice - 1 + WHICH);
+            step(a, counts);
         advance(sums, other);
         gather.take<WHICH>(next);
-        multiply(other, next, weights);
+        multiply<0>(other, next, weights);
         if (!STEPS_EARLY)
-            step(a, slice - 1 + WHICH);
-        if (WHICH == 0 && slice == job_slices(a)) {
-            if (WALKS)
+            step(a, counts);
+    }
+    /* To the next job. */
+    __device__ __forceinline__ void leave(const Arguments &a) {
+        if (WALKS)
+            close(a);
+        else
+            tile.pixels.job.d += TURN - 1 - job_slices(a); /* the job's first */
+        number++;
+        next_job(tile.pixels.job, a);
+        open(a);
+    }
+    /* Jobs one after the other. A job begins with the second of two slices, so that it ends behind
+     * the first. */
+    __device__ __forceinline__ void walk_jobs(const Arguments &a, Sums (&sums)[2]) {
+        open(a);
+        tile.pixels.job.d--; /* the turn before the first: of zeros, and forgotten */
+#pragma unroll 1
+        do {
+            gather.turn_to_next();
+            turn<0>(a, sums[0], sums[1], operands[0], in_job(slice - TURN, a));
+            if (slice == job_slices(a))
+                leave(a);
+            turn<1>(a, sums[1], sums[0], operands[SETS - 1], in_job(slice - (TURN - 1), a));
+            slice += 2;
+        } while (number < end);
+    }
+    /* The same, where of a job's first slice and of its last one only what one slice of the kernel
+     * makes of it is kept: no more is multiplied, in registers of a depth that waits. A job ends
+     * behind the first products of the next. */
+    template <int EDGE>
+    __device__ __forceinline__ void walk_with_edges(const Arguments &a, Sums (&sums)[2]) {
+        float(&edge)[EDGE] = pending[0];
+        const int first = number;
+#pragma unroll 1
+        for (;; number++) {
+            gather.turn_to_next();
+            gather.fetch<0>(operands[0]);
+            gather.take<0>(operands[0]);
+            multiply<0>(edge, operands[0], weights);
+            if (number != first) {
                 close(a);
-            number++;
+                next_job(tile.pixels.job, a);
+            }
+            if (number == end)
+                break;
             open(a);
+            wgmma_wait<0>();
+            pin(edge);
+#pragma unroll
+            for (int i = 0; i < EDGE; i++)
+                sums[0][i] = moved(edge[i]);
+#pragma unroll 1
+            for (slice = 1; slice + 1 < job_slices(a); slice += 2) {
+                turn<1>(a, sums[0], sums[1], operands[0], slice > 1);
+                gather.turn_to_next();
+                turn<0>(a, sums[1], sums[0], operands[0], slice > 1);
+            }
+            wgmma_wait<0>();
+            pin(sums[0]);
+            gather.fetch<1>(operands[0]);
+            complete(sums[0], sums[1]);
+            float rest[EDGE]; /* what the last depth has so far */
+#pragma unroll
+            for (int i = 0; i < EDGE; i++) {
+                rest[i] = moved(sums[0][2 * EDGE + (i ^ 1)] + sums[1][i]);
+                edge[i] = 0.0f;
+            }
+            gather.take<1>(operands[0]);
+            multiply<1, true>(edge, operands[0], weights);
+            step(a, true);
+            wgmma_wait<0>();
+            pin(edge);
+#pragma unroll
+            for (int i = 0; i < EDGE; i++)
+                tile.d[0][i] = rest[i] + edge[i ^ 1];
+            step(a, in_job(slice + 1 - TURN, a));
         }
+        gather.skip_second();
     }
 };
 
@@ -477,11 +469,12 @@ __device__ __forceinline__ void consume(const Arguments &a, const Shared &shared
     consumer.gather.open(shared, tile.pixels, round.staged + 2 * STAGES - 2);
     consumer.weights.open(shared);
     consumer.number = round.first;
+    tile.pixels.job = uniform(job_at(first_job(a) + round.first, a));
     consumer.end = round.end;
     Sums sums[2];
 #pragma unroll
     for (int i = 0; i < TURN * BLOCK_SUMS; i++)
-        sums[0].of[i] = sums[1].of[i] = 0.0f;
+        sums[0][i] = sums[1][i] = 0.0f;
 #pragma unroll
     for (int i = 0; i < PENDING * BLOCK_SUMS; i++)
         consumer.pending[i / BLOCK_SUMS][i % BLOCK_SUMS] = 0.0f;
@@ -489,15 +482,10 @@ __device__ __forceinline__ void consume(const Arguments &a, const Shared &shared
     for (int i = 0; i < PARTS * STEPS * 4; i++)
         consumer.operands[0].of[i / (STEPS * 4)][i / 4 % STEPS][i % 4] =
             consumer.operands[SETS - 1].of[i / (STEPS * 4)][i / 4 % STEPS][i % 4] = 0;
-    consumer.open(a);
-    tile.pixels.job.d--; /* the turn before the first: of zeros, and forgotten */
-#pragma unroll 1
-    do {
-        consumer.gather.turn_to_next();
-        consumer.turn<0>(a, sums[0], sums[1], consumer.operands[0]);
-        consumer.turn<1>(a, sums[1], sums[0], consumer.operands[SETS - 1]);
-        consumer.slice += 2;
-    } while (consumer.number < consumer.end);
+    if constexpr (EDGES_APART)
+        consumer.walk_with_edges<BLOCK_SUMS>(a, sums);
+    else
+        consumer.walk_jobs(a, sums);
     wgmma_wait<0>();
 }
 
@@ -530,8 +518,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
             more = next_round(a, shared);
         }
     } else {
-        setmaxnreg_inc<CONSUMER_REGISTERS>();
         pack_weights(a, shared);
+        setmaxnreg_inc<CONSUMER_REGISTERS>();
         do {
             consume(a, shared);
         } while (next_round(a, shared));

@@ -18,39 +18,45 @@ __device__ constexpr bool is_direct(int kw) {
 __device__ constexpr int octet_of(int eight, int kw) {
     return eight * KERNEL_W + (is_direct(kw) ? 0 : DIRECT) + kw / 2;
 }
-__device__ __forceinline__ int place_in_k(int row, int kw) {
-    if (row < EIGHTS * 8) {
-        const int first = kw % 2 == ODD ? 0 : DIRECT;
-        return (row / 8 * KERNEL_W + first + kw / 2) * 8 + row % 4 * 2 + row / 4 % 2;
+constexpr int PLANE_TAPS = KERNEL_H * KERNEL_W, TAPS = KERNEL_D * PLANE_TAPS;
+constexpr int WEIGHTS = IN_CHANNELS * TAPS; /* of a channel */
+
+/* The weight of channel 0 and kernel slice 0 at a place of k; -1: none is there. */
+__device__ __forceinline__ int weight_in(int k) {
+    const int octet = k / 8, single = (octet - EIGHTS * KERNEL_W) * 4 + k % 8 / 2;
+    int row = octet / KERNEL_W * 8 + k % 8 / 2 + k % 2 * 4, kw = octet % KERNEL_W;
+    kw = kw < DIRECT ? kw * 2 + ODD : (kw - DIRECT) * 2 + 1 - ODD;
+    if (octet >= EIGHTS * KERNEL_W) {
+        if (k % 2 != 0 || single >= SINGLE_TAPS)
+            return -1;
+        row = EIGHTS * 8 + single / KERNEL_W;
+        kw = single % KERNEL_W;
     }
-    const int tap = (row - EIGHTS * 8) * KERNEL_W + kw;
-    return (EIGHTS * KERNEL_W + tap / 4) * 8 + tap % 4 * 2;
+    return row % IN_CHANNELS * TAPS + row / IN_CHANNELS * KERNEL_W + kw;
 }
 
 /* ---- weights ------------------------------------------------------------------------------- */
 
 constexpr int WEIGHT_ROWS = TURN * TILE_N;             /* of B: kernel slices by channels */
 constexpr int WEIGHT_BYTES = K / 8 * WEIGHT_ROWS * 16; /* of one part */
-constexpr int PLANE_TAPS = KERNEL_H * KERNEL_W, TAPS = KERNEL_D * PLANE_TAPS;
-constexpr int WEIGHTS = IN_CHANNELS * TAPS; /* of a channel */
 
-/* Weight e of channel o; zero where there is none. */
-__device__ __forceinline__ float fetch_weight(const Arguments &a, int o, int e) {
-    if (o >= OUT_CHANNELS || e >= WEIGHTS)
+/* Of channel o, the weight in the kernel's slice kd that has the place of weight e in its first;
+ * zero where there is none. */
+__device__ __forceinline__ float fetch_weight(const Arguments &a, int o, int e, int kd) {
+    if (o >= OUT_CHANNELS || e < 0)
         return 0.0f;
     if (WEIGHTS_IN_ORDER)
-        return a.weight[o * WEIGHTS + e];
+        return a.weight[o * WEIGHTS + e + kd * PLANE_TAPS];
     return a.weight[o * a.weight_stride.n + e / TAPS * a.weight_stride.c +
-                    e / PLANE_TAPS % KERNEL_D * a.weight_stride.d +
-                    e / KERNEL_W % KERNEL_H * a.weight_stride.h + e % KERNEL_W * a.weight_stride.w];
+                    kd * a.weight_stride.d + e / KERNEL_W % KERNEL_H * a.weight_stride.h +
+                    e % KERNEL_W * a.weight_stride.w];
 }
 
-/* Bytes from the weights' first to weight e of channel 0. */
-__device__ __forceinline__ int weight_at(int e) {
-    const int kd = e / PLANE_TAPS % KERNEL_D, kh = e / KERNEL_W % KERNEL_H;
-    const int k = place_in_k(kh * IN_CHANNELS + e / TAPS, e % KERNEL_W);
-    const int block = kd == 0 ? 0 : TURN - kd;
-    return (k / 8 * WEIGHT_ROWS + block * TILE_N) * 16 + k % 8 * 2;
+/* Where B has kernel slice kd of channel o. But for the first slice, neighbours are exchanged: of
+ * two sums that are added, one then lies in an even register and one in an odd, which are read at
+ * once. */
+__device__ __forceinline__ int row_in(int kd, int o) {
+    return kd == 0 ? o : (TURN - kd) * TILE_N + (o ^ 1);
 }
 __device__ __forceinline__ void store_weight(unsigned char *to, float scaled) {
     if (PARTS == 1) {
@@ -62,19 +68,27 @@ __device__ __forceinline__ void store_weight(unsigned char *to, float scaled) {
     *reinterpret_cast<unsigned short *>(to + WEIGHT_BYTES) = round_half(scaled - half_value(upper));
 }
 
-/* What else all of the block find in shared memory, by the consumers. */
+/* What else all of the block find in shared memory, by the consumers. Barriers are begun one after
+ * the other, whoever does it: so a few by each warp. */
 __device__ __forceinline__ void begin(const Arguments &a, const Shared &shared) {
-    const Round round = first_round(a); /* by all: what few go through waits for instructions */
-    if (thread_index() < STAGES) {
-        mbarrier_init(shared.full + 8 * thread_index(), 32);
-        mbarrier_init(shared.empty + 8 * thread_index(), CONSUMER_THREADS);
+    constexpr int WARPS = CONSUMERS * 4;
+    const int warp = thread_index() / 32;
+    if (thread_index() % 32 == 0) {
+#pragma unroll 1
+        for (int slot = warp; slot < STAGES; slot += WARPS) {
+            mbarrier_init(shared.full + 8 * slot, 32);
+            if (slot % 2 == 0)
+                mbarrier_init(shared.empty + 8 * slot, CONSUMER_THREADS);
+        }
+        if (warp == WARPS - 1) {
+            mbarrier_init(shared.met, THREADS / 32);
+            *shared.round = first_round(a);
+        }
     }
-    if (thread_index() == 0) {
-        mbarrier_init(shared.met, THREADS / 32);
-        *shared.round = round;
-    }
-    for (int i = thread_index(); i < ROUND; i += CONSUMER_THREADS)
-        shared.magnitude[i] = 0;
+#pragma unroll
+    for (int i = 0; i < ROUND; i += CONSUMER_THREADS)
+        if (i + thread_index() < ROUND)
+            shared.magnitude[i + thread_index()] = 0;
     if (SINGLE_TAPS % 4 != 0 && thread_index() < STAGES * PARTS) {
         float *part = reinterpret_cast<float *>(shared.stages) + thread_index() * PART_WORDS;
         part[ZEROS] = part[ZEROS + 1] = 0.0f;
@@ -82,41 +96,39 @@ __device__ __forceinline__ void begin(const Arguments &a, const Shared &shared) 
     barrier_arrive(BEGUN, THREADS);
 }
 
-/* By the consumers, a warp for a channel, and first of all their loads. The code is short on
- * purpose: a kernel's first pass through it waits for instructions, too. */
+/* By the consumers, a warp for a channel and a lane for a place of k, and first of all their loads.
+ * The code is short on purpose: a kernel's first pass through it waits for instructions, too. */
 __device__ __forceinline__ void pack_weights(const Arguments &a, const Shared &shared) {
-    constexpr int PIECES = (WEIGHTS + 31) / 32, WARPS = CONSUMERS * 4, HELD = 24;
-    constexpr int CHANNELS = (OUT_CHANNELS + WARPS - 1) / WARPS; /* of a warp */
+    constexpr int PLACES = (K + 31) / 32; /* of a lane */
+    constexpr int PIECES = PLACES * TURN; /* piece i: at place i / TURN, of slice i % TURN */
+    constexpr int WARPS = CONSUMERS * 4, HELD = 24;
+    constexpr int CHANNELS = (TILE_N + WARPS - 1) / WARPS; /* of a warp */
     constexpr int AHEAD_MOST = PIECES < HELD ? HELD / PIECES : 1;
     constexpr int FETCHED = CHANNELS < AHEAD_MOST ? CHANNELS : AHEAD_MOST;
     const int lane = thread_index() % 32, warp = thread_index() / 32;
     float ahead[FETCHED][PIECES]; /* of the warp's next channels */
+    int first[PLACES];            /* at each place, of the kernel's first slice */
+#pragma unroll
+    for (int i = 0; i < PLACES; i++)
+        first[i] = lane + 32 * i < K ? weight_in(lane + 32 * i) : -1;
 #pragma unroll
     for (int c = 0; c < FETCHED; c++)
 #pragma unroll
         for (int i = 0; i < PIECES; i++)
-            ahead[c][i] = fetch_weight(a, warp + c * WARPS, lane + 32 * i);
+            ahead[c][i] = fetch_weight(a, warp + c * WARPS, first[i / TURN], i % TURN);
     const int channel = thread_index(); /* the planner sees to it that there are enough */
     float bias = 0.0f;
     if (HAS_BIAS && channel < OUT_CHANNELS)
         bias = load(a.bias + channel * a.bias_stride.c);
     begin(a, shared);
-#pragma unroll 1
-    for (int i = thread_index(); i < PARTS * WEIGHT_BYTES / 16; i += CONSUMER_THREADS)
-        reinterpret_cast<uint4 *>(shared.weights)[i] = make_uint4(0, 0, 0, 0);
     if (CHANNEL_OPERANDS > 0)
         for (int i = thread_index(); i < CHANNEL_OPERANDS * TILE_N; i += CONSUMER_THREADS)
             shared.operands[i] =
                 i % TILE_N < OUT_CHANNELS ? channel_operand(i / TILE_N, i % TILE_N, a) : 0.0f;
-    int at[PIECES];
-#pragma unroll
-    for (int i = 0; i < PIECES; i++)
-        at[i] = weight_at(lane + 32 * i);
     if (channel < OUT_CHANNELS)
         shared.scale_bias[channel].y = bias;
-    barrier_sync(PACKED, CONSUMER_THREADS);
 #pragma unroll 1
-    for (int o = warp; o < OUT_CHANNELS; o += WARPS) {
+    for (int o = warp; o < TILE_N; o += WARPS) {
         float value[PIECES], largest = 0.0f;
 #pragma unroll
         for (int i = 0; i < PIECES; i++) {
@@ -126,7 +138,8 @@ __device__ __forceinline__ void pack_weights(const Arguments &a, const Shared &s
             for (int c = 1; c < FETCHED; c++)
                 ahead[c - 1][i] = ahead[c][i];
             if (FETCHED < CHANNELS)
-                ahead[FETCHED - 1][i] = fetch_weight(a, o + FETCHED * WARPS, lane + 32 * i);
+                ahead[FETCHED - 1][i] =
+                    fetch_weight(a, o + FETCHED * WARPS, first[i / TURN], i % TURN);
         }
         largest = __uint_as_float(__reduce_max_sync(~0U, __float_as_uint(largest)));
         const float scale = scale_to(7, largest);
@@ -134,10 +147,12 @@ __device__ __forceinline__ void pack_weights(const Arguments &a, const Shared &s
             shared.scale[o] = scale;
             shared.scale_bias[o].x = unscale(scale, STAGE_SCALE);
         }
+        unsigned char *to = shared.weights + lane / 8 * (WEIGHT_ROWS * 16) + lane % 8 * 2;
 #pragma unroll
         for (int i = 0; i < PIECES; i++)
-            if (lane + 32 * i < WEIGHTS)
-                store_weight(shared.weights + at[i] + o * 16, value[i] * scale);
+            if (K % 32 == 0 || lane + i / TURN * 32 < K)
+                store_weight(to + (i / TURN * 4 * WEIGHT_ROWS + row_in(i % TURN, o)) * 16,
+                             value[i] * scale);
     }
     fence_proxy_async();
     barrier_sync(PACKED, CONSUMER_THREADS);

@@ -32,9 +32,6 @@ __device__ __forceinline__ void fetch_edge(const Arguments &a, const Source &fro
 /* Where stores keep memory busy (column_lines.cuh), and a slice would come late: the second-level
  * cache has it before it is read. A lane asks for the line in which it will read. */
 constexpr bool ASKS_AHEAD = OUT_LINES > 0 && VECTOR == 4;
-__device__ __forceinline__ void ask_cache(const float *line) {
-    asm volatile("prefetch.global.L2 [%0];" ::"l"(line));
-}
 
 /* Item `item` of a segment: of its first slice they are 0 .. ITEMS - 1. */
 __device__ __forceinline__ void fetch_item(const Arguments &a, const Source &from, int item,

@@ -61,11 +61,11 @@ struct Above {
     /* Scaled by STAGE_SCALE in the exponent, which overflows only where the job is made anew.
      * largest: of the magnitudes met. */
     __device__ __forceinline__ void pack(const float4 &four, unsigned (&high)[4],
-                                         unsigned (&low)[4], float &largest) {
+                                         unsigned (&low)[4], float (&largest)[4]) {
         const float column[4] = {four.x, four.y, four.z, four.w};
 #pragma unroll
         for (int e = 0; e < 4; e++) {
-            largest = max_magnitude(largest, column[e]);
+            largest[e] = max_magnitude(largest[e], column[e]);
             /* 1 << 12 carries into the eleven bits that truncation keeps. */
             const unsigned add = PARTS == 2 ? 8U << 23 : (6U << 23) + (ROUND_AWAY ? 1U << 12 : 0U);
             const float scaled = __uint_as_float(__float_as_uint(column[e]) + add);
@@ -102,14 +102,12 @@ struct Above {
 struct Slice {
     int number, slice; /* the job's among the block's; may lie beyond the job's last */
 
-    /* Whether another job is reached. */
-    __device__ __forceinline__ bool settle(int slices) {
-        bool other = false;
-        for (; slice >= slices; slice -= slices) {
+    /* How many jobs further on it is. */
+    __device__ __forceinline__ int settle(int slices) {
+        const int was = number;
+        for (; slice >= slices; slice -= slices)
             number++;
-            other = true;
-        }
-        return other;
+        return number - was;
     }
 };
 
@@ -191,29 +189,59 @@ __device__ __forceinline__ void store_words(unsigned *to, const unsigned (&high)
 }
 
 /* Words of a stage, of which the lane has the columns at `raw`. Returns the largest magnitude, zero
- * where the job is made anew by `scale`. */
+ * where the job is made anew by `scale`. Rows are read some at a time before any of their words is
+ * stored: for all that the compiler knows, they might lie there. */
 __device__ __forceinline__ float make_words(const float4 *raw, unsigned *to, float scale) {
-    float largest = 0.0f;
+    constexpr int AT_ONCE = PARTS == 2 ? 1 : ROW_STEPS <= 6 ? ROW_STEPS : 3;
+    float largest[4] = {};
 #pragma unroll
     for (int b = 0; b < COLUMN_STEPS; b++) {
+        const float4 *column = raw + b * ROW_STEPS * 32;
         Above above = {};
         if (scale == 0.0f) {
 #pragma unroll
-            for (int i = ROW_STEPS - 1; i >= 0; i--) {
-                unsigned high[4], low[4];
-                above.pack(raw[(b * ROW_STEPS + i) * 32], high, low, largest);
-                store_words(to + i * 4 * PITCH + b * 32, high, low);
+            for (int end = ROW_STEPS; end > 0; end -= AT_ONCE) {
+                float4 row[AT_ONCE];
+#pragma unroll
+                for (int i = 1; i <= AT_ONCE; i++)
+                    if (i <= end)
+                        row[i - 1] = column[(end - i) * 32];
+#pragma unroll
+                for (int i = 1; i <= AT_ONCE; i++) {
+                    unsigned high[4], low[4];
+                    if (i > end)
+                        break;
+                    above.pack(row[i - 1], high, low, largest);
+                    store_words(to + (end - i) * 4 * PITCH + b * 32, high, low);
+                }
             }
         } else {
 #pragma unroll 1
             for (int i = ROW_STEPS - 1; i >= 0; i--) {
                 unsigned high[4], low[4];
-                above.pack_anew(raw[(b * ROW_STEPS + i) * 32], high, low, scale);
+                above.pack_anew(column[i * 32], high, low, scale);
                 store_words(to + i * 4 * PITCH + b * 32, high, low);
             }
         }
     }
-    return largest;
+    return max_magnitude(max_magnitude(largest[0], largest[1]),
+                         max_magnitude(largest[2], largest[3]));
+}
+
+/* Asks the cache for rows of a slice, one a lane: what a warp reads first has begun to
+ * come before it has worked out where its lanes read. */
+__device__ __forceinline__ void ask_for_slice(const Arguments &a, const Job &at, int slice,
+                                               int lane) {
+    const int x = max(at.w - PADDING_W, 0), z = at.d - PADDING_D + slice;
+#pragma unroll
+    for (int row = 0; row < ROWS; row += 32) {
+        const int y = at.h - PADDING_H + (row + lane) / IN_CHANNELS;
+        const float *from = a.input + at.n * a.input_stride.n + z * a.input_stride.d +
+                            (row + lane) % IN_CHANNELS * a.input_stride.c +
+                            y * a.input_stride.h + x;
+        if (row + lane < ROWS && inside_of(y, a.in_h) && inside_of(z, a.in_d))
+            ask_cache(from);
+    }
 }
 
 /* A round's jobs, from its stage warp on. */
@@ -224,29 +252,37 @@ __device__ __forceinline__ void produce(const Arguments &a, const Shared &shared
     const int count = (round.end - round.first) * slices, stages = round_stages(round, a);
     unsigned char *raw = shared.raw + warp * (AHEAD + 1) * RAW_BYTES + lane * 16;
     const unsigned raw_address = shared_address(raw);
+    Job at = job_at(first_job(a) + round.first, a);
+    ask_for_slice(a, at, warp, lane);
     Slice read = {round.first, warp}, made = read;
     Source source(a, lane);
     unsigned largest = 0; /* bits of the largest magnitude of the job that is made */
     int place = 0;        /* in the warp's memory, of the stage that is read */
     made.settle(slices);
-    if (round.staged == 0)
-        barrier_sync(BEGUN, THREADS);
 #pragma unroll 1
     for (int stage = warp; stage < stages + PRODUCERS * AHEAD; stage += PRODUCERS) {
         if (stage < count) {
-            if (read.settle(slices) || stage == warp)
-                source.open(a, job_at(block_job(read.number), a), lane);
+            const int further = read.settle(slices);
+#pragma unroll 1
+            for (int i = 0; i < further; i++)
+                next_job(at, a);
+            if (further > 0 || stage == warp)
+                source.open(a, at, lane);
             source.copy(a, read.slice, raw_address + place * RAW_BYTES);
             read.slice += PRODUCERS;
         }
         cp_async_commit();
         place = place == AHEAD ? 0 : place + 1;
         const int done = stage - PRODUCERS * AHEAD;
-        if (done < 0)
-            continue;
+        if (done < PRODUCERS) { /* copies may come before the barriers */
+            if (done < 0)
+                continue;
+            if (round.staged == 0)
+                barrier_sync(BEGUN, THREADS);
+        }
         cp_async_wait<AHEAD>();
         const int number = round.staged + done, slot = number % STAGES;
-        mbarrier_wait(shared.empty + 8 * slot, (number / STAGES & 1) ^ 1);
+        mbarrier_wait(shared.empty + 8 * (slot & ~1), (number / STAGES & 1) ^ 1);
         if (done < count) {
             const float met = make_words(
                 reinterpret_cast<const float4 *>(raw + place * RAW_BYTES),
@@ -257,7 +293,7 @@ __device__ __forceinline__ void produce(const Arguments &a, const Shared &shared
         }
         const int job = made.number;
         made.slice += PRODUCERS;
-        if (made.settle(slices) && done < count) { /* the warp's last of the job */
+        if (made.settle(slices) > 0 && done < count) { /* the warp's last of the job */
             const unsigned most = __reduce_max_sync(~0U, largest);
             if (lane == 0 && round.scale == 0.0f)
                 atomicMax(shared.magnitude + job % ROUND, most);

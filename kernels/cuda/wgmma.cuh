@@ -67,6 +67,11 @@ template <int REGISTERS> __device__ __forceinline__ void setmaxnreg_dec() {
     asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(REGISTERS));
 }
 
+/* Asks the second-level cache for the line there. */
+__device__ __forceinline__ void ask_cache(const float *line) {
+    asm volatile("prefetch.global.L2 [%0];" ::"l"(line));
+}
+
 /* ---- products ------------------------------------------------------------------------------ */
 
 /* leading, stride: bytes, multiples of 16, below 2^18. Adding bytes / 16 moves the first core. */

@@ -130,6 +130,8 @@ def objections(unit: Unit) -> list[str]:
     code = built.instructions()
     if built.local_bytes or re.search(r"\b(LDL|STL)\b", code):
         found.append(f"{unit.title}{built.local_bytes} bytes of local memory\n{built.report}")
+    if "serialized" in built.report:
+        found.append(f"{unit.title}products wait for each other\n{built.report}")
     for name, instruction in MATRIX.items():
         if entry(unit.source).startswith(name) and not re.search(rf"\b{instruction}\b", code):
             found.append(f"{unit.title}no {instruction}")

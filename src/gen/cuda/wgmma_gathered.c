@@ -7,6 +7,12 @@
 #include "gen/cuda/boxes.h"
 #include "gen/cuda/wgmma.h"
 
+/* Whether a job's first and last slices are multiplied apart, by one slice of the kernel: worth it
+ * where products are what a slice takes. */
+static bool edges_apart(const sg_wgmma_gathered *gathered) {
+    return gathered->scales_at_end && gathered->parts == 2 && gathered->turn == 3;
+}
+
 static void write_constants(const sg_problem *problem, const sg_cuda_target *target,
                             const sg_wgmma_gathered *gathered, sg_text *text) {
     const sg_convolution *convolution = &problem->convolution;
@@ -36,6 +42,7 @@ static void write_constants(const sg_problem *problem, const sg_cuda_target *tar
         {"TILE_REAL", problem->size[SG_ROLE_C]},
         {"TILE_WALKS", gathered->tail.full_walks},
         {"SCALES_AT_END", gathered->scales_at_end},
+        {"EDGES_APART", edges_apart(gathered)},
         {"STAGES", gathered->stages},
         {"CONSUMERS", gathered->consumers},
         {"PRODUCERS", SG_GATHERED_PRODUCERS},
@@ -72,6 +79,8 @@ static sg_status write_launch(const sg_problem *problem, const sg_cuda_target *t
     write_constants(problem, target, gathered, &constants);
     sg_cuda_write_wgmma_from_registers(&instructions, (int)(gathered->turn * gathered->tile_n),
                                        SG_F16);
+    if (edges_apart(gathered))
+        sg_cuda_write_wgmma_from_registers(&instructions, (int)gathered->tile_n, SG_F16);
     add_arguments(problem, gathered, &arguments);
     sg_status status = sg_cuda_write_tail(problem, target, arena, &arguments, &tail);
     bool failed =
@@ -89,14 +98,18 @@ static sg_status write_launch(const sg_problem *problem, const sg_cuda_target *t
         status = sg_cuda_compose(arena, "conv_wgmma_gathered.cuh", holes,
                                  sizeof holes / sizeof *holes, &source);
     }
-    int64_t room = target->gpu.multiprocessors;
+    /* No more blocks than it takes for none to have more jobs: those that have fewer only draw
+     * power. */
+    int64_t each = sg_cuda_pieces(gathered->jobs, target->gpu.multiprocessors);
+    each = each < 1 ? 1 : each;
     *launch = (sg_cuda_launch){.source = source,
                                .entry = "segue_conv_wgmma_gathered",
-                               .grid = gathered->jobs < room ? gathered->jobs : room,
+                               .grid = sg_cuda_pieces(gathered->jobs, each),
                                .block = (int)gathered->threads,
                                .cluster = 1,
                                .shared = gathered->shared};
-    launch->grid_formula = sg_cuda_formula(arena, "least(a.job_count, s.processors)");
+    launch->grid_formula =
+        sg_cuda_formula(arena, "pieces(a.job_count, most(1, pieces(a.job_count, s.processors)))");
     sg_cuda_give_arguments(&arguments, launch);
     sg_text_release(&constants);
     sg_text_release(&instructions);
