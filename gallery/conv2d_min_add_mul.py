@@ -4,10 +4,10 @@ ModelNew takes the place of Model in conv2d_min_add_mul.py: the same constructor
 forward() and results, for any batch and image size.
 
 Fused:      conv2d, minimum, add, mul (conv2d_minimum_add_mul)
-Floor:      300 GFLOP and 1.58e+03 MB a call for float32[128, 64, 128, 128]; 0.374 ms at the 801
+Floor:      300 GFLOP and 1.58e+03 MB a call for float32[128, 64, 128, 128]; 0.370 ms at the 824
             TFLOP/s of half products and 4.3 TB/s that one NVIDIA H200 reached
-Measured:   0.559 ms, segue.optimize; 4.40 ms, PyTorch; 1.61 ms, torch.compile at its best (NVIDIA
-            H200, PyTorch 2.11.0+cu130, Segue dcbb07f)
+Measured:   0.546 ms, segue.optimize; 4.38 ms, PyTorch; 1.59 ms, torch.compile at its best (NVIDIA
+            H200, PyTorch 2.11.0+cu130, Segue a16ddab)
 Numbers:    class tf32: operands rounded to 11 bits, halves away from zero; float32 sums
 Needs:      PyTorch 2.0, nvcc of CUDA 11.8, a GPU from sm_80 on; CUDA 12.0 for the fast path on an
             H100 or H200
@@ -218,6 +218,8 @@ template <int REGISTERS> DEVICE void setmaxnreg_inc() {
 template <int REGISTERS> DEVICE void setmaxnreg_dec() {
     asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(REGISTERS));
 }
+/* Asks the second-level cache for the line there. */
+DEVICE void ask_cache(const float *line) { asm volatile("prefetch.global.L2 [%0];" ::"l"(line)); }
 
 /* ---- products ------------------------------------------------------------------------------ */
 /* leading, stride: bytes, multiples of 16, below 2^18. Adding bytes / 16 moves the first core. */
@@ -360,8 +362,6 @@ constexpr int ITEMS = STAGE_GROUPS; /* of a slice */
 struct Fetched {
     float value[4][8]; /* [pixel of this lane's][channel] */
 };
-
-DEVICE void ask_cache(const float *line) { asm volatile("prefetch.global.L2 [%0];" ::"l"(line)); }
 /* Item `item` of a segment: of its first slice they are 0 .. ITEMS - 1. */
 DEVICE void fetch_item(const Arguments &a, const Source &from, int item, Fetched &to) {
     const int group = item % STAGE_GROUPS, slice = item / ITEMS, pixel = chunk_pixel(0);

@@ -226,7 +226,7 @@ LINES = {
     "conv2d_scale_min": 1162,
     "conv2d_min_tanh_tanh": 1108,
     "conv2d_min_add_mul": 1350,
-    "conv3d_min_softmax": 1619,
+    "conv3d_min_softmax": 1744,
 }
 
 
