@@ -1026,8 +1026,8 @@ struct Consumer {
     Weights weights;
     int number, slice; /* the job's, and the second of two of its slices */
     int end;           /* the first job beyond the round: what comes of it is nothing */
-    /* Brings the depth that a slice completes to the tile. sums: the slice's; other: those of the
-     * slice before. */
+    /* Brings the depth that a slice completes to the tile. sums: the slice's, in the order that
+     * row_in says; other: those of the slice before. */
     DEVICE void complete(const Sums &sums, const Sums &other) {
         UNROLLED for (int i = 0; i < BLOCK_SUMS; i++)
             tile.d[0][i] = sums[BLOCK_SUMS % (TURN * BLOCK_SUMS) + (i ^ 1)] +
@@ -1072,9 +1072,9 @@ struct Consumer {
         multiply<0>(other, next, weights);
         step(a, counts);
     }
-    /* The same, where of a job's first slice and of its last one only what one slice of the kernel
-     * makes of it is kept: no more is multiplied, in registers of a depth that waits. A job ends
-     * behind the first products of the next. */
+    /* Jobs one after the other. Of a job's first slice and of its last one only what one slice of
+     * the kernel makes of it is kept: no more is multiplied, in registers of a depth that waits. A
+     * job ends behind the first products of the next. */
     template <int EDGE> DEVICE void walk_with_edges(const Arguments &a, Sums (&sums)[2]) {
         float(&edge)[EDGE] = pending[0];
         const int first = number;
