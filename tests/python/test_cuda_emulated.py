@@ -233,6 +233,25 @@ def test_gathered_words(
         assert not kept.any() or float(error) < 3e-7
 
 
+@pytest.mark.parametrize("depth", [3, 4, 5, 8])
+@pytest.mark.parametrize("largest", [1.0, 1e30])
+def test_gathered_depths(depth: int, largest: float, emulator: Emulator) -> None:
+    """A job's first and last slices, multiplied apart in fp32: with one depth, an odd number and
+    an even number between; jobs in a row, and all of them made anew."""
+    template = gpu_cases.Template(
+        "f32", "fp32", 3, 24, 3, (3, 3, 3), (1, 1, 1), (0, 0, 0), (1, 1, 1), bias=True,
+        tail=(gpu_cases.Step("reduce", "amax", axis=2),),
+    )  # fmt: skip
+    case = gpu_cases.make_case(template, 4, (depth, 15, 14))
+    inputs = gpu_cases.values(case, torch.device("cpu"), torch.Generator().manual_seed(6))
+    inputs[0] *= largest
+    results = emulator.run(case, "wgmma_gathered", 0, inputs)
+    assert not isinstance(results, str), results
+    wanted = gpu_cases.truth(case, inputs)[0]
+    error = (results[0].double() - wanted).norm() / wanted.norm()
+    assert float(error) < 2e-7
+
+
 @pytest.mark.parametrize("gpu", ["sm_80", "sm_90a"])
 def test_doubles(gpu: str, emulator: Emulator) -> None:
     """Each product is fused and rounded once, in both shapes of the instruction, at every scale."""
