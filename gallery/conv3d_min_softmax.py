@@ -136,7 +136,8 @@ DEVICE float inverse_near(float x) { /* 1 / x, to within 1 unit of 2^-23 of it. 
 }
 /* part / sum, where 0 <= part <= 1 <= sum: by the inverse of the sum in two floats, which many
  * parts have in common; their sum is all that is rounded, so that the quotient is what division
- * makes but where it lies as near the middle between two floats as 2^-22 of their distance. */
+ * makes but where it lies as near the middle between two floats as 2^-22 of their distance, or is
+ * hardly larger than subnormal numbers. */
 DEVICE float share(float part, float sum) {
     const float inverse = inverse_near(sum), rest = fmaf(-sum, inverse, 1.0f) * inverse;
     return fmaf(part, inverse, part * rest);
@@ -803,8 +804,7 @@ DEVICE float fetch_weight(const Arguments &a, int o, int e, int kd) {
     return a.weight[o * WEIGHTS + e + kd * PLANE_TAPS];
 }
 /* Where B has kernel slice kd of channel o. But for the first slice, neighbours are exchanged: of
- * two sums that are added, one then lies in an even register and one in an odd, which are read at
- * once. */
+ * two sums that are added, one then lies in an even register and one in an odd (docs/cuda.md). */
 DEVICE int row_in(int kd, int o) { return kd == 0 ? o : (TURN - kd) * TILE_N + (o ^ 1); }
 DEVICE void store_weight(unsigned char *to, float scaled) {
     const unsigned short upper = nonzero_half(finite_part(scaled));

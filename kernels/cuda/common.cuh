@@ -159,7 +159,8 @@ __device__ __forceinline__ float inverse_near(float x) {
 }
 /* part / sum, where 0 <= part <= 1 <= sum: by the inverse of the sum in two floats, which many
  * parts have in common; their sum is all that is rounded, so that the quotient is what division
- * makes but where it lies as near the middle between two floats as 2^-22 of their distance. */
+ * makes but where it lies as near the middle between two floats as 2^-22 of their distance, or is
+ * hardly larger than subnormal numbers. */
 __device__ __forceinline__ float share(float part, float sum) {
     const float inverse = inverse_near(sum), rest = fmaf(-sum, inverse, 1.0f) * inverse;
     return fmaf(part, inverse, part * rest);

@@ -53,8 +53,7 @@ __device__ __forceinline__ float fetch_weight(const Arguments &a, int o, int e, 
 }
 
 /* Where B has kernel slice kd of channel o. But for the first slice, neighbours are exchanged: of
- * two sums that are added, one then lies in an even register and one in an odd, which are read at
- * once. */
+ * two sums that are added, one then lies in an even register and one in an odd (docs/cuda.md). */
 __device__ __forceinline__ int row_in(int kd, int o) {
     return kd == 0 ? o : (TURN - kd) * TILE_N + (o ^ 1);
 }
