@@ -17,9 +17,9 @@
  *
  * Constants beyond those of the files before: CONSUMERS, PRODUCERS (warpgroups), STAGES,
  * KERNEL_Z/Y/X, PADDING_X, DILATION_Z/Y/X, ROW_TILES, CONSUMER_PIXELS, OUT_GROUP (output channels
- * of a group), CHANNEL_TILES, GROUP_TILES (tiles of a group), UNROLL_PARTS, UNROLL_TAPS, SPANS,
- * SPAN_TAPS, PRODUCER_REGISTERS, CONSUMER_REGISTERS, PREFETCH (producers have registers for two
- * items), HAS_BIAS, WEIGHTS_IN_ORDER ([input channel][tap] of an output channel lie together). */
+ * of a group), CHANNEL_TILES, GROUP_TILES (tiles of a group), UNROLL_TAPS, SPANS, SPAN_TAPS,
+ * PRODUCER_REGISTERS, CONSUMER_REGISTERS, PREFETCH (producers have registers for two items),
+ * HAS_BIAS, WEIGHTS_IN_ORDER ([input channel][tap] of an output channel lie together). */
 
 //@ include common.cuh
 //@ include wgmma.cuh
@@ -311,17 +311,20 @@ __device__ __forceinline__ void multiply(Sums &sums, unsigned ring, unsigned wei
  * one scale, and a product is three: upper by lower, lower by upper, upper by upper halves. The
  * tensor cores round every addition toward zero: so what weighs little is added first, and no sum
  * there is long. It is made of SPANS sums of SPAN_TAPS taps each, a group of products for each,
- * the last in the tile's sums, those before in others. */
+ * the last in the tile's sums, those before in others.
+ *
+ * From its fence to its commit a span has no loop and no loop's end, and `taps` is a constant:
+ * across either, ptxas makes every product wait for the one before. */
 __device__ __forceinline__ void multiply_span(Sums &sums, unsigned ring, unsigned weights, int slot,
-                                              int first) {
-    const int end = min(first + SPAN_TAPS, TAPS);
-#pragma unroll UNROLL_PARTS
+                                              int first, int taps) {
+#pragma unroll 2
     for (int turn = 0; turn < 2; turn++)
-#pragma unroll UNROLL_TAPS
-        for (int tap = first; tap < end; tap++) {
+#pragma unroll SPAN_TAPS
+        for (int i = 0; i < taps; i++) {
+            const int tap = first + i;
             const unsigned input = tap_input(ring, slot, tap);
             if (turn == 0) {
-                multiply_tap(sums, input, weights, (TAPS + tap) * TAP_ROWS, tap > first);
+                multiply_tap(sums, input, weights, (TAPS + tap) * TAP_ROWS, i > 0);
                 multiply_tap(sums, input + PART_CELLS * 16, weights, tap * TAP_ROWS, 1);
             } else {
                 multiply_tap(sums, input, weights, tap * TAP_ROWS, 1);
@@ -350,15 +353,17 @@ __device__ __forceinline__ void multiply_parts(Sums &sums, Sums &others, unsigne
                                                unsigned weights, int slot) {
     wgmma_fence();
     if (SPANS > 1)
-        multiply_span(others, ring, weights, slot, 0);
+        multiply_span(others, ring, weights, slot, 0, SPAN_TAPS);
 #pragma unroll 1
     for (int span = 1; span < SPANS - 1; span++) {
-        multiply_span(sums, ring, weights, slot, span * SPAN_TAPS);
+        wgmma_fence();
+        multiply_span(sums, ring, weights, slot, span * SPAN_TAPS, SPAN_TAPS);
         wgmma_wait<0>();
         add_sums(others, sums);
-        wgmma_fence();
     }
-    multiply_span(sums, ring, weights, slot, (SPANS - 1) * SPAN_TAPS);
+    if (SPANS > 2)
+        wgmma_fence();
+    multiply_span(sums, ring, weights, slot, FIRST_TAPS, TAPS - FIRST_TAPS);
 }
 
 __device__ __forceinline__ void consume(const Arguments &a, Shared &shared) {

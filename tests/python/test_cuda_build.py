@@ -83,7 +83,7 @@ FAMILIES = [
 MATRIX = {"segue_conv_wgmma": "HGMMA", "segue_mma": "[HD]MMA", "segue_implicit_gemm": "HMMA"}
 # Kernels of which ptxas must not let one product wait for another, as it may where it cannot follow
 # what happens to the registers of sums; it then says so.
-PIPELINED = {"segue_conv_wgmma_gathered"}
+PIPELINED = {"segue_conv_wgmma_gathered", "segue_conv_wgmma_ring"}
 
 
 @dataclass(frozen=True)

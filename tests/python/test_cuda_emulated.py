@@ -103,6 +103,7 @@ TWO_HALVES = {  # strategy, channels, what follows, numbers of plans, and what t
     "ring": ("wgmma_ring", 16, 16, ("unary", "neg"), (0, 4), "ROW_BLOCKS = "),
     "ring, channels as rows": ("wgmma_ring", 16, 64, ("reduce", "amin"), (4, 13), "TILE_PIXELS = "),
     "ring, many spans": ("wgmma_ring", 40, 16, ("unary", "neg"), (0, 1), "SPANS = 9"),
+    "ring, uneven spans": ("wgmma_ring", 32, 16, ("unary", "neg"), (0, 1), "SPANS = 5"),
     "streamed": ("wgmma_streamed", 40, 16, ("unary", "neg"), (0, 5), "TAP_BLOCKS = 2"),
 }
 

@@ -6,7 +6,8 @@
 #include "gen/cuda/wgmma.h"
 #include "plan/cuda/wgmma_ring.h"
 
-/* Products written out one after the other, at the most; the rest is left to loops. */
+/* Products written out one after the other, at the most; the rest is left to loops. In two parts a
+ * span's are written out, however many. */
 enum { UNROLLED_MAX = 160 };
 
 static void write_stage(const sg_problem *problem, const sg_wgmma_ring *ring, sg_text *text) {
@@ -33,14 +34,11 @@ static void write_stage(const sg_problem *problem, const sg_wgmma_ring *ring, sg
 static void write_filter(const sg_wgmma_ring *ring, sg_text *text) {
     int64_t block = ring->columns ? ring->tile_slots / 64 : ring->pixels / 64;
     int64_t x = ring->kernel[SG_RING_X], yx = x * ring->kernel[SG_RING_Y];
-    int64_t products = ring->steps * block * (ring->parts == 2 ? 3 : 1);
-    /* Of two parts, spans in the middle are a loop of loops. */
-    bool whole = products <= UNROLLED_MAX && (ring->parts == 1 || ring->spans <= 2);
     int64_t tap = ring->stage_groups / 2 * block;
-    int64_t unrolled = whole                                          ? ring->taps
-                       : ring->parts == 1 && yx * tap <= UNROLLED_MAX ? yx
-                       : ring->parts == 1 && x * tap <= UNROLLED_MAX  ? x
-                                                                      : 1;
+    int64_t unrolled = ring->steps * block <= UNROLLED_MAX ? ring->taps
+                       : yx * tap <= UNROLLED_MAX          ? yx
+                       : x * tap <= UNROLLED_MAX           ? x
+                                                           : 1;
     const sg_cuda_constant constants[] = {
         {"KERNEL_Z", ring->kernel[SG_RING_Z]},
         {"KERNEL_Y", ring->kernel[SG_RING_Y]},
@@ -51,7 +49,6 @@ static void write_filter(const sg_wgmma_ring *ring, sg_text *text) {
         {"DILATION_Z", ring->dilation[SG_RING_Z]},
         {"DILATION_Y", ring->dilation[SG_RING_Y]},
         {"DILATION_X", ring->dilation[SG_RING_X]},
-        {"UNROLL_PARTS", whole && ring->parts == 2 ? 2 : 1},
         {"UNROLL_TAPS", unrolled},
         {"SPANS", ring->spans},
         {"SPAN_TAPS", ring->span_taps},
