@@ -295,16 +295,22 @@ __device__ __forceinline__ unsigned tap_input(unsigned ring, int slot, int tap) 
     return ring + (at * (PARTS * PART_CELLS) + staged_pixel(y * DILATION_Y, x)) * 16;
 }
 
-/* The products of a tile, in two groups. */
+/* The products of a tile: in two groups, or, where there are many, UNROLL_TAPS taps a group. From
+ * its fence to its commit a group has no loop and no loop's end: across either, ptxas makes every
+ * product wait for the one before. */
 __device__ __forceinline__ void multiply(Sums &sums, unsigned ring, unsigned weights, int slot) {
-    wgmma_fence();
+#pragma unroll 1
+    for (int first = 0; first < TAPS; first += UNROLL_TAPS) {
+        wgmma_fence();
 #pragma unroll UNROLL_TAPS
-    for (int tap = 0; tap < TAPS; tap++) {
-        if (tap == FIRST_TAPS)
-            wgmma_commit();
-        multiply_tap(sums, tap_input(ring, slot, tap), weights, tap * TAP_ROWS, tap > 0);
+        for (int i = 0; i < UNROLL_TAPS; i++) {
+            const int tap = first + i;
+            if (UNROLL_TAPS == TAPS && i == FIRST_TAPS)
+                wgmma_commit();
+            multiply_tap(sums, tap_input(ring, slot, tap), weights, tap * TAP_ROWS, tap > 0);
+        }
+        wgmma_commit();
     }
-    wgmma_commit();
 }
 
 /* The same in class fp32, where an operand is an upper and a lower half, x = upper + lower, both of

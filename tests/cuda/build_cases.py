@@ -95,6 +95,9 @@ PRODUCTS = [
     (Anchor(24, 24, (9,), (500,)), "min_tanh_tanh"),
 ]
 
+# Of so many taps that the ring leaves some to a loop.
+MANY_TAPS = [(Anchor(64, 24, (7, 7), (40, 40)), "none")]
+
 # Everything else.
 OTHERS = [
     (Anchor(8, 8, (3, 3), (20, 20), groups=8), "none"),

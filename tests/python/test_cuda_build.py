@@ -25,6 +25,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 PRODUCTS = [*cases.anchor_texts(cases.MODELS), *cases.anchor_texts(cases.PRODUCTS)]
+MANY_TAPS = list(cases.anchor_texts(cases.MANY_TAPS))
 ANCHORS = [*PRODUCTS, *cases.anchor_texts(cases.OTHERS)]
 STREAMS = list(cases.stream_texts())
 
@@ -53,7 +54,7 @@ class Family:
 
 
 FAMILIES = [
-    Family("wgmma_ring", "sm_90a", "tf32", PRODUCTS, 6),
+    Family("wgmma_ring", "sm_90a", "tf32", [*PRODUCTS, *MANY_TAPS], 7),
     Family("wgmma_ring", "sm_90a", "tf32", PRODUCTS, 6, "f16"),
     Family("wgmma_ring", "sm_90a", "fp32", PRODUCTS, 4),
     Family("wgmma_gathered", "sm_90a", "tf32", PRODUCTS, 1),
