@@ -18,9 +18,9 @@ Written by: segue compile examples/conv2d_scale_min.py -o gallery/conv2d_scale_m
             --figures bench/results/nvidia-h200/results.json (Segue 0.1.0)
 """
 
+import functools
 import hashlib
 import inspect
-import threading
 import warnings
 
 import torch
@@ -679,13 +679,15 @@ DEVICE unsigned tap_input(unsigned ring, int slot, int tap) {
     at -= at >= STAGES ? STAGES : 0;
     return ring + (at * PART_CELLS + staged_pixel(0, x)) * 16;
 }
-/* The products of a tile, in two groups. */
+/* The products of a tile: in two groups, or, where there are many, UNROLL_TAPS taps a group. From
+ * its fence to its commit a group has no loop and no loop's end: across either, ptxas makes every
+ * product wait for the one before. */
 DEVICE void multiply(Sums &sums, unsigned ring, unsigned weights, int slot) {
     wgmma_fence();
 #pragma unroll UNROLL_TAPS
-    for (int tap = 0; tap < TAPS; tap++) {
-        if (tap == FIRST_TAPS) wgmma_commit();
-        multiply_tap(sums, tap_input(ring, slot, tap), weights, tap * TAP_ROWS, tap > 0);
+    for (int i = 0; i < UNROLL_TAPS; i++) {
+        if (i == FIRST_TAPS) wgmma_commit();
+        multiply_tap(sums, tap_input(ring, slot, i), weights, i * TAP_ROWS, i > 0);
     }
     wgmma_commit();
 }
@@ -1055,16 +1057,19 @@ TENSORS = (torch.Tensor, torch.nn.Parameter)
 is_compiling = getattr(getattr(torch, "compiler", None), "is_compiling", lambda: False)
 
 
+def on_gpu(*tensors):
+    """Whether these are ordinary tensors on a GPU."""
+    return all(type(t) in TENSORS and t.is_cuda for t in tensors)
+
+
 def plain(module, *tensors):
-    """Whether these are ordinary tensors on a GPU, no gradient is wanted, and nothing looks at
-    single operators or changes them: autocast, tracing, modes."""
+    """Whether these are on a GPU, no gradient is wanted, and nothing looks at single operators or
+    changes them: autocast, tracing, modes."""
     if is_compiling() or torch.is_autocast_enabled() or torch.jit.is_tracing():
         return False
     if torch._C._len_torch_dispatch_stack() > 0 or torch.autograd.forward_ad._current_level >= 0:
         return False
-    if torch._C._functorch.peek_interpreter_stack() is not None:
-        return False
-    if any(type(t) not in TENSORS or not t.is_cuda for t in tensors):
+    if torch._C._functorch.peek_interpreter_stack() is not None or not on_gpu(*tensors):
         return False
     known = (*tensors, *module.parameters()) if torch.is_grad_enabled() else ()
     return not any(t.requires_grad for t in known)
@@ -1093,25 +1098,19 @@ def expect_tf32():
         raise ValueError("TF32 is switched off, the kernels take operands of 11 bits")
 
 
-extensions = {}  # device -> the module built for it, or why there is none
-building = threading.Lock()
-
-
 def run_kernel(name, *tensors):
-    """Calls that for the tensors' GPU, compiled at the first call; PyTorch keeps it on disk."""
-    if any(type(t) not in TENSORS or not t.is_cuda for t in tensors):
+    """Calls that for the tensors' GPU."""
+    if not on_gpu(*tensors):
         raise ValueError("an operand is no ordinary tensor on a GPU")
-    device = tensors[0].get_device()
-    if device not in extensions:
-        with building:
-            extensions[device] = extensions.get(device) or build(device)
-    if isinstance(extensions[device], str):
-        raise ValueError(extensions[device])
-    return getattr(extensions[device], name)(*tensors)
+    built = build(tensors[0].get_device())
+    if isinstance(built, str):
+        raise ValueError(built)
+    return getattr(built, name)(*tensors)
 
 
+@functools.lru_cache(maxsize=None)
 def build(device):
-    """Compiles with nvcc, in half a minute; or why that failed."""
+    """Compiles with nvcc, in half a minute, what PyTorch then keeps on disk; or why that failed."""
     if torch.cuda.is_current_stream_capturing():
         raise ValueError("a CUDA graph is being captured before the kernels are built")
     architecture = "".join(map(str, torch.cuda.get_device_capability(device)))

@@ -18,9 +18,9 @@ Written by: segue compile examples/conv3d_min_softmax.py -o gallery/conv3d_min_s
             sm_90a --figures bench/results/nvidia-h200/results.json (Segue 0.1.0)
 """
 
+import functools
 import hashlib
 import inspect
-import threading
 import warnings
 
 import torch
@@ -1646,16 +1646,19 @@ TENSORS = (torch.Tensor, torch.nn.Parameter)
 is_compiling = getattr(getattr(torch, "compiler", None), "is_compiling", lambda: False)
 
 
+def on_gpu(*tensors):
+    """Whether these are ordinary tensors on a GPU."""
+    return all(type(t) in TENSORS and t.is_cuda for t in tensors)
+
+
 def plain(module, *tensors):
-    """Whether these are ordinary tensors on a GPU, no gradient is wanted, and nothing looks at
-    single operators or changes them: autocast, tracing, modes."""
+    """Whether these are on a GPU, no gradient is wanted, and nothing looks at single operators or
+    changes them: autocast, tracing, modes."""
     if is_compiling() or torch.is_autocast_enabled() or torch.jit.is_tracing():
         return False
     if torch._C._len_torch_dispatch_stack() > 0 or torch.autograd.forward_ad._current_level >= 0:
         return False
-    if torch._C._functorch.peek_interpreter_stack() is not None:
-        return False
-    if any(type(t) not in TENSORS or not t.is_cuda for t in tensors):
+    if torch._C._functorch.peek_interpreter_stack() is not None or not on_gpu(*tensors):
         return False
     known = (*tensors, *module.parameters()) if torch.is_grad_enabled() else ()
     return not any(t.requires_grad for t in known)
@@ -1676,25 +1679,19 @@ def expect_module(name, module, kind, **settings):
             raise ValueError(f"{name}.{key} is {getattr(module, key)}, written for {wanted}")
 
 
-extensions = {}  # device -> the module built for it, or why there is none
-building = threading.Lock()
-
-
 def run_kernel(name, *tensors):
-    """Calls that for the tensors' GPU, compiled at the first call; PyTorch keeps it on disk."""
-    if any(type(t) not in TENSORS or not t.is_cuda for t in tensors):
+    """Calls that for the tensors' GPU."""
+    if not on_gpu(*tensors):
         raise ValueError("an operand is no ordinary tensor on a GPU")
-    device = tensors[0].get_device()
-    if device not in extensions:
-        with building:
-            extensions[device] = extensions.get(device) or build(device)
-    if isinstance(extensions[device], str):
-        raise ValueError(extensions[device])
-    return getattr(extensions[device], name)(*tensors)
+    built = build(tensors[0].get_device())
+    if isinstance(built, str):
+        raise ValueError(built)
+    return getattr(built, name)(*tensors)
 
 
+@functools.lru_cache(maxsize=None)
 def build(device):
-    """Compiles with nvcc, in half a minute; or why that failed."""
+    """Compiles with nvcc, in half a minute, what PyTorch then keeps on disk; or why that failed."""
     if torch.cuda.is_current_stream_capturing():
         raise ValueError("a CUDA graph is being captured before the kernels are built")
     architecture = "".join(map(str, torch.cuda.get_device_capability(device)))

@@ -21,14 +21,14 @@ from .precision import FP32
 from .trace import NotCapturedError
 
 OWN_NAMES = [
-    *("hashlib", "inspect", "threading", "warnings", "torch"),
+    *("functools", "hashlib", "inspect", "warnings", "torch"),
     *("DECLARATIONS", "KERNELS", "BINDING", "TENSORS"),
-    *("plain", "expect_tf32", "expect_setting", "expect_module"),
-    *("extensions", "building", "run_kernel", "build", "is_compiling"),
+    *("on_gpu", "plain", "expect_tf32", "expect_setting", "expect_module"),
+    *("run_kernel", "build", "is_compiling"),
 ]
 # Of the functions of the C++ binding, whose parameters the tensors are.
 _LOCAL_NAMES = ["device", "guard", "given", "wrong", "workspace", "out"]
-_IMPORTS = tuple(f"import {m}" for m in ("hashlib", "inspect", "threading", "warnings", "torch"))
+_IMPORTS = tuple(f"import {m}" for m in ("functools", "hashlib", "inspect", "warnings", "torch"))
 
 
 @dataclass
