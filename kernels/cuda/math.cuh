@@ -3,11 +3,10 @@
  *
  * For skeletons: of one `real`, float or double, by the names that the op table's `vector` column
  * is written in (src/ir/ops.def), so that the column which serves the CPU's vectors serves the
- * GPU's scalars too. v_min, v_max and v_round_to_* stand in common.cuh. CUDA's own functions are
- * taken where they are as good as the table asks (their bounds stand in the CUDA C++ Programming
- * Guide, "Mathematical Functions"): none of the fast ones is, and expf is not where more is built
- * on it. */
-
+ * GPU's scalars too. v_min, v_max and v_round_to_* stand in common.cuh. CUDA's own functions, which
+ * the tail calls by their names (src/gen/cuda/tail_ops.c), are taken where they are as good as the
+ * table asks (their bounds stand in the CUDA C++ Programming Guide, "Mathematical Functions"): none
+ * of the fast ones is, and exp is not where more is built on it. */
 namespace ops {
 
 __device__ __forceinline__ constexpr real K(double x) {
@@ -24,58 +23,6 @@ __device__ __forceinline__ real v_to_bool(real x) {
 }
 __device__ __forceinline__ real v_select(bool condition, real a, real b) {
     return condition ? a : b;
-}
-__device__ __forceinline__ real v_neg(real x) {
-    return -x;
-}
-
-__device__ __forceinline__ float v_fma(float a, float b, float c) {
-    return fmaf(a, b, c);
-}
-__device__ __forceinline__ double v_fma(double a, double b, double c) {
-    return fma(a, b, c);
-}
-__device__ __forceinline__ float v_abs(float x) {
-    return fabsf(x);
-}
-__device__ __forceinline__ double v_abs(double x) {
-    return fabs(x);
-}
-__device__ __forceinline__ float v_floor(float x) {
-    return floorf(x);
-}
-__device__ __forceinline__ double v_floor(double x) {
-    return floor(x);
-}
-__device__ __forceinline__ float v_ceil(float x) {
-    return ceilf(x);
-}
-__device__ __forceinline__ double v_ceil(double x) {
-    return ceil(x);
-}
-__device__ __forceinline__ float v_trunc(float x) {
-    return truncf(x);
-}
-__device__ __forceinline__ double v_trunc(double x) {
-    return trunc(x);
-}
-__device__ __forceinline__ float v_round(float x) {
-    return rintf(x);
-}
-__device__ __forceinline__ double v_round(double x) {
-    return rint(x);
-}
-__device__ __forceinline__ float v_sqrt(float x) {
-    return sqrtf(x);
-}
-__device__ __forceinline__ double v_sqrt(double x) {
-    return sqrt(x);
-}
-__device__ __forceinline__ float v_rsqrt(float x) {
-    return rsqrtf(x);
-}
-__device__ __forceinline__ double v_rsqrt(double x) {
-    return rsqrt(x);
 }
 
 /* ---- exponentials -------------------------------------------------------------------------- */
@@ -123,13 +70,6 @@ __device__ __forceinline__ double exp_sum(double x, double rest) {
     const double e = exp(x);
     return fma(e, rest, e);
 }
-/* Shorter than the above, and as good as the table asks where nothing is built on it. */
-__device__ __forceinline__ float v_exp(float x) {
-    return expf(x);
-}
-__device__ __forceinline__ double v_exp(double x) {
-    return exp(x);
-}
 __device__ __forceinline__ float v_exp2(float x) {
     const float y = v_min(v_max(x, -160.0f), 129.0f);
     const float shifted = y + 0x1.8p23f, f = y - (shifted - 0x1.8p23f);
@@ -140,51 +80,9 @@ __device__ __forceinline__ float v_exp2(float x) {
 __device__ __forceinline__ double v_exp2(double x) {
     return exp2(x);
 }
-__device__ __forceinline__ float v_expm1(float x) {
-    return expm1f(x);
-}
-__device__ __forceinline__ double v_expm1(double x) {
-    return expm1(x);
-}
-__device__ __forceinline__ float v_log(float x) {
-    return logf(x);
-}
-__device__ __forceinline__ double v_log(double x) {
-    return log(x);
-}
-__device__ __forceinline__ float v_log1p(float x) {
-    return log1pf(x);
-}
-__device__ __forceinline__ double v_log1p(double x) {
-    return log1p(x);
-}
-__device__ __forceinline__ float v_log2(float x) {
-    return log2f(x);
-}
-__device__ __forceinline__ double v_log2(double x) {
-    return log2(x);
-}
-__device__ __forceinline__ float v_log10(float x) {
-    return log10f(x);
-}
-__device__ __forceinline__ double v_log10(double x) {
-    return log10(x);
-}
 /* CUDA's powf may be off by more than the table allows. */
 __device__ __forceinline__ real v_pow(real x, real y) {
     return real(pow(double(x), double(y)));
-}
-__device__ __forceinline__ float v_erf(float x) {
-    return erff(x);
-}
-__device__ __forceinline__ double v_erf(double x) {
-    return erf(x);
-}
-__device__ __forceinline__ float v_tanh(float x) {
-    return tanhf(x);
-}
-__device__ __forceinline__ double v_tanh(double x) {
-    return tanh(x);
 }
 
 /* ---- built of these ------------------------------------------------------------------------ */
@@ -217,7 +115,7 @@ __device__ __forceinline__ real vanishing(real x, real r) {
 
 /* 1 / (1 + e) or e / (1 + e), e = exp(-|x|): small results keep all their digits. */
 __device__ __forceinline__ real v_sigmoid(real x) {
-    const real e = exp_sum(-v_abs(x), real(0));
+    const real e = exp_sum(-fabs(x), real(0));
     return over_one_plus(x < real(0) ? e : real(1), e);
 }
 
@@ -287,14 +185,14 @@ __device__ __forceinline__ real v_gelu_tanh(real x) {
     /* Beyond, the result is x or nothing. */
     const real limit = REAL_IS_DOUBLE ? real(40) : real(14);
     const real z = x > limit ? limit : x < -limit ? -limit : x;
-    const real square = z * z, square_rest = v_fma(z, z, -square);
+    const real square = z * z, square_rest = fma(z, z, -square);
     const real bent = K(cubic) * square;
     const real bent_rest =
-        v_fma(K(cubic), square, -bent) + K(cubic) * square_rest + cubic_rest * square;
+        fma(K(cubic), square, -bent) + K(cubic) * square_rest + cubic_rest * square;
     real sum;
     const real sum_rest = sum_error(K(linear), bent, &sum) + bent_rest + linear_rest;
-    const real y = z * sum, rest = v_fma(z, sum, -y) + z * sum_rest;
-    const real e = exp_sum(-v_abs(y), y > real(0) ? -rest : rest);
+    const real y = z * sum, rest = fma(z, sum, -y) + z * sum_rest;
+    const real e = exp_sum(-fabs(y), y > real(0) ? -rest : rest);
     return vanishing(x, (y > real(0) ? z : x) * over_one_plus(y > real(0) ? e : real(1), e));
 }
 
@@ -317,12 +215,12 @@ __device__ __forceinline__ double v_mish(double x) {
 
 /* log(1 + exp(x + rest)) without overflow. */
 __device__ __forceinline__ real softplus_sum(real x, real rest) {
-    const real e = exp_sum(-v_abs(x), x > real(0) ? -rest : rest);
-    return (x > real(0) ? x + rest : real(0)) + v_log1p(e);
+    const real e = exp_sum(-fabs(x), x > real(0) ? -rest : rest);
+    return (x > real(0) ? x + rest : real(0)) + log1p(e);
 }
 __device__ __forceinline__ real v_softplus(real x, double beta, double threshold) {
     const real b = K(beta), y = x * b;
-    const real rest = v_fma(x, b, -y) + x * K(beta - double(b));
+    const real rest = fma(x, b, -y) + x * K(beta - double(b));
     /* An infinite x has no rest; NaN passes on. */
     const real r = softplus_sum(y, rest == rest ? rest : real(0)) / b;
     return y > K(threshold) ? x : r;

@@ -137,7 +137,6 @@ sg_status sg_cuda_write_tail(const sg_problem *problem, const sg_cuda_target *ta
     sg_text_add(text, "//@ include math.cuh\n" SG_CUDA_TAIL_BEGIN "\n");
     write_constants(&tail, text);
     write_channel_operand(&tail, text);
-    sg_tail_write_ops(&tail, text);
     sg_text_add(text, "struct Tail {\n%s};\n" SG_CUDA_TAIL_END "\n", body.data ? body.data : "");
     bool failed = text->failed || body.failed || sg_arena_failed(arena);
     sg_text_release(&body);

@@ -1,18 +1,11 @@
 /* The parts of the tail generator (docs/cuda.md, "The tail"): tail.c puts the text together,
  * tail_values.c finds what is to be known of each value, tail_loops.c writes step and end, and
- * tail_ops.c the operators' functions. */
+ * tail_ops.c the operators. */
 #ifndef SEGUE_GEN_CUDA_TAIL_H
 #define SEGUE_GEN_CUDA_TAIL_H
 
 #include "gen/cuda/source.h"
 #include "gen/tile/program.h"
-
-/* One function of the text for each op with each set of attributes. */
-typedef struct sg_tail_op {
-    sg_op op;
-    double attributes[SG_TILE_ATTRIBUTES_MAX];
-    int number; /* among those of one op */
-} sg_tail_op;
 
 typedef struct sg_tail {
     sg_cuda_arguments *arguments;
@@ -30,8 +23,6 @@ typedef struct sg_tail {
     int channel_operands;
     int *slot; /* [walk] its first in tile.walk, or its first own array */
     int full_slots, own_slots;
-    sg_tail_op *ops;
-    int op_count;
 
     /* While a function is written. */
     bool *needed;                   /* [buffer] by the function */
@@ -61,11 +52,10 @@ sg_status sg_tail_open(sg_cuda_arguments *arguments, const sg_cuda_target *targe
 /* Body of a function that takes a section's stores and running values in. */
 void sg_tail_write_body(sg_tail *tail, const sg_section *section, sg_text *text);
 
-/* Name of the function for a pointwise instruction: "ops::clamp1". */
-void sg_tail_write_call(sg_tail *tail, const sg_instruction *instruction, sg_text *text);
-/* The functions that were called. */
-void sg_tail_write_ops(const sg_tail *tail, sg_text *text);
+/* What a pointwise instruction makes of operands: "v_min(v_max(v1, 0.0f), 6.0f)". */
+void sg_tail_write_call(const sg_tail *tail, const sg_instruction *instruction,
+                        const sg_text *operands, sg_text *text);
 /* A number as the text writes it, exactly. */
-void sg_tail_write_number(double value, sg_text *text);
+void sg_tail_write_number(const sg_tail *tail, double value, sg_text *text);
 
 #endif

@@ -32,7 +32,7 @@ static void write_source(const sg_tail *tail, place where, int source, sg_text *
         if (sg_cuda_count(tail->problem, tail->program.counted[number], tail->arguments->arena))
             sg_text_add(text, "real(a.count%d)", number);
         else
-            sg_tail_write_number(tail->program.constants[number], text);
+            sg_tail_write_number(tail, tail->program.constants[number], text);
         return;
     }
     sg_shape shape = sg_tail_shape(tail, source);
@@ -47,6 +47,17 @@ static void write_source(const sg_tail *tail, place where, int source, sg_text *
         sg_text_add(text, shape == SG_SHAPE_TILE && load ? "v%d[p]" : "v%d", source);
 }
 
+/* Of operands that are text, which is released. */
+static void write_call(const sg_tail *tail, const sg_instruction *instruction, sg_text *operands,
+                       sg_text *text) {
+    for (int i = 0; i < instruction->source_count; i++)
+        text->failed |= operands[i].failed;
+    if (!text->failed)
+        sg_tail_write_call(tail, instruction, operands, text);
+    for (int i = 0; i < instruction->source_count; i++)
+        sg_text_release(&operands[i]);
+}
+
 /* What an instruction that makes a value is, as an expression. */
 static void write_expression(sg_tail *tail, place where, const sg_instruction *instruction,
                              sg_text *text) {
@@ -59,12 +70,10 @@ static void write_expression(sg_tail *tail, place where, const sg_instruction *i
             sg_text_add(text, full ? " + tile.walk(%d, p, j)" : " + own%d[q]", slot + 1);
         return;
     }
-    sg_tail_write_call(tail, instruction, text);
-    for (int i = 0; i < instruction->source_count; i++) {
-        sg_text_add(text, i ? ", " : "(");
-        write_source(tail, where, instruction->sources[i], text);
-    }
-    sg_text_add(text, ")");
+    sg_text operands[SG_TILE_SOURCES_MAX] = {0};
+    for (int i = 0; i < instruction->source_count; i++)
+        write_source(tail, where, instruction->sources[i], &operands[i]);
+    write_call(tail, instruction, operands, text);
 }
 
 static const char *input_name(const sg_tail *tail, int load) {
@@ -509,15 +518,15 @@ static void write_costly(sg_tail *tail, const sg_instruction *made, sg_text *tex
                 ";\n            }\n        }\n"
                 "        apply<%d>(tile.results(), [](real x) { return ",
                 (int)sg_cuda_op_work(made->op));
-    sg_tail_write_call(tail, made, text);
+    sg_text operands[SG_TILE_SOURCES_MAX] = {0};
     for (int i = 0; i < made->source_count; i++) {
-        sg_text_add(text, i ? ", " : "(");
         if (made->sources[i] < 0)
-            write_source(tail, OVER_SLOTS, made->sources[i], text);
+            write_source(tail, OVER_SLOTS, made->sources[i], &operands[i]);
         else
-            sg_text_add(text, "x");
+            sg_text_add(&operands[i], "x");
     }
-    sg_text_add(text, "); });\n");
+    write_call(tail, made, operands, text);
+    sg_text_add(text, "; });\n");
     tail->held[made->dst] = true;
 }
 

@@ -1,19 +1,22 @@
-/* The operators of a tail as functions: the op table's `vector` column with attributes filled in.
- */
+/* The operators of a tail: the op table's `vector` column with operands and attributes in their
+ * places. */
+#include <ctype.h>
 #include <math.h>
 #include <string.h>
 
 #include "base/number.h"
 #include "gen/cuda/tail.h"
 
-void sg_tail_write_number(double value, sg_text *text) {
+void sg_tail_write_number(const sg_tail *tail, double value, sg_text *text) {
     char digits[SG_NUMBER_TEXT];
     if (isnan(value))
         sg_text_add(text, "(infinity() - infinity())");
     else if (isinf(value))
         sg_text_add(text, value < 0 ? "-infinity()" : "infinity()");
-    else
+    else if (tail->problem->compute == SG_F64 || (double)(float)value != value)
         sg_text_add(text, "real(%s)", sg_number_print(value, digits));
+    else
+        sg_text_add(text, "%sf", sg_number_print(value, digits));
 }
 
 static const char *cast_function(sg_element element) {
@@ -25,12 +28,6 @@ static const char *cast_function(sg_element element) {
         [SG_ELEMENT_F64] = "real",
     };
     return functions[element];
-}
-
-static void write_name(const sg_tail_op *op, sg_text *text) {
-    sg_text_add(text, "%s", sg_op_get(op->op)->name);
-    if (op->number)
-        sg_text_add(text, "%d", op->number);
 }
 
 /* The instruction that makes a source, if it is one of this op. */
@@ -56,79 +53,83 @@ static bool is_share(const sg_tail *tail, const sg_instruction *made) {
     return shifted && reduces(tail, shifted->sources[1], SG_REDUCTION_MAX, shifted->sources[0]);
 }
 
-void sg_tail_write_call(sg_tail *tail, const sg_instruction *instruction, sg_text *text) {
-    if (is_share(tail, instruction)) {
-        sg_text_add(text, "share");
-        return;
-    }
-    if (instruction->op == SG_OP_cast) {
-        sg_text_add(text, "%s", cast_function((sg_element)instruction->attributes[0]));
-        return;
-    }
-    int number = 0, at = 0;
-    for (; at < tail->op_count; at++) {
-        const sg_tail_op *other = &tail->ops[at];
-        number += other->op == instruction->op;
-        if (other->op == instruction->op &&
-            memcmp(other->attributes, instruction->attributes, sizeof other->attributes) == 0)
-            break;
-    }
-    if (at == tail->op_count) {
-        sg_tail_op *op = &tail->ops[tail->op_count++];
-        *op = (sg_tail_op){.op = instruction->op, .number = number};
-        memcpy(op->attributes, instruction->attributes, sizeof op->attributes);
-    }
-    sg_text_add(text, "ops::");
-    write_name(&tail->ops[at], text);
-}
-
 /* An attribute as a double, as in the CPU's kernels, and exact. */
 static void write_attribute(double value, sg_text *text) {
     char digits[SG_NUMBER_TEXT];
     if (!isfinite(value)) {
-        sg_text_add(text, "double(");
-        sg_tail_write_number(value, text);
-        sg_text_add(text, ")");
+        sg_text_add(text, value < 0 ? "double(-infinity())" : "double(infinity())");
     } else {
         sg_text_add(text, signbit(value) ? "(%s)" : "%s", sg_number_print(value, digits));
     }
 }
 
-/* A column of the op table with the attributes in their places, and `real` for what the column
- * calls K. */
-static void write_vector(const char *vector, const double *attributes, sg_text *text) {
-    while (*vector) {
-        bool word = vector[0] == 'K' && vector[1] == '(';
-        if (word && strncmp(vector + 2, "p[", 2) == 0 && strncmp(vector + 5, "])", 2) == 0) {
-            sg_tail_write_number(attributes[vector[4] - '0'], text);
-            vector += strlen("K(p[0])");
-        } else if (strncmp(vector, "p[", 2) == 0) {
-            write_attribute(attributes[vector[2] - '0'], text);
-            vector += strlen("p[0]");
-        } else {
-            if (word)
-                sg_text_add(text, "real");
-            else
-                sg_text_add(text, "%c", *vector);
-            vector++;
+/* What the column says, in CUDA: functions that exist for floats and doubles by their own names,
+ * others as common.cuh and math.cuh have them. */
+static void write_function(const char *word, size_t length, sg_text *text) {
+    static const char *const names[][2] = {
+        {"v_fma", "fma"},     {"v_abs", "fabs"},    {"v_floor", "floor"}, {"v_ceil", "ceil"},
+        {"v_trunc", "trunc"}, {"v_round", "rint"},  {"v_sqrt", "sqrt"},   {"v_rsqrt", "rsqrt"},
+        {"v_exp", "exp"},     {"v_expm1", "expm1"}, {"v_log", "log"},     {"v_log1p", "log1p"},
+        {"v_log2", "log2"},   {"v_log10", "log10"}, {"v_erf", "erf"},     {"v_tanh", "tanh"},
+        {"v_neg", "-"},       {"v_min", "v_min"},   {"v_max", "v_max"},   {"K", "real"},
+    };
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        if (strlen(names[i][0]) == length && memcmp(names[i][0], word, length) == 0) {
+            sg_text_add(text, "%s", names[i][1]);
+            return;
         }
     }
+    sg_text_add(text, "ops::%.*s", (int)length, word);
 }
 
-void sg_tail_write_ops(const sg_tail *tail, sg_text *text) {
-    static const char *const parameters[] = {"real a", "real a, real b", "real a, real b, real c"};
-    if (tail->op_count == 0)
+/* The bytes of a constant of the compute type that is a number, an attribute or its negative, as
+ * "K(-p[0])"; 0 for other texts. */
+static size_t constant_length(const char *vector, const double *attributes, double *value) {
+    if (strncmp(vector, "K(", 2) != 0)
+        return 0;
+    size_t length = strcspn(vector, ")");
+    if (sg_number_parse(vector + 2, length - 2, value))
+        return length + 1;
+    bool negative = vector[2] == '-';
+    if (strncmp(vector + 2 + negative, "p[", 2) != 0 || length != (size_t)(6 + negative))
+        return 0;
+    *value = attributes[vector[4 + negative] - '0'];
+    *value = negative ? -*value : *value;
+    return length + 1;
+}
+
+void sg_tail_write_call(const sg_tail *tail, const sg_instruction *instruction,
+                        const sg_text *operands, sg_text *text) {
+    const double *attributes = instruction->attributes;
+    if (is_share(tail, instruction)) {
+        sg_text_add(text, "share(%s, %s)", operands[0].data, operands[1].data);
         return;
-    sg_text_add(text, "namespace ops {\n");
-    for (int i = 0; i < tail->op_count; i++) {
-        const sg_tail_op *op = &tail->ops[i];
-        const sg_op_info *info = sg_op_get(op->op);
-        sg_text_add(text, "__device__ __forceinline__ real ");
-        write_name(op, text);
-        sg_text_add(text, "(%s) {\n", parameters[info->arity - 1]);
-        sg_text_add(text, "    return ");
-        write_vector(info->vector, op->attributes, text);
-        sg_text_add(text, ";\n}\n");
     }
-    sg_text_add(text, "} // namespace ops\n\n");
+    if (instruction->op == SG_OP_cast) {
+        sg_text_add(text, "%s(%s)", cast_function((sg_element)attributes[0]), operands[0].data);
+        return;
+    }
+    const char *vector = sg_op_get(instruction->op)->vector;
+    while (*vector) {
+        size_t length = 0;
+        double value;
+        while (isalnum((unsigned char)vector[length]) || vector[length] == '_')
+            length++;
+        size_t constant = constant_length(vector, attributes, &value);
+        if (constant > 0) {
+            sg_tail_write_number(tail, value, text);
+            length = constant;
+        } else if (length == 0 || isdigit((unsigned char)*vector)) {
+            length = length > 0 ? length : 1;
+            sg_text_add(text, "%.*s", (int)length, vector);
+        } else if (*vector == 'p' && length == 1) {
+            write_attribute(attributes[vector[2] - '0'], text);
+            length = strlen("p[0]");
+        } else if (length == 1 && *vector >= 'a' && *vector <= 'c') {
+            sg_text_add(text, "%s", operands[*vector - 'a'].data);
+        } else {
+            write_function(vector, length, text);
+        }
+        vector += length;
+    }
 }

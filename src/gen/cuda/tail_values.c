@@ -125,7 +125,6 @@ sg_status sg_tail_open(sg_cuda_arguments *arguments, const sg_cuda_target *targe
     tail->live = SG_ARENA_NEW(arena, bool, buffers);
     tail->channel_operand = SG_ARENA_NEW(arena, int, loads);
     tail->slot = SG_ARENA_NEW(arena, int, program->walk_count + 1);
-    tail->ops = SG_ARENA_NEW(arena, sg_tail_op, count);
     tail->needed = SG_ARENA_NEW(arena, bool, buffers);
     tail->feeds_slots = SG_ARENA_NEW(arena, bool, buffers);
     tail->chosen = SG_ARENA_NEW(arena, bool, buffers);

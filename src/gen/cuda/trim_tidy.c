@@ -223,7 +223,8 @@ static void use_at_once(tidying *d, int token) {
             return;
         use = is(d, i, name) ? i : use;
     }
-    if (use < 0 || value->kind == SG_TRIM_BINARY || value->kind == SG_TRIM_CHOICE)
+    bool alone = use >= 0 && is(d, use - 1, SG_TRIM_COMMA) && is(d, use + 1, SG_TRIM_CLOSE);
+    if (use < 0 || (!alone && (value->kind == SG_TRIM_BINARY || value->kind == SG_TRIM_CHOICE)))
         return;
     put(d, use, value->first, value->behind);
     sg_trim_replace(unit, unit->tokens[next].start, unit->tokens[next].start, SG_TRIM_CHANGED);
