@@ -126,22 +126,13 @@ __device__ __forceinline__ real infinity() {
 
 /* ---- reductions: NaN in, NaN out ----------------------------------------------------------- */
 
-struct Min {
-    static __device__ __forceinline__ real identity() { return infinity(); }
-    static __device__ __forceinline__ real combine(real a, real b) { return v_min(a, b); }
-};
-struct Max {
-    static __device__ __forceinline__ real identity() { return -infinity(); }
-    static __device__ __forceinline__ real combine(real a, real b) { return v_max(a, b); }
-};
-struct Sum {
-    static __device__ __forceinline__ real identity() { return real(0); }
-    static __device__ __forceinline__ real combine(real a, real b) { return a + b; }
-};
-struct Prod {
-    static __device__ __forceinline__ real identity() { return real(1); }
-    static __device__ __forceinline__ real combine(real a, real b) { return a * b; }
-};
+__device__ __forceinline__ real v_add(real a, real b) {
+    return a + b;
+}
+__device__ __forceinline__ real v_mul(real a, real b) {
+    return a * b;
+}
+using Combine = real (*)(real, real); /* v_min, v_max, v_add or v_mul */
 
 /* Sums and differences that no product is fused into. */
 __device__ __forceinline__ float sum_rounded(float a, float b) {

@@ -64,15 +64,15 @@ struct RowTile {
     __device__ __forceinline__ real &walk(int k, int p, int j) { return running[k][p][j]; }
 
     /* A quad's values, halved twice; with two pixels, halved once and combined once. */
-    template <class Op>
-    __device__ __forceinline__ void reduce(Op, const real (&in)[PIXELS], real (&out)[OWN]) {
+    __device__ __forceinline__ void reduce(Combine combine, const real (&in)[PIXELS],
+                                           real (&out)[OWN]) const {
         real half[PIXELS / 2];
         const bool upper = lane & 1;
         SG_UNROLL
         for (int i = 0; i < PIXELS / 2; i++) {
             const real keep = upper ? in[PIXELS / 2 + i] : in[i];
             const real give = upper ? in[i] : in[PIXELS / 2 + i];
-            half[i] = Op::combine(keep, __shfl_xor_sync(~0U, give, 1));
+            half[i] = combine(keep, __shfl_xor_sync(~0U, give, 1));
         }
         const bool second = lane >> 1 & 1;
         SG_UNROLL
@@ -80,7 +80,7 @@ struct RowTile {
             const int other = PIXELS == 2 ? q : OWN + q;
             const real keep = second ? half[other] : half[q];
             const real give = second ? half[q] : half[other];
-            out[q] = Op::combine(keep, __shfl_xor_sync(~0U, give, 2));
+            out[q] = combine(keep, __shfl_xor_sync(~0U, give, 2));
         }
     }
     __device__ __forceinline__ void spread(const real (&in)[OWN], real (&out)[PIXELS]) const {

@@ -261,14 +261,14 @@ struct Tile {
     }
 
     /* ---- together ---------------------------------------------------------------------------- */
-    template <class Op> __device__ __forceinline__ void reduce(Op, const real *in, real *out) {
+    __device__ __forceinline__ void reduce(Combine combine, const real *in, real *out) {
 #pragma unroll
         for (int p = 0; p < PIXELS; p++) {
             out[p] = in[p];
 #pragma unroll
             for (int i = 1; i < (GROUP_WALK ? 1 : WARP_GROUPS); i *= 2) {
                 const int mask = GROUPS_FIRST ? i : i * WARP_LANES;
-                out[p] = Op::combine(out[p], __shfl_xor_sync(0xffffffffu, out[p], mask));
+                out[p] = combine(out[p], __shfl_xor_sync(0xffffffffu, out[p], mask));
             }
         }
         if constexpr (GROUP_WARPS > 1 && !GROUP_WALK) {
@@ -286,7 +286,7 @@ struct Tile {
                     out[p] = scratch[p * LANES + lane];
 #pragma unroll
                     for (int i = 1; i < GROUP_WARPS; i++)
-                        out[p] = Op::combine(out[p], scratch[i * TILE_PIXELS + p * LANES + lane]);
+                        out[p] = combine(out[p], scratch[i * TILE_PIXELS + p * LANES + lane]);
                 }
             } else {
                 real *whole = scratch + GROUP_WARPS * TILE_PIXELS;
@@ -294,7 +294,7 @@ struct Tile {
                     real value = scratch[x];
 #pragma unroll
                     for (int i = 1; i < GROUP_WARPS; i++)
-                        value = Op::combine(value, scratch[i * TILE_PIXELS + x]);
+                        value = combine(value, scratch[i * TILE_PIXELS + x]);
                     whole[x] = value;
                 }
                 __syncthreads();
@@ -491,20 +491,20 @@ struct Join {
         return !VECTOR_WALK || calls % Tile::PIXELS == Tile::PIXELS - 1;
     }
 
-    template <class Op> __device__ __forceinline__ real operator()(Op, real value) {
+    __device__ __forceinline__ real operator()(Combine combine, real value) {
         if (!is_first())
-            value = Op::combine(gathered, value);
+            value = combine(gathered, value);
         gathered = value;
         if (is_last()) {
 #pragma unroll
             for (int i = 1; i < WARP_SHARE; i *= 2)
-                value = Op::combine(value, across(value, i));
+                value = combine(value, across(value, i));
             if constexpr (WARPS > 1) {
                 publish(value, 0);
                 value = place(0)[0];
 #pragma unroll
                 for (int i = 1; i < WARPS; i++)
-                    value = Op::combine(value, place(i)[0]);
+                    value = combine(value, place(i)[0]);
             }
         }
         calls++;

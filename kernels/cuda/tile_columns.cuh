@@ -73,24 +73,24 @@ struct ColumnTile {
     __device__ __forceinline__ real &walk(int k, int p, int j) { return running[k][p][j]; }
 
     /* Of COUNT columns of 8 pixels, keeps the even ones or the odd ones. */
-    template <class Op, int COUNT>
-    __device__ __forceinline__ void halve(const real (&in)[COUNT], real (&out)[COUNT / 2],
-                                          int bit) const {
+    template <int COUNT>
+    __device__ __forceinline__ void halve(Combine combine, const real (&in)[COUNT],
+                                          real (&out)[COUNT / 2], int bit) const {
         const bool odd = thread & bit;
         SG_UNROLL
         for (int i = 0; i < COUNT / 2; i++) {
             const int even_at = i / 2 * 4 + i % 2, odd_at = even_at + 2;
             const real keep = odd ? in[odd_at] : in[even_at];
             const real give = odd ? in[even_at] : in[odd_at];
-            out[i] = Op::combine(keep, __shfl_xor_sync(~0U, give, bit));
+            out[i] = combine(keep, __shfl_xor_sync(~0U, give, bit));
         }
     }
-    template <class Op>
-    __device__ __forceinline__ void reduce(Op, const real (&in)[PIXELS], real (&out)[OWN]) {
+    __device__ __forceinline__ void reduce(Combine combine, const real (&in)[PIXELS],
+                                           real (&out)[OWN]) {
         real half[PIXELS / 2], quarter[PIXELS / 4], eighth[PIXELS / 8];
-        halve<Op>(in, half, 4);
-        halve<Op>(half, quarter, 8);
-        halve<Op>(quarter, eighth, 16);
+        halve(combine, in, half, 4);
+        halve(combine, half, quarter, 8);
+        halve(combine, quarter, eighth, 16);
         real *part = crossing + turn * 4 * TILE_PIXELS;
         turn ^= 1;
         const int lane = thread % 32;
@@ -104,8 +104,8 @@ struct ColumnTile {
         SG_UNROLL
         for (int q = 0; q < OWN; q++) {
             const real *at = part + thread + 128 * q;
-            out[q] = Op::combine(Op::combine(at[0], at[TILE_PIXELS]),
-                                 Op::combine(at[2 * TILE_PIXELS], at[3 * TILE_PIXELS]));
+            out[q] = combine(combine(at[0], at[TILE_PIXELS]),
+                                 combine(at[2 * TILE_PIXELS], at[3 * TILE_PIXELS]));
         }
     }
     __device__ __forceinline__ void spread(const real (&in)[OWN], real (&out)[PIXELS]) {

@@ -186,23 +186,23 @@ struct Tile {
     }
 
     /* ---- over channels ---- */
-    template <class Op>
-    __device__ __forceinline__ void reduce(Op, const real (&in)[PIXELS], real (&out)[OWN]) {
+    __device__ __forceinline__ void reduce(Combine combine, const real (&in)[PIXELS],
+                                           real (&out)[OWN]) {
         real kept[PIXELS];
         SG_UNROLL
         for (int p = 0; p < PIXELS; p++)
             kept[p] = in[p];
-        exchange_lanes<Op, PIXELS, 16>(kept);
+        exchange_lanes<PIXELS, 16>(combine, kept);
         SG_UNROLL
         for (int q = 0; q < OWN; q++)
             out[q] = kept[q];
         if constexpr (WARPS_C > 1)
-            across_warps(Op(), out);
+            across_warps(combine, out);
     }
     /* Lanes that differ in BIT combine COUNT values: each keeps a half while they are even, or
      * else both keep all; then the next bit. */
-    template <class Op, int COUNT, int BIT>
-    __device__ __forceinline__ void exchange_lanes(real (&kept)[PIXELS]) {
+    template <int COUNT, int BIT>
+    __device__ __forceinline__ void exchange_lanes(Combine combine, real (&kept)[PIXELS]) {
         constexpr bool HALVE = COUNT % 2 == 0;
         constexpr int LEFT = HALVE ? COUNT / 2 : COUNT;
         const bool upper = threadIdx.x & BIT;
@@ -212,13 +212,13 @@ struct Tile {
             const real mine = HALVE && upper ? kept[p + (HALVE ? LEFT : 0)] : kept[p];
             const real other = __shfl_xor_sync(~0u, sent, BIT);
             /* In one order, so that both lanes come to the same. */
-            kept[p] = upper ? Op::combine(other, mine) : Op::combine(mine, other);
+            kept[p] = upper ? combine(other, mine) : combine(mine, other);
         }
         if constexpr (BIT > 4)
-            exchange_lanes<Op, LEFT, BIT / 2>(kept);
+            exchange_lanes<LEFT, BIT / 2>(combine, kept);
     }
     /* Buffers take turns: whoever writes one again has passed the barrier after it was read. */
-    template <class Op> __device__ __forceinline__ void across_warps(Op, real (&out)[OWN]) {
+    __device__ __forceinline__ void across_warps(Combine combine, real (&out)[OWN]) {
         real *buffer = exchange + turn * (WARPS_C * PIXEL_SLOTS);
         turn ^= 1;
         const int warp_c = (threadIdx.x >> 5) / WARPS_P;
@@ -231,7 +231,7 @@ struct Tile {
             real value = buffer[own_row(q)];
             SG_UNROLL
             for (int n = 1; n < WARPS_C; n++)
-                value = Op::combine(value, buffer[n * PIXEL_SLOTS + own_row(q)]);
+                value = combine(value, buffer[n * PIXEL_SLOTS + own_row(q)]);
             out[q] = value;
         }
     }

@@ -139,33 +139,24 @@ inline void add_compensated(real &sum, real &rest, real x) {
     sum = s;
 }
 
-struct Min {
-    static real identity() { return infinity(); }
-    static real combine(real a, real b) { return v_min(a, b); }
-};
-struct Max {
-    static real identity() { return -infinity(); }
-    static real combine(real a, real b) { return v_max(a, b); }
-};
-struct Sum {
-    static real identity() { return 0; }
-    static real combine(real a, real b) { return a + b; }
-};
-struct Prod {
-    static real identity() { return 1; }
-    static real combine(real a, real b) { return a * b; }
-};
+inline real v_add(real a, real b) {
+    return a + b;
+}
+inline real v_mul(real a, real b) {
+    return a * b;
+}
+using Combine = real (*)(real, real);
 
 /* Two threads that share a walk: the first leaves its running values, the second takes them in. */
 struct Join {
     std::vector<real> *left;
     size_t *taken; /* NULL while they are left */
-    template<class Op> real operator()(Op, real value) {
+    real operator()(Combine combine, real value) {
         if (!taken) {
             left->push_back(value);
             return value;
         }
-        return Op::combine((*left)[(*taken)++], value);
+        return combine((*left)[(*taken)++], value);
     }
     void sum(real &value, real &rest) {
         if (!taken) {
@@ -225,9 +216,9 @@ template<int CHANNELS_TOTAL, int WALK_SLOTS> struct HostTile {
     }
     using Results = real[CHANNELS * PIXELS];
     Results &results() { return own_results; }
-    template<class Op> void reduce(Op, const real (&in)[PIXELS], real (&out)[OWN]) {
+    void reduce(Combine, const real (&in)[PIXELS], real (&out)[OWN]) {
         for (int q = 0; q < OWN; q++)
-            out[q] = Op::combine(Op::identity(), in[PIXELS - 1 - q]);
+            out[q] = in[PIXELS - 1 - q];
     }
     void spread(const real (&in)[OWN], real (&out)[PIXELS]) {
         for (int p = 0; p < PIXELS; p++)

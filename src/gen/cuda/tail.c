@@ -3,8 +3,6 @@
 
 #include <stdio.h>
 
-static const char *const reductions[SG_REDUCTION_COUNT] = {"Sum", "Prod", "Min", "Max"};
-
 static void add_operands(const sg_tail *tail, sg_cuda_arguments *arguments) {
     char name[32];
     for (int i = 0; i < tail->count; i++) {
@@ -73,13 +71,13 @@ static void write_begin(const sg_tail *tail, sg_text *text) {
                             "        SG_UNROLL\n        for (int j = 0; j < Tile::CHANNELS; j++)\n"
                             "            SG_UNROLL\n"
                             "            for (int p = 0; p < Tile::PIXELS; p++)\n"
-                            "                tile.walk(%d, p, j) = %s::identity();\n",
-                            slot, reductions[walk->reduction]);
+                            "                tile.walk(%d, p, j) = %s;\n",
+                            slot, sg_tail_identity(walk->reduction));
             else
                 sg_text_add(text,
                             "        SG_UNROLL\n        for (int q = 0; q < Tile::OWN; q++)\n"
-                            "            own%d[q] = %s::identity();\n",
-                            slot, reductions[walk->reduction]);
+                            "            own%d[q] = %s;\n",
+                            slot, sg_tail_identity(walk->reduction));
         }
     }
     sg_text_add(text, "    }\n");
@@ -105,7 +103,8 @@ static void write_merge(const sg_tail *tail, sg_text *text) {
         if (is_sum(walk))
             sg_text_add(text, "join.sum(%s, %s);\n", value, rest);
         else
-            sg_text_add(text, "%s = join(%s(), %s);\n", value, reductions[walk->reduction], value);
+            sg_text_add(text, "%s = join(%s, %s);\n", value, sg_tail_combine(walk->reduction),
+                        value);
     }
     sg_text_add(text, "    }\n");
 }

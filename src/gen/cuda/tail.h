@@ -55,6 +55,10 @@ void sg_tail_write_body(sg_tail *tail, const sg_section *section, sg_text *text)
 /* What a pointwise instruction makes of operands: "v_min(v_max(v1, 0.0f), 6.0f)". */
 void sg_tail_write_call(const sg_tail *tail, const sg_instruction *instruction,
                         const sg_text *operands, sg_text *text);
+/* What a reduction begins with: "infinity()". */
+const char *sg_tail_identity(sg_reduction reduction);
+/* The function of two values that combines them: "v_min". */
+const char *sg_tail_combine(sg_reduction reduction);
 /* A number as the text writes it, exactly. */
 void sg_tail_write_number(const sg_tail *tail, double value, sg_text *text);
 

@@ -14,8 +14,6 @@
 
 #include "gen/cuda/tail.h"
 
-static const char *const reductions[SG_REDUCTION_COUNT] = {"Sum", "Prod", "Min", "Max"};
-
 /* Where a line stands decides what a source is called. */
 typedef enum place {
     IN_FUNCTION,
@@ -256,8 +254,8 @@ static void write_own_effect(const sg_tail *tail, const sg_instruction *effect, 
             sg_text_add(text, "                add_compensated(own%d[q], own%d[q], ", slot,
                         slot + 1);
         else
-            sg_text_add(text, "                own%d[q] = %s::combine(own%d[q], ", slot,
-                        reductions[effect->reduction], slot);
+            sg_text_add(text, "                own%d[q] = %s(own%d[q], ", slot,
+                        sg_tail_combine(effect->reduction), slot);
         write_source(tail, OVER_OWN, source, text);
         sg_text_add(text, ");\n");
         return;
@@ -320,7 +318,7 @@ static bool is_slot_effect(const sg_tail *tail, const sg_instruction *instructio
 }
 
 static void write_slot_effect(const sg_tail *tail, const sg_instruction *effect, sg_text *text) {
-    const char *reduction = reductions[effect->reduction];
+    const char *combine = sg_tail_combine(effect->reduction);
     int slot = effect->kind == SG_INSTRUCTION_WALK ? tail->slot[effect->walk] : 0;
     sg_text_add(text, "                ");
     if (effect->kind == SG_INSTRUCTION_STORE) {
@@ -328,7 +326,7 @@ static void write_slot_effect(const sg_tail *tail, const sg_instruction *effect,
         sg_text_add(text, "tile.put<%d>(a.store%d, a.store%d_stride, p, j, ",
                     vector_of(tail, operand, true), effect->operand, effect->operand);
     } else if (effect->kind == SG_INSTRUCTION_ROWS) {
-        sg_text_add(text, "r%d[p] = %s::combine(r%d[p], ", effect->dst, reduction, effect->dst);
+        sg_text_add(text, "r%d[p] = %s(r%d[p], ", effect->dst, combine, effect->dst);
     } else if (effect->reduction == SG_REDUCTION_SUM) {
         sg_text_add(text,
                     "if (tile.valid(p))\n                    "
@@ -337,8 +335,8 @@ static void write_slot_effect(const sg_tail *tail, const sg_instruction *effect,
     } else {
         sg_text_add(text,
                     "if (tile.valid(p))\n                    "
-                    "tile.walk(%d, p, j) = %s::combine(tile.walk(%d, p, j), ",
-                    slot, reduction, slot);
+                    "tile.walk(%d, p, j) = %s(tile.walk(%d, p, j), ",
+                    slot, combine, slot);
     }
     write_source(tail, OVER_SLOTS, effect->sources[0], text);
     sg_text_add(text, ");");
@@ -392,10 +390,11 @@ static void write_slot_loop(sg_tail *tail, const bool *marked, sg_text *text) {
         want(tail, effect->sources[0]);
         if (effect->kind == SG_INSTRUCTION_ROWS) {
             sg_text_add(text,
-                        "        real r%d[Tile::PIXELS];\n        SG_UNROLL\n"
+                        "        real r%d[Tile::PIXELS], w%d[Tile::OWN];\n        SG_UNROLL\n"
                         "        for (int p = 0; p < Tile::PIXELS; p++)\n"
-                        "            r%d[p] = %s::identity();\n",
-                        effect->dst, effect->dst, reductions[effect->reduction]);
+                        "            r%d[p] = %s;\n",
+                        effect->dst, effect->dst, effect->dst,
+                        sg_tail_identity(effect->reduction));
         }
     }
     want_sources(tail, OVER_SLOTS);
@@ -408,9 +407,8 @@ static void write_slot_loop(sg_tail *tail, const bool *marked, sg_text *text) {
     for (int i = 0; i < tail->count; i++) {
         const sg_instruction *effect = tail->all[i];
         if (marked[i] && effect->kind == SG_INSTRUCTION_ROWS) {
-            sg_text_add(text,
-                        "        real w%d[Tile::OWN];\n        tile.reduce(%s(), r%d, w%d);\n",
-                        effect->dst, reductions[effect->reduction], effect->dst, effect->dst);
+            sg_text_add(text, "        tile.reduce(%s, r%d, w%d);\n",
+                        sg_tail_combine(effect->reduction), effect->dst, effect->dst);
             tail->own_ready[effect->dst] = true;
         } else if (marked[i] && effect->kind == SG_INSTRUCTION_STORE) {
             sg_text_add(text, "        tile.flush<%d>(a.store%d, a.store%d_stride);\n",

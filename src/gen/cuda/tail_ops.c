@@ -19,6 +19,17 @@ void sg_tail_write_number(const sg_tail *tail, double value, sg_text *text) {
         sg_text_add(text, "%sf", sg_number_print(value, digits));
 }
 
+const char *sg_tail_identity(sg_reduction reduction) {
+    static const char *const values[SG_REDUCTION_COUNT] = {"real(0)", "real(1)", "infinity()",
+                                                           "-infinity()"};
+    return values[reduction];
+}
+
+const char *sg_tail_combine(sg_reduction reduction) {
+    static const char *const functions[SG_REDUCTION_COUNT] = {"v_add", "v_mul", "v_min", "v_max"};
+    return functions[reduction];
+}
+
 static const char *cast_function(sg_element element) {
     static const char *const functions[SG_ELEMENT_COUNT] = {
         [SG_ELEMENT_BOOL] = "ops::v_to_bool",
