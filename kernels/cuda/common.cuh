@@ -16,13 +16,16 @@ struct bool_t {
     unsigned char bits; /* 0 or 1 */
 };
 
-/* Element strides by role; 0 along what an operand does not vary with. */
+/* In elements; 0 along what an operand does not vary with. */
 struct Stride {
     long long n, c, d, h, w;
 };
 struct Place {
     int n, d, h, w;
 };
+__device__ __forceinline__ long long offset(Place at, Stride s) {
+    return at.n * s.n + at.d * s.d + at.h * s.h + at.w * s.w;
+}
 
 /* ---- elements ------------------------------------------------------------------------------ */
 

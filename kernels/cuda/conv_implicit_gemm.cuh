@@ -1,14 +1,14 @@
-/* Convolution by `mma.sync` with its tail, the plain way: an implicit product of gathered pixels
- * (M) by channels (N), for any shape, stride, padding, dilation, groups and strides, from sm_80 on.
+/* The plain way, from sm_80 on: an implicit product, by `mma.sync`, of gathered pixels (M) by
+ * channels (N). A block makes BLOCK_PIXELS output pixels, counted through all images. k runs over
+ * [input channel][tap], SLICE at a time: while one slice is multiplied out of shared memory, the
+ * next is on its way to registers. Four neighbouring k of a pixel, or of a channel, are one vector
+ * there. Lane l multiplies vector l % 4: its first two words in one product and its last two in the
+ * next, for the order of k is free.
  *
- * A block makes BLOCK_PIXELS output pixels, counted through all images, by up to TILE_N channels of
- * one group. k runs over [input channel][tap], SLICE at a time: while one slice is multiplied out
- * of shared memory, the next is on its way to registers. Four neighbouring k of a pixel, or of a
- * channel, are one vector there. Lane l multiplies vector l % 4: its first two words in one product
- * and its last two in the next, for the order of k is free.
+ * With SPLIT, operands are high and low parts, of which three products are summed. The tensor cores
+ * round each addition toward zero, so a slice's sums go to the other cores.
  *
- * With SPLIT, operands of class fp32 are high and low parts, of which three products are summed.
- * The tensor cores round each addition toward zero, so a slice's sums go to the other cores. */
+ * For skeletons: serves any shape, stride, padding, dilation, groups and strides. */
 //@ include common.cuh
 //@ include mma.cuh
 
@@ -21,28 +21,26 @@ struct Arguments {
 constexpr int THREADS = WARPS * 32, BLOCK_PIXELS = WARPS * ROW_BLOCKS * 16;
 constexpr int TAPS = KERNEL_D * KERNEL_H * KERNEL_W, K = GROUP_INPUTS * TAPS;
 constexpr int SLICE = 16, SLICES = (K + SLICE - 1) / SLICE;
+constexpr int SHARERS = THREADS / BLOCK_PIXELS; /* threads that have the same pixel */
+constexpr int PIXEL_VECTORS = SLICE / 4 / SHARERS;
+constexpr int CHANNEL_VECTORS = (SLICE / 4 * TILE_N + THREADS - 1) / THREADS;
 constexpr bool PADDED = PADDING_D + PADDING_H + PADDING_W > 0;
 /* No channel of a tile is absent, and no thread is left over that fetches channels. */
 constexpr bool WHOLE = TILE_REAL == TILE_N && GROUP_OUTPUTS % TILE_N == 0;
 constexpr bool ALL_FETCH = WHOLE && TILE_N * 4 % THREADS == 0;
 
-/* A warp's pixels: where they lie was found when they were gathered. */
-struct Pixels {
+struct Pixels { /* of a warp */
     const Place *places; /* in shared memory; n < 0: there is none */
-
     __device__ __forceinline__ bool valid(int row) const { return places[row].n >= 0; }
     __device__ __forceinline__ Place place(int row) const { return places[row]; }
 };
 
+/* Lanes of one store have eight neighbouring pixels of four channels: whole sectors. */
+constexpr bool PUT_ALONE = true;
+
 //@ include row_tile.cuh
 
-struct Tile : RowTile {
-    /* Lanes of one store have eight neighbouring pixels of four channels: whole sectors. */
-    template <int V, class T>
-    __device__ __forceinline__ void put(T *to, Stride s, int p, int j, real value) const {
-        put_alone(to, s, p, j, value);
-    }
-};
+struct Tile : RowTile {};
 
 //@ tail
 
@@ -62,16 +60,10 @@ struct Shared {
     real operands[CHANNEL_OPERANDS ? CHANNEL_OPERANDS : 1][TILE_N];
 };
 
-/* What a thread brings of a slice: vectors of its pixel, and of neighbouring channels. */
-constexpr int SHARERS = THREADS / BLOCK_PIXELS; /* threads that have the same pixel */
-constexpr int PIXEL_VECTORS = SLICE / 4 / SHARERS;
-constexpr int CHANNEL_VECTORS = (SLICE / 4 * TILE_N + THREADS - 1) / THREADS;
-
+/* By a thread, of a slice: vectors of its pixel, and of neighbouring channels. */
 struct Fetched {
     real pixel[PIXEL_VECTORS][4], channel[CHANNEL_VECTORS][4];
 };
-
-/* ---- places -------------------------------------------------------------------------------- */
 
 __device__ __forceinline__ int next_index(long long &number, long long size) {
     const long long whole = number;
@@ -79,23 +71,13 @@ __device__ __forceinline__ int next_index(long long &number, long long size) {
     return static_cast<int>(whole - number * size);
 }
 
-/* Pixel `number` of those that are kept, at step `walked` of those that are not. */
-__device__ __forceinline__ Place place_at(long long number, long long walked, const Arguments &a) {
-    Place at;
-    at.w = next_index(WALK_W ? walked : number, a.size_w);
-    at.h = HAS_H ? next_index(WALK_H ? walked : number, a.size_h) : 0;
-    at.d = HAS_D ? next_index(WALK_D ? walked : number, a.size_d) : 0;
-    at.n = static_cast<int>(number);
-    return at;
-}
-
 __device__ __forceinline__ Tap tap_at(int k, const Arguments &a) {
     const int c = k / TAPS, w = k % KERNEL_W;
     const int h = k / KERNEL_W % KERNEL_H, d = k / (KERNEL_W * KERNEL_H) % KERNEL_D;
     const Place at = {0, d * DILATION_D, h * DILATION_H, w * DILATION_W};
     Tap tap;
-    tap.input = c * a.input_stride.c + Tile::offset(at, a.input_stride);
-    tap.weight = c * a.weight_stride.c + Tile::offset(Place{0, d, h, w}, a.weight_stride);
+    tap.input = c * a.input_stride.c + offset(at, a.input_stride);
+    tap.weight = c * a.weight_stride.c + offset(Place{0, d, h, w}, a.weight_stride);
     if (PADDED)
         tap.from_first = at;
     if (K % SLICE != 0)
@@ -109,18 +91,16 @@ __device__ __forceinline__ bool in_image(const Place &first, const Tap &tap, con
            static_cast<unsigned>(first.w + tap.from_first.w) < static_cast<unsigned>(a.in_w);
 }
 
-/* ---- a slice ------------------------------------------------------------------------------- */
-
-/* Padding, absent channels, and k beyond the last come as zeros. */
+/* What is absent comes as zeros. */
 __device__ __forceinline__ void fetch(Fetched &to, const Tap (&taps)[SLICE], const Place &first,
                                       const input_t *input, const input_t *weight, int channels,
                                       const Arguments &a) {
     SG_UNROLL
     for (int i = 0; i < PIXEL_VECTORS * 4; i++) {
-        const Tap &tap = taps[SHARERS > 1 ? threadIdx.x / BLOCK_PIXELS * 4 * PIXEL_VECTORS + i : i];
+        const int at = SHARERS > 1 ? threadIdx.x / BLOCK_PIXELS * 4 * PIXEL_VECTORS + i : i;
         to.pixel[i / 4][i % 4] =
-            (K % SLICE == 0 || tap.present) && (!PADDED || in_image(first, tap, a))
-                ? load(input + tap.input)
+            (K % SLICE == 0 || taps[at].present) && (!PADDED || in_image(first, taps[at], a))
+                ? load(input + taps[at].input)
                 : real(0);
     }
     SG_UNROLL
@@ -164,20 +144,24 @@ __device__ __forceinline__ void multiply(Tile &tile, const Shared &shared, int b
     uint4 rows[2 * ROW_BLOCKS], low_rows[2 * ROW_BLOCKS];
     SG_UNROLL
     for (int i = 0; i < 2 * ROW_BLOCKS; i++) {
-        rows[i] = pixels[i * 8];
         if (SPLIT)
-            split(rows[i], rows[i], low_rows[i]);
+            split(pixels[i * 8], rows[i], low_rows[i]);
+        else
+            rows[i] = pixels[i * 8];
     }
     SG_UNROLL
     for (int n = 0; n < TILE_N / 8; n++) {
-        uint4 by = channels[n * 8];
         if (!SPLIT) {
+            const uint4 by = channels[n * 8];
             SG_UNROLL
-            for (int b = 0; b < ROW_BLOCKS; b++)
-                multiply_vectors(&tile.d[b][n * 4], rows[2 * b], rows[2 * b + 1], by);
+            for (int b = 0; b < ROW_BLOCKS; b++) {
+                const uint4 &upper = rows[2 * b], &lower = rows[2 * b + 1];
+                mma_tf32(&tile.d[b][n * 4], upper.x, lower.x, upper.y, lower.y, by.x, by.y);
+                mma_tf32(&tile.d[b][n * 4], upper.z, lower.z, upper.w, lower.w, by.z, by.w);
+            }
         } else {
-            uint4 low_by;
-            split(by, by, low_by);
+            uint4 by, low_by;
+            split(channels[n * 8], by, low_by);
             SG_UNROLL
             for (int b = 0; b < ROW_BLOCKS; b++) {
                 float large[4] = {}, small[4] = {};
@@ -186,7 +170,6 @@ __device__ __forceinline__ void multiply(Tile &tile, const Shared &shared, int b
                 multiply_vectors(large, rows[2 * b], rows[2 * b + 1], by);
                 SG_UNROLL
                 for (int i = 0; i < 4; i++) {
-                    /* Low parts count only where the high ones are finite, as tf32_split says. */
                     const bool finite = -infinity() < large[i] && large[i] < infinity();
                     tile.d[b][n * 4 + i] += finite ? large[i] + small[i] : large[i];
                 }
@@ -195,19 +178,22 @@ __device__ __forceinline__ void multiply(Tile &tile, const Shared &shared, int b
     }
 }
 
-/* ---- the kernel ---------------------------------------------------------------------------- */
-
 /* All products of the block's pixels at one step of the walk. */
 __device__ __forceinline__ void contract(Tile &tile, Shared &shared, int group, int walked,
                                          const Arguments &a) {
     const int mine = threadIdx.x % BLOCK_PIXELS;
     const long long number = static_cast<long long>(blockIdx.x / PARTS) * BLOCK_PIXELS + mine;
-    Place place = place_at(min(number, a.pixels - 1), walked, a);
+    long long kept = min(number, a.pixels - 1), along = walked;
+    Place place;
+    place.w = next_index(WALK_W ? along : kept, a.size_w);
+    place.h = HAS_H ? next_index(WALK_H ? along : kept, a.size_h) : 0;
+    place.d = HAS_D ? next_index(WALK_D ? along : kept, a.size_d) : 0;
+    place.n = static_cast<int>(kept);
     /* Of the pixel's inputs; may lie outside the image. */
     const Place first = {place.n, place.d * STRIDE_D - PADDING_D, place.h * STRIDE_H - PADDING_H,
                          place.w * STRIDE_W - PADDING_W};
     const input_t *input =
-        a.input + group * GROUP_INPUTS * a.input_stride.c + Tile::offset(first, a.input_stride);
+        a.input + group * GROUP_INPUTS * a.input_stride.c + offset(first, a.input_stride);
     const input_t *weight = a.weight + tile.channel_first * a.weight_stride.n;
     const int channels = tile.channel_end - tile.channel_first;
     place.n = number < a.pixels ? place.n : -1;

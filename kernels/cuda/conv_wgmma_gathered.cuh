@@ -160,6 +160,7 @@ template <class T> __device__ __forceinline__ T *settled(T *address) {
 }
 
 constexpr int ROW_BLOCKS = 1;
+constexpr bool PUT_ALONE = false;
 //@ include row_tile.cuh
 
 struct Tile : RowTile {

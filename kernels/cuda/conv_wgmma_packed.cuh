@@ -96,6 +96,7 @@ struct Pixels {
     }
 };
 
+constexpr bool PUT_ALONE = false;
 //@ include row_tile.cuh
 
 /* Sums come scaled and with the bias: see Sums::finish. */

@@ -11,6 +11,7 @@ struct Pixels : BoxPixels {
     __device__ __forceinline__ Place place(int row) const { return BoxPixels::place(pixel(row)); }
 };
 
+constexpr bool PUT_ALONE = false;
 //@ include row_tile.cuh
 
 constexpr int CARRY_FLOATS = 0, CARRY_BARRIERS = 0;

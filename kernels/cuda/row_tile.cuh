@@ -1,15 +1,9 @@
-/* The tile of `wgmma` and of `mma.sync` with pixels as rows (M) and channels as columns (N).
- *
- * A warp holds ROW_BLOCKS blocks of 16 pixels, all TILE_N channels of each. Of a block, lane l
- * holds rows l / 4 and l / 4 + 8, and of every 8 channels the pair 2 (l % 4), + 1: four lanes, a
- * quad, share a pixel. With two blocks or more, a reduction over channels halves what a lane keeps
- * at each exchange, so that in the end every lane owns pixels of its own, none twice.
- *
- * Defined before this file is taken in:
+/* For skeletons: defined before this file is taken in:
  *   constexpr int ROW_BLOCKS   blocks of 16 rows of a warp: a power of two
  *   constexpr int TILE_N       channel slots of the tile, a multiple of 8
  *   constexpr int TILE_REAL    channels of a full tile; the rest up to TILE_N is padding
  *   constexpr int TILE_WALKS   running values with channels
+ *   constexpr bool PUT_ALONE   put stores each value by itself
  *   struct Pixels              bool valid(int row) const; Place place(int row) const;
  *                              row: 0 .. 16 ROW_BLOCKS - 1, of this thread's warp
  * and set in every Tile: d (the sums), scale_bias, operands, channel_first, channel_end, lane,
@@ -17,6 +11,9 @@
 
 #define SG_UNROLL _Pragma("unroll")
 
+/* A warp's tile of `wgmma` or `mma.sync`: ROW_BLOCKS blocks of 16 pixels (rows) by TILE_N channels
+ * (columns). Of a block, lane l holds rows l / 4 and l / 4 + 8, and of every 8 channels the pair
+ * 2 (l % 4), + 1: four lanes, a quad, share a pixel. */
 struct RowTile {
     static constexpr int PIXELS = 2 * ROW_BLOCKS, CHANNELS = TILE_N / 4;
     static constexpr int OWN = PIXELS >= 4 ? PIXELS / 4 : 1;
@@ -63,7 +60,8 @@ struct RowTile {
     }
     __device__ __forceinline__ real &walk(int k, int p, int j) { return running[k][p][j]; }
 
-    /* A quad's values, halved twice; with two pixels, halved once and combined once. */
+    /* Each exchange halves what a lane of a quad keeps, while there is something to halve: in the
+     * end it owns pixels of its own. */
     __device__ __forceinline__ void reduce(Combine combine, const real (&in)[PIXELS],
                                            real (&out)[OWN]) const {
         real half[PIXELS / 2];
@@ -120,18 +118,15 @@ struct RowTile {
                 store(to + offset(own_place(q), s), in[q]);
     }
 
-    /* Stores whenever 8 channels of all pixels have come. A lane holds two channels of a quad's
-     * pixels; a line of memory wants one channel of many pixels, so lanes of a quad exchange
-     * until each has all 8 channels of its own pixels. Not where a lane of them may be absent. */
     template <int V, class T>
     __device__ __forceinline__ void put(T *to, Stride s, int p, int j, real value) {
-        if (PIXELS < 4 || !whole_group(j)) {
-            put_alone(to, s, p, j, value);
-            return;
+        if (!PUT_ALONE && PIXELS >= 4 && whole_group(j)) {
+            leaving[p][j % 2] = value;
+            if (p == PIXELS - 1 && j % 2 == 1)
+                put_group(to, s, j / 2 * 8);
+        } else if (valid(p) && has(j)) {
+            store(to + offset(place(p), s) + channel(j) * s.c, value);
         }
-        leaving[p][j % 2] = value;
-        if (p == PIXELS - 1 && j % 2 == 1)
-            put_group(to, s, j / 2 * 8);
     }
     /* Whether all 8 channels around slot j are there; the same for all threads. */
     __device__ __forceinline__ bool whole_group(int j) const {
@@ -142,6 +137,9 @@ struct RowTile {
         if (valid(p) && has(j))
             store(to + offset(place(p), s) + channel(j) * s.c, value);
     }
+    /* Stores 8 channels of all pixels. A lane holds two channels of a quad's pixels; a line of
+     * memory wants one channel of many pixels, so lanes of a quad exchange until each has all 8
+     * channels of its own pixels. */
     template <class T> __device__ __forceinline__ void put_group(T *to, Stride s, int first) {
         constexpr int HALF = PIXELS / 2, QUARTER = PIXELS / 4;
         real once[HALF][4]; /* [pixel][pair of channels, two of them] */
@@ -175,8 +173,4 @@ struct RowTile {
         }
     }
     template <int V, class T> __device__ __forceinline__ void flush(T *, Stride) {}
-
-    static __device__ __forceinline__ long long offset(Place at, Stride s) {
-        return at.n * s.n + at.d * s.d + at.h * s.h + at.w * s.w;
-    }
 };

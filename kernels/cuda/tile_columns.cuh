@@ -154,8 +154,4 @@ struct ColumnTile {
             store(to + offset(place(p), s) + channel(j) * s.c, value);
     }
     template <int V, class T> __device__ __forceinline__ void flush(T *, Stride) {}
-
-    static __device__ __forceinline__ long long offset(Place at, Stride s) {
-        return at.n * s.n + at.d * s.d + at.h * s.h + at.w * s.w;
-    }
 };

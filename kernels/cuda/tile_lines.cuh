@@ -3,6 +3,7 @@
  *
  * TILE_REAL must be the least that any tile has. STORE_RUNS: channels lie side by side in all
  * outputs with channels, so that what a lane has of a pixel is stored at once. */
+constexpr bool PUT_ALONE = false; /* put is the tile's own */
 //@ include row_tile.cuh
 
 /* In one piece for floats: left to itself the compiler makes every address anew, behind the

@@ -181,9 +181,6 @@ struct Tile {
     __device__ __forceinline__ bool own_valid(int q) const {
         return row_valid(own_row(q), own_place(q));
     }
-    static __device__ __forceinline__ long long offset(const Place &p, const Stride &s) {
-        return p.n * s.n + p.d * s.d + p.h * s.h + p.w * s.w;
-    }
 
     /* ---- over channels ---- */
     __device__ __forceinline__ void reduce(Combine combine, const real (&in)[PIXELS],

@@ -113,9 +113,10 @@ static void drop_notes(sg_trim_unit *unit) {
     judge_titles(unit, notes, count);
     judge_heads(unit, notes, count);
     for (int i = 0; i < count; i++) {
+        bool contract = strncmp(unit->text + notes[i].start, "/* For skeletons", 16) == 0;
         if (notes[i].kind == NOTE_BEGIN || notes[i].kind == NOTE_END)
             sg_trim_replace(unit, notes[i].start, notes[i].end, "\n"); /* an empty line */
-        else if (notes[i].dead)
+        else if (notes[i].dead || contract)
             sg_trim_replace(unit, notes[i].start, notes[i].end, "");
         else if (notes[i].kind == NOTE_HEAD)
             cut_contract(unit, &notes[i]);
