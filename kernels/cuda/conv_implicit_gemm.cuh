@@ -93,8 +93,7 @@ __device__ __forceinline__ bool in_image(const Place &first, const Tap &tap, con
 
 /* What is absent comes as zeros. */
 __device__ __forceinline__ void fetch(Fetched &to, const Tap (&taps)[SLICE], const Place &first,
-                                      const input_t *input, const input_t *weight, int channels,
-                                      const Arguments &a) {
+                                      const input_t *input, const Tile &tile, const Arguments &a) {
     SG_UNROLL
     for (int i = 0; i < PIXEL_VECTORS * 4; i++) {
         const int at = SHARERS > 1 ? threadIdx.x / BLOCK_PIXELS * 4 * PIXEL_VECTORS + i : i;
@@ -108,8 +107,9 @@ __device__ __forceinline__ void fetch(Fetched &to, const Tap (&taps)[SLICE], con
         const int channel = (i / 4 * THREADS + threadIdx.x) / 4;
         const Tap &tap = taps[threadIdx.x % 4 * 4 + i % 4];
         to.channel[i / 4][i % 4] =
-            (ALL_FETCH || channel < channels) && (K % SLICE == 0 || tap.present)
-                ? load(weight + channel * a.weight_stride.n + tap.weight)
+            (ALL_FETCH || tile.channel_first + channel < tile.channel_end) &&
+                    (K % SLICE == 0 || tap.present)
+                ? load(a.weight + (tile.channel_first + channel) * a.weight_stride.n + tap.weight)
                 : real(0);
     }
 }
@@ -194,8 +194,6 @@ __device__ __forceinline__ void contract(Tile &tile, Shared &shared, int group, 
                          place.w * STRIDE_W - PADDING_W};
     const input_t *input =
         a.input + group * GROUP_INPUTS * a.input_stride.c + offset(first, a.input_stride);
-    const input_t *weight = a.weight + tile.channel_first * a.weight_stride.n;
-    const int channels = tile.channel_end - tile.channel_first;
     place.n = number < a.pixels ? place.n : -1;
     __syncthreads(); /* the step before is done with shared memory */
     shared.places[mine] = place;
@@ -203,7 +201,7 @@ __device__ __forceinline__ void contract(Tile &tile, Shared &shared, int group, 
         shared.taps[0][threadIdx.x] = tap_at(threadIdx.x, a);
     __syncthreads();
     Fetched fetched;
-    fetch(fetched, shared.taps[0], first, input, weight, channels, a);
+    fetch(fetched, shared.taps[0], first, input, tile, a);
     SG_UNROLL
     for (int i = 0; i < ROW_BLOCKS * TILE_N / 2; i++)
         tile.d[i / (TILE_N / 2)][i % (TILE_N / 2)] = 0;
@@ -224,7 +222,7 @@ __device__ __forceinline__ void contract(Tile &tile, Shared &shared, int group, 
             shared.taps[buffer ^ 1][threadIdx.x] = tap_at((slice + 1) * SLICE + threadIdx.x, a);
         __syncthreads();
         if (slice + 1 < SLICES)
-            fetch(fetched, shared.taps[buffer ^ 1], first, input, weight, channels, a);
+            fetch(fetched, shared.taps[buffer ^ 1], first, input, tile, a);
         multiply(tile, shared, buffer);
     }
 }
