@@ -1,6 +1,5 @@
-/* The compute type `real`, elements as they lie in memory, places and strides, reductions.
- *
- * For skeletons, which all begin with this: NVRTC is given no headers, so nothing here comes from
+/* For skeletons, which all begin with this: the compute type `real`, elements as they lie in
+ * memory, places and strides, reductions. NVRTC is given no headers, so nothing here comes from
  * one: the narrow formats are bits that PTX converts. */
 //@ real
 
@@ -26,8 +25,6 @@ struct Place {
 __device__ __forceinline__ long long offset(Place at, Stride s) {
     return at.n * s.n + at.d * s.d + at.h * s.h + at.w * s.w;
 }
-
-/* ---- elements ------------------------------------------------------------------------------ */
 
 __device__ __forceinline__ float narrow(float x) {
     return x;
@@ -104,8 +101,7 @@ __device__ __forceinline__ real v_round_to_f32(real x) {
     return real(float(x));
 }
 
-/* ---- order, NaN first ---------------------------------------------------------------------- */
-
+/* NaN where either is. */
 __device__ __forceinline__ float v_min(float a, float b) {
     float result;
     asm("min.NaN.f32 %0, %1, %2;" : "=f"(result) : "f"(a), "f"(b));
@@ -126,8 +122,6 @@ __device__ __forceinline__ double v_max(double a, double b) {
 __device__ __forceinline__ real infinity() {
     return real(__uint_as_float(0x7f800000));
 }
-
-/* ---- reductions: NaN in, NaN out ----------------------------------------------------------- */
 
 __device__ __forceinline__ real v_add(real a, real b) {
     return a + b;
@@ -152,9 +146,9 @@ __device__ __forceinline__ float inverse_near(float x) {
     return result;
 }
 /* part / sum, where 0 <= part <= 1 <= sum: by the inverse of the sum in two floats, which many
- * parts have in common; their sum is all that is rounded, so that the quotient is what division
- * makes but where it lies as near the middle between two floats as 2^-22 of their distance, or is
- * hardly larger than subnormal numbers. */
+ * parts have in common. Only their sum is rounded, so that the quotient is what division makes but
+ * where it lies as near the middle between two floats as 2^-22 of their distance, or is hardly
+ * larger than subnormal numbers. */
 __device__ __forceinline__ float share(float part, float sum) {
     const float inverse = inverse_near(sum), rest = fmaf(-sum, inverse, 1.0f) * inverse;
     return fmaf(part, inverse, part * rest);

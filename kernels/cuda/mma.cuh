@@ -44,14 +44,13 @@ __device__ __forceinline__ void mma_double_4(double &sum0, double &sum1, double 
         : "d"(a), "d"(b));
 }
 
-/* A float's bits, of which tf32 products look at the upper 19, rounded to 11 significant bits, halves
- * away from zero. */
+/* A float's bits, rounded to the 11 significant ones that tf32 products look at, halves away from
+ * zero. */
 __device__ __forceinline__ unsigned tf32_away(unsigned bits) {
     const float x = __uint_as_float(bits);
     return x == x ? bits + 0x1000u : bits;
 }
-/* A float's bits, of which tf32 products look at the upper 19, rounded to 11 significant bits, halves
- * to even. */
+/* A float's bits, rounded to the 11 significant ones that tf32 products look at, halves to even. */
 __device__ __forceinline__ unsigned tf32_even(unsigned bits) {
     const float x = __uint_as_float(bits);
     return x == x ? bits + 0xfffu + (bits >> 13 & 1u) : bits;
