@@ -178,55 +178,6 @@ __device__ __forceinline__ void multiply(Tile &tile, const Shared &shared, int b
     }
 }
 
-/* All products of the block's pixels at one step of the walk. */
-__device__ __forceinline__ void contract(Tile &tile, Shared &shared, int group, int walked,
-                                         const Arguments &a) {
-    const int mine = threadIdx.x % BLOCK_PIXELS;
-    const long long number = static_cast<long long>(blockIdx.x / PARTS) * BLOCK_PIXELS + mine;
-    long long kept = min(number, a.pixels - 1), along = walked;
-    Place place;
-    place.w = next_index(WALK_W ? along : kept, a.size_w);
-    place.h = HAS_H ? next_index(WALK_H ? along : kept, a.size_h) : 0;
-    place.d = HAS_D ? next_index(WALK_D ? along : kept, a.size_d) : 0;
-    place.n = static_cast<int>(kept);
-    /* Of the pixel's inputs; may lie outside the image. */
-    const Place first = {place.n, place.d * STRIDE_D - PADDING_D, place.h * STRIDE_H - PADDING_H,
-                         place.w * STRIDE_W - PADDING_W};
-    const input_t *input =
-        a.input + group * GROUP_INPUTS * a.input_stride.c + offset(first, a.input_stride);
-    place.n = number < a.pixels ? place.n : -1;
-    __syncthreads(); /* the step before is done with shared memory */
-    shared.places[mine] = place;
-    if (threadIdx.x < SLICE)
-        shared.taps[0][threadIdx.x] = tap_at(threadIdx.x, a);
-    __syncthreads();
-    Fetched fetched;
-    fetch(fetched, shared.taps[0], first, input, tile, a);
-    SG_UNROLL
-    for (int i = 0; i < ROW_BLOCKS * TILE_N / 2; i++)
-        tile.d[i / (TILE_N / 2)][i % (TILE_N / 2)] = 0;
-#pragma unroll 1
-    for (int slice = 0; slice < SLICES; slice++) {
-        const int buffer = slice % 2;
-        SG_UNROLL
-        for (int v = 0; v < PIXEL_VECTORS; v++)
-            shared.pixels[buffer][SHARERS > 1 ? threadIdx.x / BLOCK_PIXELS * PIXEL_VECTORS + v : v]
-                         [mine] = vector_of(fetched.pixel[v]);
-        SG_UNROLL
-        for (int v = 0; v < CHANNEL_VECTORS; v++) {
-            const int channel = (v * THREADS + threadIdx.x) / 4;
-            if (TILE_N * 4 % THREADS == 0 || channel < TILE_N)
-                shared.channels[buffer][threadIdx.x % 4][channel] = vector_of(fetched.channel[v]);
-        }
-        if (threadIdx.x < SLICE)
-            shared.taps[buffer ^ 1][threadIdx.x] = tap_at((slice + 1) * SLICE + threadIdx.x, a);
-        __syncthreads();
-        if (slice + 1 < SLICES)
-            fetch(fetched, shared.taps[buffer ^ 1], first, input, tile, a);
-        multiply(tile, shared, buffer);
-    }
-}
-
 extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
     segue_implicit_gemm(const __grid_constant__ Arguments a) {
     extern __shared__ uint4 memory[];
@@ -247,12 +198,57 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
         for (int k = 0; k < CHANNEL_OPERANDS; k++)
             shared.operands[k][slot] = present ? channel_operand(k, channel, a) : real(0);
     }
+    const int mine = threadIdx.x % BLOCK_PIXELS;
+    const long long number = static_cast<long long>(blockIdx.x / PARTS) * BLOCK_PIXELS + mine;
     Tail tail;
     tail.begin(tile);
     const int steps = WALKS ? static_cast<int>(a.walk_count) : 1;
 #pragma unroll 1
     for (int step = 0; step < steps; step++) {
-        contract(tile, shared, group, step, a);
+        long long kept = min(number, a.pixels - 1), along = step;
+        Place place;
+        place.w = next_index(WALK_W ? along : kept, a.size_w);
+        place.h = HAS_H ? next_index(WALK_H ? along : kept, a.size_h) : 0;
+        place.d = HAS_D ? next_index(WALK_D ? along : kept, a.size_d) : 0;
+        place.n = static_cast<int>(kept);
+        /* Of the pixel's inputs; may lie outside the image. */
+        const Place first = {place.n, place.d * STRIDE_D - PADDING_D,
+                             place.h * STRIDE_H - PADDING_H, place.w * STRIDE_W - PADDING_W};
+        const input_t *input =
+            a.input + group * GROUP_INPUTS * a.input_stride.c + offset(first, a.input_stride);
+        place.n = number < a.pixels ? place.n : -1;
+        __syncthreads(); /* what was in shared memory is read */
+        shared.places[mine] = place;
+        if (threadIdx.x < SLICE)
+            shared.taps[0][threadIdx.x] = tap_at(threadIdx.x, a);
+        __syncthreads();
+        Fetched fetched;
+        fetch(fetched, shared.taps[0], first, input, tile, a);
+        SG_UNROLL
+        for (int i = 0; i < ROW_BLOCKS * TILE_N / 2; i++)
+            tile.d[i / (TILE_N / 2)][i % (TILE_N / 2)] = 0;
+#pragma unroll 1
+        for (int slice = 0; slice < SLICES; slice++) {
+            const int buffer = slice % 2;
+            SG_UNROLL
+            for (int v = 0; v < PIXEL_VECTORS; v++) {
+                const int vector = SHARERS > 1 ? threadIdx.x / BLOCK_PIXELS * PIXEL_VECTORS + v : v;
+                shared.pixels[buffer][vector][mine] = vector_of(fetched.pixel[v]);
+            }
+            SG_UNROLL
+            for (int v = 0; v < CHANNEL_VECTORS; v++) {
+                const int channel = (v * THREADS + threadIdx.x) / 4;
+                if (TILE_N * 4 % THREADS == 0 || channel < TILE_N)
+                    shared.channels[buffer][threadIdx.x % 4][channel] =
+                        vector_of(fetched.channel[v]);
+            }
+            if (threadIdx.x < SLICE)
+                shared.taps[buffer ^ 1][threadIdx.x] = tap_at((slice + 1) * SLICE + threadIdx.x, a);
+            __syncthreads();
+            if (slice + 1 < SLICES)
+                fetch(fetched, shared.taps[buffer ^ 1], first, input, tile, a);
+            multiply(tile, shared, buffer);
+        }
         tail.step(tile, a);
     }
     tail.end(tile, a);
