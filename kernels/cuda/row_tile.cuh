@@ -30,8 +30,8 @@ struct RowTile {
 
     __device__ __forceinline__ int row(int p) const { return p * 8 + lane / 4; }
     __device__ __forceinline__ int column(int j) const { return j / 2 * 8 + lane % 4 * 2 + j % 2; }
-    __device__ __forceinline__ int own_pixel(int q) const {
-        return (lane & 1) * (PIXELS / 2) + (lane >> 1 & 1) * (PIXELS / 4) + q;
+    __device__ __forceinline__ int own_row(int q) const {
+        return row((lane & 1) * (PIXELS / 2) + (lane >> 1 & 1) * (PIXELS / 4) + q);
     }
 
     __device__ __forceinline__ real acc(int p, int j) const {
@@ -52,34 +52,35 @@ struct RowTile {
     __device__ __forceinline__ bool valid(int p) const { return pixels.valid(row(p)); }
     __device__ __forceinline__ Place place(int p) const { return pixels.place(row(p)); }
     __device__ __forceinline__ bool own_valid(int q) const {
-        return (PIXELS > 2 || lane % 4 < 2) && valid(own_pixel(q));
+        return (PIXELS > 2 || lane % 4 < 2) && pixels.valid(own_row(q));
     }
-    __device__ __forceinline__ Place own_place(int q) const { return place(own_pixel(q)); }
+    __device__ __forceinline__ Place own_place(int q) const { return pixels.place(own_row(q)); }
     __device__ __forceinline__ real per_channel(int k, int j) const {
         return operands[k * TILE_N + column(j)];
     }
     __device__ __forceinline__ real &walk(int k, int p, int j) { return running[k][p][j]; }
 
-    /* Each exchange halves what a lane of a quad keeps, while there is something to halve: in the
-     * end it owns pixels of its own. */
+    /* Two lanes that hold the same pixels share them out: each combines one half's values with the
+     * other lane's. apart: the bit in which the lanes differ. */
+    template <int N>
+    __device__ __forceinline__ void halve(Combine combine, const real (&in)[2 * N], real (&out)[N],
+                                          int apart) const {
+        const bool upper = threadIdx.x & apart;
+        SG_UNROLL
+        for (int i = 0; i < N; i++) {
+            const real keep = upper ? in[N + i] : in[i], give = upper ? in[i] : in[N + i];
+            out[i] = combine(keep, __shfl_xor_sync(~0U, give, apart));
+        }
+    }
+    /* Over the channels of a quad's pixels; in the end a lane owns pixels of its own. */
     __device__ __forceinline__ void reduce(Combine combine, const real (&in)[PIXELS],
                                            real (&out)[OWN]) const {
         real half[PIXELS / 2];
-        const bool upper = lane & 1;
-        SG_UNROLL
-        for (int i = 0; i < PIXELS / 2; i++) {
-            const real keep = upper ? in[PIXELS / 2 + i] : in[i];
-            const real give = upper ? in[i] : in[PIXELS / 2 + i];
-            half[i] = combine(keep, __shfl_xor_sync(~0U, give, 1));
-        }
-        const bool second = lane >> 1 & 1;
-        SG_UNROLL
-        for (int q = 0; q < OWN; q++) {
-            const int other = PIXELS == 2 ? q : OWN + q;
-            const real keep = second ? half[other] : half[q];
-            const real give = second ? half[q] : half[other];
-            out[q] = combine(keep, __shfl_xor_sync(~0U, give, 2));
-        }
+        halve(combine, in, half, 1);
+        if constexpr (PIXELS == 2)
+            out[0] = combine(half[0], __shfl_xor_sync(~0U, half[0], 2));
+        else
+            halve(combine, half, out, 2);
     }
     __device__ __forceinline__ void spread(const real (&in)[OWN], real (&out)[PIXELS]) const {
         SG_UNROLL

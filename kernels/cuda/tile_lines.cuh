@@ -159,7 +159,7 @@ struct Tile : RowTile {
         const int first = PIXELS == 2 ? channel_first + (lane >> 1 & 1) * 4 : channel_first;
         SG_UNROLL
         for (int q = 0; q < OWN; q++) {
-            lines_valid[q] = PIXELS == 2 ? valid(own_pixel(q)) : own_valid(q);
+            lines_valid[q] = PIXELS == 2 ? pixels.valid(own_row(q)) : own_valid(q);
             lines[q] = reinterpret_cast<char *>(to + offset(own_place(q), s) + first * s.c);
         }
     }
