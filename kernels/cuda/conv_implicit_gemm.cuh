@@ -74,12 +74,12 @@ __device__ __forceinline__ int next_index(long long &number, long long size) {
 __device__ __forceinline__ Tap tap_at(int k, const Arguments &a) {
     const int c = k / TAPS, w = k % KERNEL_W;
     const int h = k / KERNEL_W % KERNEL_H, d = k / (KERNEL_W * KERNEL_H) % KERNEL_D;
-    const Place at = {0, d * DILATION_D, h * DILATION_H, w * DILATION_W};
     Tap tap;
-    tap.input = c * a.input_stride.c + offset(at, a.input_stride);
+    tap.input = c * a.input_stride.c +
+                offset(Place{0, d * DILATION_D, h * DILATION_H, w * DILATION_W}, a.input_stride);
     tap.weight = c * a.weight_stride.c + offset(Place{0, d, h, w}, a.weight_stride);
     if (PADDED)
-        tap.from_first = at;
+        tap.from_first = Place{0, d * DILATION_D, h * DILATION_H, w * DILATION_W};
     if (K % SLICE != 0)
         tap.present = k < K;
     return tap;

@@ -295,8 +295,9 @@ static void write_own_stage(sg_tail *tail, const sg_section *section, int stage,
     for (int i = 0; i < tail->program.buffer_count; i++) {
         if (!tail->feeds_slots[i] || !tail->reduced[i] || tail->level[i] != stage)
             continue;
-        sg_text_add(text, "        real v%d[Tile::PIXELS];\n        tile.spread(w%d, v%d);\n", i, i,
-                    i);
+        if (tail->made_by[i]->kind != SG_INSTRUCTION_ROWS)
+            sg_text_add(text, "        real v%d[Tile::PIXELS];\n", i);
+        sg_text_add(text, "        tile.spread(w%d, v%d);\n", i, i);
         tail->pixels_ready[i] = true;
     }
 }
@@ -389,12 +390,14 @@ static void write_slot_loop(sg_tail *tail, const bool *marked, sg_text *text) {
             continue;
         want(tail, effect->sources[0]);
         if (effect->kind == SG_INSTRUCTION_ROWS) {
+            bool spread = tail->feeds_slots[effect->dst];
+            sg_text_add(text, "        real r%d[Tile::PIXELS], w%d[Tile::OWN]", effect->dst,
+                        effect->dst);
+            sg_text_add(text, spread ? ", v%d[Tile::PIXELS];\n" : ";\n", effect->dst);
             sg_text_add(text,
-                        "        real r%d[Tile::PIXELS], w%d[Tile::OWN];\n        SG_UNROLL\n"
-                        "        for (int p = 0; p < Tile::PIXELS; p++)\n"
+                        "        SG_UNROLL\n        for (int p = 0; p < Tile::PIXELS; p++)\n"
                         "            r%d[p] = %s;\n",
-                        effect->dst, effect->dst, effect->dst,
-                        sg_tail_identity(effect->reduction));
+                        effect->dst, sg_tail_identity(effect->reduction));
         }
     }
     want_sources(tail, OVER_SLOTS);
