@@ -103,14 +103,12 @@ __device__ __forceinline__ real v_round_to_f32(real x) {
 
 /* NaN where either is. */
 __device__ __forceinline__ float v_min(float a, float b) {
-    float result;
-    asm("min.NaN.f32 %0, %1, %2;" : "=f"(result) : "f"(a), "f"(b));
-    return result;
+    asm("min.NaN.f32 %0, %0, %1;" : "+f"(a) : "f"(b));
+    return a;
 }
 __device__ __forceinline__ float v_max(float a, float b) {
-    float result;
-    asm("max.NaN.f32 %0, %1, %2;" : "=f"(result) : "f"(a), "f"(b));
-    return result;
+    asm("max.NaN.f32 %0, %0, %1;" : "+f"(a) : "f"(b));
+    return a;
 }
 __device__ __forceinline__ double v_min(double a, double b) {
     return a < b || a != a ? a : b;
@@ -141,9 +139,8 @@ __device__ __forceinline__ double sum_rounded(double a, double b) {
 
 /* 1 / x, to within 1 unit of 2^-23 of it. */
 __device__ __forceinline__ float inverse_near(float x) {
-    float result;
-    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(x));
-    return result;
+    asm("rcp.approx.ftz.f32 %0, %0;" : "+f"(x));
+    return x;
 }
 /* part / sum, where 0 <= part <= 1 <= sum: by the inverse of the sum in two floats, which many
  * parts have in common. Only their sum is rounded, so that the quotient is what division makes but
