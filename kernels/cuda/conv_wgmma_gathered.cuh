@@ -1,24 +1,26 @@
 /* Convolution of few input channels by wgmma, whose pixels (A) come from registers.
  *
  * Patches are never written down. Producers bring the rows under a box of pixels to shared memory
- * as words of two halves, of row r and of row r + 4 (stage_gathered.cuh), and such words, as they
- * lie, are what a lane of A holds. The kernel's rows, i = kh * IN_CHANNELS + c, go by eights: lane
- * q of a quad has rows q and q + 4 of one tap, kw, in one word, and the quad eight places of k.
- * Rows that are left, fewer than eight, go tap by tap: lane q has the q-th of four taps in the low
- * half of a word, and zero above it. A thread's two pixels are neighbours, so that one load of
- * eight bytes serves a tap of both, and the tap between two others costs no load.
+ * as words of two halves, of row r and of row r + 4, and such words, as they lie, are what a lane
+ * of A holds. The kernel's rows, kh * IN_CHANNELS + c, go by eights: lane q of a quad has rows q
+ * and q + 4 of one tap, kw, in one word, and the quad eight places of k. Rows that are left go tap
+ * by tap: lane q has the q-th of four taps in the low half of a word, and zero above it. A thread's
+ * two pixels are neighbours, so that one load of eight bytes serves a tap of both, and the tap
+ * between two others costs no load.
  *
- * With TURN = KERNEL_D > 1 the kernel's slices stand side by side in B: a product adds a slice of
- * the input to TURN output depths at once. Block 0 has the kernel's first slice, block b > 0 slice
+ * With SIDE_BY_SIDE, the kernel's slices stand side by side in B: a product adds a slice of the
+ * input to TURN output depths at once. Block 0 has the kernel's first slice, block b > 0 slice
  * TURN - b. Every product starts from zero, and the parts of a depth are added in other registers:
  * two sets of sums take turns, so that the newest depth needs no copy.
  *
- * PARTS = 2 (fp32): both operands are two halves of one scale, and lo * hi, hi * lo and hi * hi go
- * to one sum, the small ones first, since every addition there rounds toward zero.
+ * With PARTS 2, both operands are two halves of one scale, and lo * hi, hi * lo and hi * hi go to
+ * one sum, the small ones first, since every addition there rounds toward zero.
  *
- * A job is a box of BOX_H x BOX_W pixels of one image, at box_d places along depth. With
- * SCALES_AT_END a running minimum or maximum is of sums as they are: scale and bias come once,
- * behind the walk.
+ * A job is a box of BOX_H x BOX_W pixels of one image, at box_d places along depth. A block's jobs
+ * follow each other.
+ *
+ * With SCALES_AT_END, a running minimum or maximum is of sums as they are: scale and bias come
+ * once, behind the walk.
  *
  * Constants beyond those of stage_gathered.cuh: OUT_CHANNELS, HAS_BIAS, WEIGHTS_IN_ORDER (weights
  * lie dense), TILE_N, TILE_REAL, TILE_WALKS, BOX_W, PIXELS_W (BOX_W rounded up to 16),
@@ -39,31 +41,25 @@ __device__ __forceinline__ unsigned thread_index() {
     return index;
 }
 
-constexpr int CONSUMER_THREADS = CONSUMERS * WARPGROUP;
+constexpr int CONSUMER_WARPS = CONSUMERS * 4, CONSUMER_THREADS = CONSUMER_WARPS * 32;
 constexpr int THREADS = CONSUMER_THREADS + PRODUCERS * 32;
 constexpr int ROUND = 256; /* jobs; no more than threads */
 /* Numbers of barriers: of consumers, when weights are packed; of all, when the block has begun. */
 constexpr int PACKED = 1, BEGUN = 2;
 
-struct Job {
-    int n, d, h, w; /* image; first output pixel */
-};
-
-/* Without signs, and without dividing by one. */
-__device__ __forceinline__ Job job_at(unsigned job, const Arguments &a) {
-    const unsigned jobs_w = ONE_BOX_W ? 1 : static_cast<unsigned>(a.jobs_w);
-    const unsigned jobs_h = static_cast<unsigned>(a.jobs_h);
-    const unsigned jobs_d = ONE_BOX_D ? 1 : static_cast<unsigned>(a.jobs_d);
-    const unsigned row = job / jobs_w, plane = row / jobs_h, image = plane / jobs_d;
-    Job at;
-    at.n = image;
-    at.d = (plane - image * jobs_d) * static_cast<unsigned>(a.box_d);
-    at.h = (row - plane * jobs_h) * BOX_H;
-    at.w = (job - row * jobs_w) * BOX_W;
-    return at;
+/* A job's image and first output pixel. */
+__device__ __forceinline__ Place job_at(unsigned job, const Arguments &a) {
+    const unsigned jobs_w = a.jobs_w, jobs_h = a.jobs_h, jobs_d = a.jobs_d;
+    const unsigned row = ONE_BOX_W ? job : job / jobs_w;
+    const unsigned plane = row / jobs_h;
+    const unsigned image = ONE_BOX_D ? plane : plane / jobs_d;
+    const int d = static_cast<int>(plane - image * jobs_d) * static_cast<int>(a.box_d);
+    const int h = static_cast<int>(row - plane * jobs_h) * BOX_H;
+    const int w = static_cast<int>(job - row * jobs_w) * BOX_W;
+    return Place{static_cast<int>(image), ONE_BOX_D ? 0 : d, h, ONE_BOX_W ? 0 : w};
 }
 /* The job behind that one, without dividing. */
-__device__ __forceinline__ void next_job(Job &at, const Arguments &a) {
+__device__ __forceinline__ void next_job(Place &at, const Arguments &a) {
     at.w += BOX_W;
     if (!ONE_BOX_W && at.w < static_cast<int>(a.out_w))
         return;
@@ -78,15 +74,10 @@ __device__ __forceinline__ void next_job(Job &at, const Arguments &a) {
     at.d = 0;
     at.n++;
 }
-
-/* A block's jobs follow each other: its first, and how many they are. */
+/* The first of the block's. */
 __device__ __forceinline__ int first_job(const Arguments &a) {
     const unsigned jobs = static_cast<unsigned>(a.job_count), each = jobs / gridDim.x;
     return blockIdx.x * each + min(blockIdx.x, jobs - each * gridDim.x);
-}
-__device__ __forceinline__ int block_jobs(const Arguments &a) {
-    const unsigned jobs = static_cast<unsigned>(a.job_count), each = jobs / gridDim.x;
-    return each + (blockIdx.x < jobs - each * gridDim.x);
 }
 
 /* Jobs first .. end - 1 of the block, at one scale. */
@@ -97,7 +88,11 @@ struct Round {
     float scale;  /* of activations; 0: STAGE_SCALE, else that of one job, made anew */
     int meetings; /* before it, modulo 2 */
 };
-
+__device__ __forceinline__ Round first_round(const Arguments &a) {
+    const unsigned jobs = static_cast<unsigned>(a.job_count), each = jobs / gridDim.x;
+    const int count = each + (blockIdx.x < jobs - each * gridDim.x);
+    return Round{0, min(count, ROUND), count, 0, 0.0f, 0};
+}
 /* A job's slices, and where they are odd one of nothing: consumers take slices by twos. */
 __device__ __forceinline__ int job_slices(const Arguments &a) {
     return (static_cast<int>(a.box_d) + TURN) / 2 * 2;
@@ -108,12 +103,7 @@ __device__ __forceinline__ int round_stages(const Round &round, const Arguments 
     return (round.end - round.first) * job_slices(a) + 2;
 }
 
-__device__ __forceinline__ Round first_round(const Arguments &a) {
-    const int count = block_jobs(a);
-    return Round{0, min(count, ROUND), count, 0, 0.0f, 0};
-}
-
-/* Shared memory, in order. */
+/* Shared memory. */
 struct Shared {
     unsigned char *stages, *weights, *raw; /* raw: [PRODUCERS][AHEAD + 1][RAW_BYTES] */
     float2 *scale_bias;   /* [TILE_N]: what brings sums back, in the present round */
@@ -128,15 +118,14 @@ struct Shared {
 
 //@ include stage_gathered.cuh
 
-/* A warp's 16 pixels lie in one row; rows l / 4 and l / 4 + 8 of A are neighbours. */
+/* A warp's 16 pixels of a job, in one row; rows l / 4 and l / 4 + 8 of A are neighbours. */
 struct Pixels {
-    Job job;
+    Place job;
     int h, w; /* of the warp's first pixel in the box */
     int lane;
     unsigned inside; /* bit p: whether the thread's pixel p lies in the output */
 
     __device__ __forceinline__ int column(int row) const { return w + row % 8 * 2 + row / 8; }
-    /* At `job`. */
     __device__ __forceinline__ void open(const Arguments &a) {
         inside = 0;
 #pragma unroll
@@ -220,7 +209,8 @@ struct Tile : RowTile {
 
 /* ---- consumers ----------------------------------------------------------------------------- */
 
-constexpr int BLOCK_SUMS = TILE_N / 2; /* of a thread: one kernel slice's */
+constexpr bool SIDE_BY_SIDE = TURN > 1; /* the kernel's slices */
+constexpr int BLOCK_SUMS = TILE_N / 2;  /* of a thread: one kernel slice's */
 
 /* What products make of one slice: BLOCK_SUMS for each of the kernel's slices. */
 using Sums = float[TURN * BLOCK_SUMS];
@@ -239,26 +229,12 @@ template <int N> __device__ __forceinline__ void pin(float (&sums)[N]) {
 __device__ __forceinline__ unsigned uniform(unsigned value) {
     return __reduce_max_sync(~0U, value);
 }
-__device__ __forceinline__ Job uniform(const Job &at) {
-    return Job{static_cast<int>(uniform(at.n)), static_cast<int>(uniform(at.d)),
-               static_cast<int>(uniform(at.h)), static_cast<int>(uniform(at.w))};
+__device__ __forceinline__ Place uniform(const Place &at) {
+    return Place{static_cast<int>(uniform(at.n)), static_cast<int>(uniform(at.d)),
+                 static_cast<int>(uniform(at.h)), static_cast<int>(uniform(at.w))};
 }
 
-/* B's descriptors, of 16 k each. */
-struct Weights {
-    unsigned long long part[PARTS][STEPS];
-
-    __device__ __forceinline__ void open(const Shared &shared) {
-#pragma unroll
-        for (int i = 0; i < PARTS * STEPS; i++) {
-            const unsigned first = shared_address(shared.weights) + i / STEPS * WEIGHT_BYTES +
-                                   i % STEPS * 2 * WEIGHT_ROWS * 16;
-            const unsigned long long whole = matrix_descriptor(first, WEIGHT_ROWS * 16, 128);
-            const unsigned long long high = uniform(static_cast<unsigned>(whole >> 32));
-            part[i / STEPS][i % STEPS] = high << 32 | uniform(static_cast<unsigned>(whole));
-        }
-    }
-};
+using Weights = unsigned long long[PARTS][STEPS]; /* B's descriptors, of 16 k each */
 
 /* Starts a slice's products with all of the kernel's slices, or with those from B's block FIRST on
  * that N sums are for. ADDS: to what the sums are. */
@@ -267,22 +243,14 @@ __device__ __forceinline__ void multiply(float (&sums)[N], Operands &operands,
                                          const Weights &weights) {
     operands.pin();
     pin(sums);
-    wgmma_fence();
-    if (PARTS == 2) {
+    asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
 #pragma unroll
-        for (int k = 0; k < STEPS; k++)
-            wgmma(sums, operands.of[0][k],
-                  descriptor_at(weights.part[PARTS - 1][k], FIRST * TILE_N), ADDS || k > 0);
-#pragma unroll
-        for (int k = 0; k < STEPS; k++)
-            wgmma(sums, operands.of[PARTS - 1][k],
-                  descriptor_at(weights.part[0][k], FIRST * TILE_N), 1);
+    for (int i = 0; i < (PARTS == 2 ? 3 : 1) * STEPS; i++) { /* hi * lo, lo * hi, hi * hi */
+        const int k = i % STEPS, lower = PARTS == 2 ? i / STEPS : 2;
+        wgmma(sums, operands.of[lower == 1][k],
+              descriptor_at(weights[lower == 0][k], FIRST * TILE_N), ADDS || i > 0);
     }
-#pragma unroll
-    for (int k = 0; k < STEPS; k++)
-        wgmma(sums, operands.of[0][k], descriptor_at(weights.part[0][k], FIRST * TILE_N),
-              PARTS == 2 || ADDS || k > 0);
-    wgmma_commit();
+    asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
 }
 
 /* Of operands: with two, the next slice's come behind this one's products. */
@@ -292,15 +260,14 @@ constexpr int SETS = PARTS == 1 ? 2 : 1;
  * them: where products are few, and do not wait for it. */
 constexpr bool STEPS_EARLY = SCALES_AT_END && PARTS == 1;
 
-/* Sums of depths that are not complete, the next one's first. */
-constexpr int PENDING = TURN > 2 ? TURN - 2 : 0;
+/* Depths that are not complete and have sums in `pending`; the newest one's lie elsewhere. */
+constexpr int INCOMPLETE = TURN > 2 ? TURN - 2 : 0;
 
 struct Consumer {
     Tile tile;
     Tail tail;
     Gather gather;
-    Operands operands[SETS];
-    float pending[PENDING ? PENDING : 1][BLOCK_SUMS];
+    float pending[INCOMPLETE ? INCOMPLETE : 1][BLOCK_SUMS] = {}; /* the next depth's first */
     Weights weights;
     int number, slice; /* the job's, and the second of two of its slices */
     int end;           /* the first job beyond the round: what comes of it is nothing */
@@ -310,25 +277,24 @@ struct Consumer {
     __device__ __forceinline__ void complete(const Sums &sums, const Sums &other) {
 #pragma unroll
         for (int i = 0; i < BLOCK_SUMS; i++)
-            tile.d[0][i] = TURN == 1 ? sums[i]
-                                     : sums[BLOCK_SUMS % (TURN * BLOCK_SUMS) + (i ^ 1)] +
-                                           (PENDING ? pending[0][i] : other[i]);
+            tile.d[0][i] = SIDE_BY_SIDE ? sums[(SIDE_BY_SIDE ? BLOCK_SUMS : 0) + (i ^ 1)] +
+                                              (INCOMPLETE ? pending[0][i] : other[i])
+                                        : sums[i];
     }
     /* Then: the depths behind it move up. */
     __device__ __forceinline__ void advance(const Sums &sums, const Sums &other) {
 #pragma unroll
-        for (int next = 0; next < PENDING; next++)
+        for (int next = 0; next < INCOMPLETE; next++)
 #pragma unroll
             for (int i = 0; i < BLOCK_SUMS; i++) {
-                const bool last = next + 1 == PENDING;
                 pending[next][i] = sums[(next + 2) * BLOCK_SUMS + (i ^ 1)] +
-                                   (last ? other[i] : pending[last ? 0 : next + 1][i]);
+                                   (next + 1 == INCOMPLETE ? other[i] : pending[next + 1][i]);
                 asm volatile("" : "+f"(pending[next][i]));
             }
     }
     /* Whether that depth is one of the job's. */
     __device__ __forceinline__ bool in_job(int depth, const Arguments &a) const {
-        return static_cast<unsigned>(depth) < static_cast<unsigned>(a.box_d) &&
+        return inside_of(depth, a.box_d) &&
                (WALKS || (tile.pixels.job.d < a.out_d && number < end));
     }
     __device__ __forceinline__ void step(const Arguments &a, bool counts) {
@@ -359,11 +325,11 @@ struct Consumer {
     template <int WHICH>
     __device__ __forceinline__ void turn(const Arguments &a, Sums &sums, Sums &other,
                                          Operands &next, bool counts) {
-        if (SETS == 2)
+        if (PARTS == 1)
             gather.fetch<WHICH>(next);
         wgmma_wait<0>();
         pin(sums);
-        if (SETS == 1)
+        if (PARTS == 2)
             gather.fetch<WHICH>(next);
         complete(sums, other);
         if (STEPS_EARLY)
@@ -387,6 +353,7 @@ struct Consumer {
     /* Jobs one after the other. A job begins with the second of two slices, so that it ends behind
      * the first. */
     __device__ __forceinline__ void walk_jobs(const Arguments &a, Sums (&sums)[2]) {
+        Operands operands[SETS] = {};
         open(a);
         tile.pixels.job.d--; /* the turn before the first: of zeros, and forgotten */
 #pragma unroll 1
@@ -404,14 +371,15 @@ struct Consumer {
      * job ends behind the first products of the next. */
     template <int EDGE>
     __device__ __forceinline__ void walk_with_edges(const Arguments &a, Sums (&sums)[2]) {
+        Operands operands = {};
         float(&edge)[EDGE] = pending[0];
         const int first = number;
 #pragma unroll 1
         for (;; number++) {
             gather.turn_to_next();
-            gather.fetch<0>(operands[0]);
-            gather.take<0>(operands[0]);
-            multiply<0>(edge, operands[0], weights);
+            gather.fetch<0>(operands);
+            gather.take<0>(operands);
+            multiply<0>(edge, operands, weights);
             if (number != first) {
                 close(a);
                 next_job(tile.pixels.job, a);
@@ -426,13 +394,13 @@ struct Consumer {
                 sums[0][i] = moved(edge[i]);
 #pragma unroll 1
             for (slice = 1; slice + 1 < job_slices(a); slice += 2) {
-                turn<1>(a, sums[0], sums[1], operands[0], slice > 1);
+                turn<1>(a, sums[0], sums[1], operands, slice > 1);
                 gather.turn_to_next();
-                turn<0>(a, sums[1], sums[0], operands[0], slice > 1);
+                turn<0>(a, sums[1], sums[0], operands, slice > 1);
             }
             wgmma_wait<0>();
             pin(sums[0]);
-            gather.fetch<1>(operands[0]);
+            gather.fetch<1>(operands);
             complete(sums[0], sums[1]);
             float rest[EDGE]; /* what the last depth has so far */
 #pragma unroll
@@ -440,15 +408,15 @@ struct Consumer {
                 rest[i] = moved(sums[0][2 * EDGE + (i ^ 1)] + sums[1][i]);
                 edge[i] = 0.0f;
             }
-            gather.take<1>(operands[0]);
-            multiply<1, true>(edge, operands[0], weights);
+            gather.take<1>(operands);
+            multiply<1, true>(edge, operands, weights);
             step(a, true);
             wgmma_wait<0>();
             pin(edge);
 #pragma unroll
             for (int i = 0; i < EDGE; i++)
                 tile.d[0][i] = rest[i] + edge[i ^ 1];
-            step(a, in_job(slice + 1 - TURN, a));
+            step(a, inside_of(slice + 1 - TURN, a.box_d));
         }
         gather.skip_second();
     }
@@ -468,21 +436,19 @@ __device__ __forceinline__ void consume(const Arguments &a, const Shared &shared
     tile.pixels.w = warp % ROW_WARPS * 16;
     const Round round = *shared.round;
     consumer.gather.open(shared, tile.pixels, round.staged + 2 * STAGES - 2);
-    consumer.weights.open(shared);
+#pragma unroll
+    for (int i = 0; i < PARTS * STEPS; i++) {
+        const unsigned first = shared_address(shared.weights) + i / STEPS * WEIGHT_BYTES +
+                               i % STEPS * 2 * WEIGHT_ROWS * 16;
+        const unsigned long long whole = matrix_descriptor(first, WEIGHT_ROWS * 16, 128);
+        const unsigned long long high = uniform(static_cast<unsigned>(whole >> 32));
+        consumer.weights[i / STEPS][i % STEPS] =
+            high << 32 | uniform(static_cast<unsigned>(whole));
+    }
     consumer.number = round.first;
     tile.pixels.job = uniform(job_at(first_job(a) + round.first, a));
     consumer.end = round.end;
-    Sums sums[2];
-#pragma unroll
-    for (int i = 0; i < TURN * BLOCK_SUMS; i++)
-        sums[0][i] = sums[1][i] = 0.0f;
-#pragma unroll
-    for (int i = 0; i < PENDING * BLOCK_SUMS; i++)
-        consumer.pending[i / BLOCK_SUMS][i % BLOCK_SUMS] = 0.0f;
-#pragma unroll
-    for (int i = 0; i < PARTS * STEPS * 4; i++)
-        consumer.operands[0].of[i / (STEPS * 4)][i / 4 % STEPS][i % 4] =
-            consumer.operands[SETS - 1].of[i / (STEPS * 4)][i / 4 % STEPS][i % 4] = 0;
+    Sums sums[2] = {};
     if constexpr (EDGES_APART)
         consumer.walk_with_edges<BLOCK_SUMS>(a, sums);
     else
@@ -512,7 +478,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
     shared.largest = shared.magnitude + ROUND;
     shared.round = reinterpret_cast<Round *>(shared.largest + 1);
     if (thread_index() >= CONSUMER_THREADS) {
-        setmaxnreg_dec<PRODUCER_REGISTERS>();
+        asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(PRODUCER_REGISTERS));
         Round round = first_round(a);
         for (bool more = true; more; round = *shared.round) {
             produce(a, shared, round);
@@ -520,7 +486,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
         }
     } else {
         pack_weights(a, shared);
-        setmaxnreg_inc<CONSUMER_REGISTERS>();
+        asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(CONSUMER_REGISTERS));
         do {
             consume(a, shared);
         } while (next_round(a, shared));

@@ -1,5 +1,3 @@
-/* conv_wgmma_gathered.cuh: how pixels become a consumer's operands. */
-
 __device__ __forceinline__ void load_pair(unsigned address, unsigned &x, unsigned &y) {
     asm volatile("ld.shared.v2.u32 {%0, %1}, [%2];" : "=r"(x), "=r"(y) : "r"(address) : "memory");
 }
@@ -25,16 +23,18 @@ __device__ __forceinline__ float moved(float x) {
 /* A slice as a lane's operands. */
 struct Operands {
     unsigned of[PARTS][STEPS][4];
-    unsigned ends[PARTS][EIGHTS ? EIGHTS : 1][2][2]; /* words of pairs that are no tap */
+    unsigned ends[PARTS][EIGHTS ? EIGHTS : 1][2][2];
 
     __device__ __forceinline__ unsigned &at(int part, int octet, int pixel) {
         return of[part][octet / 2][octet % 2 * 2 + pixel];
     }
     /* Word i under the thread's pixels, where it is loaded to. */
     __device__ __forceinline__ unsigned &word(int part, int eight, int i) {
-        const int kw = i / 2 * 2 - ODD;
-        if (kw >= 0 && kw < KERNEL_W)
-            return at(part, octet_of(eight, kw >= 0 ? kw : 0), i % 2);
+        const int tap = i / 2 - ODD;
+        if (ENDS == 0)
+            return at(part, eight * KERNEL_W + i / 2, i % 2);
+        if (tap >= 0 && tap < DIRECT)
+            return at(part, eight * KERNEL_W + tap, i % 2);
         return ends[part][eight][i >= 2][i % 2];
     }
     __device__ __forceinline__ void pin() {
@@ -85,14 +85,14 @@ struct Gather {
     /* Loads the words of the first or second of two stages, when it is full. */
     template <int WHICH> __device__ __forceinline__ void fetch(Operands &operands) const {
         mbarrier_wait(full + 8 * WHICH, parity);
-        constexpr int STAGE = WHICH * STAGE_BYTES;
 #pragma unroll
         for (int part = 0; part < PARTS; part++) {
+            const int further = WHICH * STAGE_BYTES + part * PART_WORDS * 4;
 #pragma unroll
             for (int eight = 0; eight < EIGHTS; eight++)
 #pragma unroll
                 for (int i = 0; i < WINDOW / 2; i++)
-                    load_pair(words + STAGE + part * PART_WORDS * 4 + eight * 8 * PITCH * 4 + i * 8,
+                    load_pair(words + further + eight * 8 * PITCH * 4 + i * 8,
                               operands.word(part, eight, i * 2),
                               operands.word(part, eight, i * 2 + 1));
 #pragma unroll
@@ -100,7 +100,7 @@ struct Gather {
 #pragma unroll
                 for (int p = 0; p < 2; p++)
                     operands.at(part, EIGHTS * KERNEL_W + i, p) =
-                        load_low_half(single[i] + STAGE + part * PART_WORDS * 4 + p * 4);
+                        load_low_half(single[i] + further + p * 4);
         }
     }
     /* Makes operands of the words, and behind the second stage gives both back. */
@@ -110,11 +110,11 @@ struct Gather {
 #pragma unroll
             for (int eight = 0; eight < EIGHTS; eight++)
 #pragma unroll
-                for (int kw = 1 - ODD; kw < KERNEL_W; kw += 2)
+                for (int i = 0; i < KERNEL_W - DIRECT; i++)
 #pragma unroll
                     for (int p = 0; p < 2; p++)
-                        operands.at(part, octet_of(eight, kw), p) =
-                            moved(operands.word(part, eight, ODD + kw + p));
+                        operands.at(part, eight * KERNEL_W + DIRECT + i, p) =
+                            moved(operands.word(part, eight, i * 2 + 1 + p));
 #pragma unroll
             for (int p = 0; p < 2; p++)
                 if (OCTETS % 2)

@@ -1,4 +1,4 @@
-/* conv_wgmma_gathered.cuh: what a block does between rounds of jobs. */
+/* ---- between rounds ------------------------------------------------------------------------ */
 
 /* All of the block meet, consumers and producers from places of their own in the program. */
 __device__ __forceinline__ void meet(const Shared &shared, Round &round) {
@@ -11,7 +11,7 @@ __device__ __forceinline__ void meet(const Shared &shared, Round &round) {
 
 /* The largest finite magnitude under a job, by all threads. */
 __device__ __forceinline__ float look_at(const Arguments &a, const Shared &shared, Round &round,
-                                         const Job &at) {
+                                         const Place &at) {
     const int slices = static_cast<int>(a.box_d) + TURN - 1;
     float largest = 0.0f;
     if (thread_index() == 0)

@@ -1,23 +1,14 @@
-/* conv_wgmma_gathered.cuh: which product stands where along k, and weights, which go there. */
+/* ---- weights ------------------------------------------------------------------------------- */
 
-constexpr int KERNEL_ROWS = KERNEL_H * IN_CHANNELS;
-constexpr int EIGHTS = KERNEL_ROWS / 8;                            /* of the kernel's rows */
-constexpr int SINGLE_TAPS = (KERNEL_ROWS - EIGHTS * 8) * KERNEL_W; /* of the rows left */
-constexpr int SINGLES = (SINGLE_TAPS + 3) / 4;                     /* fours of them */
-constexpr int OCTETS = EIGHTS * KERNEL_W + SINGLES;
-constexpr int STEPS = (OCTETS + 1) / 2, K = STEPS * 16;
+/* Which product stands where along k: eights of the kernel's rows, then fours of single taps. */
+constexpr int KERNEL_ROWS = KERNEL_H * IN_CHANNELS, EIGHTS = KERNEL_ROWS / 8;
+constexpr int SINGLE_TAPS = (KERNEL_ROWS - EIGHTS * 8) * KERNEL_W, SINGLES = (SINGLE_TAPS + 3) / 4;
+constexpr int OCTETS = EIGHTS * KERNEL_W + SINGLES, STEPS = (OCTETS + 1) / 2, K = STEPS * 16;
 /* Words are loaded in pairs from an even column on, so that every other tap is a pair. */
 constexpr int ODD = LEAD % 2;
 constexpr int WINDOW = (ODD + KERNEL_W + 2) / 2 * 2; /* words under a thread's pixels */
 constexpr int DIRECT = (KERNEL_W + 1 - ODD) / 2;     /* taps that are pairs: they come first */
-
-__device__ constexpr bool is_direct(int kw) {
-    return kw % 2 == ODD;
-}
-/* The place among the eights of k of an eight of the kernel's rows. */
-__device__ constexpr int octet_of(int eight, int kw) {
-    return eight * KERNEL_W + (is_direct(kw) ? 0 : DIRECT) + kw / 2;
-}
+constexpr int ENDS = WINDOW / 2 - DIRECT;            /* pairs that are no tap: the first or last */
 constexpr int PLANE_TAPS = KERNEL_H * KERNEL_W, TAPS = KERNEL_D * PLANE_TAPS;
 constexpr int WEIGHTS = IN_CHANNELS * TAPS; /* of a channel */
 
@@ -34,8 +25,6 @@ __device__ __forceinline__ int weight_in(int k) {
     }
     return row % IN_CHANNELS * TAPS + row / IN_CHANNELS * KERNEL_W + kw;
 }
-
-/* ---- weights ------------------------------------------------------------------------------- */
 
 constexpr int WEIGHT_ROWS = TURN * TILE_N;             /* of B: kernel slices by channels */
 constexpr int WEIGHT_BYTES = K / 8 * WEIGHT_ROWS * 16; /* of one part */
@@ -70,16 +59,15 @@ __device__ __forceinline__ void store_weight(unsigned char *to, float scaled) {
 /* What else all of the block find in shared memory, by the consumers. Barriers are begun one after
  * the other, whoever does it: so a few by each warp. */
 __device__ __forceinline__ void begin(const Arguments &a, const Shared &shared) {
-    constexpr int WARPS = CONSUMERS * 4;
     const int warp = thread_index() / 32;
     if (thread_index() % 32 == 0) {
 #pragma unroll 1
-        for (int slot = warp; slot < STAGES; slot += WARPS) {
+        for (int slot = warp; slot < STAGES; slot += CONSUMER_WARPS) {
             mbarrier_init(shared.full + 8 * slot, 32);
             if (slot % 2 == 0)
                 mbarrier_init(shared.empty + 8 * slot, CONSUMER_THREADS);
         }
-        if (warp == WARPS - 1) {
+        if (warp == CONSUMER_WARPS - 1) {
             mbarrier_init(shared.met, THREADS / 32);
             *shared.round = first_round(a);
         }
@@ -95,30 +83,31 @@ __device__ __forceinline__ void begin(const Arguments &a, const Shared &shared) 
     barrier_arrive(BEGUN, THREADS);
 }
 
+constexpr int PLACES = (K + 31) / 32; /* of a lane */
+constexpr int WARP_CHANNELS = (TILE_N + CONSUMER_WARPS - 1) / CONSUMER_WARPS;
+constexpr int AHEAD_MOST = PLACES * TURN < 24 ? 24 / (PLACES * TURN) : 1;
+constexpr int CHANNELS_AHEAD = WARP_CHANNELS < AHEAD_MOST ? WARP_CHANNELS : AHEAD_MOST;
+
 /* By the consumers, a warp for a channel and a lane for a place of k, and first of all their loads.
  * The code is short on purpose: a kernel's first pass through it waits for instructions, too. */
 __device__ __forceinline__ void pack_weights(const Arguments &a, const Shared &shared) {
-    constexpr int PLACES = (K + 31) / 32; /* of a lane */
-    constexpr int PIECES = PLACES * TURN; /* piece i: at place i / TURN, of slice i % TURN */
-    constexpr int WARPS = CONSUMERS * 4, HELD = 24;
-    constexpr int CHANNELS = (TILE_N + WARPS - 1) / WARPS; /* of a warp */
-    constexpr int AHEAD_MOST = PIECES < HELD ? HELD / PIECES : 1;
-    constexpr int FETCHED = CHANNELS < AHEAD_MOST ? CHANNELS : AHEAD_MOST;
     const int lane = thread_index() % 32, warp = thread_index() / 32;
-    float ahead[FETCHED][PIECES]; /* of the warp's next channels */
-    int first[PLACES];            /* at each place, of the kernel's first slice */
+    float ahead[CHANNELS_AHEAD][PLACES][TURN]; /* of the warp's next channels */
+    int first[PLACES]; /* weights at each place, of the kernel's first slice */
 #pragma unroll
     for (int i = 0; i < PLACES; i++)
-        first[i] = lane + 32 * i < K ? weight_in(lane + 32 * i) : -1;
+        first[i] = K % 32 == 0 || lane + 32 * i < K ? weight_in(lane + 32 * i) : -1;
 #pragma unroll
-    for (int c = 0; c < FETCHED; c++)
+    for (int c = 0; c < CHANNELS_AHEAD; c++)
 #pragma unroll
-        for (int i = 0; i < PIECES; i++)
-            ahead[c][i] = fetch_weight(a, warp + c * WARPS, first[i / TURN], i % TURN);
+        for (int i = 0; i < PLACES; i++)
+#pragma unroll
+            for (int kd = 0; kd < TURN; kd++)
+                ahead[c][i][kd] = fetch_weight(a, warp + c * CONSUMER_WARPS, first[i], kd);
     const int channel = thread_index(); /* the planner sees to it that there are enough */
     float bias = 0.0f;
     if (HAS_BIAS && channel < OUT_CHANNELS)
-        bias = load(a.bias + channel * a.bias_stride.c);
+        bias = a.bias[channel * a.bias_stride.c];
     begin(a, shared);
     if (CHANNEL_OPERANDS > 0)
         for (int i = thread_index(); i < CHANNEL_OPERANDS * TILE_N; i += CONSUMER_THREADS)
@@ -127,19 +116,21 @@ __device__ __forceinline__ void pack_weights(const Arguments &a, const Shared &s
     if (channel < OUT_CHANNELS)
         shared.scale_bias[channel].y = bias;
 #pragma unroll 1
-    for (int o = warp; o < TILE_N; o += WARPS) {
-        float value[PIECES], largest = 0.0f;
+    for (int o = warp; o < TILE_N; o += CONSUMER_WARPS) {
+        float value[PLACES][TURN], largest = 0.0f;
 #pragma unroll
-        for (int i = 0; i < PIECES; i++) {
-            value[i] = ROUND_AWAY ? round_tf32_away(ahead[0][i]) : ahead[0][i];
-            largest = finite_magnitude(largest, value[i]);
+        for (int i = 0; i < PLACES; i++)
 #pragma unroll
-            for (int c = 1; c < FETCHED; c++)
-                ahead[c - 1][i] = ahead[c][i];
-            if (FETCHED < CHANNELS)
-                ahead[FETCHED - 1][i] =
-                    fetch_weight(a, o + FETCHED * WARPS, first[i / TURN], i % TURN);
-        }
+            for (int kd = 0; kd < TURN; kd++) {
+                value[i][kd] = ROUND_AWAY ? round_tf32_away(ahead[0][i][kd]) : ahead[0][i][kd];
+                largest = finite_magnitude(largest, value[i][kd]);
+#pragma unroll
+                for (int c = 1; c < CHANNELS_AHEAD; c++)
+                    ahead[c - 1][i][kd] = ahead[c][i][kd];
+                if (CHANNELS_AHEAD < WARP_CHANNELS)
+                    ahead[CHANNELS_AHEAD - 1][i][kd] =
+                        fetch_weight(a, o + CHANNELS_AHEAD * CONSUMER_WARPS, first[i], kd);
+            }
         largest = __uint_as_float(__reduce_max_sync(~0U, __float_as_uint(largest)));
         const float scale = scale_to(7, largest);
         if (lane == 0) {
@@ -148,11 +139,13 @@ __device__ __forceinline__ void pack_weights(const Arguments &a, const Shared &s
         }
         unsigned char *to = shared.weights + lane / 8 * (WEIGHT_ROWS * 16) + lane % 8 * 2;
 #pragma unroll
-        for (int i = 0; i < PIECES; i++)
-            if (K % 32 == 0 || lane + i / TURN * 32 < K)
-                store_weight(to + (i / TURN * 4 * WEIGHT_ROWS + row_in(i % TURN, o)) * 16,
-                             value[i] * scale);
+        for (int i = 0; i < PLACES; i++)
+#pragma unroll
+            for (int kd = 0; kd < TURN; kd++)
+                if (K % 32 == 0 || lane + i * 32 < K)
+                    store_weight(to + (i * 4 * WEIGHT_ROWS + row_in(kd, o)) * 16,
+                                 value[i][kd] * scale);
     }
-    fence_proxy_async();
+    asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); /* products see what was written */
     barrier_sync(PACKED, CONSUMER_THREADS);
 }

@@ -1,12 +1,8 @@
-/* Producers of conv_wgmma_gathered.cuh: a box of the input becomes words of two halves.
- *
- * A stage holds the rows under a box of pixels at one place along depth, one row after the other:
- * row r is channel r % IN_CHANNELS of the input's row r / IN_CHANNELS of the box, so that the rows
- * under an output row are neighbours, row i of the kernel, kh * IN_CHANNELS + c, the i-th of them:
- *     [PARTS][STAGE_ROWS][PITCH] words
+/* A stage holds the rows under a box of pixels at one place along depth: row r is channel
+ * r % IN_CHANNELS of the input's row r / IN_CHANNELS of the box, [PARTS][STAGE_ROWS][PITCH] words.
  * Word x of row r holds column x of row r in its low half and that of row r + 4 in its high half.
- * Columns begin LEAD before the first tap of the box's first pixel. COLUMNS of them are staged; of
- * what is left of a row's PITCH, row 0 keeps zeros (ZEROS).
+ *
+ * With LEAD, columns begin LEAD before the first tap of the box's first pixel.
  *
  * A warp makes whole stages, every PRODUCERS-th. Its lanes copy a stage to memory of the warp's
  * own, AHEAD of its stages before it is wanted: rows lane / 8 + 4 i, four columns each, so that the
@@ -36,17 +32,6 @@ __device__ __forceinline__ void cp_async_4(unsigned to, const char *from, int by
     asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(to), "l"(from), "r"(bytes)
                  : "memory");
 }
-__device__ __forceinline__ void cp_async_commit() {
-    asm volatile("cp.async.commit_group;" ::: "memory");
-}
-template <int PENDING> __device__ __forceinline__ void cp_async_wait() {
-    asm volatile("cp.async.wait_group %0;" ::"n"(PENDING) : "memory");
-}
-/* An address from which nothing is worked out before it is there. */
-__device__ __forceinline__ const char *pinned(const char *address) {
-    asm volatile("" : "+l"(address));
-    return address;
-}
 /* Two floats as halves, rounded toward zero; low first. */
 __device__ __forceinline__ unsigned pack_truncated(float low, float high) {
     unsigned pair;
@@ -66,7 +51,7 @@ struct Above {
 #pragma unroll
         for (int e = 0; e < 4; e++) {
             largest[e] = max_magnitude(largest[e], column[e]);
-            /* 1 << 12 carries into the eleven bits that truncation keeps. */
+            /* With ROUND_AWAY, 1 << 12 carries into the eleven bits that truncation keeps. */
             const unsigned add = PARTS == 2 ? 8U << 23 : (6U << 23) + (ROUND_AWAY ? 1U << 12 : 0U);
             const float scaled = __uint_as_float(__float_as_uint(column[e]) + add);
             high[e] = ROUND_AWAY ? pack_truncated(scaled, value[e]) : pack_halves(scaled, value[e]);
@@ -92,7 +77,7 @@ struct Above {
     __device__ __forceinline__ void split(float scaled, unsigned high, unsigned &low, int e) {
         if (PARTS != 2)
             return;
-        const float left = scaled - unpack_halves(high).x;
+        const float left = scaled - half_value(static_cast<unsigned short>(high & 0xffff));
         low = pack_halves(left, rest[e]);
         rest[e] = left;
     }
@@ -117,10 +102,9 @@ __device__ __forceinline__ bool inside_of(int place, long long size) {
 
 /* Where a lane reads a job's input. */
 struct Source {
-    unsigned offset[ROW_STEPS];  /* bytes from the lane's first column of the box's first row and
-                                    channel to that of each of its rows */
-    const char *corner;          /* that column in plane 0; may lie outside */
-    int first_d;                 /* plane of slice 0; may lie outside */
+    unsigned offset[ROW_STEPS]; /* bytes from `corner` to the lane's columns of each of its rows */
+    const char *corner; /* of the box's first row and channel in plane 0; may lie outside */
+    int first_d;        /* plane of slice 0; may lie outside */
     unsigned rows[COLUMN_STEPS]; /* bits: whether each row lies inside; fours of columns, too */
     unsigned columns;            /* bits: whether each column lies inside, where they come alone */
 
@@ -132,7 +116,7 @@ struct Source {
                          row / IN_CHANNELS * static_cast<unsigned>(a.input_stride.h)) * 4;
         }
     }
-    __device__ __forceinline__ void open(const Arguments &a, const Job &at, int lane) {
+    __device__ __forceinline__ void open(const Arguments &a, const Place &at, int lane) {
         const int x = at.w - PADDING_W - LEAD + lane % 8 * 4, y = at.h - PADDING_H;
         corner = reinterpret_cast<const char *>(a.input + at.n * a.input_stride.n +
                                                 y * a.input_stride.h + x);
@@ -155,12 +139,13 @@ struct Source {
                     columns |= 1U << b * 4 + e;
         }
     }
-    /* to: shared memory, of this lane. */
+    /* to: shared memory, of this lane. A box may reach beyond the last depth, and a slice beyond the
+     * box: what is there comes as zeros. */
     __device__ __forceinline__ void copy(const Arguments &a, int slice, unsigned to) const {
         const int z = first_d + slice;
-        /* A box may reach beyond the last depth, and a slice beyond the box. */
         const bool inside = inside_of(z, a.in_d) && slice < static_cast<int>(a.box_d) + TURN - 1;
-        const char *plane = pinned(corner + z * a.input_stride.d * 4);
+        const char *plane = corner + z * a.input_stride.d * 4;
+        asm volatile("" : "+l"(plane)); /* nothing is worked out from it before it is there */
 #pragma unroll
         for (int b = 0; b < COLUMN_STEPS; b++) {
             const unsigned present = inside ? rows[b] : 0;
@@ -168,12 +153,10 @@ struct Source {
             for (int i = 0; i < ROW_STEPS; i++) {
                 const char *from = plane + offset[i] + b * 128;
                 const unsigned at = to + (b * ROW_STEPS + i) * 512;
-                if (VECTOR == 4) {
+                if (VECTOR == 4)
                     cp_async_16(at, from, present & 1U << i ? 16 : 0);
-                    continue;
-                }
 #pragma unroll
-                for (int e = 0; e < 4; e++)
+                for (int e = 0; VECTOR == 1 && e < 4; e++)
                     cp_async_4(at + e * 4, from + e * 4,
                                present & 1U << i && columns & 1U << b * 4 + e ? 4 : 0);
             }
@@ -228,9 +211,9 @@ __device__ __forceinline__ float make_words(const float4 *raw, unsigned *to, flo
                          max_magnitude(largest[2], largest[3]));
 }
 
-/* Asks the cache for rows of a slice, one a lane: what a warp reads first has begun to
- * come before it has worked out where its lanes read. */
-__device__ __forceinline__ void ask_for_slice(const Arguments &a, const Job &at, int slice,
+/* Asks the cache for rows of a slice, one a lane: what a warp reads first has begun to come before
+ * it has worked out where its lanes read. */
+__device__ __forceinline__ void ask_for_slice(const Arguments &a, const Place &at, int slice,
                                                int lane) {
     const int x = max(at.w - PADDING_W, 0), z = at.d - PADDING_D + slice;
 #pragma unroll
@@ -240,19 +223,19 @@ __device__ __forceinline__ void ask_for_slice(const Arguments &a, const Job &at,
                             (row + lane) % IN_CHANNELS * a.input_stride.c +
                             y * a.input_stride.h + x;
         if (row + lane < ROWS && inside_of(y, a.in_h) && inside_of(z, a.in_d))
-            ask_cache(from);
+            asm volatile("prefetch.global.L2 [%0];" ::"l"(from));
     }
 }
 
 /* A round's jobs, from its stage warp on. */
 __device__ __forceinline__ void produce(const Arguments &a, const Shared &shared,
                                         const Round &round) {
-    const int lane = thread_index() % 32, warp = thread_index() / 32 - CONSUMERS * 4;
+    const int lane = thread_index() % 32, warp = thread_index() / 32 - CONSUMER_WARPS;
     const int slices = job_slices(a);
     const int count = (round.end - round.first) * slices, stages = round_stages(round, a);
     unsigned char *raw = shared.raw + warp * (AHEAD + 1) * RAW_BYTES + lane * 16;
     const unsigned raw_address = shared_address(raw);
-    Job at = job_at(first_job(a) + round.first, a);
+    Place at = job_at(first_job(a) + round.first, a);
     ask_for_slice(a, at, warp, lane);
     Slice read = {round.first, warp}, made = read;
     Source source(a, lane);
@@ -271,7 +254,7 @@ __device__ __forceinline__ void produce(const Arguments &a, const Shared &shared
             source.copy(a, read.slice, raw_address + place * RAW_BYTES);
             read.slice += PRODUCERS;
         }
-        cp_async_commit();
+        asm volatile("cp.async.commit_group;" ::: "memory");
         place = place == AHEAD ? 0 : place + 1;
         const int done = stage - PRODUCERS * AHEAD;
         if (done < PRODUCERS) { /* copies may come before the barriers */
@@ -280,7 +263,7 @@ __device__ __forceinline__ void produce(const Arguments &a, const Shared &shared
             if (round.staged == 0)
                 barrier_sync(BEGUN, THREADS);
         }
-        cp_async_wait<AHEAD>();
+        asm volatile("cp.async.wait_group %0;" ::"n"(AHEAD) : "memory");
         const int number = round.staged + done, slot = number % STAGES;
         mbarrier_wait(shared.empty + 8 * (slot & ~1), (number / STAGES & 1) ^ 1);
         if (done < count) {

@@ -46,7 +46,6 @@ BODIES = {
     "load_pair": "memcpy(&x, emu_at(address), 4); memcpy(&y, emu_at(address + 4), 4);",
     "load_low_half": "unsigned short low; memcpy(&low, emu_at(address), 2); return low;",
     "pack_truncated": "return emu_pair(emu_to_half_rz(low), emu_to_half_rz(high));",
-    "pinned": "return address;",
     "thread_index": "return threadIdx.x;",
     "unforeseen": "return x;",
     "moved": "return x;",
@@ -98,6 +97,13 @@ BODIES = {
 # The same for assembly in the middle of a function: what it contains, what stands instead.
 STATEMENTS = {
     "griddepcontrol": "(void)0",
+    "setmaxnreg": "(void)0",
+    "fence.proxy.async": "(void)0",
+    "wgmma.fence": "(void)0",
+    "wgmma.commit_group": "(void)0",
+    "prefetch.global": "(void)0",
+    "cp.async.commit_group": "(void)0",
+    "cp.async.wait_group": "(void)0",
     "wait_all": "(void)0",
     '("" :': "(void)0",
     "cp.async.ca.shared.global": "memcpy(emu_at(raw + i * 4), from, 4)",
