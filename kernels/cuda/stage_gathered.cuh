@@ -22,6 +22,10 @@ constexpr int RAW_BYTES = ROW_STEPS * COLUMN_STEPS * 512; /* of a stage as it co
 constexpr float STAGE_SCALE = PARTS == 2 ? SPLIT_SCALE : CARRIER_SCALE;
 constexpr float STAGE_MIN = PARTS == 2 ? SPLIT_MIN : CARRIER_MIN;
 constexpr bool ROUND_AWAY = PARTS == 1 && !ROUND_EVEN;
+/* What scales by it, in the exponent.
+ *
+ * With ROUND_AWAY, 1 << 12 carries into the eleven bits that truncation keeps. */
+constexpr int RAISE = PARTS == 2 ? 8 << 23 : (6 << 23) + (ROUND_AWAY ? 1 << 12 : 0);
 
 /* Copies, of which the bytes beyond `bytes` come as zeros. */
 __device__ __forceinline__ void cp_async_16(unsigned to, const char *from, int bytes) {
@@ -39,49 +43,10 @@ __device__ __forceinline__ unsigned pack_truncated(float low, float high) {
     return pair;
 }
 
-/* Four columns of a row as words, with those of the row four further on, which it then replaces. */
-struct Above {
-    float value[4], rest[4];
-
-    /* Scaled by STAGE_SCALE in the exponent, which overflows only where the job is made anew.
-     * largest: of the magnitudes met. */
-    __device__ __forceinline__ void pack(const float4 &four, unsigned (&high)[4],
-                                         unsigned (&low)[4], float (&largest)[4]) {
-        const float column[4] = {four.x, four.y, four.z, four.w};
-#pragma unroll
-        for (int e = 0; e < 4; e++) {
-            largest[e] = max_magnitude(largest[e], column[e]);
-            /* With ROUND_AWAY, 1 << 12 carries into the eleven bits that truncation keeps. */
-            const unsigned add = PARTS == 2 ? 8U << 23 : (6U << 23) + (ROUND_AWAY ? 1U << 12 : 0U);
-            const float scaled = __uint_as_float(__float_as_uint(column[e]) + add);
-            high[e] = ROUND_AWAY ? pack_truncated(scaled, value[e]) : pack_halves(scaled, value[e]);
-            value[e] = scaled;
-            split(scaled, high[e], low[e], e);
-        }
-    }
-    /* The same with a scale of the job's own; infinity and NaN as finite_part says. */
-    __device__ __forceinline__ void pack_anew(const float4 &four, unsigned (&high)[4],
-                                              unsigned (&low)[4], float scale) {
-        const float column[4] = {four.x, four.y, four.z, four.w};
-#pragma unroll
-        for (int e = 0; e < 4; e++) {
-            const float scaled = column[e] * scale;
-            const float taken = PARTS == 2   ? finite_part(scaled)
-                                : ROUND_AWAY ? round_tf32_away(scaled)
-                                             : scaled;
-            high[e] = pack_halves(taken, value[e]);
-            value[e] = taken;
-            split(scaled, high[e], low[e], e);
-        }
-    }
-    __device__ __forceinline__ void split(float scaled, unsigned high, unsigned &low, int e) {
-        if (PARTS != 2)
-            return;
-        const float left = scaled - half_value(static_cast<unsigned short>(high & 0xffff));
-        low = pack_halves(left, rest[e]);
-        rest[e] = left;
-    }
-};
+/* Of a scaled value, what is carried by halves when a job is made anew. */
+__device__ __forceinline__ float carried(float scaled) {
+    return PARTS == 2 ? finite_part(scaled) : ROUND_AWAY ? round_tf32_away(scaled) : scaled;
+}
 
 /* A warp's place in the slices of one job after another. */
 struct Slice {
@@ -164,51 +129,59 @@ struct Source {
     }
 };
 
-__device__ __forceinline__ void store_words(unsigned *to, const unsigned (&high)[4],
-                                            const unsigned (&low)[4]) {
-    *reinterpret_cast<uint4 *>(to) = make_uint4(high[0], high[1], high[2], high[3]);
-    if (PARTS == 2)
-        *reinterpret_cast<uint4 *>(to + PART_WORDS) = make_uint4(low[0], low[1], low[2], low[3]);
-}
-
-/* Words of a stage, of which the lane has the columns at `raw`. Returns the largest magnitude, zero
- * where the job is made anew by `scale`. Rows are read some at a time before any of their words is
- * stored: for all that the compiler knows, they might lie there. */
+/* Words of a stage, of which the lane has the columns at `raw`: four columns of a row, with those of
+ * the row four further on. Scaled by STAGE_SCALE in the exponent, which overflows only where the job
+ * is made anew; ANEW by a scale of the job's own, infinity and NaN as finite_part says. Returns the
+ * largest magnitude, zero if ANEW.
+ *
+ * Rows are read some at a time before any of their words is stored: for all that the compiler knows,
+ * they might lie there. */
+template <bool ANEW>
 __device__ __forceinline__ float make_words(const float4 *raw, unsigned *to, float scale) {
-    constexpr int AT_ONCE = PARTS == 2 ? 1 : ROW_STEPS <= 6 ? ROW_STEPS : 3;
+    constexpr int ROWS_READ = ANEW || PARTS == 2 ? 1 : ROW_STEPS <= 6 ? ROW_STEPS : 3;
     float largest[4] = {};
 #pragma unroll
     for (int b = 0; b < COLUMN_STEPS; b++) {
-        const float4 *column = raw + b * ROW_STEPS * 32;
-        Above above = {};
-        if (scale == 0.0f) {
+        float value[4] = {}, rest[4] = {}; /* of the row four further on */
+#pragma unroll(ANEW ? 1 : ROW_STEPS)
+        for (int end = ROW_STEPS; end > 0; end -= ROWS_READ) {
+            float4 row[ROWS_READ];
 #pragma unroll
-            for (int end = ROW_STEPS; end > 0; end -= AT_ONCE) {
-                float4 row[AT_ONCE];
+            for (int i = 0; i < ROWS_READ; i++)
+                if (ROW_STEPS % ROWS_READ == 0 || i < end)
+                    row[i] = raw[(b * ROW_STEPS + end - 1 - i) * 32];
 #pragma unroll
-                for (int i = 1; i <= AT_ONCE; i++)
-                    if (i <= end)
-                        row[i - 1] = column[(end - i) * 32];
-#pragma unroll
-                for (int i = 1; i <= AT_ONCE; i++) {
-                    unsigned high[4], low[4];
-                    if (i > end)
-                        break;
-                    above.pack(row[i - 1], high, low, largest);
-                    store_words(to + (end - i) * 4 * PITCH + b * 32, high, low);
-                }
-            }
-        } else {
-#pragma unroll 1
-            for (int i = ROW_STEPS - 1; i >= 0; i--) {
+            for (int i = 0; i < ROWS_READ; i++) {
+                if (ROW_STEPS % ROWS_READ != 0 && i >= end)
+                    break;
+                const float column[4] = {row[i].x, row[i].y, row[i].z, row[i].w};
                 unsigned high[4], low[4];
-                above.pack_anew(column[i * 32], high, low, scale);
-                store_words(to + i * 4 * PITCH + b * 32, high, low);
+#pragma unroll
+                for (int e = 0; e < 4; e++) {
+                    if (!ANEW)
+                        largest[e] = v_max(largest[e], fabsf(column[e]));
+                    const unsigned raised = __float_as_uint(column[e]) + RAISE;
+                    const float scaled = ANEW ? column[e] * scale : __uint_as_float(raised);
+                    const float taken = ANEW ? carried(scaled) : scaled;
+                    high[e] = ROUND_AWAY && !ANEW ? pack_truncated(taken, value[e])
+                                                  : pack_halves(taken, value[e]);
+                    value[e] = taken;
+                    if (PARTS == 2) {
+                        const unsigned short upper = high[e] & 0xffff;
+                        const float left = scaled - half_value(upper);
+                        low[e] = pack_halves(left, rest[e]);
+                        rest[e] = left;
+                    }
+                }
+                unsigned *at = to + (end - 1 - i) * 4 * PITCH + b * 32;
+                *reinterpret_cast<uint4 *>(at) = make_uint4(high[0], high[1], high[2], high[3]);
+                if (PARTS == 2)
+                    *reinterpret_cast<uint4 *>(at + PART_WORDS) =
+                        make_uint4(low[0], low[1], low[2], low[3]);
             }
         }
     }
-    return max_magnitude(max_magnitude(largest[0], largest[1]),
-                         max_magnitude(largest[2], largest[3]));
+    return v_max(v_max(largest[0], largest[1]), v_max(largest[2], largest[3]));
 }
 
 /* Asks the cache for rows of a slice, one a lane: what a warp reads first has begun to come before
@@ -267,11 +240,11 @@ __device__ __forceinline__ void produce(const Arguments &a, const Shared &shared
         const int number = round.staged + done, slot = number % STAGES;
         mbarrier_wait(shared.empty + 8 * (slot & ~1), (number / STAGES & 1) ^ 1);
         if (done < count) {
-            const float met = make_words(
-                reinterpret_cast<const float4 *>(raw + place * RAW_BYTES),
-                reinterpret_cast<unsigned *>(shared.stages + slot * STAGE_BYTES) +
-                    lane / 8 * PITCH + lane % 8 * 4,
-                round.scale);
+            const float4 *from = reinterpret_cast<const float4 *>(raw + place * RAW_BYTES);
+            unsigned *to = reinterpret_cast<unsigned *>(shared.stages + slot * STAGE_BYTES) +
+                           lane / 8 * PITCH + lane % 8 * 4;
+            const float met = round.scale == 0.0f ? make_words<false>(from, to, 0.0f)
+                                                  : make_words<true>(from, to, round.scale);
             largest = max(largest, __float_as_uint(met));
         }
         const int job = made.number;
