@@ -74,15 +74,11 @@ __device__ __forceinline__ void next_job(Place &at, const Arguments &a) {
     at.d = 0;
     at.n++;
 }
-/* The first of the block's. */
-__device__ __forceinline__ int first_job(const Arguments &a) {
-    const unsigned jobs = static_cast<unsigned>(a.job_count), each = jobs / gridDim.x;
-    return blockIdx.x * each + min(blockIdx.x, jobs - each * gridDim.x);
-}
 
 /* Jobs first .. end - 1 of the block, at one scale. */
 struct Round {
     int first, end;
+    int before;   /* jobs of other blocks */
     int count;    /* of all the block's jobs */
     int staged;   /* stages before it */
     float scale;  /* of activations; 0: STAGE_SCALE, else that of one job, made anew */
@@ -90,8 +86,9 @@ struct Round {
 };
 __device__ __forceinline__ Round first_round(const Arguments &a) {
     const unsigned jobs = static_cast<unsigned>(a.job_count), each = jobs / gridDim.x;
-    const int count = each + (blockIdx.x < jobs - each * gridDim.x);
-    return Round{0, min(count, ROUND), count, 0, 0.0f, 0};
+    const unsigned left = jobs - each * gridDim.x;
+    const int before = blockIdx.x * each + min(blockIdx.x, left), count = each + (blockIdx.x < left);
+    return Round{0, min(count, ROUND), before, count, 0, 0.0f, 0};
 }
 /* A job's slices, and where they are odd one of nothing: consumers take slices by twos. */
 __device__ __forceinline__ int job_slices(const Arguments &a) {
@@ -446,7 +443,7 @@ __device__ __forceinline__ void consume(const Arguments &a, const Shared &shared
             high << 32 | uniform(static_cast<unsigned>(whole));
     }
     consumer.number = round.first;
-    tile.pixels.job = uniform(job_at(first_job(a) + round.first, a));
+    tile.pixels.job = uniform(job_at(round.before + round.first, a));
     consumer.end = round.end;
     Sums sums[2] = {};
     if constexpr (EDGES_APART)

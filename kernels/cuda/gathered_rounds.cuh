@@ -67,7 +67,7 @@ __device__ __forceinline__ bool next_round(const Arguments &a, const Shared &sha
     if (next < end) {
         float largest = __uint_as_float(shared.magnitude[next % ROUND]);
         if (!(largest <= FLOAT_MAX))
-            largest = look_at(a, shared, round, job_at(first_job(a) + next, a));
+            largest = look_at(a, shared, round, job_at(round.before + next, a));
         round.end = next + 1;
         round.scale = scale_to(8, largest);
     } else {

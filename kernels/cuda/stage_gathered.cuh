@@ -208,7 +208,7 @@ __device__ __forceinline__ void produce(const Arguments &a, const Shared &shared
     const int count = (round.end - round.first) * slices, stages = round_stages(round, a);
     unsigned char *raw = shared.raw + warp * (AHEAD + 1) * RAW_BYTES + lane * 16;
     const unsigned raw_address = shared_address(raw);
-    Place at = job_at(first_job(a) + round.first, a);
+    Place at = job_at(round.before + round.first, a);
     ask_for_slice(a, at, warp, lane);
     Slice read = {round.first, warp}, made = read;
     Source source(a, lane);

@@ -77,7 +77,7 @@ static int64_t shared_bytes(const sg_wgmma_gathered *gathered) {
     int64_t raw = (int64_t)SG_GATHERED_PRODUCERS * (SG_GATHERED_AHEAD + 1) * gathered->stage_rows *
                   gathered->columns * 4;
     return gathered->stages * (stage + 16) + weights + raw + gathered->tile_n * 12 +
-           gathered->tail.channel_loads * gathered->tile_n * 4 + 4 * (ROUND + 1 + 6) + 8;
+           gathered->tail.channel_loads * gathered->tile_n * 4 + 4 * (ROUND + 1 + 7) + 8;
 }
 
 bool sg_wgmma_gathered_measure(const sg_problem *problem, const sg_cuda_target *target,
