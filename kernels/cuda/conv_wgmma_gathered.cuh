@@ -22,10 +22,12 @@
  * With SCALES_AT_END, a running minimum or maximum is of sums as they are: scale and bias come
  * once, behind the walk.
  *
- * Constants beyond those of stage_gathered.cuh: OUT_CHANNELS, HAS_BIAS, WEIGHTS_IN_ORDER (weights
- * lie dense), TILE_N, TILE_REAL, TILE_WALKS, BOX_W, PIXELS_W (BOX_W rounded up to 16),
- * SCALES_AT_END, EDGES_APART (a first and a last slice are multiplied by one slice of the kernel
- * each), CONSUMERS (warpgroups of 64 pixels), CONSUMER_REGISTERS, PRODUCER_REGISTERS. */
+ * Constants: IN_CHANNELS, OUT_CHANNELS, KERNEL_*, PADDING_* (D, H, W), HAS_BIAS, ROUND_EVEN,
+ * WEIGHTS_IN_ORDER (weights lie dense), TILE_N, TILE_REAL, TILE_WALKS, PARTS, TURN, BOX_H, BOX_W,
+ * PIXELS_W (BOX_W rounded up to 16), COLUMNS (staged of a row, a multiple of 32), LEAD, VECTOR (4:
+ * columns are read by fours, else one by one), SCALES_AT_END, EDGES_APART (a first and a last slice
+ * are multiplied by one slice of the kernel each), STAGES, CONSUMERS (warpgroups of 64 pixels),
+ * PRODUCERS (warps, 4), AHEAD, CONSUMER_REGISTERS, PRODUCER_REGISTERS. */
 //@ include common.cuh
 //@ include wgmma.cuh
 //@ constants
@@ -46,74 +48,6 @@ constexpr int THREADS = CONSUMER_THREADS + PRODUCERS * 32;
 constexpr int ROUND = 256; /* jobs; no more than threads */
 /* Numbers of barriers: of consumers, when weights are packed; of all, when the block has begun. */
 constexpr int PACKED = 1, BEGUN = 2;
-
-/* A job's image and first output pixel. */
-__device__ __forceinline__ Place job_at(unsigned job, const Arguments &a) {
-    const unsigned jobs_w = a.jobs_w, jobs_h = a.jobs_h, jobs_d = a.jobs_d;
-    const unsigned row = ONE_BOX_W ? job : job / jobs_w;
-    const unsigned plane = row / jobs_h;
-    const unsigned image = ONE_BOX_D ? plane : plane / jobs_d;
-    const int d = static_cast<int>(plane - image * jobs_d) * static_cast<int>(a.box_d);
-    const int h = static_cast<int>(row - plane * jobs_h) * BOX_H;
-    const int w = static_cast<int>(job - row * jobs_w) * BOX_W;
-    return Place{static_cast<int>(image), ONE_BOX_D ? 0 : d, h, ONE_BOX_W ? 0 : w};
-}
-/* The job behind that one, without dividing. */
-__device__ __forceinline__ void next_job(Place &at, const Arguments &a) {
-    at.w += BOX_W;
-    if (!ONE_BOX_W && at.w < static_cast<int>(a.out_w))
-        return;
-    at.w = 0;
-    at.h += BOX_H;
-    if (at.h < static_cast<int>(a.out_h))
-        return;
-    at.h = 0;
-    at.d += static_cast<int>(a.box_d);
-    if (!ONE_BOX_D && at.d < static_cast<int>(a.out_d))
-        return;
-    at.d = 0;
-    at.n++;
-}
-
-/* Jobs first .. end - 1 of the block, at one scale. */
-struct Round {
-    int first, end;
-    int before;   /* jobs of other blocks */
-    int count;    /* of all the block's jobs */
-    int staged;   /* stages before it */
-    float scale;  /* of activations; 0: STAGE_SCALE, else that of one job, made anew */
-    int meetings; /* before it, modulo 2 */
-};
-__device__ __forceinline__ Round first_round(const Arguments &a) {
-    const unsigned jobs = static_cast<unsigned>(a.job_count), each = jobs / gridDim.x;
-    const unsigned left = jobs - each * gridDim.x;
-    const int before = blockIdx.x * each + min(blockIdx.x, left), count = each + (blockIdx.x < left);
-    return Round{0, min(count, ROUND), before, count, 0, 0.0f, 0};
-}
-/* A job's slices, and where they are odd one of nothing: consumers take slices by twos. */
-__device__ __forceinline__ int job_slices(const Arguments &a) {
-    return (static_cast<int>(a.box_d) + TURN) / 2 * 2;
-}
-/* And two of nothing behind a round's last, since consumers are one ahead and do not ask whether
- * there is another. */
-__device__ __forceinline__ int round_stages(const Round &round, const Arguments &a) {
-    return (round.end - round.first) * job_slices(a) + 2;
-}
-
-/* Shared memory. */
-struct Shared {
-    unsigned char *stages, *weights, *raw; /* raw: [PRODUCERS][AHEAD + 1][RAW_BYTES] */
-    float2 *scale_bias;   /* [TILE_N]: what brings sums back, in the present round */
-    float *scale;         /* [TILE_N]: of the weights */
-    float *operands;      /* [CHANNEL_OPERANDS][TILE_N] */
-    unsigned *magnitude;  /* [ROUND]: bits of a job's largest */
-    unsigned *largest;    /* bits of the largest finite magnitude of one job */
-    Round *round;         /* the present one: here, since registers are few */
-    unsigned full, empty; /* addresses of [STAGES] barriers each; `empty`: the even ones, of two */
-    unsigned met;         /* of the barrier at which all warps meet between rounds */
-};
-
-//@ include stage_gathered.cuh
 
 /* A warp's 16 pixels of a job, in one row; rows l / 4 and l / 4 + 8 of A are neighbours. */
 struct Pixels {
@@ -201,6 +135,110 @@ struct Tile : RowTile {
 };
 
 //@ tail
+
+/* ---- what lies in shared memory ------------------------------------------------------------ */
+
+/* A stage holds the rows under a box of pixels at one place along depth: row r is channel
+ * r % IN_CHANNELS of the input's row r / IN_CHANNELS of the box, [PARTS][STAGE_ROWS][PITCH] words.
+ * Word x of row r holds column x of row r in its low half and that of row r + 4 in its high half.
+ *
+ * With LEAD, columns begin LEAD before the first tap of the box's first pixel. */
+constexpr int ROWS = (BOX_H + KERNEL_H - 1) * IN_CHANNELS, STAGE_ROWS = (ROWS + 3) / 4 * 4;
+constexpr int PITCH = COLUMNS + 8; /* 8 modulo 32: four rows of eight columns meet no bank twice */
+constexpr int ZEROS = COLUMNS + 4; /* of row 0: two words that are zero */
+constexpr int PART_WORDS = STAGE_ROWS * PITCH, STAGE_BYTES = PARTS * PART_WORDS * 4;
+constexpr int ROW_STEPS = STAGE_ROWS / 4, COLUMN_STEPS = COLUMNS / 32; /* of a lane */
+constexpr int RAW_BYTES = ROW_STEPS * COLUMN_STEPS * 512; /* of a stage as it comes */
+constexpr float STAGE_SCALE = PARTS == 2 ? SPLIT_SCALE : CARRIER_SCALE;
+constexpr float STAGE_MIN = PARTS == 2 ? SPLIT_MIN : CARRIER_MIN;
+constexpr bool ROUND_AWAY = PARTS == 1 && !ROUND_EVEN;
+/* STAGE_SCALE as it is added to an exponent.
+ *
+ * With ROUND_AWAY, 1 << 12 carries into the eleven bits that truncation keeps. */
+constexpr int RAISE = PARTS == 2 ? 8 << 23 : (6 << 23) + (ROUND_AWAY ? 1 << 12 : 0);
+
+constexpr int KERNEL_ROWS = KERNEL_H * IN_CHANNELS, EIGHTS = KERNEL_ROWS / 8;
+/* Along k stand eights of the kernel's rows, tap by tap, then fours of single taps. */
+constexpr int SINGLE_TAPS = (KERNEL_ROWS - EIGHTS * 8) * KERNEL_W, SINGLES = (SINGLE_TAPS + 3) / 4;
+constexpr int OCTETS = EIGHTS * KERNEL_W + SINGLES, STEPS = (OCTETS + 1) / 2, K = STEPS * 16;
+/* Words are loaded in pairs from an even column on, so that every other tap is a pair. */
+constexpr int ODD = LEAD % 2;
+constexpr int WINDOW = (ODD + KERNEL_W + 2) / 2 * 2; /* words under a thread's pixels */
+constexpr int DIRECT = (KERNEL_W + 1 - ODD) / 2;     /* taps that are pairs: they come first */
+constexpr int ENDS = WINDOW / 2 - DIRECT;            /* pairs that are no tap: the first or last */
+constexpr int WEIGHT_ROWS = TURN * TILE_N;             /* of B: kernel slices by channels */
+constexpr int WEIGHT_BYTES = K / 8 * WEIGHT_ROWS * 16; /* of one part */
+
+/* Jobs first .. end - 1 of the block, at one scale. */
+struct Round {
+    int first, end;
+    int before;   /* jobs of other blocks */
+    int count;    /* of all the block's jobs */
+    int staged;   /* stages before it */
+    float scale;  /* of activations; 0: STAGE_SCALE, else that of one job, made anew */
+    int meetings; /* before it, modulo 2 */
+};
+struct Shared {
+    unsigned stages[STAGES][STAGE_BYTES / 4];
+    unsigned char weights[PARTS * WEIGHT_BYTES], raw[PRODUCERS][(AHEAD + 1) * RAW_BYTES];
+    float2 scale_bias[TILE_N]; /* what brings sums back, in the present round */
+    unsigned long long full[STAGES], empty[STAGES]; /* barriers; `empty`: the even ones, of two */
+    unsigned long long met;    /* the barrier at which all warps meet between rounds */
+    float scale[TILE_N];       /* of the weights */
+    unsigned magnitude[ROUND]; /* bits of a job's largest */
+    unsigned largest;          /* bits of the largest finite magnitude of one job */
+    Round round;               /* the present one: here, since registers are few */
+    /* Last, since it may be none. */
+    float channel_operands[(CHANNEL_OPERANDS ? CHANNEL_OPERANDS : 1) * TILE_N];
+};
+
+/* ---- jobs and rounds ----------------------------------------------------------------------- */
+
+/* A job's image and first output pixel. */
+__device__ __forceinline__ Place job_at(unsigned job, const Arguments &a) {
+    const unsigned jobs_w = a.jobs_w, jobs_h = a.jobs_h, jobs_d = a.jobs_d;
+    const unsigned row = ONE_BOX_W ? job : job / jobs_w;
+    const unsigned plane = row / jobs_h;
+    const unsigned image = ONE_BOX_D ? plane : plane / jobs_d;
+    const int d = static_cast<int>(plane - image * jobs_d) * static_cast<int>(a.box_d);
+    const int h = static_cast<int>(row - plane * jobs_h) * BOX_H;
+    const int w = static_cast<int>(job - row * jobs_w) * BOX_W;
+    return Place{static_cast<int>(image), ONE_BOX_D ? 0 : d, h, ONE_BOX_W ? 0 : w};
+}
+/* The job behind that one, without dividing. */
+__device__ __forceinline__ void next_job(Place &at, const Arguments &a) {
+    at.w += BOX_W;
+    if (!ONE_BOX_W && at.w < static_cast<int>(a.out_w))
+        return;
+    at.w = 0;
+    at.h += BOX_H;
+    if (at.h < static_cast<int>(a.out_h))
+        return;
+    at.h = 0;
+    at.d += static_cast<int>(a.box_d);
+    if (!ONE_BOX_D && at.d < static_cast<int>(a.out_d))
+        return;
+    at.d = 0;
+    at.n++;
+}
+__device__ __forceinline__ Round first_round(const Arguments &a) {
+    const unsigned jobs = static_cast<unsigned>(a.job_count), each = jobs / gridDim.x;
+    const unsigned left = jobs - each * gridDim.x;
+    const int before = blockIdx.x * each + min(blockIdx.x, left);
+    const int count = each + (blockIdx.x < left);
+    return Round{0, min(count, ROUND), before, count, 0, 0.0f, 0};
+}
+/* A job's slices, and where they are odd one of nothing: consumers take slices by twos. */
+__device__ __forceinline__ int job_slices(const Arguments &a) {
+    return (static_cast<int>(a.box_d) + TURN) / 2 * 2;
+}
+/* And two of nothing behind a round's last, since consumers are one ahead and do not ask whether
+ * there is another. */
+__device__ __forceinline__ int round_stages(const Round &round, const Arguments &a) {
+    return (round.end - round.first) * job_slices(a) + 2;
+}
+
+//@ include stage_gathered.cuh
 
 //@ include pack_gathered.cuh
 
@@ -425,13 +463,13 @@ __device__ __forceinline__ void consume(const Arguments &a, const Shared &shared
     Consumer consumer;
     Tile &tile = consumer.tile;
     tile.scale_bias = shared.scale_bias;
-    tile.operands = shared.operands;
+    tile.operands = shared.channel_operands;
     tile.channel_first = 0;
     tile.channel_end = OUT_CHANNELS;
     tile.lane = tile.pixels.lane = thread_index() % 32;
     tile.pixels.h = warp / ROW_WARPS;
     tile.pixels.w = warp % ROW_WARPS * 16;
-    const Round round = *shared.round;
+    const Round round = shared.round;
     consumer.gather.open(shared, tile.pixels, round.staged + 2 * STAGES - 2);
 #pragma unroll
     for (int i = 0; i < PARTS * STEPS; i++) {
@@ -460,24 +498,11 @@ __device__ __forceinline__ void consume(const Arguments &a, const Shared &shared
 extern "C" __global__ void __launch_bounds__(THREADS, 1)
     segue_conv_wgmma_gathered(const __grid_constant__ Arguments a) {
     extern __shared__ __align__(128) unsigned char memory[];
-    Shared shared;
-    shared.stages = memory;
-    shared.weights = shared.stages + STAGES * STAGE_BYTES;
-    shared.raw = shared.weights + PARTS * WEIGHT_BYTES;
-    shared.scale_bias =
-        reinterpret_cast<float2 *>(shared.raw + PRODUCERS * (AHEAD + 1) * RAW_BYTES);
-    shared.full = shared_address(shared.scale_bias + TILE_N);
-    shared.empty = shared.full + STAGES * 8;
-    shared.met = shared.empty + STAGES * 8;
-    shared.scale = reinterpret_cast<float *>(shared.scale_bias + TILE_N + 2 * STAGES + 1);
-    shared.operands = shared.scale + TILE_N;
-    shared.magnitude = reinterpret_cast<unsigned *>(shared.operands + CHANNEL_OPERANDS * TILE_N);
-    shared.largest = shared.magnitude + ROUND;
-    shared.round = reinterpret_cast<Round *>(shared.largest + 1);
+    Shared &shared = *reinterpret_cast<Shared *>(memory);
     if (thread_index() >= CONSUMER_THREADS) {
         asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(PRODUCER_REGISTERS));
         Round round = first_round(a);
-        for (bool more = true; more; round = *shared.round) {
+        for (bool more = true; more; round = shared.round) {
             produce(a, shared, round);
             more = next_round(a, shared);
         }

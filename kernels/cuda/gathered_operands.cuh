@@ -49,14 +49,14 @@ struct Gather {
     unsigned words;                         /* of two stages' first: address of its first word, */
     unsigned single[SINGLES ? SINGLES : 1]; /* of the words of single taps, */
     unsigned full, parity;                  /* and of its barrier */
-    unsigned last, to_empty; /* that of the last two; from a first one's to both's empty one */
+    unsigned last;                          /* that of the last two */
 
     /* stage: even, two before the first that is read. */
     __device__ __forceinline__ void open(const Shared &shared, const Pixels &pixels, int stage) {
         const int quad = pixels.lane % 4, x = pixels.w + pixels.lane / 4 * 2;
         const int first = (pixels.h * IN_CHANNELS + quad) * PITCH + x + LEAD - ODD;
         const int slot = stage % STAGES;
-        words = shared_address(shared.stages) + slot * STAGE_BYTES + first * 4;
+        words = shared_address(shared.stages[slot] + first);
 #pragma unroll
         for (int i = 0; i < SINGLES; i++) {
             const int tap = i * 4 + quad;
@@ -64,10 +64,9 @@ struct Gather {
             const int word = tap < SINGLE_TAPS ? row * PITCH + x + LEAD + tap % KERNEL_W : ZEROS;
             single[i] = words + (word - first) * 4;
         }
-        full = shared.full + 8 * slot;
+        full = shared_address(&shared.full[slot]);
         parity = stage / STAGES & 1;
-        last = shared.full + 8 * (STAGES - 2);
-        to_empty = shared.empty - shared.full;
+        last = full + 8 * (STAGES - 2 - slot);
     }
     __device__ __forceinline__ void turn_to_next() {
         const bool wraps = full == last;
@@ -103,7 +102,8 @@ struct Gather {
                         load_low_half(single[i] + further + p * 4);
         }
     }
-    /* Makes operands of the words, and behind the second stage gives both back. */
+    /* Makes operands of the words, and behind the second stage gives both back: `empty` follows
+     * `full`. */
     template <int WHICH> __device__ __forceinline__ void take(Operands &operands) const {
 #pragma unroll
         for (int part = 0; part < PARTS; part++) {
@@ -122,11 +122,11 @@ struct Gather {
         }
         operands.pin();
         if (WHICH == 1)
-            mbarrier_arrive(full + to_empty);
+            mbarrier_arrive(full + 8 * STAGES);
     }
     /* Gives two stages back, of which the second was not read. */
     __device__ __forceinline__ void skip_second() const {
         mbarrier_wait(full + 8, parity);
-        mbarrier_arrive(full + to_empty);
+        mbarrier_arrive(full + 8 * STAGES);
     }
 };

@@ -4,18 +4,18 @@
 __device__ __forceinline__ void meet(const Shared &shared, Round &round) {
     __syncwarp();
     if (thread_index() % 32 == 0)
-        mbarrier_arrive(shared.met);
-    mbarrier_wait(shared.met, round.meetings);
+        mbarrier_arrive(shared_address(&shared.met));
+    mbarrier_wait(shared_address(&shared.met), round.meetings);
     round.meetings ^= 1;
 }
 
 /* The largest finite magnitude under a job, by all threads. */
-__device__ __forceinline__ float look_at(const Arguments &a, const Shared &shared, Round &round,
+__device__ __forceinline__ float look_at(const Arguments &a, Shared &shared, Round &round,
                                          const Place &at) {
     const int slices = static_cast<int>(a.box_d) + TURN - 1;
     float largest = 0.0f;
     if (thread_index() == 0)
-        *shared.largest = 0;
+        shared.largest = 0;
     meet(shared, round);
 #pragma unroll 1
     for (int i = thread_index(); i < slices * ROWS * COLUMNS; i += THREADS) {
@@ -31,9 +31,9 @@ __device__ __forceinline__ float look_at(const Arguments &a, const Shared &share
     }
     const unsigned most = __reduce_max_sync(~0U, __float_as_uint(largest));
     if (thread_index() % 32 == 0)
-        atomicMax(shared.largest, most);
+        atomicMax(&shared.largest, most);
     meet(shared, round);
-    return __uint_as_float(*shared.largest);
+    return __uint_as_float(shared.largest);
 }
 
 /* The first of jobs `next` .. `end` - 1 that halves with STAGE_SCALE cannot hold; else `end`. */
@@ -52,8 +52,8 @@ __device__ __forceinline__ int first_failed(const Shared &shared, int next, int 
 
 /* To the next round, by all threads together: the jobs of this one that halves with STAGE_SCALE
  * cannot hold, each by itself, then others. False: there is none. */
-__device__ __forceinline__ bool next_round(const Arguments &a, const Shared &shared) {
-    Round round = *shared.round;
+__device__ __forceinline__ bool next_round(const Arguments &a, Shared &shared) {
+    Round round = shared.round;
     const bool anew = round.scale != 0.0f;
     round.staged += round_stages(round, a);
     meet(shared, round);
@@ -79,8 +79,8 @@ __device__ __forceinline__ bool next_round(const Arguments &a, const Shared &sha
         shared.scale_bias[o].x =
             unscale(shared.scale[o], round.scale != 0.0f ? round.scale : STAGE_SCALE);
     if (thread_index() == 0) {
-        *shared.round = round;
-        shared.round->meetings ^= 1; /* the one below */
+        shared.round = round;
+        shared.round.meetings ^= 1; /* the one below */
     }
     meet(shared, round);
     return true;

@@ -1,14 +1,5 @@
-/* ---- weights ------------------------------------------------------------------------------- */
+/* conv_wgmma_gathered.cuh: weights become B. */
 
-/* Which product stands where along k: eights of the kernel's rows, then fours of single taps. */
-constexpr int KERNEL_ROWS = KERNEL_H * IN_CHANNELS, EIGHTS = KERNEL_ROWS / 8;
-constexpr int SINGLE_TAPS = (KERNEL_ROWS - EIGHTS * 8) * KERNEL_W, SINGLES = (SINGLE_TAPS + 3) / 4;
-constexpr int OCTETS = EIGHTS * KERNEL_W + SINGLES, STEPS = (OCTETS + 1) / 2, K = STEPS * 16;
-/* Words are loaded in pairs from an even column on, so that every other tap is a pair. */
-constexpr int ODD = LEAD % 2;
-constexpr int WINDOW = (ODD + KERNEL_W + 2) / 2 * 2; /* words under a thread's pixels */
-constexpr int DIRECT = (KERNEL_W + 1 - ODD) / 2;     /* taps that are pairs: they come first */
-constexpr int ENDS = WINDOW / 2 - DIRECT;            /* pairs that are no tap: the first or last */
 constexpr int PLANE_TAPS = KERNEL_H * KERNEL_W, TAPS = KERNEL_D * PLANE_TAPS;
 constexpr int WEIGHTS = IN_CHANNELS * TAPS; /* of a channel */
 
@@ -25,9 +16,6 @@ __device__ __forceinline__ int weight_in(int k) {
     }
     return row % IN_CHANNELS * TAPS + row / IN_CHANNELS * KERNEL_W + kw;
 }
-
-constexpr int WEIGHT_ROWS = TURN * TILE_N;             /* of B: kernel slices by channels */
-constexpr int WEIGHT_BYTES = K / 8 * WEIGHT_ROWS * 16; /* of one part */
 
 /* Of channel o, the weight in the kernel's slice kd that has the place of weight e in its first;
  * zero where there is none. */
@@ -58,18 +46,18 @@ __device__ __forceinline__ void store_weight(unsigned char *to, float scaled) {
 
 /* What else all of the block find in shared memory, by the consumers. Barriers are begun one after
  * the other, whoever does it: so a few by each warp. */
-__device__ __forceinline__ void begin(const Arguments &a, const Shared &shared) {
+__device__ __forceinline__ void begin(const Arguments &a, Shared &shared) {
     const int warp = thread_index() / 32;
     if (thread_index() % 32 == 0) {
 #pragma unroll 1
         for (int slot = warp; slot < STAGES; slot += CONSUMER_WARPS) {
-            mbarrier_init(shared.full + 8 * slot, 32);
+            mbarrier_init(shared_address(&shared.full[slot]), 32);
             if (slot % 2 == 0)
-                mbarrier_init(shared.empty + 8 * slot, CONSUMER_THREADS);
+                mbarrier_init(shared_address(&shared.empty[slot]), CONSUMER_THREADS);
         }
         if (warp == CONSUMER_WARPS - 1) {
-            mbarrier_init(shared.met, THREADS / 32);
-            *shared.round = first_round(a);
+            mbarrier_init(shared_address(&shared.met), THREADS / 32);
+            shared.round = first_round(a);
         }
     }
 #pragma unroll
@@ -77,8 +65,8 @@ __device__ __forceinline__ void begin(const Arguments &a, const Shared &shared) 
         if (i + thread_index() < ROUND)
             shared.magnitude[i + thread_index()] = 0;
     if (SINGLE_TAPS % 4 != 0 && thread_index() < STAGES * PARTS) {
-        float *part = reinterpret_cast<float *>(shared.stages) + thread_index() * PART_WORDS;
-        part[ZEROS] = part[ZEROS + 1] = 0.0f;
+        unsigned *part = shared.stages[0] + thread_index() * PART_WORDS;
+        part[ZEROS] = part[ZEROS + 1] = 0;
     }
     barrier_arrive(BEGUN, THREADS);
 }
@@ -90,7 +78,7 @@ constexpr int CHANNELS_AHEAD = WARP_CHANNELS < AHEAD_MOST ? WARP_CHANNELS : AHEA
 
 /* By the consumers, a warp for a channel and a lane for a place of k, and first of all their loads.
  * The code is short on purpose: a kernel's first pass through it waits for instructions, too. */
-__device__ __forceinline__ void pack_weights(const Arguments &a, const Shared &shared) {
+__device__ __forceinline__ void pack_weights(const Arguments &a, Shared &shared) {
     const int lane = thread_index() % 32, warp = thread_index() / 32;
     float ahead[CHANNELS_AHEAD][PLACES][TURN]; /* of the warp's next channels */
     int first[PLACES]; /* weights at each place, of the kernel's first slice */
@@ -111,7 +99,7 @@ __device__ __forceinline__ void pack_weights(const Arguments &a, const Shared &s
     begin(a, shared);
     if (CHANNEL_OPERANDS > 0)
         for (int i = thread_index(); i < CHANNEL_OPERANDS * TILE_N; i += CONSUMER_THREADS)
-            shared.operands[i] =
+            shared.channel_operands[i] =
                 i % TILE_N < OUT_CHANNELS ? channel_operand(i / TILE_N, i % TILE_N, a) : 0.0f;
     if (channel < OUT_CHANNELS)
         shared.scale_bias[channel].y = bias;

@@ -1,31 +1,8 @@
-/* A stage holds the rows under a box of pixels at one place along depth: row r is channel
- * r % IN_CHANNELS of the input's row r / IN_CHANNELS of the box, [PARTS][STAGE_ROWS][PITCH] words.
- * Word x of row r holds column x of row r in its low half and that of row r + 4 in its high half.
- *
- * With LEAD, columns begin LEAD before the first tap of the box's first pixel.
- *
- * A warp makes whole stages, every PRODUCERS-th. Its lanes copy a stage to memory of the warp's
- * own, AHEAD of its stages before it is wanted: rows lane / 8 + 4 i, four columns each, so that the
- * lane that has row r has row r + 4, too.
- *
- * Constants: IN_CHANNELS, KERNEL_*, PADDING_* (D, H, W), TURN, BOX_H, COLUMNS (a multiple of 32),
- * LEAD, VECTOR (4: columns are read by fours, else one by one), PARTS, STAGES, PRODUCERS (warps,
- * 4), AHEAD, ROUND_EVEN, CONSUMERS. */
+/* ---- producers: a box of the input becomes words of two halves ----------------------------- */
 
-constexpr int ROWS = (BOX_H + KERNEL_H - 1) * IN_CHANNELS;
-constexpr int STAGE_ROWS = (ROWS + 3) / 4 * 4;
-constexpr int PITCH = COLUMNS + 8; /* 8 modulo 32: four rows of eight columns meet no bank twice */
-constexpr int ZEROS = COLUMNS + 4; /* of row 0: two words that are zero */
-constexpr int PART_WORDS = STAGE_ROWS * PITCH, STAGE_BYTES = PARTS * PART_WORDS * 4;
-constexpr int ROW_STEPS = STAGE_ROWS / 4, COLUMN_STEPS = COLUMNS / 32; /* of a lane */
-constexpr int RAW_BYTES = ROW_STEPS * COLUMN_STEPS * 512; /* of a stage as it comes */
-constexpr float STAGE_SCALE = PARTS == 2 ? SPLIT_SCALE : CARRIER_SCALE;
-constexpr float STAGE_MIN = PARTS == 2 ? SPLIT_MIN : CARRIER_MIN;
-constexpr bool ROUND_AWAY = PARTS == 1 && !ROUND_EVEN;
-/* What scales by it, in the exponent.
- *
- * With ROUND_AWAY, 1 << 12 carries into the eleven bits that truncation keeps. */
-constexpr int RAISE = PARTS == 2 ? 8 << 23 : (6 << 23) + (ROUND_AWAY ? 1 << 12 : 0);
+/* A warp makes whole stages, every PRODUCERS-th. Its lanes copy a stage to memory of the warp's
+ * own, AHEAD of its stages before it is wanted: rows lane / 8 + 4 i, four columns each, so that the
+ * lane that has row r has row r + 4, too. */
 
 /* Copies, of which the bytes beyond `bytes` come as zeros. */
 __device__ __forceinline__ void cp_async_16(unsigned to, const char *from, int bytes) {
@@ -104,8 +81,8 @@ struct Source {
                     columns |= 1U << b * 4 + e;
         }
     }
-    /* to: shared memory, of this lane. A box may reach beyond the last depth, and a slice beyond the
-     * box: what is there comes as zeros. */
+    /* to: shared memory, of this lane. Zeros come from beyond the last depth, where a box may
+     * reach, and from beyond the box, where a slice may. */
     __device__ __forceinline__ void copy(const Arguments &a, int slice, unsigned to) const {
         const int z = first_d + slice;
         const bool inside = inside_of(z, a.in_d) && slice < static_cast<int>(a.box_d) + TURN - 1;
@@ -129,13 +106,13 @@ struct Source {
     }
 };
 
-/* Words of a stage, of which the lane has the columns at `raw`: four columns of a row, with those of
- * the row four further on. Scaled by STAGE_SCALE in the exponent, which overflows only where the job
- * is made anew; ANEW by a scale of the job's own, infinity and NaN as finite_part says. Returns the
- * largest magnitude, zero if ANEW.
+/* Words of a stage, of which the lane has the columns at `raw`: four columns of a row, with those
+ * of the row four further on. Scaled by STAGE_SCALE in the exponent, which overflows only where the
+ * job is made anew; ANEW by a scale of the job's own, infinity and NaN as finite_part says. Returns
+ * the largest magnitude, zero if ANEW.
  *
- * Rows are read some at a time before any of their words is stored: for all that the compiler knows,
- * they might lie there. */
+ * With PARTS 1, rows are read some at a time before any of their words is stored: for all that the
+ * compiler knows, they might lie there. */
 template <bool ANEW>
 __device__ __forceinline__ float make_words(const float4 *raw, unsigned *to, float scale) {
     constexpr int ROWS_READ = ANEW || PARTS == 2 ? 1 : ROW_STEPS <= 6 ? ROW_STEPS : 3;
@@ -166,12 +143,12 @@ __device__ __forceinline__ float make_words(const float4 *raw, unsigned *to, flo
                     high[e] = ROUND_AWAY && !ANEW ? pack_truncated(taken, value[e])
                                                   : pack_halves(taken, value[e]);
                     value[e] = taken;
-                    if (PARTS == 2) {
-                        const unsigned short upper = high[e] & 0xffff;
-                        const float left = scaled - half_value(upper);
-                        low[e] = pack_halves(left, rest[e]);
-                        rest[e] = left;
-                    }
+                    if (PARTS == 1)
+                        continue;
+                    const unsigned short upper = high[e] & 0xffff;
+                    const float left = scaled - half_value(upper);
+                    low[e] = pack_halves(left, rest[e]);
+                    rest[e] = left;
                 }
                 unsigned *at = to + (end - 1 - i) * 4 * PITCH + b * 32;
                 *reinterpret_cast<uint4 *>(at) = make_uint4(high[0], high[1], high[2], high[3]);
@@ -201,12 +178,12 @@ __device__ __forceinline__ void ask_for_slice(const Arguments &a, const Place &a
 }
 
 /* A round's jobs, from its stage warp on. */
-__device__ __forceinline__ void produce(const Arguments &a, const Shared &shared,
+__device__ __forceinline__ void produce(const Arguments &a, Shared &shared,
                                         const Round &round) {
     const int lane = thread_index() % 32, warp = thread_index() / 32 - CONSUMER_WARPS;
     const int slices = job_slices(a);
     const int count = (round.end - round.first) * slices, stages = round_stages(round, a);
-    unsigned char *raw = shared.raw + warp * (AHEAD + 1) * RAW_BYTES + lane * 16;
+    unsigned char *raw = shared.raw[warp] + lane * 16;
     const unsigned raw_address = shared_address(raw);
     Place at = job_at(round.before + round.first, a);
     ask_for_slice(a, at, warp, lane);
@@ -238,11 +215,10 @@ __device__ __forceinline__ void produce(const Arguments &a, const Shared &shared
         }
         asm volatile("cp.async.wait_group %0;" ::"n"(AHEAD) : "memory");
         const int number = round.staged + done, slot = number % STAGES;
-        mbarrier_wait(shared.empty + 8 * (slot & ~1), (number / STAGES & 1) ^ 1);
+        mbarrier_wait(shared_address(&shared.empty[slot & ~1]), (number / STAGES & 1) ^ 1);
         if (done < count) {
             const float4 *from = reinterpret_cast<const float4 *>(raw + place * RAW_BYTES);
-            unsigned *to = reinterpret_cast<unsigned *>(shared.stages + slot * STAGE_BYTES) +
-                           lane / 8 * PITCH + lane % 8 * 4;
+            unsigned *to = shared.stages[slot] + lane / 8 * PITCH + lane % 8 * 4;
             const float met = round.scale == 0.0f ? make_words<false>(from, to, 0.0f)
                                                   : make_words<true>(from, to, round.scale);
             largest = max(largest, __float_as_uint(met));
@@ -255,6 +231,6 @@ __device__ __forceinline__ void produce(const Arguments &a, const Shared &shared
                 atomicMax(shared.magnitude + job % ROUND, most);
             largest = 0;
         }
-        mbarrier_arrive(shared.full + 8 * slot);
+        mbarrier_arrive(shared_address(&shared.full[slot]));
     }
 }
