@@ -207,18 +207,22 @@ __device__ __forceinline__ Place job_at(unsigned job, const Arguments &a) {
 }
 /* The job behind that one, without dividing. */
 __device__ __forceinline__ void next_job(Place &at, const Arguments &a) {
-    at.w += BOX_W;
-    if (!ONE_BOX_W && at.w < static_cast<int>(a.out_w))
-        return;
-    at.w = 0;
+    if (!ONE_BOX_W) {
+        at.w += BOX_W;
+        if (at.w < static_cast<int>(a.out_w))
+            return;
+        at.w = 0;
+    }
     at.h += BOX_H;
     if (at.h < static_cast<int>(a.out_h))
         return;
     at.h = 0;
-    at.d += static_cast<int>(a.box_d);
-    if (!ONE_BOX_D && at.d < static_cast<int>(a.out_d))
-        return;
-    at.d = 0;
+    if (!ONE_BOX_D) {
+        at.d += static_cast<int>(a.box_d);
+        if (at.d < static_cast<int>(a.out_d))
+            return;
+        at.d = 0;
+    }
     at.n++;
 }
 __device__ __forceinline__ Round first_round(const Arguments &a) {
@@ -337,7 +341,8 @@ struct Consumer {
         if (counts)
             tail.step(tile, a);
         tile.walking = false;
-        tile.pixels.job.d++;
+        if (!SCALES_AT_END)
+            tile.pixels.job.d++;
     }
     __device__ __forceinline__ void open(const Arguments &a) {
         if (!SCALES_AT_END) { /* else only its end asks where it lies */

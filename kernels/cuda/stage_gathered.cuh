@@ -70,7 +70,8 @@ struct Source {
             if (row < ROWS && inside_of(y + row / IN_CHANNELS, a.in_h))
                 inside |= 1U << i;
         }
-        columns = 0;
+        if (VECTOR == 1)
+            columns = 0;
 #pragma unroll
         for (int b = 0; b < COLUMN_STEPS; b++) {
             const int first = x + b * 32;
