@@ -22,9 +22,7 @@ __device__ __forceinline__ float look_at(const Arguments &a, Shared &shared, Rou
         const int x = at.w - PADDING_W - LEAD + i % COLUMNS, row = i / COLUMNS % ROWS;
         const int y = at.h - PADDING_H + row / IN_CHANNELS;
         const int z = at.d - PADDING_D + i / COLUMNS / ROWS;
-        if (static_cast<unsigned long long>(x) < a.in_w &&
-            static_cast<unsigned long long>(y) < a.in_h &&
-            static_cast<unsigned long long>(z) < a.in_d)
+        if (inside_of(x, a.in_w) && inside_of(y, a.in_h) && inside_of(z, a.in_d))
             largest = finite_magnitude(
                 largest, a.input[at.n * a.input_stride.n + row % IN_CHANNELS * a.input_stride.c +
                                  z * a.input_stride.d + y * a.input_stride.h + x]);
@@ -43,7 +41,8 @@ __device__ __forceinline__ int first_failed(const Shared &shared, int next, int 
         const int job = next + thread_index() % 32;
         const float largest =
             job < end ? __uint_as_float(shared.magnitude[job % ROUND]) * STAGE_SCALE : 0.0f;
-        const unsigned failed = __ballot_sync(~0U, carrier_fails(largest, STAGE_MIN));
+        const unsigned failed = __ballot_sync(
+            ~0U, !(largest <= CARRIER_MAX) || (largest < STAGE_MIN && largest > 0.0f));
         if (failed != 0)
             return next + __ffs(failed) - 1;
     }
