@@ -308,8 +308,6 @@ struct Consumer {
     Gather gather;
     float pending[INCOMPLETE ? INCOMPLETE : 1][BLOCK_SUMS] = {}; /* the next depth's first */
     Weights weights;
-    int number, slice; /* the job's, and the second of two of its slices */
-    int end;           /* the first job beyond the round: what comes of it is nothing */
 
     /* Brings the depth that a slice completes to the tile. sums: the slice's, in the order that
      * row_in says; other: those of the slice before. */
@@ -332,9 +330,8 @@ struct Consumer {
             }
     }
     /* Whether that depth is one of the job's. */
-    __device__ __forceinline__ bool in_job(int depth, const Arguments &a) const {
-        return inside_of(depth, a.box_d) &&
-               (WALKS || (tile.pixels.job.d < a.out_d && number < end));
+    __device__ __forceinline__ bool in_job(int depth, const Arguments &a, bool in_round) const {
+        return inside_of(depth, a.box_d) && (WALKS || (tile.pixels.job.d < a.out_d && in_round));
     }
     __device__ __forceinline__ void step(const Arguments &a, bool counts) {
         tile.walking = SCALES_AT_END;
@@ -349,7 +346,6 @@ struct Consumer {
             tile.pixels.open(a);
             tile.pixels.job.d -= TURN - 1; /* the depth that a slice completes */
         }
-        slice = 0;
         if (WALKS)
             tail.begin(tile);
     }
@@ -380,60 +376,63 @@ struct Consumer {
         if (!STEPS_EARLY)
             step(a, counts);
     }
-    /* To the next job. */
-    __device__ __forceinline__ void leave(const Arguments &a) {
-        if (WALKS)
-            close(a);
-        else
-            tile.pixels.job.d += TURN - 1 - job_slices(a); /* the job's first */
-        number++;
-        next_job(tile.pixels.job, a);
-        open(a);
-    }
     /* Jobs one after the other. A job begins with the second of two slices, so that it ends behind
-     * the first. */
-    __device__ __forceinline__ void walk_jobs(const Arguments &a, Sums (&sums)[2]) {
+     * the first. What comes of the job beyond the round is nothing. */
+    __device__ __forceinline__ void walk_jobs(const Arguments &a, const Round &round) {
+        Sums sums[2] = {};
         Operands operands[SETS] = {};
+        int number = round.first, slice = 0; /* the job's, and the second of two of its slices */
         open(a);
         tile.pixels.job.d--; /* the turn before the first: of zeros, and forgotten */
 #pragma unroll 1
         do {
             gather.turn_to_next();
-            turn<0>(a, sums[0], sums[1], operands[0], in_job(slice - TURN, a));
-            if (slice == job_slices(a))
-                leave(a);
-            turn<1>(a, sums[1], sums[0], operands[SETS - 1], in_job(slice - (TURN - 1), a));
+            turn<0>(a, sums[0], sums[1], operands[0],
+                    in_job(slice - TURN, a, number < round.end));
+            if (slice == job_slices(a)) {
+                if (WALKS)
+                    close(a);
+                else
+                    tile.pixels.job.d += TURN - 1 - slice; /* the job's first */
+                next_job(tile.pixels.job, a);
+                open(a);
+                number++;
+                slice = 0;
+            }
+            turn<1>(a, sums[1], sums[0], operands[SETS - 1],
+                    in_job(slice - (TURN - 1), a, number < round.end));
             slice += 2;
-        } while (number < end);
+        } while (number < round.end);
     }
     /* Jobs one after the other. Of a job's first slice and of its last one only what one slice of
      * the kernel makes of it is kept: no more is multiplied, in registers of a depth that waits. A
      * job ends behind the first products of the next. */
     template <int EDGE>
-    __device__ __forceinline__ void walk_with_edges(const Arguments &a, Sums (&sums)[2]) {
+    __device__ __forceinline__ void walk_with_edges(const Arguments &a, const Round &round) {
+        Sums sums[2] = {};
         Operands operands = {};
         float(&edge)[EDGE] = pending[0];
-        const int first = number;
 #pragma unroll 1
-        for (;; number++) {
+        for (int number = round.first;; number++) {
             gather.turn_to_next();
             gather.fetch<0>(operands);
             gather.take<0>(operands);
             multiply<0>(edge, operands, weights);
-            if (number != first) {
+            if (number != round.first) {
                 close(a);
                 next_job(tile.pixels.job, a);
             }
-            if (number == end)
+            if (number == round.end)
                 break;
-            open(a);
+            tail.begin(tile);
             wgmma_wait<0>();
             pin(edge);
 #pragma unroll
             for (int i = 0; i < EDGE; i++)
                 sums[0][i] = moved(edge[i]);
+            int slice = 1; /* the second of two */
 #pragma unroll 1
-            for (slice = 1; slice + 1 < job_slices(a); slice += 2) {
+            for (; slice + 1 < job_slices(a); slice += 2) {
                 turn<1>(a, sums[0], sums[1], operands, slice > 1);
                 gather.turn_to_next();
                 turn<0>(a, sums[1], sums[0], operands, slice > 1);
@@ -458,7 +457,8 @@ struct Consumer {
                 tile.d[0][i] = rest[i] + edge[i ^ 1];
             step(a, inside_of(slice + 1 - TURN, a.box_d));
         }
-        gather.skip_second();
+        mbarrier_wait(gather.full + 8, gather.parity); /* of two stages the second was not read */
+        mbarrier_arrive(gather.full + 8 * STAGES);
     }
 };
 
@@ -485,14 +485,11 @@ __device__ __forceinline__ void consume(const Arguments &a, const Shared &shared
         consumer.weights[i / STEPS][i % STEPS] =
             high << 32 | uniform(static_cast<unsigned>(whole));
     }
-    consumer.number = round.first;
     tile.pixels.job = uniform(job_at(round.before + round.first, a));
-    consumer.end = round.end;
-    Sums sums[2] = {};
     if constexpr (EDGES_APART)
-        consumer.walk_with_edges<BLOCK_SUMS>(a, sums);
+        consumer.walk_with_edges<BLOCK_SUMS>(a, round);
     else
-        consumer.walk_jobs(a, sums);
+        consumer.walk_jobs(a, round);
     wgmma_wait<0>();
 }
 

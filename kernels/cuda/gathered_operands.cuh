@@ -124,9 +124,4 @@ struct Gather {
         if (WHICH == 1)
             mbarrier_arrive(full + 8 * STAGES);
     }
-    /* Gives two stages back, of which the second was not read. */
-    __device__ __forceinline__ void skip_second() const {
-        mbarrier_wait(full + 8, parity);
-        mbarrier_arrive(full + 8 * STAGES);
-    }
 };
