@@ -73,12 +73,6 @@ struct Pixels {
     }
 };
 
-/* An address that is worked out once, not anew from its parts for every channel. */
-template <class T> __device__ __forceinline__ T *settled(T *address) {
-    asm("" : "+l"(address));
-    return address;
-}
-
 constexpr int ROW_BLOCKS = 1;
 constexpr bool PUT_ALONE = false;
 //@ include row_tile.cuh
@@ -101,8 +95,9 @@ struct Tile : RowTile {
                 walk(0, p, j) = fmaf(walk(0, p, j), by.x, by.y);
         }
     }
-    /* A thread's pixels are neighbours: both at once, where pairs begin at even columns. From its
-     * first channel the others are in step. */
+    /* A thread's pixels are neighbours: both at once, where pairs begin at even columns. The
+     * address of the first channel is worked out once, not anew from its parts for every channel:
+     * the others are in step with it. */
     template <int V, class T>
     __device__ __forceinline__ void put(T *to, Stride s, int p, int j, real value) {
         if (V < 2 || BOX_W % 2 != 0) {
@@ -110,7 +105,8 @@ struct Tile : RowTile {
             return;
         }
         leaving[p][0] = value;
-        T *first = settled(to + offset(place(0), s) + channel(0) * s.c);
+        T *first = to + offset(place(0), s) + channel(0) * s.c;
+        asm("" : "+l"(first));
         if (p == 1)
             store_pair(first + (column(j) - column(0)) * s.c, leaving[0][0], value,
                        valid(1) && has(j));
@@ -310,7 +306,7 @@ struct Consumer {
     Weights weights;
 
     /* Brings the depth that a slice completes to the tile. sums: the slice's, in the order that
-     * row_in says; other: those of the slice before. */
+     * row_in says. */
     __device__ __forceinline__ void complete(const Sums &sums, const Sums &other) {
 #pragma unroll
         for (int i = 0; i < BLOCK_SUMS; i++)
@@ -318,7 +314,7 @@ struct Consumer {
                                               (INCOMPLETE ? pending[0][i] : other[i])
                                         : sums[i];
     }
-    /* Then: the depths behind it move up. */
+    /* Then: the depths behind it move up. other: the sums of the slice before. */
     __device__ __forceinline__ void advance(const Sums &sums, const Sums &other) {
 #pragma unroll
         for (int next = 0; next < INCOMPLETE; next++)
@@ -341,7 +337,7 @@ struct Consumer {
         if (!SCALES_AT_END)
             tile.pixels.job.d++;
     }
-    __device__ __forceinline__ void open(const Arguments &a) {
+    __device__ __forceinline__ void begin_job(const Arguments &a) {
         if (!SCALES_AT_END) { /* else only its end asks where it lies */
             tile.pixels.open(a);
             tile.pixels.job.d -= TURN - 1; /* the depth that a slice completes */
@@ -349,7 +345,7 @@ struct Consumer {
         if (WALKS)
             tail.begin(tile);
     }
-    __device__ __forceinline__ void close(const Arguments &a) {
+    __device__ __forceinline__ void end_job(const Arguments &a) {
         if (SCALES_AT_END)
             tile.pixels.open(a);
         tile.pixels.job.d = 0;
@@ -382,7 +378,7 @@ struct Consumer {
         Sums sums[2] = {};
         Operands operands[SETS] = {};
         int number = round.first, slice = 0; /* the job's, and the second of two of its slices */
-        open(a);
+        begin_job(a);
         tile.pixels.job.d--; /* the turn before the first: of zeros, and forgotten */
 #pragma unroll 1
         do {
@@ -391,11 +387,11 @@ struct Consumer {
                     in_job(slice - TURN, a, number < round.end));
             if (slice == job_slices(a)) {
                 if (WALKS)
-                    close(a);
+                    end_job(a);
                 else
                     tile.pixels.job.d += TURN - 1 - slice; /* the job's first */
                 next_job(tile.pixels.job, a);
-                open(a);
+                begin_job(a);
                 number++;
                 slice = 0;
             }
@@ -419,7 +415,7 @@ struct Consumer {
             gather.take<0>(operands);
             multiply<0>(edge, operands, weights);
             if (number != round.first) {
-                close(a);
+                end_job(a);
                 next_job(tile.pixels.job, a);
             }
             if (number == round.end)

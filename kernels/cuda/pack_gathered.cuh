@@ -113,8 +113,8 @@ __device__ __forceinline__ void pack_weights(const Arguments &a, Shared &shared)
                 value[i][kd] = ROUND_AWAY ? round_tf32_away(ahead[0][i][kd]) : ahead[0][i][kd];
                 largest = finite_magnitude(largest, value[i][kd]);
 #pragma unroll
-                for (int c = 1; c < CHANNELS_AHEAD; c++)
-                    ahead[c - 1][i][kd] = ahead[c][i][kd];
+                for (int c = 0; c + 1 < CHANNELS_AHEAD; c++)
+                    ahead[c][i][kd] = ahead[c + 1][i][kd];
                 if (CHANNELS_AHEAD < WARP_CHANNELS)
                     ahead[CHANNELS_AHEAD - 1][i][kd] =
                         fetch_weight(a, o + CHANNELS_AHEAD * CONSUMER_WARPS, first[i], kd);

@@ -170,9 +170,9 @@ __device__ __forceinline__ void ask_for_slice(const Arguments &a, const Place &a
 #pragma unroll
     for (int row = 0; row < ROWS; row += 32) {
         const int y = at.h - PADDING_H + (row + lane) / IN_CHANNELS;
-        const float *from = a.input + at.n * a.input_stride.n + z * a.input_stride.d +
+        const float *from = a.input + at.n * a.input_stride.n + z * a.input_stride.d + x +
                             (row + lane) % IN_CHANNELS * a.input_stride.c +
-                            y * a.input_stride.h + x;
+                            y * a.input_stride.h;
         if (row + lane < ROWS && inside_of(y, a.in_h) && inside_of(z, a.in_d))
             asm volatile("prefetch.global.L2 [%0];" ::"l"(from));
     }

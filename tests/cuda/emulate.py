@@ -39,7 +39,6 @@ BODIES = {
     "max_magnitude": "return emu_max_nan(largest, fabsf(x));",
     "opaque": "return value;",
     "inverse_near": "return 1.0f / x;",
-    "settled": "return address;",
     "cp_async_16": ALIGNED.format("from", 16) + "memset(emu_at(to), 0, 16); "
     "memcpy(emu_at(to), from, bytes);",
     "cp_async_4": "memset(emu_at(to), 0, 4); memcpy(emu_at(to), from, bytes);",

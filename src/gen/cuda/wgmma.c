@@ -7,9 +7,10 @@ static void write(sg_text *text, int n, bool a_from_registers, sg_dtype operands
     const char *type = operands == SG_BF16 ? "bf16" : "f16";
     int sums = n / 2;
     int b = sums + (a_from_registers ? 4 : 1);
+    if (text->length == 0) /* one for all that stand in a text */
+        sg_text_add(text, "#define SUMS(i) "
+                          "\"+f\"(d[i]), \"+f\"(d[i + 1]), \"+f\"(d[i + 2]), \"+f\"(d[i + 3])\n");
     sg_text_add(text,
-                "#define SUMS(i) \"+f\"(d[i]), \"+f\"(d[i + 1]), \"+f\"(d[i + 2]), \"+f\"(d[i + "
-                "3])\n"
                 "__device__ __forceinline__ void wgmma(float (&d)[%d], %s,\n"
                 "                                      unsigned long long b, int accumulate) {\n"
                 "    asm volatile(\"{\\n\\t.reg .pred p;\\n\\tsetp.ne.b32 p, %%%d, 0;\\n\\t\"\n"
