@@ -40,6 +40,19 @@ static inline void take_out(lines *all, int first, int behind) {
 /* Brackets that are open behind a line; negative where it closes more than it opens. */
 int sg_lines_depth(const char *text);
 
+static inline bool sg_lines_is_title(const line *l) {
+    return l->kind == LINE_COMMENT && begins(l->text, "/* ---- ");
+}
+
+/* Behind the comment that begins at line i. */
+int sg_lines_behind_comment(const lines *all, int i);
+/* Paragraphs take as few lines as they can. */
+void sg_lines_fill_comments(lines *all);
+/* Heads that say no more than what a file of the skeletons is for another go: here they are one. */
+void sg_lines_drop_heads(lines *all);
+/* A line's comment stands behind what it is about, where both fit a line. */
+void sg_lines_join_comments(lines *all);
+
 /* Titles of sections of a few lines go, and empty lines between small items. */
 void sg_lines_group(lines *all);
 

@@ -50,29 +50,31 @@ static const char *words_of(const sg_cuda_choice *choice) {
 
 /* ---- comments ------------------------------------------------------------------------------ */
 
-static void write_plan(const sg_emit_path *path, const char *title, sg_text *text) {
+/* whole: with the numbers of its plan, which constants repeat. last: of the comment. */
+static void write_plan(const sg_emit_path *path, const char *title, bool whole, bool last,
+                       sg_text *text) {
     sg_text words = {0};
     const sg_cuda_choice *choice = path->choice;
-    sg_text_add(&words, "%s (%s): %s;", title, choice->strategy->name, words_of(choice));
-    for (int i = 0; choice->strategy->parameters[i]; i++)
-        sg_text_add(&words, "%s %s %lld", i ? "," : "", choice->strategy->parameters[i],
+    sg_text_add(&words, "%s (%s): %s", title, choice->strategy->name, words_of(choice));
+    for (int i = 0; choice->strategy->parameters[i] && whole; i++)
+        sg_text_add(&words, "%s %s %lld", i ? "," : ";", choice->strategy->parameters[i],
                     (long long)choice->plan.parameter[i]);
-    sg_text_add(&words, ".");
+    sg_text_add(&words, last ? ". */" : ".");
     sg_emit_wrap(" * ", " *    ", words.data, text);
     text->failed |= words.failed;
     sg_text_release(&words);
 }
 
-/* whole: of a file of its own; else what is around it says numbers and how it is built. */
+/* whole: of a file of its own; else what is around it says what it is of, numbers and how it is
+ * built. */
 static void write_title(const sg_emission *emission, bool whole, sg_text *text) {
     const sg_graph *graph = emission->graph;
     const sg_emit_path *first = &emission->paths[0];
     const sg_problem *problem = first->problem;
-    sg_text_add(text, "/* %s, for any batch and image, of\n", emission->name);
-    for (sg_value value = 0; value < graph->node_count; value++) {
+    sg_text_add(text, "/* %s, for any batch and image%s\n", emission->name, whole ? ", of" : ".");
+    for (sg_value value = 0; value < graph->node_count && whole; value++) {
         const sg_node *node = sg_graph_node(graph, value);
-        bool declared = node->op == SG_OP_input && !whole;
-        if ((node->op == SG_OP_constant && node->name[0] == '#') || declared)
+        if (node->op == SG_OP_constant && node->name[0] == '#')
             continue;
         sg_text line = {0};
         sg_node_print(graph, value, &line);
@@ -92,13 +94,12 @@ static void write_title(const sg_emission *emission, bool whole, sg_text *text) 
             " * Work at the sizes above: %.4g flops; %.4g bytes at least, %.4g ms on an %s.\n",
             problem->flops, problem->bytes, problem->bytes / first->target->gpu.copy * 1e3,
             first->target->gpu.architecture);
-    write_plan(first, "First path", text);
+    write_plan(first, "First path", whole, !whole && emission->path_count == 1, text);
     if (emission->path_count > 1)
-        write_plan(&emission->paths[1], "Any sizes and addresses", text);
+        write_plan(&emission->paths[1], "Any sizes and addresses", whole, !whole, text);
     if (whole)
         sg_text_add(text, " *\n * nvcc -gencode arch=compute_80,code=sm_80 -gencode "
-                          "arch=compute_90a,code=sm_90a\n");
-    sg_text_add(text, " */\n");
+                          "arch=compute_90a,code=sm_90a\n */\n");
 }
 
 /* ---- declarations -------------------------------------------------------------------------- */
@@ -162,7 +163,7 @@ sg_status sg_emit_cmake(const sg_emission *emission, sg_text *text) {
 
 /* ---- kernels ------------------------------------------------------------------------------- */
 
-#define INCLUDES "#include <cuda_runtime.h>\n\n#include <atomic>\n"
+#define INCLUDES "#include <cuda_runtime.h>\n#include <atomic>\n"
 
 static bool begins(const char *line, const char *word) {
     return strncmp(line, word, strlen(word)) == 0;

@@ -1,5 +1,9 @@
 /* Emitted code in fewer lines: what may share one, and what may not. */
 #include "emit/compact.h"
+
+#include <stdio.h>
+#include <string.h>
+
 #include "unit.h"
 
 #define MACROS                                                                                     \
@@ -49,7 +53,7 @@ TEST(comments_part_items_and_stand_behind_what_they_are_about) {
     expect_code("    x = first(x, y, z, x, y, z, x, y, z, x, y, z, x, y, z);\n\n"
                 "    /* Two\n     * lines. */\n    begin();\n\n    /* One. */\n    end(x);\n",
                 "    x = first(x, y, z, x, y, z, x, y, z, x, y, z, x, y, z);\n"
-                "    /* Two\n     * lines. */\n    begin();\n    end(x); /* One. */\n");
+                "    begin(); /* Two lines. */\n    end(x); /* One. */\n");
     expect_code("struct S {\n    static constexpr int A = 1;\n    static constexpr int B = 2;\n    "
                 "int x[A];\n\n"
                 "    __device__ __forceinline__ int first() {\n        return x[0];\n    }\n};\n",
@@ -57,6 +61,41 @@ TEST(comments_part_items_and_stand_behind_what_they_are_about) {
                 "    DEVICE int first() { return x[0]; }\n};\n");
     expect_code("x++;\n\n/* What other.cuh is for. */\n\ny++;\n", "x++;\ny++;\n");
     expect_code("x++;\n\n/* What is meant. */\n\ny++;\n", "x++;\n\n/* What is meant. */\n\ny++;\n");
+}
+
+TEST(paragraphs_are_filled_and_lists_are_not) {
+    expect_code(
+        "/* What is said\n * here.\n *\n * Then\n * more:\n *     a table\n * and rows */\n\n"
+        "int x = 3;\n",
+        "/* What is said here.\n *\n * Then more:\n *     a table\n * and rows */\n\n"
+        "int x = 3;\n");
+}
+
+TEST(titles_of_short_sections_go) {
+    static const char title[] = "/* ---- more --------------------------------------------- */";
+    char code[512], expected[512], lines[512] = "";
+    snprintf(code, sizeof code, "x++;\n\n%s\ny++;\n", title);
+    expect_code(code, "x++;\ny++;\n");
+    for (int i = 0; i < 30; i++)
+        strcat(lines, "begin(x);\n");
+    snprintf(code, sizeof code, "x++;\n\n%s\n%s", title, lines);
+    snprintf(expected, sizeof expected, "x++;\n\n%s\n%s", title, lines);
+    expect_code(code, expected);
+}
+
+TEST(members_of_one_type_share_a_declaration) {
+    expect_code("/* Both. */\nstruct Box {\n    int n, x;\n    int y;\n};\n",
+                "struct Box { int n, x, y; }; /* Both. */\n");
+    static const char others[] = "struct Box {\n    int n; /* first */\n    int *y;\n};\n";
+    expect_code(others, others);
+}
+
+TEST(long_statements_are_filled) {
+    expect_code(
+        "    const float *from = of_this_and_that +\n        one * another +\n        two * "
+        "this_is_rather_long_but_not_too_long *\n            other;\n",
+        "    const float *from =\n        of_this_and_that + one * another + two * "
+        "this_is_rather_long_but_not_too_long * other;\n");
 }
 
 TEST(what_goes_another_way_stays_apart) {

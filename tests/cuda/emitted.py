@@ -161,8 +161,9 @@ def for_host(unit: str) -> str:
 class Unit:
     """An emitted unit, built for the host."""
 
-    def __init__(self, text: str, name: str, folder: Path) -> None:
-        self.text, self.name = text, name
+    def __init__(self, text: str, name: str, folder: Path, source: str = "") -> None:
+        """source: the same as a file of its own, whose title tells the plans."""
+        self.text, self.name, self.title = text, name, source[: source.find("*/")]
         source, library = folder / "unit.cpp", folder / "unit.so"
         source.write_text(for_host(text), encoding="utf-8")
         command = [
@@ -190,7 +191,7 @@ class Unit:
 
     def plan(self, first: bool) -> tuple[str, str]:
         """Strategy and plan of a path, as the title says."""
-        title = re.sub(r"\s*\n \*\s*", " ", self.text[: self.text.index("*/")])
+        title = re.sub(r"\s*\n \*\s*", " ", self.title)
         begin = "First path" if first else "Any sizes and addresses"
         found = re.search(begin + r" \((\w+)\): [^;]*;([^.]*)\.", title)
         assert found, title

@@ -223,7 +223,7 @@ def variations(case: Case) -> list[tuple[Sizes, Tensors]]:
 @pytest.mark.parametrize("name", CASES)
 def test_hosts_agree_with_lowering(name: str, tmp_path: Path, pytestconfig: pytest.Config) -> None:
     case = CASES[name]
-    unit = emitted.Unit(emit(case, "kernel"), "kernel", tmp_path)
+    unit = emitted.Unit(emit(case, "kernel"), "kernel", tmp_path, emit(case, "kernel", "source"))
     launches = program(build_dirs(pytestconfig)[0], "segue_launches")
 
     def expected(sizes: Sizes, of: Tensors, first: bool) -> Lowered | None:

@@ -214,13 +214,13 @@ static int break_depth(const char *line, int i, int depth) {
         int length = (int)strlen(behind[k]);
         if (i > length && line[i - length - 1] == ' ' &&
             memcmp(line + i - length, behind[k], (size_t)length) == 0)
-            return depth + 1 + (length == 1 && *behind[k] != '=');
+            return depth + 1 + (length == 1 && *behind[k] != '=') +
+                   (*behind[k] == '*' || *behind[k] == '/');
     }
     return 0;
 }
 
-/* A statement as lines of at most 100 columns; the first starts in column `indent`. */
-static const char *fill(sg_arena *arena, const char *line, int indent) {
+const char *sg_trim_fill(sg_arena *arena, const char *line, int indent) {
     sg_text out = {0};
     int column = indent;
     int open[COLUMNS] = {0}, depth = 0; /* columns behind open brackets */
@@ -285,7 +285,7 @@ static void measure(const walker *w, int first, int behind) {
     int trail = sg_trim_trail(unit, behind - 1) - end;
     bool fits = indent + (int)strlen(line) + trail <= COLUMNS;
     const char *filled = fits      ? sg_arena_text(unit->arena, line, strlen(line))
-                         : changed ? fill(unit->arena, line, indent)
+                         : changed ? sg_trim_fill(unit->arena, line, indent)
                                    : NULL;
     if (filled)
         sg_trim_replace(unit, start, end, filled);

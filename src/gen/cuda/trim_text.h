@@ -160,5 +160,7 @@ void sg_trim_tidy(sg_trim_unit *unit);
 /* Titles of sections and heads of files that nothing is left of; indentation, the length of lines,
  * empty lines. NULL where memory ran out. */
 const char *sg_trim_lay_out(sg_arena *arena, const char *text);
+/* A statement as lines of at most 100 columns; the first starts in column `indent`. */
+const char *sg_trim_fill(sg_arena *arena, const char *line, int indent);
 
 #endif
