@@ -29,10 +29,10 @@ TEST(unreached_declarations_go_with_their_comments) {
     expect_source("/* Used. */\n__device__ int used(int x) {\n    return x + 1;\n}\n"
                   "/* Not used. */\n__device__ int unused(int x) {\n    return used(x) + 1;\n}\n\n"
                   "constexpr int A = 3, B = 4, C = 5;\n\n",
-                  "    a.out[0] = used(threadIdx.x) + B;\n",
+                  "    a.out[0] = used(threadIdx.x) + B * B;\n",
                   "/* Used. */\n__device__ int used(int x) {\n    return x + 1;\n}\n\n"
                   "constexpr int B = 4;\n\n",
-                  "    a.out[0] = used(threadIdx.x) + B;\n");
+                  "    a.out[0] = used(threadIdx.x) + B * B;\n");
 }
 
 TEST(a_comparison_is_no_call) {
@@ -223,9 +223,9 @@ TEST(loops_of_no_trip_and_of_one) {
                 "        const float x = a.out[i * 4 + 1];\n        a.out[2 + i] = x;\n    }\n",
                 "    const float x = a.out[1];\n    a.out[2] = x;\n");
     expect_source("constexpr int SIZE = 8;\n\n",
-                  "    for (int i = 0; i < SIZE; i++)\n        a.out[i] = 1;\n",
+                  "    for (int i = 0; i < SIZE; i++)\n        a.out[i] = SIZE;\n",
                   "constexpr int SIZE = 8;\n\n",
-                  "    for (int i = 0; i < SIZE; i++)\n        a.out[i] = 1;\n");
+                  "    for (int i = 0; i < SIZE; i++)\n        a.out[i] = SIZE;\n");
 }
 
 TEST(operands_of_constants) {
@@ -240,7 +240,7 @@ TEST(operands_of_constants) {
         {"(a.count - 1) * ON - 1", "a.count - 1 - 1"},
         {"2 << (a.count + OFF + 1)", "2 << (a.count + 1)"},
         {"a.count > 3 && ON", "a.count > 3"},
-        {"a.count && ON", "a.count && ON"}, /* 1, and not the count */
+        {"a.count && ON", "a.count && 1"}, /* 1, and not the count */
         {"(ON && a.count) ? 1 : 2", "a.count ? 1 : 2"},
         {"OFF || a.count < 2 || OFF", "a.count < 2"},
         {"(int)(a.count * ON)", "(int)a.count"},
@@ -248,11 +248,10 @@ TEST(operands_of_constants) {
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char body[256], expected[256];
-        const char *left = strstr(cases[i][1], "ON") ? "constexpr int ON = 1;\n\n" : "";
         CASE("%s", cases[i][0]);
         snprintf(body, sizeof body, "    a.out[0] = %s;\n", cases[i][0]);
         snprintf(expected, sizeof expected, "    a.out[0] = %s;\n", cases[i][1]);
-        expect_source(FLAGS, body, left, expected);
+        expect_body(FLAGS, body, expected);
     }
 }
 
@@ -287,6 +286,66 @@ TEST(parameters_that_nobody_reads_or_that_are_one_number) {
         "    a.out[0] = sum(threadIdx.x, 7, 3);\n    a.out[1] = sum(2, threadIdx.x, 3);\n",
         "__device__ int sum(int x) {\n    return x + 2 * 3;\n}\n\n",
         "    a.out[0] = sum(threadIdx.x);\n    a.out[1] = sum(2);\n");
+}
+
+/* ---- what constants say -------------------------------------------------------------------- */
+
+TEST(constants_that_say_no_more_than_their_number) {
+    expect_source("constexpr int ONE = 1, SIZE = 24, TURNS = 6;\nconstexpr bool EVEN = true;\n\n",
+                  "#pragma unroll TURNS\n    for (int i = 0; i < SIZE; i++)\n"
+                  "        a.out[i + ONE] = take(i, EVEN, ONE);\n",
+                  "",
+                  "#pragma unroll 6\n    for (int i = 0; i < 24; i++)\n"
+                  "        a.out[i + 1] = take(i, true, 1);\n");
+    expect_body("constexpr int AHEAD = 0;\n\n",
+                "#pragma unroll AHEAD + 1\n    for (int i = 0; i < a.count; i++)\n"
+                "        a.out[i] = 3;\n",
+                "#pragma unroll 1\n    for (int i = 0; i < a.count; i++)\n"
+                "        a.out[i] = 3;\n");
+    static const char *const stay[] = {
+        "constexpr int SIZE = 24; /* bytes */\n\n", /* what it is for */
+        "constexpr int SIZE = 3 * 8;\n\n",          /* how it comes about */
+        "constexpr int SIZE = 24;\n\n/* Once for each of SIZE. */\n",
+        "constexpr int SIZE = 24;\n#define TWICE (2 * SIZE)\n",
+    };
+    static const char body[] = "    for (int i = 0; i < SIZE; i++)\n        a.out[i] = i;\n";
+    for (size_t i = 0; i < sizeof stay / sizeof *stay; i++) {
+        CASE("%s", stay[i]);
+        expect_source(stay[i], body, stay[i], body);
+    }
+}
+
+TEST(dimensions_of_one_go) {
+    expect_source(
+        "constexpr int PARTS = 1;\n\nstruct Shared {\n    int ring[4][PARTS][8];\n"
+        "    int part[PARTS][2];\n\n"
+        "    __device__ int first() const { return part[0][1]; }\n};\n\n"
+        "__device__ int address(const void *at) {\n    return at != 0;\n}\n\n",
+        "    Shared s;\n    int one[PARTS], all[PARTS][3];\n    one[0] = threadIdx.x;\n"
+        "    all[0][one[0]] = address(s.ring);\n"
+        "    a.out[one[0]] = s.ring[one[0]][0][3] + s.first() + all[0][2] + *s.part[0];\n",
+        "struct Shared {\n    int ring[4][8];\n    int part[2];\n\n"
+        "    __device__ int first() const { return part[1]; }\n};\n\n"
+        "__device__ int address(const void *at) {\n    return at != 0;\n}\n\n",
+        "    Shared s;\n    int one, all[3];\n    one = threadIdx.x;\n"
+        "    all[one] = address(s.ring);\n"
+        "    a.out[one] = s.ring[one][3] + s.first() + all[2] + *s.part;\n");
+}
+
+TEST(dimensions_of_one_stay_where_an_array_is_used_as_such) {
+    static const char take[] = "__device__ int take(int (&x)[1][4]) {\n    return x[0][1];\n}\n\n";
+    static const char *const bodies[] = {
+        "    int of[1][4];\n    of[0][1] = 3;\n    a.out[0] = take(of);\n",
+        "    int of[1][4], take = 0;\n    for (int i = 0; i < a.count; i++)\n"
+        "        a.out[of[i][1]] = take;\n",
+        "    int of[1][4], *take = of[0] + 1;\n    a.out[0] = take[2] + (of + 1)[0][1];\n",
+        "    int of[1], *take = of;\n    a.out[0] = take[2];\n",
+    };
+    for (size_t i = 0; i < sizeof bodies / sizeof *bodies; i++) {
+        const char *before = i == 0 ? take : "";
+        CASE("%s", bodies[i]);
+        expect_source(before, bodies[i], before, bodies[i]);
+    }
 }
 
 /* ---- what is no source of ours ------------------------------------------------------------- */
@@ -420,8 +479,7 @@ TEST(paragraphs_of_other_kernels_go) {
         " *\n * With ROWS, in rows. */\n__device__ int used(int x) {\n    return x + PARTS;\n}\n\n"
         "/* With ROWS, another. */\n",
         "    a.out[0] = used(threadIdx.x);\n",
-        "constexpr int PARTS = 1;\n"
         "/* What it does.\n *\n * At least once. */\n"
-        "__device__ int used(int x) {\n    return x + PARTS;\n}\n\n",
+        "__device__ int used(int x) {\n    return x + 1;\n}\n\n",
         "    a.out[0] = used(threadIdx.x);\n");
 }

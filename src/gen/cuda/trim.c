@@ -9,8 +9,8 @@ enum { ROUNDS_MAX = 40 };
 /* In the order of a round: what folding leaves over is dropped, what dropping leaves over is not
  * reached. */
 static void (*const passes[])(sg_trim_unit *) = {
-    sg_trim_paragraphs, sg_trim_reach,   sg_trim_fold, sg_trim_drop,
-    sg_trim_templates,  sg_trim_members, sg_trim_tidy};
+    sg_trim_paragraphs, sg_trim_reach,   sg_trim_fold,      sg_trim_drop,
+    sg_trim_templates,  sg_trim_members, sg_trim_constants, sg_trim_tidy};
 enum { PASSES = sizeof passes / sizeof *passes };
 
 /* Passes in turn, until all in a row found nothing. Each text lives in one of two arenas, with all

@@ -88,22 +88,6 @@ static void judge_heads(const sg_trim_unit *unit, note *notes, int count) {
     }
 }
 
-/* Paragraphs of a head that tell what is to be defined before the file: here it is. */
-static void cut_contract(sg_trim_unit *unit, const note *head) {
-    static const char *const starts[] = {"\n *\n * Constants", "\n *\n * Defined before",
-                                         "\n *\n * For skeletons"};
-    for (size_t i = 0; i < sizeof starts / sizeof *starts; i++) {
-        const char *from = strstr(unit->text + head->start, starts[i]);
-        const char *end = unit->text + head->end;
-        if (!from || from >= end)
-            continue;
-        const char *next = strstr(from + strlen("\n *\n"), "\n *\n");
-        const char *to = next && next < end ? next : end - strlen("*/");
-        sg_trim_replace(unit, (int)(from - unit->text), (int)(to - unit->text),
-                        next && next < end ? SG_TRIM_CHANGED : " ");
-    }
-}
-
 static void drop_notes(sg_trim_unit *unit) {
     int capacity = 256;
     note *notes = SG_ARENA_NEW(unit->arena, note, capacity);
@@ -118,8 +102,6 @@ static void drop_notes(sg_trim_unit *unit) {
             sg_trim_replace(unit, notes[i].start, notes[i].end, "\n"); /* an empty line */
         else if (notes[i].dead || contract)
             sg_trim_replace(unit, notes[i].start, notes[i].end, "");
-        else if (notes[i].kind == NOTE_HEAD)
-            cut_contract(unit, &notes[i]);
     }
 }
 

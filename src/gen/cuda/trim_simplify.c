@@ -79,10 +79,11 @@ static bool becomes_literal(const sg_trim_node *node) {
     if (!node->named)
         return node->value.type == SG_TRIM_TRUTH || node->value.number == 0;
     bool truth = node->value.type == SG_TRIM_TRUTH && node->plain;
-    bool nothing = node->kind == SG_TRIM_BINARY && node->value.type == SG_TRIM_WHOLE &&
-                   node->value.number == 0 &&
-                   (node->mark == SG_TRIM_TIMES || node->mark == SG_TRIM_DIVIDE ||
-                    node->mark == SG_TRIM_REMAINDER);
+    bool nothing =
+        node->kind == SG_TRIM_BINARY && node->value.type == SG_TRIM_WHOLE &&
+        node->value.number == 0 &&
+        (node->mark == SG_TRIM_TIMES || node->mark == SG_TRIM_DIVIDE ||
+         node->mark == SG_TRIM_REMAINDER || (node->mark == SG_TRIM_MINUS && node->plain));
     return truth || nothing;
 }
 

@@ -154,6 +154,8 @@ void sg_trim_members(sg_trim_unit *unit);
 void sg_trim_drop(sg_trim_unit *unit);
 /* Numbers that templates of functions take, where all calls give the same. */
 void sg_trim_templates(sg_trim_unit *unit);
+/* Constants that are 0, 1 or used once, and dimensions of 1. */
+void sg_trim_constants(sg_trim_unit *unit);
 /* What folding makes trivial: branches around nothing, names that stand for another, functions that
  * only call another. */
 void sg_trim_tidy(sg_trim_unit *unit);

@@ -370,10 +370,29 @@ static void take_condition(sg_trim_unit *unit, const char *from, const char *beh
         sg_trim_replace(unit, (int)(from - unit->text), (int)(behind + 3 - unit->text), text);
 }
 
+/* Whether the comment there is the head of a file of the skeletons. */
+static bool is_head(const sg_trim_unit *unit, const char *comment) {
+    const char *line = comment;
+    while (line > unit->text && (line[-1] == '\n' || line[-1] == ' '))
+        line--;
+    while (line > unit->text && line[-1] != '\n')
+        line--;
+    return line < comment && strncmp(line, "//@ begin", 9) == 0;
+}
+
+/* Whether a paragraph of a head tells what is to be defined before the file: here it is. */
+static bool is_contract(const char *text) {
+    static const char *const starts[] = {"Constants", "Defined before", "For skeletons"};
+    for (size_t i = 0; i < sizeof starts / sizeof *starts; i++)
+        if (strncmp(text, starts[i], strlen(starts[i])) == 0)
+            return true;
+    return false;
+}
+
 void sg_trim_paragraphs(sg_trim_unit *unit) {
     static const char apart[] = "\n *\n * ";
     sg_trim_facts facts;
-    if (!strstr(unit->text, "With") || !sg_trim_learn(&facts, unit))
+    if (!sg_trim_learn(&facts, unit))
         return;
     for (const char *at = strstr(unit->text, "/* "); at; at = strstr(at + 1, "/* ")) {
         const char *close = strstr(at, "*/");
@@ -385,7 +404,8 @@ void sg_trim_paragraphs(sg_trim_unit *unit) {
             next = next && next < close ? next + sizeof apart - 1 : NULL;
             const char *end = next ? next : close;
             const char *behind = NULL;
-            paragraph kind = judge(&facts, from, &behind);
+            bool contract = any && is_contract(from) && is_head(unit, at);
+            paragraph kind = contract ? OTHERS : judge(&facts, from, &behind);
             if (kind == OURS)
                 take_condition(unit, from, behind);
             if (kind != OTHERS) {
