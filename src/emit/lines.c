@@ -155,7 +155,7 @@ static int declared_members(const line *l) {
 static void join_members(lines *all) {
     for (int i = all->count - 3; i >= 0; i--) {
         const line *l = &all->line[i];
-        if (!begins(l->text, "struct ") || l->kind != LINE_CODE || sg_lines_depth(l->text) != 1)
+        if (!begins(l->text, "struct ") || l->kind != LINE_CODE || !ends(l->text, " {"))
             continue;
         int behind = i + 1;
         while (behind < all->count && declared_members(&all->line[behind]))
@@ -174,12 +174,9 @@ static void join_members(lines *all) {
             all->line[k - 1].text = text;
             take_out(all, k, k + 1);
         }
-        const char *note = strstr(l->text, " /* ");
-        int head = note ? (int)(note - l->text) : (int)strlen(l->text);
         if (strcmp(all->line[i + 2].text, "};") != 0)
             continue;
-        const char *text = sg_cuda_formula(all->arena, "%.*s %s };%s", head, l->text,
-                                           all->line[i + 1].text, note ? note : "");
+        const char *text = sg_cuda_formula(all->arena, "%s %s };", l->text, all->line[i + 1].text);
         if (text && l->indent + strlen(text) <= COLUMNS) {
             all->line[i].text = text;
             take_out(all, i + 1, i + 3);
@@ -246,6 +243,6 @@ void sg_lines_group(lines *all) {
     sg_lines_drop_heads(all);
     join_groups(all);
     drop_between(all);
-    sg_lines_join_comments(all);
     join_members(all);
+    sg_lines_join_comments(all);
 }

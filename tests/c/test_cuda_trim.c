@@ -415,6 +415,17 @@ TEST(branches_around_nothing_go) {
                 "    a.out[0] = threadIdx.x;\n");
 }
 
+TEST(locals_that_are_a_parameter_go) {
+    expect_source("struct Box {\n    __device__ int pixel(int row) const { return row + 1; }\n"
+                  "    __device__ int valid(int pixel) const {\n        const int x = pixel;\n"
+                  "        return x * x;\n    }\n};\n\n",
+                  "    Box box;\n    a.out[0] = box.valid(box.pixel(threadIdx.x));\n",
+                  "struct Box {\n    __device__ int pixel(int row) const { return row + 1; }\n"
+                  "    __device__ int valid(int pixel) const {\n"
+                  "        return pixel * pixel;\n    }\n};\n\n",
+                  "    Box box;\n    a.out[0] = box.valid(box.pixel(threadIdx.x));\n");
+}
+
 TEST(locals_that_are_another_go) {
     expect_body("", "    const int x = threadIdx.x;\n    const int y = x;\n    a.out[y] = y + x;\n",
                 "    const int x = threadIdx.x;\n    a.out[x] = x + x;\n");

@@ -115,8 +115,9 @@ static bool stays_the_same(const tidying *d, int token, int from, int behind) {
     int declaration = -1;
     for (int i = d->unit->first[name]; i >= 0 && i < behind; i = d->unit->tokens[i].next) {
         bool around = false;
-        if (!sg_trim_is_type(&d->facts, i - 1) && !is(d, i - 1, SG_TRIM_BIT_AND))
-            continue;
+        bool typed = sg_trim_is_type(&d->facts, i - 1) || is(d, i - 1, SG_TRIM_BIT_AND);
+        if (!typed || sg_trim_is_function(&d->facts, i))
+            continue; /* of a function, which a parameter hides */
         for (int open = d->block[token]; open >= 0 && !around; open = d->block[open])
             around = open == d->block[i];
         around &= !is(d, i - 2, SG_TRIM_OPEN) || encloses(d, i - 2, token);
