@@ -302,6 +302,12 @@ TEST(constants_that_say_no_more_than_their_number) {
                 "        a.out[i] = 3;\n",
                 "#pragma unroll 1\n    for (int i = 0; i < a.count; i++)\n"
                 "        a.out[i] = 3;\n");
+    expect_body("constexpr int SIZE = 4, TURNS = 8;\n\n",
+                "#pragma unroll TURNS\n    for (int i = 0; i < 2 * SIZE; i++)\n"
+                "        a.out[i] = 3;\n#pragma unroll TURNS\n"
+                "    for (int i = 0; i < a.count; i++)\n        a.out[i] = 2;\n",
+                "#pragma unroll\n    for (int i = 0; i < 2 * 4; i++)\n        a.out[i] = 3;\n"
+                "#pragma unroll 8\n    for (int i = 0; i < a.count; i++)\n        a.out[i] = 2;\n");
     static const char *const stay[] = {
         "constexpr int SIZE = 24; /* bytes */\n\n", /* what it is for */
         "constexpr int SIZE = 3 * 8;\n\n",          /* how it comes about */

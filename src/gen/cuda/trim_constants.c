@@ -131,14 +131,52 @@ static void put_row(constants *c, int token) {
     }
 }
 
-/* "#pragma unroll 0 + 1": one number. */
-static void fold_pragma(const constants *c, int token) {
+/* The number that "#pragma unroll N" asks for; 0: it is not known, or all turns. */
+static int turns_of(const constants *c, const char *text, int length) {
+    int number = 0, spelling = sg_trim_find(c->unit, text, length);
+    if (length > 0 && (int)strspn(text, "0123456789") == length && length < 9)
+        for (int i = 0; i < length; i++)
+            number = 10 * number + text[i] - '0';
+    else if (length > 0 && (int)strspn(text, letters) == length && spelling >= 0 &&
+             c->facts.values[spelling].type == SG_TRIM_WHOLE)
+        number = (int)c->facts.values[spelling].number;
+    return number;
+}
+
+/* Whether the loop at a token has that many turns: for (int x = 0; x < turns; x++). */
+static bool has_turns(const constants *c, int token, int turns) {
     const sg_trim_unit *unit = c->unit;
-    static const char start[] = "#pragma unroll ", none[] = "0 + ";
-    int at = unit->tokens[token].start, length = (int)strlen(start);
-    if (strncmp(unit->text + at, start, strlen(start)) == 0 &&
-        strncmp(unit->text + at + length, none, strlen(none)) == 0)
-        sg_trim_replace(c->unit, at + length, at + length + (int)strlen(none), "");
+    int name = token + 3, condition = token + 6;
+    if (!is(c, token, SG_TRIM_FOR) || !is(c, token + 1, SG_TRIM_OPEN) ||
+        !is(c, token + 2, SG_TRIM_INT) || !sg_trim_is_word(unit, name) ||
+        !is(c, name + 1, SG_TRIM_ASSIGN) || !is(c, condition, SG_TRIM_SEMICOLON))
+        return false;
+    sg_trim_node *first = sg_trim_parse(&c->facts, name + 2);
+    sg_trim_node *limit =
+        is(c, condition + 1, spelling_of(c, name)) && is(c, condition + 2, SG_TRIM_LESS)
+            ? sg_trim_parse(&c->facts, condition + 3)
+            : NULL;
+    return first && first->value.type == SG_TRIM_WHOLE && first->value.number == 0 && limit &&
+           limit->value.type == SG_TRIM_WHOLE && limit->value.number == turns &&
+           is(c, limit->behind, SG_TRIM_SEMICOLON) &&
+           is(c, limit->behind + 1, spelling_of(c, name)) &&
+           is(c, limit->behind + 2, SG_TRIM_INCREMENT) && is(c, limit->behind + 3, SG_TRIM_CLOSE);
+}
+
+/* "#pragma unroll 0 + 1" has one number, and none where that is all turns. */
+static void fold_pragma(const constants *c, int token) {
+    static const char start[] = "#pragma unroll", none[] = " 0 + ";
+    int at = c->unit->tokens[token].start + (int)strlen(start), end = c->unit->tokens[token].end;
+    const char *behind = c->unit->text + at;
+    if (strncmp(c->unit->text + c->unit->tokens[token].start, start, strlen(start)) != 0)
+        return;
+    if (strncmp(behind, none, strlen(none)) == 0) {
+        sg_trim_replace(c->unit, at + 1, at + (int)strlen(none), "");
+        return;
+    }
+    int turns = end > at ? turns_of(c, behind + 1, end - at - 1) : 0;
+    if (turns > 1 && has_turns(c, token + 1, turns) && !is_edited(c->unit, at, end))
+        sg_trim_replace(c->unit, at, end, "");
 }
 
 /* ---- dimensions ---------------------------------------------------------------------------- */
