@@ -83,6 +83,33 @@ void sg_cuda_get_tail_facts(const sg_problem *problem, sg_cuda_tail_facts *facts
     facts->splits_channels = facts->channel_reductions == 0;
 }
 
+double sg_cuda_stored_values(const sg_problem *problem) {
+    double stored = 0;
+    for (int i = 0; i < problem->output_count; i++) {
+        double values = roles_have_channels(problem, problem->outputs[i].domain) ? 1 : 0;
+        for (int role = 0; role < SG_ROLE_COUNT; role++) {
+            if (problem->outputs[i].domain >> role & 1U)
+                values *= (double)problem->size[role];
+        }
+        stored += values;
+    }
+    return stored;
+}
+
+bool sg_cuda_splits_sectors(const sg_problem *problem) {
+    enum { SECTOR = 8 }; /* floats */
+    for (int i = 0; i < problem->output_count; i++) {
+        const sg_operand *output = &problem->outputs[i];
+        if (output->dtype != SG_F32 || !roles_have_channels(problem, output->domain))
+            continue;
+        for (int role = 0; role < SG_ROLE_W; role++) {
+            if (problem->size[role] > 1 && output->stride[role] % SECTOR != 0)
+                return true;
+        }
+    }
+    return false;
+}
+
 bool sg_cuda_reads_columns(const sg_problem *problem, const sg_cuda_target *target, int64_t count) {
     const sg_convolution *convolution = &problem->convolution;
     const int64_t *stride = convolution->input.stride;

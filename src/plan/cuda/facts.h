@@ -30,6 +30,11 @@ static inline int64_t sg_cuda_round_up(int64_t number, int64_t step) {
     return sg_cuda_pieces(number, step) * step;
 }
 
+/* Values that a launch stores along channels. */
+double sg_cuda_stored_values(const sg_problem *problem);
+/* Whether rows of an output of floats begin within a sector of memory, 32 bytes, so that tiles
+ * which share the row write it in parts. */
+bool sg_cuda_splits_sectors(const sg_problem *problem);
 /* Whether `count` columns of the convolution's input, at a multiple of count, are one access. */
 bool sg_cuda_reads_columns(const sg_problem *problem, const sg_cuda_target *target, int64_t count);
 /* Elements from end to end of one image and 256 more along each axis, which kernels may name. */

@@ -203,6 +203,11 @@ bool sg_wgmma_packed_measure(const sg_problem *problem, const sg_cuda_target *ta
 /* Cycles from a job's last slice to the next one's first, fitted to 2-D shapes. */
 static const double BETWEEN_JOBS = 1000;
 
+/* Cycles of a multiprocessor for a value stored, sectors of eight pixels of four channels at a
+ * time, which nothing hides behind; as often that where rows begin within sectors; and more, by
+ * the channels of a tile over 256, for as many planes are written at once. */
+static const double STORED = 0.23, PARTS = 1.35, PLANES = 0.16;
+
 /* Cycles of one product of 64 pixels x 16: its sums, or its operands from shared memory (measured,
  * docs/performance.md). */
 static double product_cycles(int64_t columns) {
@@ -253,7 +258,10 @@ static double cost(const sg_problem *problem, const sg_cuda_target *target,
     double clock = 1.1 * gpu->fp32 / (gpu->multiprocessors * 256.0);
     double memory = problem->bytes / (gpu->copy * (packed.tail.tile_stores && !walk ? 0.5 : 1));
     double prologue = PROLOGUE + WEIGHT * (double)packed.weights;
-    return gpu->launch + fmax((prologue + rounds * job) / clock, memory);
+    double value = STORED * (sg_cuda_splits_sectors(problem) ? PARTS : 1) +
+                   PLANES * (double)packed.tile_n / 256;
+    double stores = sg_cuda_stored_values(problem) * value / (gpu->multiprocessors * clock);
+    return gpu->launch + fmax((prologue + rounds * job) / clock, memory) + (walk ? 0 : stores);
 }
 
 /* ---- candidates ---------------------------------------------------------------------------- */
