@@ -139,7 +139,10 @@ bool sg_wgmma_gathered_measure(const sg_problem *problem, const sg_cuda_target *
 static const double PROLOGUE = 9000, BETWEEN_JOBS = 900, END_SUM = 60;
 static const double SLICE = 60, SLICE_SPLIT = 100;
 static const double CONSUMER = 30, PRODUCER = 60, FOUR = 24, FOUR_SPLIT = 48, FOUR_ALONE = 50;
-/* Other tails than minima and maxima along depth were measured too little. */
+/* Without a walk: of these cycles, which were fitted to walks; of a copy's rate, what is stored
+ * reaches; and cycles of a multiprocessor for a value of rows that begin within sectors. */
+static const double ALONE = 0.7, STORE_RATE = 0.6, PARTS = 0.38;
+/* Other walks than minima and maxima along depth were measured too little. */
 static const double UNSURE = 1.25;
 
 static double cost(const sg_problem *problem, const sg_cuda_target *target,
@@ -171,9 +174,13 @@ static double cost(const sg_problem *problem, const sg_cuda_target *target,
         job += sums * END_SUM;
     double rounds = ceil((double)gathered.jobs / (double)gpu->multiprocessors);
     double clock = 1.1 * gpu->fp32 / (gpu->multiprocessors * 256.0);
-    double memory = problem->bytes / (gpu->copy * (tail->tile_stores && !walk ? 0.4 : 1));
-    double seconds = fmax((PROLOGUE + rounds * job) / clock, memory);
-    return gpu->launch + seconds * (gathered.scales_at_end ? 1 : UNSURE);
+    double compute = (PROLOGUE + rounds * job) / clock;
+    double memory = problem->bytes / gpu->copy;
+    if (walk)
+        return gpu->launch + fmax(compute, memory) * (gathered.scales_at_end ? 1 : UNSURE);
+    double parts = sg_cuda_splits_sectors(problem) ? sg_cuda_stored_values(problem) * PARTS : 0;
+    return gpu->launch + fmax(compute * ALONE, memory / (tail->tile_stores ? STORE_RATE : 1)) +
+           parts / (gpu->multiprocessors * clock);
 }
 
 /* ---- candidates ---------------------------------------------------------------------------- */
