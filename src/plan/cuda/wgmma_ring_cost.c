@@ -9,30 +9,30 @@ static const double TENSOR_FLOPS = 4096;    /* of one multiprocessor, a cycle */
 static const double PRODUCT_LOSS = 1.1;     /* by others in shared memory */
 static const double SPLIT_PRODUCTS = 3.1;   /* of operands of two parts, for one of one, */
 static const double SPLIT_FED = 1.07;       /* of which shared memory feeds fewer, */
-static const double SPLIT_ROW = 200;        /* what each row of them costs beside, */
-static const double SPLIT_SEGMENT = 2000;   /* and each segment */
-static const double MOVE_CYCLES = 500;      /* of sums, in the middle of a tile */
+static const double SPLIT_ROW = 200;        /* and what each row of them costs beside */
+static const double MOVE_CYCLES = 400;      /* of sums, in the middle of a tile */
 static const double SPLIT_SLOTS = 240;      /* instructions of an item's second part */
 static const double START_CYCLES = 100;     /* between the products of two tiles */
 static const double TAIL_LOSS = 2;          /* of instructions beside products; a third consumer
                                              * only adds to it */
 static const double TILE_CYCLES = 600;      /* of waiting and counting, a tile */
+static const double SEGMENT_CYCLES = 1250;  /* before the first row of an image or of a box of it */
 static const double TAIL_CYCLES = 300;      /* of a tile's tail, whatever it does */
 static const double SUM_CYCLES = 6;         /* of a tail, for each sum of a thread */
-static const double STORE_CYCLES = 32;      /* the same for each that is stored */
+static const double STORE_CYCLES = 28;      /* the same for each that is stored in lines, */
+static const double ALONE_CYCLES = 45;      /* and without: sectors of pixels as they lie */
 static const double NARROW_STORE = 18;      /* of a half, in lines */
-static const double NARROW_ALONE = 250;     /* and without */
+static const double NARROW_ALONE = 78;      /* and without */
 static const double LINE_CYCLES = 12;       /* the same by lines of whole sectors */
 static const double CROSS_CYCLES = 10;      /* of a reduction across warps, for each pixel */
-static const double ITEM_CYCLES = 1800;     /* from a producer warp's load to its store */
+static const double ITEM_CYCLES = 2050;     /* from a producer warp's load to its store */
 static const double ITEM_SLOTS = 320;       /* instructions of an item */
 static const double NARROW_SLOTS = 110;     /* the same of halves */
-static const double NARROW_LOSS = 1.1;      /* of all that a block does with halves, */
-static const double PRODUCER_LOSS = 0.01;   /* by each producer warpgroup beyond the first, */
-static const double NARROW_START = 7e-6;    /* and seconds before and after */
+static const double NARROW_LOSS = 0.85;     /* of all that a block does with halves: the power */
+static const double PRODUCER_LOSS = 0.01;   /* they leave is clock; by producers beyond the first */
 static const double NARROW_TWICE = 26;      /* cycles of a sum that a tail comes back to */
-static const double PROLOGUE_CYCLES = 5000; /* before the first product, weights aside */
-static const double WEIGHT_CYCLES = 0.15;   /* of packing one weight */
+static const double PROLOGUE_CYCLES = 4200; /* before the first product, weights aside */
+static const double WEIGHT_CYCLES = 0.5;    /* of packing one weight */
 static const double COPY_RATE = 0.75;       /* of the card's, by rows in the ring */
 static const double CLOCK = 1.07;           /* over the one that products alone would keep */
 
@@ -44,17 +44,22 @@ static double product_cycles(const sg_wgmma_ring *ring) {
     double tensor = n * 64 * 32 / TENSOR_FLOPS, fed = bytes / SHARED_BYTES;
     if (ring->parts == 1)
         return blocks * (double)ring->steps * fmax(tensor, fed);
-    double moves = (double)(ring->spans - 1) * (ring->spans > 2 ? MOVE_CYCLES : 0);
-    return blocks * (double)ring->steps * fmax(tensor, fed * SPLIT_FED) * SPLIT_PRODUCTS + moves;
+    return blocks * (double)ring->steps * fmax(tensor, fed * SPLIT_FED) * SPLIT_PRODUCTS;
+}
+
+/* Cycles in which a consumer moves sums, and the tensor cores have the other's products. */
+static double move_cycles(const sg_wgmma_ring *ring) {
+    return ring->spans > 2 ? (double)(ring->spans - 1) * MOVE_CYCLES : 0;
 }
 
 static double tail_cycles(const sg_wgmma_ring *ring) {
     double sums = (double)ring->sums, crossed = ring->columns ? (double)ring->pixels / 4 : 0;
-    bool alone = ring->narrow && ring->out_vector == 0;
-    double store = ring->columns        ? LINE_CYCLES
-                   : ring->narrow_lines ? NARROW_STORE
-                   : alone              ? NARROW_ALONE
-                                        : STORE_CYCLES;
+    bool alone = ring->out_vector == 0;
+    double store = ring->columns           ? LINE_CYCLES
+                   : ring->narrow_lines    ? NARROW_STORE
+                   : alone && ring->narrow ? NARROW_ALONE
+                   : alone                 ? ALONE_CYCLES
+                                           : STORE_CYCLES;
     double again = ring->narrow ? fmax(0, ring->tail.channel_reductions - 1) * NARROW_TWICE : 0;
     return TAIL_CYCLES + sums * (SUM_CYCLES + again + store * ring->tail.tile_stores) +
            crossed * CROSS_CYCLES * ring->tail.channel_reductions;
@@ -98,10 +103,12 @@ double sg_wgmma_ring_cost(const sg_problem *problem, const sg_cuda_target *targe
     double consumers = (double)ring.consumers, product = product_cycles(&ring);
     double tail = tail_cycles(&ring);
     double tiles = rows * (double)ring.row_tiles;
-    double turn = (product + tail * TAIL_LOSS + TILE_CYCLES) / fmin(consumers, 2);
-    double consume = tiles * fmax(product * PRODUCT_LOSS + START_CYCLES, turn) + product + tail;
+    double moves = move_cycles(&ring);
+    double turn = (product + moves + tail * TAIL_LOSS + TILE_CYCLES) / fmin(consumers, 2);
+    double consume = tiles * fmax(product * PRODUCT_LOSS + START_CYCLES, turn) + product + moves +
+                     tail + rows / fmax(1, (double)ring.out_size[SG_RING_Z]) * SEGMENT_CYCLES;
     if (ring.parts == 2)
-        consume += rows * (SPLIT_ROW + SPLIT_SEGMENT / fmax(1, (double)ring.out_size[SG_RING_Z]));
+        consume += rows * SPLIT_ROW;
     double produce =
         (rows * (double)ring.stride[SG_RING_Z] + (double)ring.reach) * stage_cycles(&ring);
     double pack = (double)(ring.steps * 16 * ring.tile_slots) * WEIGHT_CYCLES;
@@ -109,6 +116,5 @@ double sg_wgmma_ring_cost(const sg_problem *problem, const sg_cuda_target *targe
     if (ring.narrow)
         block *= NARROW_LOSS + PRODUCER_LOSS * (double)(ring.producers - 1);
     double memory = memory_bytes(problem, &ring) / (gpu->copy * COPY_RATE);
-    double start = ring.narrow ? NARROW_START : 0;
-    return gpu->launch + start + fmax(waves * block * cycle, memory);
+    return gpu->launch + fmax(waves * block * cycle, memory);
 }
