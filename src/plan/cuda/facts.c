@@ -83,6 +83,21 @@ void sg_cuda_get_tail_facts(const sg_problem *problem, sg_cuda_tail_facts *facts
     facts->splits_channels = facts->channel_reductions == 0;
 }
 
+double sg_cuda_moved_bytes(const sg_problem *problem) {
+    const sg_convolution *convolution = &problem->convolution;
+    double input = (double)sg_dtype_size(convolution->input.dtype) *
+                   (double)(problem->size[SG_ROLE_N] * convolution->in_channels);
+    double read = input;
+    for (int axis = 0; axis < SG_SPATIAL_MAX; axis++) {
+        int64_t taps = convolution->kernel[axis], stride = convolution->stride[axis];
+        double size = (double)convolution->in_size[axis];
+        double met = (double)(problem->size[SG_ROLE_D + axis] * (taps < stride ? taps : stride));
+        input *= size;
+        read *= axis == SG_SPATIAL_MAX - 1 || met > size ? size : met;
+    }
+    return problem->bytes - input + read;
+}
+
 double sg_cuda_stored_values(const sg_problem *problem) {
     double stored = 0;
     for (int i = 0; i < problem->output_count; i++) {

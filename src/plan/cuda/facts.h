@@ -30,6 +30,8 @@ static inline int64_t sg_cuda_round_up(int64_t number, int64_t step) {
     return sg_cuda_pieces(number, step) * step;
 }
 
+/* problem->bytes without rows of the input that strides skip. */
+double sg_cuda_moved_bytes(const sg_problem *problem);
 /* Values that a launch stores along channels. */
 double sg_cuda_stored_values(const sg_problem *problem);
 /* Whether rows of an output of floats begin within a sector of memory, 32 bytes, so that tiles

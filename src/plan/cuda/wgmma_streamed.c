@@ -22,7 +22,7 @@ static const double OFFSETS_MAX = 2147483647.0;
 
 /* Fitted to one H200, over images of 7 to 224 and 64 to 512 channels, 1 and 3 taps, strides 1, 2.
  */
-static const double START = 5e-6;         /* seconds of the least run */
+static const double START = 6.7e-6;       /* seconds of the least run */
 static const double WEIGHTS_LEAST = 1e-6; /* packing, which the start hides most of, */
 static const double WEIGHTS_RATE = 2e12;  /* and bytes of weights a second, read and written */
 static const double L2_RATE = 6.9e12;     /* bytes a second out of the second-level cache */
@@ -30,16 +30,17 @@ static const double L2_RATE = 6.9e12;     /* bytes a second out of the second-le
  * more; narrow elements one by one; and in vectors. */
 static const double STAGE_RATE_WIDE = 2.9e12, STAGE_RATE = 3.3e12, STAGE_RATE_NARROW = 2.6e12;
 static const double STAGE_RATE_VECTOR = 4.2e12;
-static const double STAGE_SPLIT = 0.4;   /* of these rates, where a float becomes two halves */
-static const double STRIDED = 1.5;       /* of what is used, comes in where columns are skipped */
-static const double PRODUCT_RATE = 0.97; /* of the tensor cores, with everything at hand */
-static const double STEP_CLOCKS = 30;    /* between the blocks of one tap and the next */
-static const double FEW_BLOCKS = 1.1;    /* of the time for a step, with three products, */
-static const double MOVE_CLOCKS = 200;   /* of sums to registers of their own */
-static const double JOB_SECONDS = 1e-6;  /* from one tile to the next */
-/* Clocks of a tail, per value: any, one that is stored, away from what other lanes store, loaded,
- * reduced over channels. */
-static const double VALUE = 0.02, STORED = 0.15, STORED_ALONE = 2, LOADED = 0.3, REDUCED = 0.12;
+static const double STAGE_SPLIT = 0.7;    /* of these rates, where a float becomes two halves */
+static const double STRIDED = 1.15;       /* of what is used, comes in where columns are skipped */
+static const double PRODUCT_RATE = 0.97;  /* of the tensor cores, with everything at hand */
+static const double STEP_CLOCKS = 30;     /* between the blocks of one tap and the next */
+static const double FEW_BLOCKS = 1.1;     /* of the time for a step, with three products, */
+static const double MOVE_CLOCKS = 200;    /* of sums to registers of their own */
+static const double JOB_SECONDS = 0.5e-6; /* from one tile to the next */
+/* Clocks of a tail, per value: any, one that is stored, also in rows that begin within sectors of
+ * memory, away from what other lanes store, loaded, reduced over channels. */
+static const double VALUE = 0.01, STORED = 0.15, STORED_PARTS = 0.2, STORED_ALONE = 2;
+static const double LOADED = 0.3, REDUCED = 0.045;
 /* The same of narrow elements: stored in runs of channels, reduced once. */
 static const double STORED_RUNS = 0.45, REDUCED_NARROW = 0.02;
 static const double COPY_RATE = 0.85; /* of a large copy */
@@ -315,7 +316,10 @@ static double tail_clocks(const sg_problem *problem, const sg_cuda_target *targe
     for (int i = 0; i < problem->output_count; i++)
         alone |= problem->outputs[i].stride[SG_ROLE_C] == 1 && problem->size[SG_ROLE_C] > 1;
     bool runs = sg_streamed_stores_runs(problem, target, plan);
-    double stored = alone && !runs ? STORED_ALONE : runs && narrow ? STORED_RUNS : STORED;
+    double stored = alone && !runs                    ? STORED_ALONE
+                    : runs && narrow                  ? STORED_RUNS
+                    : sg_cuda_splits_sectors(problem) ? STORED_PARTS
+                                                      : STORED;
     double each = VALUE + stored * facts.tile_stores + LOADED * facts.tile_loads +
                   (narrow && facts.channel_reductions == 1 ? REDUCED_NARROW : REDUCED) *
                       facts.channel_reductions;
@@ -361,7 +365,7 @@ static double cost(const sg_problem *problem, const sg_cuda_target *target,
     double waves = ceil(jobs / processors);
     /* Rows of a strip start and end in the middle of what memory reads at once. */
     double waste = layout.strips > 1 ? 24.0 / (double)plan->parameter[SG_STREAMED_STRIP] : 0;
-    double memory = problem->bytes * (1 + waste) / (gpu->copy * COPY_RATE);
+    double memory = sg_cuda_moved_bytes(problem) * (1 + waste) / (gpu->copy * COPY_RATE);
     double weights = depth * (double)(layout.tap_count * layout.channel_tiles * layout.tile_n) *
                      (size + 2 * (double)tap_blocks);
     return START + WEIGHTS_LEAST + weights / WEIGHTS_RATE +
