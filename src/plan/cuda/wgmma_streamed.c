@@ -30,12 +30,14 @@ static const double L2_RATE = 6.9e12;     /* bytes a second out of the second-le
  * more; narrow elements one by one; and in vectors. */
 static const double STAGE_RATE_WIDE = 2.9e12, STAGE_RATE = 3.3e12, STAGE_RATE_NARROW = 2.6e12;
 static const double STAGE_RATE_VECTOR = 4.2e12;
-static const double STAGE_SPLIT = 0.7;    /* of these rates, where a float becomes two halves */
-static const double STRIDED = 1.15;       /* of what is used, comes in where columns are skipped */
-static const double PRODUCT_RATE = 0.97;  /* of the tensor cores, with everything at hand */
-static const double STEP_CLOCKS = 30;     /* between the blocks of one tap and the next */
-static const double FEW_BLOCKS = 1.1;     /* of the time for a step, with three products, */
-static const double MOVE_CLOCKS = 200;    /* of sums to registers of their own */
+static const double STAGE_SPLIT = 0.8;   /* of these rates, where a float becomes two halves */
+static const double STRIDED = 1.15;      /* of what is used, comes in where columns are skipped */
+static const double PRODUCT_RATE = 0.97; /* of the tensor cores, with everything at hand */
+static const double SPLIT_CLOCK = 0.6; /* of that time, three products a tap: the clock is higher */
+static const double SPLIT_SHOWS = 0.4; /* of staging there, beside products that it does not stop */
+static const double STEP_CLOCKS = 30;  /* between the blocks of one tap and the next */
+static const double FEW_BLOCKS = 1.1;  /* of the time for a step, with three products, */
+static const double MOVE_CLOCKS = 200; /* of sums to registers of their own */
 static const double JOB_SECONDS = 0.5e-6; /* from one tile to the next */
 /* Clocks of a tail, per value: any, one that is stored, also in rows that begin within sectors of
  * memory, away from what other lanes store, loaded, reduced over channels. */
@@ -296,7 +298,7 @@ static double product_clocks(const sg_cuda_plan *plan, const sg_streamed_layout 
     double stored = (double)layout->tile_n + parts * (double)plan->parameter[SG_STREAMED_BOX];
     stored *= (double)tap_blocks / (double)products;
     double shared = (count * (64 + n) + stored) * 32 / 128;
-    double step = fmax(count * n / 2, shared) / PRODUCT_RATE;
+    double step = fmax(count * n / 2, shared) / PRODUCT_RATE * (products == 3 ? SPLIT_CLOCK : 1);
     double taps = (double)(layout->chunks * layout->tap_count);
     double moves = products == 3 ? taps : 0;
     /* One warpgroup has a tap's blocks while the other multiplies by the next one's. */
@@ -360,8 +362,10 @@ static double cost(const sg_problem *problem, const sg_cuda_target *target,
     double products = product_clocks(plan, &layout, count, tap_blocks) / clock;
 
     double jobs = (double)(layout.position_tiles * layout.channel_tiles);
-    double job =
-        fmax(products, fmax(fetched, staged)) + tail_clocks(problem, target, plan, &layout) / clock;
+    double brought = fmax(fetched, staged);
+    double job = fmax(products, brought) +
+                 (count == 3 ? SPLIT_SHOWS * fmin(products, brought) : 0) +
+                 tail_clocks(problem, target, plan, &layout) / clock;
     double waves = ceil(jobs / processors);
     /* Rows of a strip start and end in the middle of what memory reads at once. */
     double waste = layout.strips > 1 ? 24.0 / (double)plan->parameter[SG_STREAMED_STRIP] : 0;
