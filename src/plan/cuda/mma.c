@@ -299,7 +299,9 @@ static const double HOPPER_RATE = 0.765;
 static const double SHORT_ROW = 96; /* bytes */
 /* Instructions of a step: all in all; for a vector of weights, copied or rounded or split. */
 static const double STEP = 60, ROUND = 12, SPLIT = 44;
-static const double PLACES = 30; /* cycles to find where 32 input positions lie */
+static const double PLACES = 30;         /* cycles to find where 32 input positions lie */
+static const double SPLIT_LOSS = 1.22;   /* of all that a block does with split operands */
+static const double STORED_PARTS = 1.25; /* of a store, where rows begin within sectors */
 
 /* Cycles of what is done besides products. */
 typedef struct mma_rates {
@@ -314,8 +316,8 @@ typedef struct mma_rates {
 
 /* Products of doubles take so long that copies hide behind them. */
 static const mma_rates DOUBLE_RATES = {0.8, 0, 24, 420, 0, 4500, 22, 680, 900, 0};
-static const mma_rates FLOAT_RATES = {0.9, 21, 45, 250, 500, 2500, 5, 900, 0, 6000};
-static const mma_rates NARROW_RATES = {0.9, 21, 110, 250, 500, 2500, 5, 900, 0, 6000};
+static const mma_rates FLOAT_RATES = {0.9, 21, 45, 250, 500, 2500, 12, 900, 0, 6000};
+static const mma_rates NARROW_RATES = {0.9, 21, 110, 250, 500, 2500, 12, 900, 0, 6000};
 
 static const mma_rates *rates_of(const sg_mma *mma) {
     return mma->lanes == 2 ? &DOUBLE_RATES : mma->lanes == 4 ? &FLOAT_RATES : &NARROW_RATES;
@@ -372,15 +374,17 @@ static double mma_seconds(const sg_problem *problem, const sg_cuda_target *targe
     double busy = steps * step + staging_cycles(problem, mma) + rates->stage;
     double stage = fmax(busy, steps * alone / blocks) + rates->latency / blocks;
     double stored = (double)(mma->tail.tile_stores * mma->channel_slots * mma->pixel_slots);
+    stored *= sg_cuda_splits_sectors(problem) ? STORED_PARTS : 1;
     double unit = (double)(mma->stages * sg_cuda_walk_length(problem)) * stage +
                   rates->unit / blocks + stored / 32 * rates->stored;
     double rounds = ceil((double)mma->units / (blocks * (double)target->gpu.multiprocessors));
-    return (rounds * blocks * unit + rates->ends) / CLOCK;
+    double loss = mma->split ? SPLIT_LOSS : 1;
+    return (rounds * blocks * unit * loss + rates->ends) / CLOCK;
 }
 
 static double price(const sg_problem *problem, const sg_cuda_target *target, const sg_mma *mma) {
     double seconds = mma_seconds(problem, target, mma);
-    return target->gpu.launch + fmax(seconds, problem->bytes / target->gpu.copy);
+    return target->gpu.launch + fmax(seconds, sg_cuda_moved_bytes(problem) / target->gpu.copy);
 }
 
 static double cost(const sg_problem *problem, const sg_cuda_target *target,
