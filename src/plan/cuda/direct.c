@@ -55,6 +55,10 @@ static const double WALK_VALUE = 10, MERGE_VALUE = 10, FETCH = 12;
 static const double PRODUCT_BANDWIDTH = 0.65; /* of a copy's, with two stages on their way */
 static const double DOUBLE_SHORT = 1.14;      /* how much longer doubles take than their products */
 static const double BLOCK_ISSUE = 300; /* instructions of a thread before and after its stages */
+/* Of products of floats: seconds more until their code has been fetched, and instructions that a
+ * value costs where a thread's pixels are stored one by one. */
+static const double PRODUCT_START = 3e-6;
+static const double LONE_STORE = 50;
 
 static int64_t numbers(const sg_problem *problem) {
     return problem->compute == SG_F64 ? 8 : 4;
@@ -320,8 +324,11 @@ static double cost(const sg_problem *problem, const sg_cuda_target *target,
     double issue = threads / 32 / 4; /* cycles of an instruction of all its warps */
     double stage = instructions(problem, target, &read) * issue;
     double values = (double)(block->channels * block->pixels);
-    double tail = values * (TAIL_VALUE + WALK_VALUE * (double)facts.full_walks) * issue +
-                  (read.way != SG_DIRECT_PRODUCT ? 0 : BLOCK_ISSUE * issue);
+    bool product = read.way == SG_DIRECT_PRODUCT;
+    bool floats = product && problem->compute == SG_F32;
+    double stored = floats && block->pixel_vector == 1 ? LONE_STORE * facts.tile_stores : 0;
+    double value = TAIL_VALUE + WALK_VALUE * (double)facts.full_walks + stored;
+    double tail = (values * value + (product ? BLOCK_ISSUE : 0)) * issue;
 
     double blocks = (double)sg_cuda_block_grid(problem, block) / gpu->multiprocessors;
     double cycles = 0;
@@ -336,8 +343,9 @@ static double cost(const sg_problem *problem, const sg_cuda_target *target,
         cycles += (double)(block->channels * facts.full_walks + facts.own_walks) *
                   log2((double)block->lanes) * MERGE_VALUE * FETCH;
     double clock = gpu->fp32 / (gpu->multiprocessors * 256.0);
-    double rate = read.way == SG_DIRECT_PRODUCT ? gpu->copy * PRODUCT_BANDWIDTH : gpu->copy;
-    return gpu->launch + fmax(cycles / clock, problem->bytes / rate);
+    double rate = product ? gpu->copy * PRODUCT_BANDWIDTH : gpu->copy;
+    return gpu->launch + (floats ? PRODUCT_START : 0) +
+           fmax(cycles / clock, sg_cuda_moved_bytes(problem) / rate);
 }
 
 /* ---- candidates ---------------------------------------------------------------------------- */

@@ -105,7 +105,7 @@ static double cost(const sg_problem *problem, const sg_cuda_target *target,
     double rounds = ceil((double)gemm.units / (double)(gpu->multiprocessors * gemm.blocks));
     double seconds =
         rounds * (double)gemm.blocks * step * (double)sg_cuda_walk_length(problem) / CLOCK;
-    return gpu->launch + START + fmax(seconds, problem->bytes / gpu->copy);
+    return gpu->launch + START + fmax(seconds, sg_cuda_moved_bytes(problem) / gpu->copy);
 }
 
 /* ---- which --------------------------------------------------------------------------------- */

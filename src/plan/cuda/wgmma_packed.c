@@ -256,7 +256,8 @@ static double cost(const sg_problem *problem, const sg_cuda_target *target,
         job += sums * END_SUM;
     double rounds = ceil((double)packed.jobs / ((double)gpu->multiprocessors * blocks));
     double clock = 1.1 * gpu->fp32 / (gpu->multiprocessors * 256.0);
-    double memory = problem->bytes / (gpu->copy * (packed.tail.tile_stores && !walk ? 0.5 : 1));
+    double memory =
+        sg_cuda_moved_bytes(problem) / (gpu->copy * (packed.tail.tile_stores && !walk ? 0.5 : 1));
     double prologue = PROLOGUE + WEIGHT * (double)packed.weights;
     double value = STORED * (sg_cuda_splits_sectors(problem) ? PARTS : 1) +
                    PLANES * (double)packed.tile_n / 256;
