@@ -3,7 +3,7 @@
 
 #include "plan/cuda/wgmma_ring.h"
 
-/* Cycles, from runs on an H200. */
+/* Cycles, from runs of random convolutions on an H200. */
 static const double SHARED_BYTES = 128;     /* of shared memory, a cycle */
 static const double TENSOR_FLOPS = 4096;    /* of one multiprocessor, a cycle */
 static const double PRODUCT_LOSS = 1.1;     /* by others in shared memory */
@@ -28,8 +28,8 @@ static const double CROSS_CYCLES = 10;      /* of a reduction across warps, for 
 static const double ITEM_CYCLES = 2050;     /* from a producer warp's load to its store */
 static const double ITEM_SLOTS = 320;       /* instructions of an item */
 static const double NARROW_SLOTS = 110;     /* the same of halves */
-static const double NARROW_LOSS = 0.85;     /* of all that a block does with halves: the power */
-static const double PRODUCER_LOSS = 0.01;   /* they leave is clock; by producers beyond the first */
+static const double NARROW_LOSS = 0.85;     /* of all that a block does with halves, at the clock */
+static const double PRODUCER_LOSS = 0.01;   /* they leave; and by producers beyond the first */
 static const double NARROW_TWICE = 26;      /* cycles of a sum that a tail comes back to */
 static const double PROLOGUE_CYCLES = 4200; /* before the first product, weights aside */
 static const double WEIGHT_CYCLES = 0.5;    /* of packing one weight */
