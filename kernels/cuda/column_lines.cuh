@@ -1,6 +1,4 @@
-/* conv_wgmma_ring.cuh, channels as rows of the products: outputs that leave in whole sectors.
- *
- * Memory takes a sector (32 bytes) that is written in two parts at the price of several whole ones,
+/* Memory takes a sector (32 bytes) that is written in two parts at the price of several whole ones,
  * and a line of pixels, as a rule, begins in the middle of one. So where one tile's line goes on in
  * the next tile's, the first leaves its last pixels, less than a sector, for the second, and every
  * sector is written once. On the way a warp turns eight channels around in shared memory of its

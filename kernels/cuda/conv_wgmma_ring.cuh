@@ -1,13 +1,10 @@
-/* Convolution by wgmma with the weights resident and the input in a ring: the kernel.
- *
- * A block packs the weights of one tile of channels into shared memory and keeps them there, as
+/* A block packs the weights of one tile of channels into shared memory and keeps them there, as
  * [tap][channel group of 8][TILE_N][8 halves], 16 bytes between taps. Producer warpgroups stage
  * slices of the input, each read once, into a ring; consumer warpgroups multiply and run the tail.
  * They take tiles in turn, and turns in issuing products: left to themselves they would share the
- * tensor cores and finish together; so the tail of one runs behind the products of the others.
- *
- * The work is numbered by rows of boxes, z fastest; a block has a range of them, and neighbours
- * along z flow through the ring as one segment.
+ * tensor cores and finish together; so the tail of one runs behind the products of the others. The
+ * work is numbered by rows of boxes, z fastest; a block has a range of them, and neighbours along z
+ * flow through the ring as one segment.
  *
  * With WALKS, a walk along z is one unit of work, and a row has a tile for each consumer.
  *
@@ -51,8 +48,7 @@ constexpr int PACKED = 1 + CONSUMERS, STAGED = PACKED + 1, TURNS = STAGED + 1;
 
 /* Tiles read some pixels beyond a stage, which are dropped: after the last there are weights. */
 struct Shared {
-    uint4 ring[STAGES][PARTS][PART_CELLS];
-    uint4 weights[PARTS][TAPS * TAP_ROWS];
+    uint4 ring[STAGES][PARTS * PART_CELLS], weights[PARTS * TAPS * TAP_ROWS];
     float2 scale_bias[TILE_N]; /* what a channel's sums are multiplied by, and what is added */
     float operands[CHANNEL_OPERANDS ? CHANNEL_OPERANDS : 1][TILE_N];
     float consumer[CONSUMERS][CONSUMER_FLOATS ? CONSUMER_FLOATS : 1];
@@ -151,14 +147,15 @@ __device__ __forceinline__ long long weight_offset(const Arguments &a, int input
 constexpr int CELLS = STAGE_GROUPS * TAPS, CHANNEL_LANES = 16;
 constexpr int SHARE = (CELLS + CHANNEL_LANES - 1) / CHANNEL_LANES, HELD = SHARE <= 6 ? SHARE : 1;
 
-__device__ __forceinline__ void read_cell(const Arguments &a, int channel, bool present, int cell,
+__device__ __forceinline__ void read_cell(const Arguments &a, int slot, int cell,
                                           float (&weight)[8]) {
-    present = present && (CELLS % CHANNEL_LANES == 0 || cell < CELLS);
+    const bool present = (WHOLE || slot < end_channel() - first_channel()) &&
+                         (CELLS % CHANNEL_LANES == 0 || cell < CELLS);
 #pragma unroll
     for (int c = 0; c < 8; c++) {
         const int input = cell / TAPS * 8 + c, tap = cell % TAPS;
         weight[c] = present && has_channel(input)
-                        ? read_only(a.weight + channel * a.weight_stride.n +
+                        ? read_only(a.weight + (first_channel() + slot) * a.weight_stride.n +
                                     (WEIGHTS_IN_ORDER ? input * TAPS + tap
                                                       : weight_offset(a, input, tap)))
                         : 0.0f;
@@ -176,8 +173,7 @@ __device__ __forceinline__ void pack_weights(const Arguments &a, Shared &shared)
         float weight[HELD][8], largest = 0.0f;
 #pragma unroll HELD
         for (int k = 0; k < SHARE; k++) {
-            read_cell(a, first + slot, WHOLE || slot < present, k * CHANNEL_LANES + lane,
-                      weight[k % HELD]);
+            read_cell(a, slot, k * CHANNEL_LANES + lane, weight[k % HELD]);
 #pragma unroll
             for (int c = 0; c < (GUARDED ? 8 : 0); c++)
                 largest = finite_magnitude(largest, weight[k % HELD][c]);
@@ -190,9 +186,9 @@ __device__ __forceinline__ void pack_weights(const Arguments &a, Shared &shared)
         for (int k = 0; k < SHARE; k++) {
             const int cell = k * CHANNEL_LANES + lane;
             if (HELD < SHARE)
-                read_cell(a, first + slot, WHOLE || slot < present, cell, weight[0]);
+                read_cell(a, slot, cell, weight[0]);
             const uint4 upper = carry<true>(weight[k % HELD], scale, largest);
-            uint4 *to = shared.weights[0] + cell % TAPS * TAP_ROWS + cell / TAPS * TILE_N + slot;
+            uint4 *to = shared.weights + cell % TAPS * TAP_ROWS + cell / TAPS * TILE_N + slot;
             if (CELLS % CHANNEL_LANES == 0 || cell < CELLS)
                 *to = upper;
             if (PARTS == 2 && (CELLS % CHANNEL_LANES == 0 || cell < CELLS))
@@ -200,10 +196,10 @@ __device__ __forceinline__ void pack_weights(const Arguments &a, Shared &shared)
         }
         if (lane == 0) {
             shared.weight_scale[slot] = scale;
+            const bool biased = HAS_BIAS && (WHOLE || slot < present);
             shared.scale_bias[slot].x = 1.0f;
-            shared.scale_bias[slot].y = HAS_BIAS && (WHOLE || slot < present)
-                                            ? load(a.bias + (first + slot) * a.bias_stride.c)
-                                            : 0.0f;
+            shared.scale_bias[slot].y =
+                biased ? load(a.bias + (first + slot) * a.bias_stride.c) : 0.0f;
         }
         if (CHANNEL_OPERANDS > 0) {
             for (int k = lane; k < CHANNEL_OPERANDS; k += CHANNEL_LANES)
@@ -239,9 +235,9 @@ __device__ __forceinline__ void produce(const Arguments &a, Shared &shared) {
             if (ONCE || i % ITEMS < PRODUCER_WARPS) /* the warp's first of the slice */
                 mbarrier_wait(shared_address(&shared.empty[slot]), number / STAGES & 1 ^ 1);
             if (GUARDED && work.exact)
-                store_item<true>(shared.ring[slot][0], i % ITEMS, item, work.scale, largest);
+                store_item<true>(shared.ring[slot], i % ITEMS, item, work.scale, largest);
             else
-                store_item<false>(shared.ring[slot][0], i % ITEMS, item, STAGE_SCALE, largest);
+                store_item<false>(shared.ring[slot], i % ITEMS, item, STAGE_SCALE, largest);
             if (ONCE || i % ITEMS >= ITEMS - PRODUCER_WARPS) { /* its last */
                 fence_proxy_async();
                 if (GUARDED)
@@ -463,10 +459,10 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
     }
     __syncthreads();
     if (threadIdx.x < PRODUCERS * WARPGROUP) {
-        setmaxnreg_dec<PRODUCER_REGISTERS>();
+        asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(PRODUCER_REGISTERS));
         produce(a, shared);
     } else {
-        setmaxnreg_inc<CONSUMER_REGISTERS>();
+        asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(CONSUMER_REGISTERS));
         pack_weights(a, shared);
         consume(a, shared);
     }

@@ -58,7 +58,8 @@ __device__ __forceinline__ void fetch_item(const Arguments &a, const Source &fro
             const bool present = inside && has_channel(group * 8 + c);
             const float *here = at + c * a.input_stride.c;
             if (ASKS_AHEAD && present && threadIdx.x % 8 == 0 && from.z + slice + 1 < a.in_z)
-                ask_cache(here + (RING_DEPTH ? a.input_stride.d : a.input_stride.h));
+                asm volatile("prefetch.global.L2 [%0];" ::"l"(
+                    here + (RING_DEPTH ? a.input_stride.d : a.input_stride.h)));
             if (VECTOR == 4) {
                 const float4 read = present ? __ldlu(reinterpret_cast<const float4 *>(here))
                                             : make_float4(0, 0, 0, 0); /* not read again */

@@ -1,10 +1,10 @@
-/* Where the producers of the ring find a box of the input, and where its pixels go.
+/* A stage is [STAGE_GROUPS][PLANE pixels][8 halves], channels in groups of 8, zeros outside the
+ * image. It is dealt out in items: 8 channels of CHUNK pixels, one warp, every load before the first
+ * store; VECTOR neighbours along x are read at once.
  *
- * A stage is [STAGE_GROUPS][PLANE pixels][8 halves], channels in groups of 8. A pixel of the input
- * box, counted from its corner, lies at staged_pixel(row, x): one array for each phase of the
- * strides, so that neighbours along an output row are neighbours there and a filter tap is an
- * offset. It is zero outside the image. Work is dealt out in items: 8 channels of CHUNK pixels, one
- * warp, every load before the first store; VECTOR neighbours along x are read at once.
+ * With PHASES, a pixel of the input box, counted from its corner, lies at staged_pixel(row, x): one
+ * array for each phase of the strides, so that neighbours along an output row are neighbours there
+ * and a filter tap is an offset.
  *
  * With VECTOR 8, these are the 8 channels of a pixel, which lie side by side.
  *
@@ -13,6 +13,7 @@
  * of the box's first pixel without padding), PITCH and PHASE_PIXELS (a row and an array of one
  * phase), PLANE, VECTOR. */
 
+constexpr bool PHASES = STRIDE_Y * STRIDE_X > 1;
 constexpr int CHUNK = 128;
 constexpr int PART_CELLS = STAGE_GROUPS * PLANE; /* of a stage: 8 channels of a pixel each */
 constexpr int ALONG_X = VECTOR == 8 ? 1 : VECTOR;
@@ -43,7 +44,6 @@ __device__ __forceinline__ int chunk_pixel(int chunk, int p) {
 }
 
 constexpr bool FULL_CHUNKS = CHUNKS * CHUNK <= BOX_PIXELS;
-
 
 __device__ __forceinline__ bool has_channel(int channel) {
     return IN_CHANNELS % 16 == 0 || channel < IN_CHANNELS;
@@ -77,7 +77,6 @@ struct Source {
     }
 };
 
-/* An element that nobody writes. */
 __device__ __forceinline__ float read_only(const float *from) {
     return __ldg(from);
 }

@@ -1,9 +1,5 @@
-/* Hopper's own instructions, one function each and named after it, and what rounds to tf32.
- *
- * An operand of a product lies in shared memory without swizzle: cores of 8 rows x 16 bytes. A
- * descriptor names the first core, the bytes from a core to the one 8 halves further along k
- * (`leading`), and to the one 8 rows further (`stride`): a filter tap is another first core, at any
- * multiple of 16 bytes (PTX ISA, "Asynchronous warpgroup level matrix instructions", "Strides"). */
+/* For conv_wgmma_*.cuh: Hopper's own instructions, one function each and named after it, and what
+ * rounds to halves and tf32. */
 
 constexpr int WARPGROUP = 128;           /* threads */
 constexpr float CARRIER_SCALE = 64.0f;   /* activations, before they become halves */
@@ -35,7 +31,7 @@ __device__ __forceinline__ void mbarrier_wait(unsigned barrier, unsigned parity)
                  ::"r"(barrier), "r"(parity) : "memory");
 }
 
-/* A barrier among `threads` threads of the block; number 0 is __syncthreads'. */
+/* Among `threads` threads of the block. */
 __device__ __forceinline__ void barrier_sync(int number, int threads) {
     asm volatile("bar.sync %0, %1;" ::"r"(number), "r"(threads) : "memory");
 }
@@ -53,8 +49,7 @@ __device__ __forceinline__ void barrier_meet(int number, int threads) {
     asm volatile("barrier.sync %0, %1;" ::"r"(number), "r"(threads) : "memory");
 }
 
-/* Makes this thread's writes to shared memory visible to products and bulk copies; then a barrier
- * must follow. */
+/* Makes this thread's writes to shared memory visible to products, after a barrier. */
 __device__ __forceinline__ void fence_proxy_async() {
     asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 }
@@ -74,7 +69,10 @@ __device__ __forceinline__ void ask_cache(const float *line) {
 
 /* ---- products ------------------------------------------------------------------------------ */
 
-/* leading, stride: bytes, multiples of 16, below 2^18. Adding bytes / 16 moves the first core. */
+/* An operand in shared memory without swizzle, in cores of 8 rows x 16 bytes: its first core, the
+ * bytes from a core to the one 8 halves further along k (`leading`), and to the one 8 rows further
+ * (`stride`), multiples of 16 below 2^18. A filter tap is another first core (PTX ISA, "Asynchronous
+ * warpgroup level matrix instructions", "Strides"). */
 __device__ __forceinline__ unsigned long long matrix_descriptor(unsigned address, int leading,
                                                                 int stride) {
     const unsigned low = (address & 0x3FFFF) >> 4 | static_cast<unsigned>(leading) >> 4 << 16;
@@ -103,14 +101,14 @@ template <int PENDING> __device__ __forceinline__ void wgmma_wait() {
 
 /* ---- rounding ------------------------------------------------------------------------------ */
 
-/* To 11 significant bits, halves away from zero; NaN and infinity stay. */
+/* To 11 bits, halves away from zero; NaN and infinity stay. */
 __device__ __forceinline__ float round_tf32_away(float x) {
     unsigned bits;
     asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(bits) : "f"(x));
     return __uint_as_float(bits);
 }
 
-/* Two floats, of at most 11 significant bits or to be rounded to even, as two halves; low first. */
+/* Rounded to even; low first. */
 __device__ __forceinline__ unsigned pack_halves(float low, float high) {
     unsigned pair;
     asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
@@ -161,14 +159,14 @@ __device__ __forceinline__ unsigned remainder(unsigned halves, float low, float 
     return pack_halves(low - taken.x, high - taken.y);
 }
 
-/* The larger magnitude; NaN if there is one. */
+/* NaN if there is one. */
 __device__ __forceinline__ float max_magnitude(float largest, float x) {
     float result;
     asm("max.NaN.f32 %0, %1, %2;" : "=f"(result) : "f"(largest), "f"(fabsf(x)));
     return result;
 }
 
-/* The larger finite magnitude: NaN and infinity do not count. */
+/* NaN and infinity do not count. */
 __device__ __forceinline__ float finite_magnitude(float largest, float x) {
     return fabsf(x) <= FLOAT_MAX ? fmaxf(largest, fabsf(x)) : largest;
 }
@@ -197,8 +195,7 @@ __device__ __forceinline__ bool carrier_fails(float largest, float least = CARRI
 
 /* The power of two that brings a finite magnitude to [2^exponent, 2^(exponent + 1)); 1 for zero.
  * At most 2^126, so that its inverse is normal: what is less than 2^-118 is then a whole multiple
- * of 2^-23, which halves hold. exponent: 7 for an output channel's weights, 8 for a failed
- * segment's activations. */
+ * of 2^-23, which halves hold. */
 __device__ __forceinline__ float scale_to(int exponent, float largest) {
     const int biased = static_cast<int>(__float_as_uint(largest) >> 23);
     if (largest == 0.0f)
