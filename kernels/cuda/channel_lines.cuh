@@ -3,6 +3,7 @@
 //@ include narrow_tile.cuh
 
 constexpr int CONSUMER_FLOATS = 0;
+//@ include ring_shared.cuh
 
 struct Tile : NarrowTile {
     unsigned word[4][PIXELS]; /* [eight of channels], two channels a word */
@@ -11,7 +12,7 @@ struct Tile : NarrowTile {
     long long step;           /* from a pixel to the one 8 further */
     unsigned inside;          /* which pixels there are, as bits */
 
-    template <class S> __device__ __forceinline__ void open(const S &, int) {
+    __device__ __forceinline__ void open(const Shared &, int) {
         lane = threadIdx.x % 32;
         pixels.warp = threadIdx.x % WARPGROUP / 32;
         waiting = 0;

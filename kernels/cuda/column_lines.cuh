@@ -18,6 +18,7 @@ constexpr int CARRIES = CARRIED ? OUT_LINES : 0; /* outputs that have carries */
 constexpr int CARRY_FLOATS = CARRIES * TILE_N * SECTOR;
 constexpr int CARRY_BARRIERS = CONSUMERS * CARRIES * 2 * CHANNEL_BLOCKS * 4;
 constexpr int CONSUMER_FLOATS = CROSSING + (OUT_LINES ? 4 * 8 * LINE : 0); /* in shared memory */
+//@ include ring_shared.cuh
 
 /* Neighbours in one store: written in C, they come apart. */
 __device__ __forceinline__ void store_four(float *to, float4 from) {
@@ -63,7 +64,7 @@ struct Tile : ColumnTile {
     float4 part[2];
     float2 by; /* of the channel that is being put */
 
-    template <class S> __device__ __forceinline__ void open(S &shared, int number) {
+    __device__ __forceinline__ void open(Shared &shared, int number) {
         thread = threadIdx.x % WARPGROUP;
         if (CROSSES) {
             crossing = shared.consumer[number];

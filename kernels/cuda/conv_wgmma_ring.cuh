@@ -13,7 +13,7 @@
  * its own, and what consumers make of it takes the place of what they stored before.
  *
  * Constants beyond those of the files before: CONSUMERS, PRODUCERS (warpgroups), STAGES,
- * KERNEL_Z/Y/X, PADDING_X, DILATION_Z/Y/X, ROW_TILES, CONSUMER_PIXELS, OUT_GROUP (output channels
+ * KERNEL_Z/Y/X, PADDING_X, DILATION_Z/Y/X, ROW_TILES, TILE_PIXELS, OUT_GROUP (output channels
  * of a group), CHANNEL_TILES, GROUP_TILES (tiles of a group), UNROLL_TAPS, SPANS, SPAN_TAPS,
  * PRODUCER_REGISTERS, CONSUMER_REGISTERS, PREFETCH (producers have registers for two items),
  * HAS_BIAS, WEIGHTS_IN_ORDER ([input channel][tap] of an output channel lie together). */
@@ -30,34 +30,12 @@ struct Arguments {
 //@ orientation
 //@ tail
 
-constexpr int TAPS = KERNEL_Z * KERNEL_Y * KERNEL_X;
-/* Of a tap's weights, 8 halves each: one more than there are, so that a warp that packs the taps of
- * a channel does not store them all to the same banks. */
-constexpr int TAP_ROWS = STAGE_GROUPS * TILE_N + 1;
-constexpr int REACH_Z = (KERNEL_Z - 1) * DILATION_Z + 1; /* slices that an output row needs */
-constexpr int PRODUCER_WARPS = PRODUCERS * 4;
-constexpr int THREADS = (PRODUCERS + CONSUMERS) * WARPGROUP;
 constexpr float STAGE_MIN = PARTS == 2 ? SPLIT_MIN : CARRIER_MIN;
 /* Taps whose products are through before those of the last group: the filter's first slice can then
  * be given back. */
 constexpr int FIRST_TAPS = PARTS == 1 ? KERNEL_Y * KERNEL_X : (SPANS - 1) * SPAN_TAPS;
 /* Where sums move in the middle of a tile, the products of others had better fill the gap. */
 constexpr bool TAKES_TURNS = CONSUMERS > 1 && (PARTS == 1 || SPANS <= 2);
-/* Numbers of barriers: 1 .. CONSUMERS are a tile's own. */
-constexpr int PACKED = 1 + CONSUMERS, STAGED = PACKED + 1, TURNS = STAGED + 1;
-
-/* Tiles read some pixels beyond a stage, which are dropped: after the last there are weights. */
-struct Shared {
-    uint4 ring[STAGES][PARTS * PART_CELLS], weights[PARTS * TAPS * TAP_ROWS];
-    float2 scale_bias[TILE_N]; /* what a channel's sums are multiplied by, and what is added */
-    float operands[CHANNEL_OPERANDS ? CHANNEL_OPERANDS : 1][TILE_N];
-    float consumer[CONSUMERS][CONSUMER_FLOATS ? CONSUMER_FLOATS : 1];
-    float carried[CARRY_FLOATS ? CARRY_FLOATS : 1]; /* from each tile for the next */
-    unsigned long long full[STAGES], empty[STAGES]; /* barriers */
-    unsigned long long passed[CARRY_BARRIERS ? CARRY_BARRIERS : 1];
-    float weight_scale[TILE_N];
-    float largest[STAGES + 1][PRODUCER_WARPS]; /* of a segment, that a warp met */
-};
 
 /* Of a warp's positive values; NaN if there is one. */
 __device__ __forceinline__ float warp_max(float x) {
@@ -395,7 +373,7 @@ __device__ __forceinline__ void consume(const Arguments &a, Shared &shared) {
             barrier_sync(PACKED, CONSUMERS * WARPGROUP);
         }
         tile.pixels.box = work.box;
-        tile.pixels.tile_first = t % ROW_TILES * CONSUMER_PIXELS;
+        tile.pixels.tile_first = t % ROW_TILES * TILE_PIXELS;
         Tail tail;
         if (WALKS)
             tail.begin(tile);
@@ -403,7 +381,7 @@ __device__ __forceinline__ void consume(const Arguments &a, Shared &shared) {
         for (; t < work.rows * ROW_TILES; t += CONSUMERS) {
             const int row = t / ROW_TILES, first = work.staged + row * STRIDE_Z;
             const int following = work.staged + (t + CONSUMERS) / ROW_TILES * STRIDE_Z;
-            const int first_pixel = t % ROW_TILES * CONSUMER_PIXELS;
+            const int first_pixel = t % ROW_TILES * TILE_PIXELS;
             tile.pixels.tile_first = first_pixel;
             ring.give_back(shared, first);
             ring.wait_for(shared, first + REACH_Z);

@@ -8,6 +8,7 @@
 constexpr int LINE = WARP_PIXELS + 4; /* beyond a multiple of 16: stores meet no bank twice */
 constexpr int LINE_VECTORS = 8 / LINE_STEP;
 constexpr int CONSUMER_FLOATS = 4 * 8 * LINE; /* of a consumer, in shared memory */
+//@ include ring_shared.cuh
 
 /* Neighbours in one store: written in C, they come apart. */
 __device__ __forceinline__ void store_vector(float *to, float x, float y) {
@@ -30,7 +31,7 @@ struct Tile : RowTile {
     real operand[TILE_OPERANDS + 1][2], next_operand[TILE_OPERANDS + 1][2];
     int now, ahead; /* the slots that they are for; -1: none */
 
-    template <class S> __device__ __forceinline__ void open(S &shared, int consumer) {
+    __device__ __forceinline__ void open(Shared &shared, int consumer) {
         lane = threadIdx.x % 32;
         pixels.warp = threadIdx.x % WARPGROUP / 32;
         lines = shared.consumer[consumer] + pixels.warp * 8 * LINE;
@@ -106,8 +107,8 @@ struct Tile : RowTile {
 
     __device__ __forceinline__ void open_lines(float *to, Stride s) {
         const int pixel = pixels.warp * WARP_PIXELS + lane % LINE_LANES * LINE_VECTOR;
-        line_inside = pixels.BoxPixels::valid(pixel);
-        line = to + offset(pixels.BoxPixels::place(pixel), s) + lane / LINE_LANES * s.c;
+        line_inside = pixels.has(pixel);
+        line = to + offset(pixels.at(pixel), s) + lane / LINE_LANES * s.c;
     }
     __device__ __forceinline__ void read_back(int first) {
         const float *from = lines + lane / LINE_LANES * LINE + lane % LINE_LANES * LINE_VECTOR;

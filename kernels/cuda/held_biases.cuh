@@ -2,11 +2,12 @@
  * they stay in registers. */
 
 constexpr int CONSUMER_FLOATS = 0;
+//@ include ring_shared.cuh
 
 struct Tile : RowTile {
     real held_bias[CHANNELS]; /* of every slot */
 
-    template <class S> __device__ __forceinline__ void open(const S &, int) {
+    __device__ __forceinline__ void open(const Shared &, int) {
         lane = threadIdx.x % 32;
         pixels.warp = threadIdx.x % WARPGROUP / 32;
         SG_UNROLL

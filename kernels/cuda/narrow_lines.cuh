@@ -7,6 +7,7 @@
 /* Bytes of a channel: rows of a matrix meet no bank twice. And of a warp. */
 constexpr int NARROW_ROW = WARP_PIXELS * 2 + 16, NARROW_BYTES = 16 * NARROW_ROW;
 constexpr int CONSUMER_FLOATS = NARROW_BYTES; /* of four warps */
+//@ include ring_shared.cuh
 /* What a lane stores of a turn: so many pieces, of so many words. */
 constexpr int EIGHT_PIECES = 8 / LINE_STEP; /* of eight channels */
 constexpr int PIECES = 2 * EIGHT_PIECES;
@@ -36,7 +37,7 @@ struct Tile : NarrowTile {
     unsigned short *line;                  /* where this lane stores the first piece of the turn */
     bool inside;
 
-    template <class S> __device__ __forceinline__ void open(S &shared, int consumer) {
+    __device__ __forceinline__ void open(Shared &shared, int consumer) {
         lane = threadIdx.x % 32;
         pixels.warp = threadIdx.x % WARPGROUP / 32;
         lines = reinterpret_cast<unsigned char *>(shared.consumer[consumer]) +
@@ -82,8 +83,8 @@ struct Tile : NarrowTile {
 
     __device__ __forceinline__ void open_lines(unsigned short *to, Stride s) {
         const int pixel = pixels.warp * WARP_PIXELS + lane % LINE_LANES * LINE_VECTOR;
-        inside = pixels.BoxPixels::valid(pixel);
-        line = to + offset(pixels.BoxPixels::place(pixel), s) +
+        inside = pixels.has(pixel);
+        line = to + offset(pixels.at(pixel), s) +
                (channel_first + lane / LINE_LANES * EIGHT_PIECES) * s.c;
     }
     /* Stores what is pending, and reads back what was put since. */

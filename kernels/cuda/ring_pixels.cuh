@@ -10,21 +10,29 @@ struct Box {
     int y, height;
 };
 
-struct BoxPixels {
+struct Pixels {
     Box box;
     int tile_first; /* pixel of the box that the tile starts with, if a row is several tiles */
+    int warp;       /* of the warpgroup, where pixels are rows of the products */
 
+    /* Blocks of 64 rows take turns in the pixels by eights, so that a warp's are neighbours. */
+    __device__ __forceinline__ int pixel(int row) const {
+        return ((warp * 2 + row % 16 / 8) * ROW_BLOCKS + row / 16) * 8 + row % 8;
+    }
     __device__ __forceinline__ int first() const { return ROW_TILES > 1 ? tile_first : 0; }
-    __device__ __forceinline__ bool valid(int pixel) const {
+    __device__ __forceinline__ bool has(int pixel) const {
         const int row = BOX_Y == 1 ? 0 : (first() + pixel) / PITCH;
         const int column = first() + pixel - row * PITCH;
         return column < BOX_X && box.x + column < box.width &&
                (!RING_DEPTH || (row < BOX_Y && box.y + row < box.height));
     }
-    __device__ __forceinline__ Place place(int pixel) const {
+    __device__ __forceinline__ Place at(int pixel) const {
         const int row = BOX_Y == 1 ? 0 : (first() + pixel) / PITCH;
         const int column = first() + pixel - row * PITCH;
         return RING_DEPTH ? Place{box.n, box.z, box.y + row, box.x + column}
                           : Place{box.n, 0, box.z, box.x + column};
     }
+    /* i: of the products' columns, or rows. */
+    __device__ __forceinline__ bool valid(int i) const { return has(COLUMNS ? i : pixel(i)); }
+    __device__ __forceinline__ Place place(int i) const { return at(COLUMNS ? i : pixel(i)); }
 };

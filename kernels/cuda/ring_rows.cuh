@@ -1,21 +1,9 @@
 /* conv_wgmma_ring.cuh, pixels as rows of the products: a tile of 64 ROW_BLOCKS pixels. */
 
-/* Blocks of 64 rows take turns in the pixels by eights, so that a warp's pixels are neighbours. */
-struct Pixels : BoxPixels {
-    int warp;
-
-    __device__ __forceinline__ int pixel(int row) const {
-        return ((warp * 2 + row % 16 / 8) * ROW_BLOCKS + row / 16) * 8 + row % 8;
-    }
-    __device__ __forceinline__ bool valid(int row) const { return BoxPixels::valid(pixel(row)); }
-    __device__ __forceinline__ Place place(int row) const { return BoxPixels::place(pixel(row)); }
-};
-
 constexpr bool PUT_ALONE = false;
 //@ include row_tile.cuh
 
 constexpr int CARRY_FLOATS = 0, CARRY_BARRIERS = 0;
-constexpr int TILE_BLOCKS = ROW_BLOCKS, BLOCK_SUMS = TILE_N / 2; /* of Tile::d */
 constexpr int WARP_PIXELS = 16 * ROW_BLOCKS;
 
 /* Where a warp turns lines of output around in shared memory, a lane stores LINE_VECTOR neighbours
@@ -26,6 +14,8 @@ constexpr int LINE_STEP = 32 / LINE_LANES;            /* channels that a warp st
 /* Every group of 8 channels of every tile is complete: half of the code that put is would be there
  * for the others. */
 constexpr bool ALL_WHOLE = TILE_REAL % 8 == 0 && OUT_GROUP % TILE_REAL == 0;
+
+constexpr int TILE_BLOCKS = ROW_BLOCKS, BLOCK_SUMS = TILE_N / 2; /* of Tile::d */
 
 /* One tap. slice: address of the stage's pixel that the tile's first meets under this tap; row:
  * where its weights begin. */
