@@ -257,57 +257,54 @@ struct Ring {
     }
 };
 
-using Sums = float[TILE_BLOCKS][BLOCK_SUMS]; /* as a tile's */
+constexpr int BLOCKS = COLUMNS ? CHANNEL_BLOCKS : ROW_BLOCKS; /* of 64 rows of the products */
+constexpr int BLOCK_SUMS = (COLUMNS ? TILE_PIXELS : TILE_N) / 2;
+using Sums = float[BLOCKS][BLOCK_SUMS]; /* as a tile's */
 
-/* Where a tile finds its first pixel's input under a tap. ring: of that pixel in slot 0; slot: of
- * the tile's first slice. */
-__device__ __forceinline__ unsigned tap_input(unsigned ring, int slot, int tap) {
-    const int z = tap / (KERNEL_Y * KERNEL_X), y = tap / KERNEL_X % KERNEL_Y;
-    const int x = tap % KERNEL_X * DILATION_X + STAGE_LEFT - PADDING_X;
-    int at = slot + z * DILATION_Z;
-    at -= at >= STAGES ? STAGES : 0;
-    return ring + (at * (PARTS * PART_CELLS) + staged_pixel(y * DILATION_Y, x)) * 16;
-}
-
-/* The products of a tile: in two groups, or, where there are many, UNROLL_TAPS taps a group. From
- * its fence to its commit a group has no loop and no loop's end: across either, ptxas makes every
- * product wait for the one before. */
-__device__ __forceinline__ void multiply(Sums &sums, unsigned ring, unsigned weights, int slot) {
-#pragma unroll 1
-    for (int first = 0; first < TAPS; first += UNROLL_TAPS) {
-        wgmma_fence();
-#pragma unroll UNROLL_TAPS
-        for (int i = 0; i < UNROLL_TAPS; i++) {
-            const int tap = first + i;
-            if (UNROLL_TAPS == TAPS && i == FIRST_TAPS)
-                wgmma_commit();
-            multiply_tap(sums, tap_input(ring, slot, tap), weights, tap * TAP_ROWS, tap > 0);
-        }
-        wgmma_commit();
-    }
-}
-
-/* The same in class fp32, where an operand is an upper and a lower half, x = upper + lower, both of
+/* The products of a tile with `taps` taps from `first` on, as one group; with all, as two. ring:
+ * address of its first pixel in slot 0; slot: of its first slice. From its fence to its commit a
+ * group has no loop and no loop's end, and `taps` is a constant: across either, ptxas makes every
+ * product wait for the one before.
+ *
+ * With PARTS 2, in class fp32, an operand is an upper and a lower half, x = upper + lower, both of
  * one scale, and a product is three: upper by lower, lower by upper, upper by upper halves. The
  * tensor cores round every addition toward zero: so what weighs little is added first, and no sum
- * there is long. It is made of SPANS sums of SPAN_TAPS taps each, a group of products for each,
- * the last in the tile's sums, those before in others.
- *
- * From its fence to its commit a span has no loop and no loop's end, and `taps` is a constant:
- * across either, ptxas makes every product wait for the one before. */
-__device__ __forceinline__ void multiply_span(Sums &sums, unsigned ring, unsigned weights, int slot,
-                                              int first, int taps) {
-#pragma unroll 2
-    for (int turn = 0; turn < 2; turn++)
-#pragma unroll SPAN_TAPS
+ * there is long. It is made of SPANS sums of SPAN_TAPS taps each, a group of products for each, the
+ * last in the tile's sums, those before in others. */
+__device__ __forceinline__ void multiply(Sums &sums, unsigned ring, unsigned weights, int slot,
+                                         int first, int taps) {
+#pragma unroll
+    for (int turn = 0; turn < PARTS; turn++)
+#pragma unroll
         for (int i = 0; i < taps; i++) {
             const int tap = first + i;
-            const unsigned input = tap_input(ring, slot, tap);
-            if (turn == 0) {
-                multiply_tap(sums, input, weights, (TAPS + tap) * TAP_ROWS, i > 0);
-                multiply_tap(sums, input + PART_CELLS * 16, weights, tap * TAP_ROWS, 1);
-            } else {
-                multiply_tap(sums, input, weights, tap * TAP_ROWS, 1);
+            if (PARTS == 1 && taps == TAPS && i == FIRST_TAPS)
+                wgmma_commit();
+            const int y = tap / KERNEL_X % KERNEL_Y * DILATION_Y;
+            const int x = tap % KERNEL_X * DILATION_X + STAGE_LEFT - PADDING_X;
+            int at = slot + tap / (KERNEL_Y * KERNEL_X) * DILATION_Z;
+            at -= at >= STAGES ? STAGES : 0;
+            at = at * (PARTS * PART_CELLS) + staged_pixel(y, x);
+#pragma unroll
+            for (int lower = 0; lower < PARTS - turn; lower++) {
+                const unsigned slice = ring + (at + lower * PART_CELLS) * 16;
+                const int row = ((PARTS - 1 - turn - lower) * TAPS + tap) * TAP_ROWS;
+                const auto pixels =
+                    matrix_descriptor(slice, PLANE * 16, COLUMNS ? 128 : ROW_BLOCKS * 128);
+                const auto channels = matrix_descriptor(weights, TILE_N * 16, 128);
+#pragma unroll
+                for (int k = 0; k < STAGE_GROUPS / 2; k++)
+#pragma unroll
+                    for (int block = 0; block < BLOCKS; block++) {
+                        const int more = (PARTS == 1 ? tap : i) > 0 || k > 0 || turn + lower > 0;
+                        if (COLUMNS)
+                            wgmma(sums[block],
+                                  descriptor_at(channels, row + 2 * k * TILE_N + block * 64),
+                                  descriptor_at(pixels, 2 * k * PLANE), more);
+                        else
+                            wgmma(sums[block], descriptor_at(pixels, 2 * k * PLANE + block * 8),
+                                  descriptor_at(channels, row + 2 * k * TILE_N), more);
+                    }
             }
         }
     wgmma_commit();
@@ -316,7 +313,7 @@ __device__ __forceinline__ void multiply_span(Sums &sums, unsigned ring, unsigne
 /* Keeps the compiler from moving what it does to sums to before their products' end. */
 __device__ __forceinline__ void pin(Sums &sums) {
 #pragma unroll
-    for (int i = 0; i < TILE_BLOCKS * BLOCK_SUMS; i++)
+    for (int i = 0; i < BLOCKS * BLOCK_SUMS; i++)
         asm volatile("" : "+f"(sums[i / BLOCK_SUMS][i % BLOCK_SUMS])::"memory");
 }
 
@@ -325,25 +322,8 @@ __device__ __forceinline__ void add_sums(Sums &to, Sums &sums) {
     pin(to);
     pin(sums);
 #pragma unroll
-    for (int i = 0; i < TILE_BLOCKS * BLOCK_SUMS; i++)
+    for (int i = 0; i < BLOCKS * BLOCK_SUMS; i++)
         to[i / BLOCK_SUMS][i % BLOCK_SUMS] += sums[i / BLOCK_SUMS][i % BLOCK_SUMS];
-}
-
-__device__ __forceinline__ void multiply_parts(Sums &sums, Sums &others, unsigned ring,
-                                               unsigned weights, int slot) {
-    wgmma_fence();
-    if (SPANS > 1)
-        multiply_span(others, ring, weights, slot, 0, SPAN_TAPS);
-#pragma unroll 1
-    for (int span = 1; span < SPANS - 1; span++) {
-        wgmma_fence();
-        multiply_span(sums, ring, weights, slot, span * SPAN_TAPS, SPAN_TAPS);
-        wgmma_wait<0>();
-        add_sums(others, sums);
-    }
-    if (SPANS > 2)
-        wgmma_fence();
-    multiply_span(sums, ring, weights, slot, FIRST_TAPS, TAPS - FIRST_TAPS);
 }
 
 __device__ __forceinline__ void consume(const Arguments &a, Shared &shared) {
@@ -392,10 +372,28 @@ __device__ __forceinline__ void consume(const Arguments &a, Shared &shared) {
             /* Unknown anew for every tile: or else the compiler keeps a descriptor of each product
              * across all tiles, and has no registers left. */
             asm volatile("" : "+r"(weights));
-            if (PARTS == 1)
-                multiply(tile.d, at, weights, first % STAGES);
-            else
-                multiply_parts(tile.d, others, at, weights, first % STAGES);
+            const int slot = first % STAGES;
+            if (PARTS == 1) {
+#pragma unroll 1
+                for (int tap = 0; tap < TAPS; tap += UNROLL_TAPS) {
+                    asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
+                    multiply(tile.d, at, weights, slot, tap, UNROLL_TAPS);
+                }
+            } else {
+                asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
+                if (SPANS > 1)
+                    multiply(others, at, weights, slot, 0, SPAN_TAPS);
+#pragma unroll 1
+                for (int span = 1; span < SPANS - 1; span++) {
+                    asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
+                    multiply(tile.d, at, weights, slot, span * SPAN_TAPS, SPAN_TAPS);
+                    wgmma_wait<0>();
+                    add_sums(others, tile.d);
+                }
+                if (SPANS > 2)
+                    asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
+                multiply(tile.d, at, weights, slot, FIRST_TAPS, TAPS - FIRST_TAPS);
+            }
             if (TAKES_TURNS)
                 barrier_arrive(TURNS + next, 2 * WARPGROUP);
             if (FIRST_TAPS >= KERNEL_Y * KERNEL_X && FIRST_TAPS < TAPS) {

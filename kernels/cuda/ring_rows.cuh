@@ -14,19 +14,3 @@ constexpr int LINE_STEP = 32 / LINE_LANES;            /* channels that a warp st
 /* Every group of 8 channels of every tile is complete: half of the code that put is would be there
  * for the others. */
 constexpr bool ALL_WHOLE = TILE_REAL % 8 == 0 && OUT_GROUP % TILE_REAL == 0;
-
-constexpr int TILE_BLOCKS = ROW_BLOCKS, BLOCK_SUMS = TILE_N / 2; /* of Tile::d */
-
-/* One tap. slice: address of the stage's pixel that the tile's first meets under this tap; row:
- * where its weights begin. */
-__device__ __forceinline__ void multiply_tap(float (&sums)[TILE_BLOCKS][BLOCK_SUMS], unsigned slice,
-                                             unsigned weights, int row, int accumulate) {
-    const unsigned long long a = matrix_descriptor(slice, PLANE * 16, ROW_BLOCKS * 128);
-    const unsigned long long b = matrix_descriptor(weights, TILE_N * 16, 128);
-#pragma unroll
-    for (int k = 0; k < STAGE_GROUPS / 2; k++)
-#pragma unroll
-        for (int block = 0; block < ROW_BLOCKS; block++)
-            wgmma(sums[block], descriptor_at(a, 2 * k * PLANE + block * 8),
-                  descriptor_at(b, row + 2 * k * TILE_N), accumulate || k);
-}
