@@ -284,7 +284,7 @@ __device__ __forceinline__ void multiply(Sums &sums, unsigned ring, unsigned wei
             const int x = tap % KERNEL_X * DILATION_X + STAGE_LEFT - PADDING_X;
             int at = slot + tap / (KERNEL_Y * KERNEL_X) * DILATION_Z;
             at -= at >= STAGES ? STAGES : 0;
-            at = at * (PARTS * PART_CELLS) + staged_pixel(y, x);
+            at = at * (PARTS * PART_CELLS) + staged_pixel(y * STAGE_WIDTH + x);
 #pragma unroll
             for (int lower = 0; lower < PARTS - turn; lower++) {
                 const unsigned slice = ring + (at + lower * PART_CELLS) * 16;

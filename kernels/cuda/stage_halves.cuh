@@ -74,7 +74,7 @@ __device__ __forceinline__ void fetch_edge(const Arguments &a, const Source &fro
 __device__ __forceinline__ void store_edge(uint4 *plane, const Fetched &from) {
 #pragma unroll
     for (int i = 0; i < EDGE_LOADS; i++) {
-        unsigned short *at = reinterpret_cast<unsigned short *>(plane + staged_pixel(0, edge_x(i)));
+        unsigned short *at = reinterpret_cast<unsigned short *>(plane + staged_pixel(edge_x(i)));
         if (edge_x(i) < STAGE_WIDTH)
             at[threadIdx.x % 8] = from.edge[i];
     }

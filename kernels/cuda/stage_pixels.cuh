@@ -1,10 +1,9 @@
 /* A stage is [STAGE_GROUPS][PLANE pixels][8 halves], channels in groups of 8, zeros outside the
- * image. It is dealt out in items: 8 channels of CHUNK pixels, one warp, every load before the first
- * store; VECTOR neighbours along x are read at once.
+ * image. It is dealt out in items: 8 channels of CHUNK pixels, one warp, every load before the
+ * first store; VECTOR neighbours along x are read at once.
  *
- * With PHASES, a pixel of the input box, counted from its corner, lies at staged_pixel(row, x): one
- * array for each phase of the strides, so that neighbours along an output row are neighbours there
- * and a filter tap is an offset.
+ * With PHASES, pixels lie in one array for each phase of the strides, so that neighbours along an
+ * output row are neighbours there and a filter tap is an offset.
  *
  * With VECTOR 8, these are the 8 channels of a pixel, which lie side by side.
  *
@@ -27,15 +26,11 @@ constexpr int CHUNKS = HAS_EDGE ? STAGE_WIDTH / CHUNK : (BOX_PIXELS + CHUNK - 1)
  * lanes start with another of their pixels. */
 constexpr bool TURNED = STRIDE_X == 1 && ALONG_X > 1;
 
-__device__ __forceinline__ int staged_pixel(int row, int x) {
+/* Where a pixel of the input box lies, by its number. */
+__device__ __forceinline__ int staged_pixel(int pixel) {
+    const int row = STAGE_ROWS == 1 ? 0 : pixel / STAGE_WIDTH, x = pixel - row * STAGE_WIDTH;
     return (row % STRIDE_Y * STRIDE_X + x % STRIDE_X) * PHASE_PIXELS + row / STRIDE_Y * PITCH +
            x / STRIDE_X;
-}
-
-/* The same of a pixel by its number in the box. */
-__device__ __forceinline__ int staged_pixel(int pixel) {
-    const int row = STAGE_ROWS == 1 ? 0 : pixel / STAGE_WIDTH;
-    return staged_pixel(row, pixel - row * STAGE_WIDTH);
 }
 
 /* The pixel of a chunk that this lane takes as number p of its four. */

@@ -2,7 +2,9 @@
  *
  * A warpgroup holds 64 CHANNEL_BLOCKS channels of TILE_PIXELS pixels. Of each block, warp w has
  * channels 16 w .. + 15; lane l of it has l / 4 and l / 4 + 8, and of every 8 pixels the pair
- * 2 (l % 4), + 1. A reduction over channels goes over the lane's own, then halves what a lane keeps
+ * 2 (l % 4), + 1.
+ *
+ * With CROSSES, a reduction over channels goes over the lane's own, then halves what a lane keeps
  * over the eight lanes that share its pixels, then crosses the warps through shared memory, where
  * thread t picks up pixels t, t + 128, .. as its own.
  *

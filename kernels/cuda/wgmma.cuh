@@ -71,8 +71,8 @@ __device__ __forceinline__ void ask_cache(const float *line) {
 
 /* An operand in shared memory without swizzle, in cores of 8 rows x 16 bytes: its first core, the
  * bytes from a core to the one 8 halves further along k (`leading`), and to the one 8 rows further
- * (`stride`), multiples of 16 below 2^18. A filter tap is another first core (PTX ISA, "Asynchronous
- * warpgroup level matrix instructions", "Strides"). */
+ * (`stride`). A filter tap is another first core, at any multiple of 16 bytes (PTX ISA,
+ * "Asynchronous warpgroup level matrix instructions", "Strides"). */
 __device__ __forceinline__ unsigned long long matrix_descriptor(unsigned address, int leading,
                                                                 int stride) {
     const unsigned low = (address & 0x3FFFF) >> 4 | static_cast<unsigned>(leading) >> 4 << 16;
