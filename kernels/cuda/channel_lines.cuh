@@ -14,7 +14,6 @@ struct Tile : NarrowTile {
 
     __device__ __forceinline__ void open(const Shared &, int) {
         lane = threadIdx.x % 32;
-        pixels.warp = threadIdx.x % WARPGROUP / 32;
         waiting = 0;
     }
 

@@ -33,7 +33,6 @@ struct Tile : RowTile {
 
     __device__ __forceinline__ void open(Shared &shared, int consumer) {
         lane = threadIdx.x % 32;
-        pixels.warp = threadIdx.x % WARPGROUP / 32;
         lines = shared.consumer[consumer] + pixels.warp * 8 * LINE;
         pending_first = -1;
     }

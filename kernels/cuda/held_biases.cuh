@@ -9,7 +9,6 @@ struct Tile : RowTile {
 
     __device__ __forceinline__ void open(const Shared &, int) {
         lane = threadIdx.x % 32;
-        pixels.warp = threadIdx.x % WARPGROUP / 32;
         SG_UNROLL
         for (int j = 0; j < CHANNELS; j++)
             held_bias[j] = scale_bias[column(j)].y;

@@ -39,7 +39,6 @@ struct Tile : NarrowTile {
 
     __device__ __forceinline__ void open(Shared &shared, int consumer) {
         lane = threadIdx.x % 32;
-        pixels.warp = threadIdx.x % WARPGROUP / 32;
         lines = reinterpret_cast<unsigned char *>(shared.consumer[consumer]) +
                 pixels.warp * NARROW_BYTES;
         held = pending_eights = 0;

@@ -13,7 +13,7 @@ struct Box {
 struct Pixels {
     Box box;
     int tile_first; /* pixel of the box that the tile starts with, if a row is several tiles */
-    int warp;       /* of the warpgroup, where pixels are rows of the products */
+    int warp = threadIdx.x % WARPGROUP / 32;
 
     /* Blocks of 64 rows take turns in the pixels by eights, so that a warp's are neighbours. */
     __device__ __forceinline__ int pixel(int row) const {

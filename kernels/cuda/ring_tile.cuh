@@ -4,9 +4,6 @@ constexpr int CONSUMER_FLOATS = 0;
 //@ include ring_shared.cuh
 
 struct Tile : RowTile {
-    __device__ __forceinline__ void open(const Shared &, int) {
-        lane = threadIdx.x % 32;
-        pixels.warp = threadIdx.x % WARPGROUP / 32;
-    }
+    __device__ __forceinline__ void open(const Shared &, int) { lane = threadIdx.x % 32; }
     __device__ __forceinline__ void start(int, int) {}
 };
