@@ -132,11 +132,10 @@ __device__ __forceinline__ void read_cell(const Arguments &a, int slot, int cell
 #pragma unroll
     for (int c = 0; c < 8; c++) {
         const int input = cell / TAPS * 8 + c, tap = cell % TAPS;
-        weight[c] = present && has_channel(input)
-                        ? read_only(a.weight + (first_channel() + slot) * a.weight_stride.n +
-                                    (WEIGHTS_IN_ORDER ? input * TAPS + tap
-                                                      : weight_offset(a, input, tap)))
-                        : 0.0f;
+        const element *from =
+            a.weight + (first_channel() + slot) * a.weight_stride.n +
+            (WEIGHTS_IN_ORDER ? input * TAPS + tap : weight_offset(a, input, tap));
+        weight[c] = present && has_channel(input) ? read_only(from) : 0.0f;
     }
 }
 
@@ -175,9 +174,8 @@ __device__ __forceinline__ void pack_weights(const Arguments &a, Shared &shared)
         if (lane == 0) {
             shared.weight_scale[slot] = scale;
             const bool biased = HAS_BIAS && (WHOLE || slot < present);
-            shared.scale_bias[slot].x = 1.0f;
-            shared.scale_bias[slot].y =
-                biased ? load(a.bias + (first + slot) * a.bias_stride.c) : 0.0f;
+            shared.scale_bias[slot] = make_float2(
+                1.0f, biased ? load(a.bias + (first + slot) * a.bias_stride.c) : 0.0f);
         }
         if (CHANNEL_OPERANDS > 0) {
             for (int k = lane; k < CHANNEL_OPERANDS; k += CHANNEL_LANES)
