@@ -46,9 +46,6 @@ __device__ __forceinline__ float warp_max(float x) {
 
 /* The block's channels. WHOLE: of a tile all slots have one. */
 constexpr bool WHOLE = TILE_REAL == TILE_N && OUT_GROUP % TILE_REAL == 0;
-__device__ __forceinline__ int channel_group() {
-    return blockIdx.x % CHANNEL_TILES / GROUP_TILES;
-}
 __device__ __forceinline__ int first_channel() {
     return channel_group() * OUT_GROUP + blockIdx.x % CHANNEL_TILES % GROUP_TILES * TILE_REAL;
 }
@@ -195,19 +192,18 @@ constexpr bool ONCE = ITEMS <= PRODUCER_WARPS; /* no warp has two items of a sli
 __device__ __forceinline__ void produce(const Arguments &a, Shared &shared) {
     const int warp = threadIdx.x / 32;
     for (Work work(a); work.open(a); work.next(shared)) {
-        const Source from(a, work.box, channel_group());
         const int end = work.slices * ITEMS;
         float largest = 0.0f;
         Fetched item, following;
         if (PREFETCH && warp < end)
-            fetch_item(a, from, warp, item);
+            fetch_item(a, work.box, warp, item);
 #pragma unroll PREFETCH + 1
         for (int i = warp; i < end; i += PRODUCER_WARPS) {
             const int number = work.staged + i / ITEMS, slot = number % STAGES;
             if (!PREFETCH)
-                fetch_item(a, from, i, item);
+                fetch_item(a, work.box, i, item);
             else if (i + PRODUCER_WARPS < end)
-                fetch_item(a, from, i + PRODUCER_WARPS, following);
+                fetch_item(a, work.box, i + PRODUCER_WARPS, following);
             if (ONCE || i % ITEMS < PRODUCER_WARPS) /* the warp's first of the slice */
                 mbarrier_wait(shared_address(&shared.empty[slot]), number / STAGES & 1 ^ 1);
             if (GUARDED && work.exact)

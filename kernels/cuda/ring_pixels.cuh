@@ -4,6 +4,11 @@
  * With RING_DEPTH, y is height. A box is BOX_Y x BOX_X pixels, a tile's pixels run along the rows
  * of the stage, PITCH a row, and the last few of a row are made and dropped. */
 
+/* Of channels, the block's. */
+__device__ __forceinline__ int channel_group() {
+    return blockIdx.x % CHANNEL_TILES / GROUP_TILES;
+}
+
 /* A box's first pixel, in the output, and the output's sizes. */
 struct Box {
     int n, z, x, width;

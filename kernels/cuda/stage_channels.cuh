@@ -17,13 +17,13 @@ struct Fetched {
 __device__ __forceinline__ int edge_x(int i) {
     return CHUNKS * CHUNK + i * 4 + threadIdx.x % 32 / 8;
 }
-__device__ __forceinline__ void fetch_edge(const Arguments &a, const Source &from, int item,
+__device__ __forceinline__ void fetch_edge(const Arguments &a, const Box &box, int item,
                                            Fetched &to) {
     const int channel = item / CHUNKS % STAGE_GROUPS * 8 + threadIdx.x % 8;
 #pragma unroll
     for (int i = 0; i < EDGE_LOADS; i++) {
         const element *at;
-        const bool inside = from.locate(a, item / ITEMS, channel, edge_x(i), at);
+        const bool inside = locate(a, box, item / ITEMS, channel, edge_x(i), at);
         to.edge[i] =
             inside && edge_x(i) < STAGE_WIDTH && has_channel(channel) ? read_only(at) : 0.0f;
     }
@@ -34,14 +34,14 @@ __device__ __forceinline__ void fetch_edge(const Arguments &a, const Source &fro
 constexpr bool ASKS_AHEAD = OUT_LINES > 0 && VECTOR == 4;
 
 /* Item `item` of a segment: of its first slice they are 0 .. ITEMS - 1. */
-__device__ __forceinline__ void fetch_item(const Arguments &a, const Source &from, int item,
+__device__ __forceinline__ void fetch_item(const Arguments &a, const Box &box, int item,
                                            Fetched &to) {
     const int chunk = item % CHUNKS, group = item / CHUNKS % STAGE_GROUPS, slice = item / ITEMS;
 #pragma unroll
     for (int p = 0; p < 4; p += ALONG_X) {
         const int pixel = chunk_pixel(chunk, p);
         const float *at;
-        const bool inside = from.locate(a, slice, group * 8, pixel, at) &&
+        const bool inside = locate(a, box, slice, group * 8, pixel, at) &&
                             (FULL_CHUNKS || pixel < BOX_PIXELS);
         if (VECTOR == 8) {
             const float4 zero = make_float4(0, 0, 0, 0);
@@ -57,7 +57,8 @@ __device__ __forceinline__ void fetch_item(const Arguments &a, const Source &fro
         for (int c = 0; c < 8; c++) {
             const bool present = inside && has_channel(group * 8 + c);
             const float *here = at + c * a.input_stride.c;
-            if (ASKS_AHEAD && present && threadIdx.x % 8 == 0 && from.z + slice + 1 < a.in_z)
+            const int next = box.z * STRIDE_Z - PADDING_Z + slice + 1;
+            if (ASKS_AHEAD && present && threadIdx.x % 8 == 0 && next < a.in_z)
                 asm volatile("prefetch.global.L2 [%0];" ::"l"(
                     here + (RING_DEPTH ? a.input_stride.d : a.input_stride.h)));
             if (VECTOR == 4) {
@@ -76,7 +77,7 @@ __device__ __forceinline__ void fetch_item(const Arguments &a, const Source &fro
     }
     if (HAS_EDGE) {
         if (chunk == CHUNKS - 1)
-            fetch_edge(a, from, item, to);
+            fetch_edge(a, box, item, to);
     }
 }
 

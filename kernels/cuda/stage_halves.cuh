@@ -29,14 +29,14 @@ __device__ __forceinline__ int item_cell(int item, int v) {
     return (item * 4 + v) * 32 + threadIdx.x % 32;
 }
 
-__device__ __forceinline__ void fetch_cells(const Arguments &a, const Source &from, int item,
+__device__ __forceinline__ void fetch_cells(const Arguments &a, const Box &box, int item,
                                             Fetched &to) {
 #pragma unroll
     for (int v = 0; v < 4; v++) {
         const int cell = item_cell(item % ITEMS, v), channel = cell % STAGE_GROUPS * 8;
         const element *at;
         const bool inside =
-            from.locate(a, item / ITEMS, channel, cell / STAGE_GROUPS, at) &&
+            locate(a, box, item / ITEMS, channel, cell / STAGE_GROUPS, at) &&
             (STAGE_CELLS % 128 == 0 || cell < STAGE_CELLS);
         const uint4 read = load_16_bytes_if(inside && has_channel(channel), at);
         to.word[v * 4] = read.x, to.word[v * 4 + 1] = read.y;
@@ -61,13 +61,13 @@ __device__ __forceinline__ void store_cells(uint4 *stage, int item, const Fetche
 __device__ __forceinline__ int edge_x(int i) {
     return CHUNKS * CHUNK + i * 4 + threadIdx.x % 32 / 8;
 }
-__device__ __forceinline__ void fetch_edge(const Arguments &a, const Source &from, int item,
+__device__ __forceinline__ void fetch_edge(const Arguments &a, const Box &box, int item,
                                            Fetched &to) {
     const int channel = item / CHUNKS % STAGE_GROUPS * 8 + threadIdx.x % 8;
 #pragma unroll
     for (int i = 0; i < EDGE_LOADS; i++) {
         const element *at;
-        const bool inside = from.locate(a, item / ITEMS, channel, edge_x(i), at);
+        const bool inside = locate(a, box, item / ITEMS, channel, edge_x(i), at);
         to.edge[i] = load_if(inside && edge_x(i) < STAGE_WIDTH && has_channel(channel), at).bits;
     }
 }
@@ -81,10 +81,10 @@ __device__ __forceinline__ void store_edge(uint4 *plane, const Fetched &from) {
 }
 
 /* Item `item` of a segment: of its first slice they are 0 .. ITEMS - 1. */
-__device__ __forceinline__ void fetch_item(const Arguments &a, const Source &from, int item,
+__device__ __forceinline__ void fetch_item(const Arguments &a, const Box &box, int item,
                                            Fetched &to) {
     if (VECTOR == 8) {
-        fetch_cells(a, from, item, to);
+        fetch_cells(a, box, item, to);
         return;
     }
     const int chunk = item % CHUNKS, group = item / CHUNKS % STAGE_GROUPS, slice = item / ITEMS;
@@ -92,7 +92,7 @@ __device__ __forceinline__ void fetch_item(const Arguments &a, const Source &fro
     for (int p = 0; p < 4; p += ALONG_X) {
         const int pixel = chunk_pixel(chunk, p);
         const element *at;
-        const bool inside = from.locate(a, slice, group * 8, pixel, at) &&
+        const bool inside = locate(a, box, slice, group * 8, pixel, at) &&
                             (FULL_CHUNKS || pixel < BOX_PIXELS);
 #pragma unroll
         for (int c = 0; c < 8; c++) {
@@ -110,7 +110,7 @@ __device__ __forceinline__ void fetch_item(const Arguments &a, const Source &fro
     }
     if (HAS_EDGE) {
         if (chunk == CHUNKS - 1)
-            fetch_edge(a, from, item, to);
+            fetch_edge(a, box, item, to);
     }
 }
 

@@ -44,33 +44,22 @@ __device__ __forceinline__ bool has_channel(int channel) {
     return IN_CHANNELS % 16 == 0 || channel < IN_CHANNELS;
 }
 
-/* The input under a segment: its box's corner in the first slice, which may lie outside. */
-struct Source {
-    const element *origin; /* of the group's channel 0 */
-    int z, y, x;
-
-    __device__ __forceinline__ Source(const Arguments &a, const Box &box, int group) {
-        z = box.z * STRIDE_Z - PADDING_Z;
-        y = RING_DEPTH ? box.y * STRIDE_Y - PADDING_Y : 0;
-        x = box.x * STRIDE_X - STAGE_LEFT;
-        origin = a.input + box.n * a.input_stride.n + group * IN_CHANNELS * a.input_stride.c +
-                 z * (RING_DEPTH ? a.input_stride.d : a.input_stride.h) +
-                 (RING_DEPTH ? y * a.input_stride.h : 0) + x * (ALONG_X > 1 ? 1 : a.input_stride.w);
-    }
-    /* Where a slice has a channel of the box's pixel; false outside the image. */
-    __device__ __forceinline__ bool locate(const Arguments &a, int slice, int channel, int pixel,
-                                           const element *&at) const {
-        const int row = STAGE_ROWS == 1 ? 0 : pixel / STAGE_WIDTH;
-        const int column = pixel - row * STAGE_WIDTH;
-        at = origin + slice * (RING_DEPTH ? a.input_stride.d : a.input_stride.h) +
-             channel * a.input_stride.c + column * (ALONG_X > 1 ? 1 : a.input_stride.w);
-        if (STAGE_ROWS > 1)
-            at += row * a.input_stride.h;
-        return static_cast<unsigned>(z + slice) < static_cast<unsigned>(a.in_z) &&
-               (!RING_DEPTH || static_cast<unsigned>(y + row) < static_cast<unsigned>(a.in_y)) &&
-               static_cast<unsigned>(x + column) < static_cast<unsigned>(a.in_x);
-    }
-};
+/* Where a slice of the input under a segment has a channel of the box's pixel; false outside the
+ * image. */
+__device__ __forceinline__ bool locate(const Arguments &a, const Box &box, int slice, int channel,
+                                       int pixel, const element *&at) {
+    const int row = STAGE_ROWS == 1 ? 0 : pixel / STAGE_WIDTH;
+    const int z = box.z * STRIDE_Z - PADDING_Z + slice;
+    const int y = RING_DEPTH ? box.y * STRIDE_Y - PADDING_Y + row : 0;
+    const int x = box.x * STRIDE_X - STAGE_LEFT + pixel - row * STAGE_WIDTH;
+    at = a.input + box.n * a.input_stride.n +
+         (channel_group() * IN_CHANNELS + channel) * a.input_stride.c +
+         z * (RING_DEPTH ? a.input_stride.d : a.input_stride.h) +
+         (RING_DEPTH ? y * a.input_stride.h : 0) + x * (ALONG_X > 1 ? 1 : a.input_stride.w);
+    return static_cast<unsigned>(z) < static_cast<unsigned>(a.in_z) &&
+           (!RING_DEPTH || static_cast<unsigned>(y) < static_cast<unsigned>(a.in_y)) &&
+           static_cast<unsigned>(x) < static_cast<unsigned>(a.in_x);
+}
 
 __device__ __forceinline__ float read_only(const float *from) {
     return __ldg(from);
