@@ -31,8 +31,7 @@ struct Arguments {
 //@ tail
 
 constexpr float STAGE_MIN = PARTS == 2 ? SPLIT_MIN : CARRIER_MIN;
-/* Taps whose products are through before those of the last group: the filter's first slice can then
- * be given back. */
+/* Taps of the first group of products, after which the filter's first slice can be given back. */
 constexpr int FIRST_TAPS = PARTS == 1 ? KERNEL_Y * KERNEL_X : (SPANS - 1) * SPAN_TAPS;
 /* Where sums move in the middle of a tile, the products of others had better fill the gap. */
 constexpr bool TAKES_TURNS = CONSUMERS > 1 && (PARTS == 1 || SPANS <= 2);
@@ -79,9 +78,11 @@ struct Work {
         const int number = unit / units_z;
         box.n = number / boxes_x / boxes_y;
         box.z = unit - number * units_z;
-        box.y = RING_DEPTH ? number / boxes_x % boxes_y * BOX_Y : 0;
         box.x = number % boxes_x * BOX_X;
-        box.height = RING_DEPTH ? static_cast<int>(a.out_y) : 1;
+        if (RING_DEPTH) {
+            box.top = number / boxes_x % boxes_y * BOX_Y;
+            box.height = static_cast<int>(a.out_y);
+        }
         box.width = static_cast<int>(a.out_x);
         rows = WALKS ? static_cast<int>(a.out_z) : min(end - unit, units_z - box.z);
         slices = (rows - 1) * STRIDE_Z + REACH_Z;
@@ -204,13 +205,13 @@ __device__ __forceinline__ void produce(const Arguments &a, Shared &shared) {
                 fetch_item(a, work.box, i, item);
             else if (i + PRODUCER_WARPS < end)
                 fetch_item(a, work.box, i + PRODUCER_WARPS, following);
-            if (ONCE || i % ITEMS < PRODUCER_WARPS) /* the warp's first of the slice */
+            if (ONCE || i % ITEMS < PRODUCER_WARPS /* the warp's first of the slice */)
                 mbarrier_wait(shared_address(&shared.empty[slot]), number / STAGES & 1 ^ 1);
             if (GUARDED && work.exact)
                 store_item<true>(shared.ring[slot], i % ITEMS, item, work.scale, largest);
             else
                 store_item<false>(shared.ring[slot], i % ITEMS, item, STAGE_SCALE, largest);
-            if (ONCE || i % ITEMS >= ITEMS - PRODUCER_WARPS) { /* its last */
+            if (ONCE || i % ITEMS >= ITEMS - PRODUCER_WARPS /* its last */) {
                 fence_proxy_async();
                 if (GUARDED)
                     largest = warp_max(largest);
@@ -301,7 +302,7 @@ __device__ __forceinline__ void multiply(Sums &sums, unsigned ring, unsigned wei
                     }
             }
         }
-    wgmma_commit();
+    asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
 }
 
 /* Keeps the compiler from moving what it does to sums to before their products' end. */
@@ -381,7 +382,7 @@ __device__ __forceinline__ void consume(const Arguments &a, Shared &shared) {
                 for (int span = 1; span < SPANS - 1; span++) {
                     asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
                     multiply(tile.d, at, weights, slot, span * SPAN_TAPS, SPAN_TAPS);
-                    wgmma_wait<0>();
+                    asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
                     add_sums(others, tile.d);
                 }
                 if (SPANS > 2)
@@ -391,10 +392,10 @@ __device__ __forceinline__ void consume(const Arguments &a, Shared &shared) {
             if (TAKES_TURNS)
                 barrier_arrive(TURNS + next, 2 * WARPGROUP);
             if (FIRST_TAPS >= KERNEL_Y * KERNEL_X && FIRST_TAPS < TAPS) {
-                wgmma_wait<1>();
+                asm volatile("wgmma.wait_group.sync.aligned 1;" ::: "memory"); /* the first group */
                 ring.give_back(shared, min(first + DILATION_Z, following));
             }
-            wgmma_wait<0>();
+            asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
             if (SPANS > 1)
                 add_sums(tile.d, others);
             ring.give_back(shared, min(first + REACH_Z, following));

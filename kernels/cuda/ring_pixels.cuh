@@ -12,7 +12,7 @@ __device__ __forceinline__ int channel_group() {
 /* A box's first pixel, in the output, and the output's sizes. */
 struct Box {
     int n, z, x, width;
-    int y, height;
+    int top, height; /* along y */
 };
 
 struct Pixels {
@@ -29,12 +29,12 @@ struct Pixels {
         const int row = BOX_Y == 1 ? 0 : (first() + pixel) / PITCH;
         const int column = first() + pixel - row * PITCH;
         return column < BOX_X && box.x + column < box.width &&
-               (!RING_DEPTH || (row < BOX_Y && box.y + row < box.height));
+               (!RING_DEPTH || (row < BOX_Y && box.top + row < box.height));
     }
     __device__ __forceinline__ Place at(int pixel) const {
         const int row = BOX_Y == 1 ? 0 : (first() + pixel) / PITCH;
         const int column = first() + pixel - row * PITCH;
-        return RING_DEPTH ? Place{box.n, box.z, box.y + row, box.x + column}
+        return RING_DEPTH ? Place{box.n, box.z, box.top + row, box.x + column}
                           : Place{box.n, 0, box.z, box.x + column};
     }
     /* i: of the products' columns, or rows. */

@@ -1,8 +1,7 @@
 /* What a block of conv_wgmma_ring.cuh has in shared memory. */
 
 constexpr int TAPS = KERNEL_Z * KERNEL_Y * KERNEL_X;
-/* Of a tap's weights, 8 halves each: one more than there are, so that a warp that packs the taps of
- * a channel does not store them all to the same banks. */
+/* Of a tap's weights, 8 halves each, and one: a warp packs a channel's taps to different banks. */
 constexpr int TAP_ROWS = STAGE_GROUPS * TILE_N + 1;
 constexpr int REACH_Z = (KERNEL_Z - 1) * DILATION_Z + 1; /* slices that an output row needs */
 constexpr int PRODUCER_WARPS = PRODUCERS * 4;
