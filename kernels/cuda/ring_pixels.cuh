@@ -2,7 +2,9 @@
  * through the ring along z, which is height, and then there is no y, or depth.
  *
  * With RING_DEPTH, y is height. A box is BOX_Y x BOX_X pixels, a tile's pixels run along the rows
- * of the stage, PITCH a row, and the last few of a row are made and dropped. */
+ * of the stage, PITCH a row, and the last few of a row are made and dropped.
+ *
+ * Constants: ONE_BOX (a row of the output is one box). */
 
 /* Of channels, the block's. */
 __device__ __forceinline__ int channel_group() {
@@ -11,7 +13,7 @@ __device__ __forceinline__ int channel_group() {
 
 /* A box's first pixel, in the output, and the output's sizes. */
 struct Box {
-    int n, z, x, width;
+    int n, z, left, width;
     int top, height; /* along y */
 };
 
@@ -28,14 +30,14 @@ struct Pixels {
     __device__ __forceinline__ bool has(int pixel) const {
         const int row = BOX_Y == 1 ? 0 : (first() + pixel) / PITCH;
         const int column = first() + pixel - row * PITCH;
-        return column < BOX_X && box.x + column < box.width &&
+        return (ONE_BOX || column < BOX_X) && box.left + column < box.width &&
                (!RING_DEPTH || (row < BOX_Y && box.top + row < box.height));
     }
     __device__ __forceinline__ Place at(int pixel) const {
         const int row = BOX_Y == 1 ? 0 : (first() + pixel) / PITCH;
         const int column = first() + pixel - row * PITCH;
-        return RING_DEPTH ? Place{box.n, box.z, box.top + row, box.x + column}
-                          : Place{box.n, 0, box.z, box.x + column};
+        return RING_DEPTH ? Place{box.n, box.z, box.top + row, box.left + column}
+                          : Place{box.n, 0, box.z, box.left + column};
     }
     /* i: of the products' columns, or rows. */
     __device__ __forceinline__ bool valid(int i) const { return has(COLUMNS ? i : pixel(i)); }

@@ -51,7 +51,7 @@ __device__ __forceinline__ bool locate(const Arguments &a, const Box &box, int s
     const int row = STAGE_ROWS == 1 ? 0 : pixel / STAGE_WIDTH;
     const int z = box.z * STRIDE_Z - PADDING_Z + slice;
     const int y = RING_DEPTH ? box.top * STRIDE_Y - PADDING_Y + row : 0;
-    const int x = box.x * STRIDE_X - STAGE_LEFT + pixel - row * STAGE_WIDTH;
+    const int x = box.left * STRIDE_X - STAGE_LEFT + pixel - row * STAGE_WIDTH;
     at = a.input + box.n * a.input_stride.n +
          (channel_group() * IN_CHANNELS + channel) * a.input_stride.c +
          z * (RING_DEPTH ? a.input_stride.d : a.input_stride.h) +
