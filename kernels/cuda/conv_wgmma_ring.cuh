@@ -302,7 +302,7 @@ __device__ __forceinline__ void multiply(Sums &sums, unsigned ring, unsigned wei
                     }
             }
         }
-    asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
+    wgmma_commit();
 }
 
 /* Keeps the compiler from moving what it does to sums to before their products' end. */

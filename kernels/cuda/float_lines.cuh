@@ -106,8 +106,8 @@ struct Tile : RowTile {
 
     __device__ __forceinline__ void open_lines(float *to, Stride s) {
         const int pixel = pixels.warp * WARP_PIXELS + lane % LINE_LANES * LINE_VECTOR;
-        line_inside = pixels.has(pixel);
-        line = to + offset(pixels.at(pixel), s) + lane / LINE_LANES * s.c;
+        line_inside = pixels.covers(pixel);
+        line = to + offset(pixels.place_at(pixel), s) + lane / LINE_LANES * s.c;
     }
     __device__ __forceinline__ void read_back(int first) {
         const float *from = lines + lane / LINE_LANES * LINE + lane % LINE_LANES * LINE_VECTOR;

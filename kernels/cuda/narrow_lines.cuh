@@ -82,8 +82,8 @@ struct Tile : NarrowTile {
 
     __device__ __forceinline__ void open_lines(unsigned short *to, Stride s) {
         const int pixel = pixels.warp * WARP_PIXELS + lane % LINE_LANES * LINE_VECTOR;
-        inside = pixels.has(pixel);
-        line = to + offset(pixels.at(pixel), s) +
+        inside = pixels.covers(pixel);
+        line = to + offset(pixels.place_at(pixel), s) +
                (channel_first + lane / LINE_LANES * EIGHT_PIECES) * s.c;
     }
     /* Stores what is pending, and reads back what was put since. */

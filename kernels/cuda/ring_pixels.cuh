@@ -27,19 +27,19 @@ struct Pixels {
         return ((warp * 2 + row % 16 / 8) * ROW_BLOCKS + row / 16) * 8 + row % 8;
     }
     __device__ __forceinline__ int first() const { return ROW_TILES > 1 ? tile_first : 0; }
-    __device__ __forceinline__ bool has(int pixel) const {
+    __device__ __forceinline__ bool covers(int pixel) const {
         const int row = BOX_Y == 1 ? 0 : (first() + pixel) / PITCH;
         const int column = first() + pixel - row * PITCH;
         return (ONE_BOX || column < BOX_X) && box.left + column < box.width &&
                (!RING_DEPTH || (row < BOX_Y && box.top + row < box.height));
     }
-    __device__ __forceinline__ Place at(int pixel) const {
+    __device__ __forceinline__ Place place_at(int pixel) const {
         const int row = BOX_Y == 1 ? 0 : (first() + pixel) / PITCH;
         const int column = first() + pixel - row * PITCH;
         return RING_DEPTH ? Place{box.n, box.z, box.top + row, box.left + column}
                           : Place{box.n, 0, box.z, box.left + column};
     }
     /* i: of the products' columns, or rows. */
-    __device__ __forceinline__ bool valid(int i) const { return has(COLUMNS ? i : pixel(i)); }
-    __device__ __forceinline__ Place place(int i) const { return at(COLUMNS ? i : pixel(i)); }
+    __device__ __forceinline__ bool valid(int i) const { return covers(COLUMNS ? i : pixel(i)); }
+    __device__ __forceinline__ Place place(int i) const { return place_at(COLUMNS ? i : pixel(i)); }
 };

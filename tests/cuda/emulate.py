@@ -106,7 +106,6 @@ STATEMENTS = {
     "wait_all": "(void)0",
     "setmaxnreg": "(void)0",
     "wgmma.fence": "(void)0",
-    "wgmma.commit_group": "(void)0",
     "wgmma.wait_group": "(void)0",
     "prefetch": "(void)0",
     '("" :': "(void)0",
