@@ -130,7 +130,8 @@ struct Tile : ColumnTile {
         if (ROW_TILES > 1 && from < LAST_TILE)
             return pixels_at(from + TILE_PIXELS) >= SECTOR;
         return row + 1 < rows && (ONE_BOX || pixels.box.width <= BOX_X) &&
-               (RING_DEPTH ? s.d : s.h) == pixels.box.width && pixels_at(0) >= SECTOR;
+               (RING_DEPTH ? s.d : s.h) == pixels.box.width &&
+               (ROW_TILES == 1 || pixels_at(0) >= SECTOR);
     }
     /* Values of the sector that a line begins in, before its first. */
     static __device__ __forceinline__ int before(const float *line) {
@@ -185,8 +186,10 @@ struct Tile : ColumnTile {
     }
     /* All of a window's values are there. */
     __device__ __forceinline__ void close_window(float *to, const Stride &s, int window, int j) {
-        if (window > 0 || j > 0)
-            store_window(s, (window + WINDOWS - 1) % WINDOWS, window > 0 ? j : j - 1);
+        if (window > 0)
+            store_window(s, window - 1, j);
+        else if (j > 0)
+            store_window(s, WINDOWS - 1, j - 1);
         if (window == 0 && CARRIES)
             bring(j);
         __syncwarp();

@@ -277,21 +277,21 @@ __device__ __forceinline__ void multiply(Sums &sums, unsigned ring, unsigned wei
                 wgmma_commit();
             const int y = tap / KERNEL_X % KERNEL_Y * DILATION_Y;
             const int x = tap % KERNEL_X * DILATION_X + STAGE_LEFT - PADDING_X;
-            int at = slot + tap / (KERNEL_Y * KERNEL_X) * DILATION_Z;
-            at -= at >= STAGES ? STAGES : 0;
-            at = at * (PARTS * PART_CELLS) + staged_pixel(y * STAGE_WIDTH + x);
+            int stage = slot + tap / (KERNEL_Y * KERNEL_X) * DILATION_Z;
+            stage -= stage >= STAGES ? STAGES : 0;
 #pragma unroll
             for (int lower = 0; lower < PARTS - turn; lower++) {
-                const unsigned slice = ring + (at + lower * PART_CELLS) * 16;
+                const int at =
+                    (stage * PARTS + lower) * PART_CELLS + staged_pixel(y * STAGE_WIDTH + x);
                 const int row = ((PARTS - 1 - turn - lower) * TAPS + tap) * TAP_ROWS;
-                const auto pixels =
-                    matrix_descriptor(slice, PLANE * 16, COLUMNS ? 128 : ROW_BLOCKS * 128);
+                const auto pixels = matrix_descriptor(ring + at * 16, PLANE * 16,
+                                                      COLUMNS ? 128 : ROW_BLOCKS * 128);
                 const auto channels = matrix_descriptor(weights, TILE_N * 16, 128);
 #pragma unroll
                 for (int k = 0; k < STAGE_GROUPS / 2; k++)
 #pragma unroll
                     for (int block = 0; block < BLOCKS; block++) {
-                        const int more = (PARTS == 1 ? tap : i) > 0 || k > 0 || turn + lower > 0;
+                        const bool more = (PARTS == 1 ? tap : i) > 0 || k > 0 || turn + lower > 0;
                         if (COLUMNS)
                             wgmma(sums[block],
                                   descriptor_at(channels, row + 2 * k * TILE_N + block * 64),
