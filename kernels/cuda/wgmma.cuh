@@ -161,9 +161,8 @@ __device__ __forceinline__ unsigned remainder(unsigned halves, float low, float 
 
 /* NaN if there is one. */
 __device__ __forceinline__ float max_magnitude(float largest, float x) {
-    float result;
-    asm("max.NaN.f32 %0, %1, %2;" : "=f"(result) : "f"(largest), "f"(fabsf(x)));
-    return result;
+    asm("max.NaN.f32 %0, %0, %1;" : "+f"(largest) : "f"(fabsf(x)));
+    return largest;
 }
 
 /* NaN and infinity do not count. */
