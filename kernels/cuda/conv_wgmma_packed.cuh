@@ -498,9 +498,9 @@ constexpr int ENTRY_REGISTERS =
 
 template <int REGISTERS> __device__ __forceinline__ void take_registers() {
     if constexpr (REGISTERS >= ENTRY_REGISTERS)
-        setmaxnreg_inc<REGISTERS>();
+        asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(REGISTERS));
     else if constexpr (REGISTERS > 0)
-        setmaxnreg_dec<REGISTERS>();
+        asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(REGISTERS));
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)

@@ -506,10 +506,10 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
     fence_proxy_async();
     __syncthreads();
     if (warpgroup < CONSUMERS) {
-        setmaxnreg_inc<CONSUMER_REGISTERS>();
+        asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(CONSUMER_REGISTERS));
         contract(shared, shared_address(boxes), shared_address(blocks), warpgroup, a);
     } else {
-        setmaxnreg_dec<STAGER_REGISTERS>();
+        asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(STAGER_REGISTERS));
         const int warp = threadIdx.x / 32 - CONSUMERS * 4;
         if (warp < STAGERS)
             stage_input(shared, boxes, warp, a);

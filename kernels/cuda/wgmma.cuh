@@ -54,19 +54,6 @@ __device__ __forceinline__ void fence_proxy_async() {
     asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 }
 
-template <int REGISTERS> __device__ __forceinline__ void setmaxnreg_inc() {
-    asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(REGISTERS));
-}
-
-template <int REGISTERS> __device__ __forceinline__ void setmaxnreg_dec() {
-    asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(REGISTERS));
-}
-
-/* Asks the second-level cache for the line there. */
-__device__ __forceinline__ void ask_cache(const float *line) {
-    asm volatile("prefetch.global.L2 [%0];" ::"l"(line));
-}
-
 /* ---- products ------------------------------------------------------------------------------ */
 
 /* An operand in shared memory without swizzle, in cores of 8 rows x 16 bytes: its first core, the

@@ -24,7 +24,7 @@ PROCESSORS = 3
 SECONDS = 120
 EMPTY = (
     "pin copy_async_wait griddepcontrol_wait cp_async_commit cp_async_wait fence_proxy_async "
-    "setmaxnreg_inc setmaxnreg_dec wgmma_fence wgmma_commit wgmma_wait ask_cache"
+    "wgmma_fence wgmma_commit wgmma_wait"
 )
 ALIGNED = 'if ((uintptr_t)({0}) % {1}) emu_fail("an address is off its alignment"); '
 # What stands in the place of a function's body.
@@ -100,14 +100,11 @@ STATEMENTS = {
     "fence.proxy.async": "(void)0",
     "wgmma.fence": "(void)0",
     "wgmma.commit_group": "(void)0",
+    "wgmma.wait_group": "(void)0",
     "prefetch.global": "(void)0",
     "cp.async.commit_group": "(void)0",
     "cp.async.wait_group": "(void)0",
     "wait_all": "(void)0",
-    "setmaxnreg": "(void)0",
-    "wgmma.fence": "(void)0",
-    "wgmma.wait_group": "(void)0",
-    "prefetch": "(void)0",
     '("" :': "(void)0",
     "cp.async.ca.shared.global": "memcpy(emu_at(raw + i * 4), from, 4)",
 }
