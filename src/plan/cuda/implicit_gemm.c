@@ -73,16 +73,16 @@ bool sg_implicit_gemm_measure(const sg_problem *problem, const sg_cuda_target *t
 /* ---- how long ------------------------------------------------------------------------------ */
 
 /* Fitted to runs of random convolutions on one H200. */
-static const double CLOCK = 1.75e9, START = 4.3e-6;
+static const double CLOCK = 1.75e9, START = 4e-6;
 static const double HOPPER_RATE = 0.765; /* of the tensor cores, by warps alone on Hopper */
 static const double SPLIT_LOSS = 2.6;    /* of products of split operands, over what three cost */
 /* Cycles of a multiprocessor: for 16 bytes a lane of 32 out of shared memory; for 32 vectors on
  * their way there, and as often that for pixels where every element is asked whether it lies in
- * the image; of a slice, what blocks beside each other hide of one. */
-static const double SHARED = 5.7, VECTOR = 12, PADDED = 5.2, LATENCY = 450;
+ * the image; of a slice and of a tail, what blocks beside each other hide of one. */
+static const double SHARED = 6.7, VECTOR = 9.2, PADDED = 6.5, LATENCY = 450;
 /* The same of a tail, for 32 values: of each, of each reduction over channels, and of each store,
  * whose lanes write sectors in four planes, at addresses of their own. */
-static const double VALUE = 0.75, REDUCED = 1.8, STORED = 18;
+static const double VALUE = 0.1, REDUCED = 1.3, STORED = 18, TAIL = 1000;
 
 static double cost(const sg_problem *problem, const sg_cuda_target *target,
                    const sg_cuda_plan *plan) {
@@ -100,8 +100,8 @@ static double cost(const sg_problem *problem, const sg_cuda_target *target,
     double moved = warps * ((double)gemm.row_blocks * 2 + slots / 8) * SHARED + vectors * VECTOR;
     double value = VALUE + REDUCED * gemm.tail.channel_reductions + STORED * gemm.tail.tile_stores;
     double slices = (double)sg_cuda_pieces(gemm.products, SG_IMPLICIT_GEMM_SLICE);
-    double step =
-        slices * (products + moved + LATENCY / (double)gemm.blocks) + pixels * slots / 32 * value;
+    double step = slices * (products + moved + LATENCY / (double)gemm.blocks) +
+                  pixels * slots / 32 * value + TAIL / (double)gemm.blocks;
     double rounds = ceil((double)gemm.units / (double)(gpu->multiprocessors * gemm.blocks));
     double seconds =
         rounds * (double)gemm.blocks * step * (double)sg_cuda_walk_length(problem) / CLOCK;
