@@ -84,20 +84,11 @@ extern "C" const char *conv2d_minimum_add_mul(const float *x, const float *conv_
 """
 
 KERNELS = r"""
-/* conv2d_minimum_add_mul, for any batch and image, of
- *     %convolution = convolution %x, %conv.weight, %conv.bias : f32[128, 128, 126, 126]
- *     %constant = constant {value=0.5, weak=false} : f32[]
- *     %minimum = minimum %convolution, %constant : f32[128, 128, 126, 126]
- *     %add = add %minimum, %bias : f32[128, 128, 126, 126]
- *     %mul = mul %add, 2.0 : f32[128, 128, 126, 126]
+/* conv2d_minimum_add_mul, for any batch and image.
  * First path (wgmma_ring): warpgroup products on weights that stay in shared memory, the input
- *    rolling through a ring of slices; columns 1, depth 0, pixels 128, channels 128, consumers 2,
- *    row_tiles 1, box_y 1, box_x 126, stages 4, producers 1.
- * Any sizes and addresses (implicit_gemm): warp products of gathered pixels by channels; warps 8,
- *    row_blocks 2, channels 128.
- */
+ *    rolling through a ring of slices.
+ * Any sizes and addresses (implicit_gemm): warp products of gathered pixels by channels. */
 #include <cuda_runtime.h>
-
 #include <atomic>
 
 namespace conv2d_minimum_add_mul_code {
@@ -105,44 +96,26 @@ namespace conv2d_minimum_add_mul_code {
 #define UNROLLED _Pragma("unroll")
 #define ROLLED _Pragma("unroll 1")
 
-/* The compute type `real`, elements as they lie in memory, places and strides, reductions. */
 using real = float;
-/* Element strides by role; 0 along what an operand does not vary with. */
+/* In elements; 0 along what an operand does not vary with. */
 struct Stride { long long n, c, d, h, w; };
 struct Place { int n, d, h, w; };
-DEVICE real load(const float *from) { return real(*from); }
-
-/* ---- order, NaN first ---------------------------------------------------------------------- */
-DEVICE float v_min(float a, float b) {
-    float result;
-    asm("min.NaN.f32 %0, %1, %2;" : "=f"(result) : "f"(a), "f"(b));
-    return result;
+DEVICE long long offset(Place at, Stride s) {
+    return at.n * s.n + at.d * s.d + at.h * s.h + at.w * s.w;
 }
-
-constexpr int TILE_N = 128;
-
-/* Elementary functions, with the meaning of PyTorch's at NaN, infinities, signed zero and subnormal
- * numbers. */
-
-namespace ops {
-DEVICE float v_fma(float a, float b, float c) { return fmaf(a, b, c); }
-} // namespace ops
-
-constexpr int CHANNEL_OPERANDS = 1;
-
-namespace ops {
-DEVICE real minimum(real a, real b) { return v_min(a, b); }
-DEVICE real add(real a, real b) { return v_fma(real(1.0), b, a); }
-DEVICE real mul(real a, real b) { return a * b; }
-} // namespace ops
-
+DEVICE real load(const float *from) { return real(*from); }
+DEVICE float v_min(float a, float b) { /* NaN where either is. */
+    asm("min.NaN.f32 %0, %0, %1;" : "+f"(a) : "f"(b));
+    return a;
+}
+constexpr int TILE_N = 128, CHANNEL_OPERANDS = 1;
 template <class Tile, class Arguments> struct Tail {
     DEVICE void step(Tile &tile, const Arguments &a) {
         UNROLLED for (int j = 0; j < Tile::CHANNELS; j++) {
             const real v2 = tile.per_channel(j); // %bias
             UNROLLED for (int p = 0; p < Tile::PIXELS; p++) {
-                const real v1 = ops::minimum(tile.acc(p, j), real(0.5));
-                tile.put(a.store0, a.store0_stride, p, j, ops::mul(ops::add(v1, v2), real(2.0))); // %mul
+                const real v4 = fma(1.0f, v2, v_min(tile.acc(p, j), 0.5f)) * 2.0f;
+                tile.put(a.store0, a.store0_stride, p, j, v4); // %mul
             }
         }
     }
@@ -160,27 +133,17 @@ struct Arguments {
 };
 
 #if !defined(__CUDA_ARCH__) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
-/* Convolution by wgmma with the weights resident and the input in a ring: the kernel.
- *
- * A block packs the weights of one tile of channels into shared memory and keeps them there, as
+/* A block packs the weights of one tile of channels into shared memory and keeps them there, as
  * [tap][channel group of 8][TILE_N][8 halves], 16 bytes between taps. Producer warpgroups stage
  * slices of the input, each read once, into a ring; consumer warpgroups multiply and run the tail.
  * They take tiles in turn, and turns in issuing products: left to themselves they would share the
- * tensor cores and finish together; so the tail of one runs behind the products of the others.
+ * tensor cores and finish together; so the tail of one runs behind the products of the others. The
+ * work is numbered by rows of boxes, z fastest; a block has a range of them, and neighbours along z
+ * flow through the ring as one segment.
  *
- * The work is numbered by rows of boxes, z fastest; a block has a range of them, and neighbours
- * along z flow through the ring as one segment.
- *
- * Floats are carried as halves, weights scaled by a power of two for each output
- * channel. A segment that halves of the common scale did not hold follows once more, at a scale of
- * its own, and what consumers make of it takes the place of what they stored before. */
-
-/* Hopper's own instructions, one function each and named after it, and what rounds to tf32.
- *
- * An operand of a product lies in shared memory without swizzle: cores of 8 rows x 16 bytes. A
- * descriptor names the first core, the bytes from a core to the one 8 halves further along k
- * (`leading`), and to the one 8 rows further (`stride`): a filter tap is another first core, at any
- * multiple of 16 bytes (PTX ISA, "Asynchronous warpgroup level matrix instructions", "Strides"). */
+ * Floats are carried as halves, weights scaled by a power of two for each output channel. A segment
+ * that halves of the common scale did not hold follows once more, at a scale of its own, and what
+ * consumers make of it takes the place of what they stored before. */
 
 constexpr int WARPGROUP = 128;           /* threads */
 constexpr float CARRIER_SCALE = 64.0f;   /* activations, before they become halves */
@@ -202,27 +165,18 @@ DEVICE void mbarrier_wait(unsigned barrier, unsigned parity) {
                  "mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1; @!done bra again; }"
                  ::"r"(barrier), "r"(parity) : "memory");
 }
-/* A barrier among `threads` threads of the block; number 0 is __syncthreads'. */
-DEVICE void barrier_sync(int number, int threads) {
+DEVICE void barrier_sync(int number, int threads) { /* Among `threads` threads of the block. */
     asm volatile("bar.sync %0, %1;" ::"r"(number), "r"(threads) : "memory");
 }
 DEVICE void barrier_arrive(int number, int threads) { /* The same for threads that do not wait. */
     asm volatile("bar.arrive %0, %1;" ::"r"(number), "r"(threads) : "memory");
 }
-/* Makes this thread's writes to shared memory visible to products and bulk copies; then a barrier
- * must follow. */
+/* Makes this thread's writes to shared memory visible to products, after a barrier. */
 DEVICE void fence_proxy_async() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
-template <int REGISTERS> DEVICE void setmaxnreg_inc() {
-    asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(REGISTERS));
-}
-template <int REGISTERS> DEVICE void setmaxnreg_dec() {
-    asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(REGISTERS));
-}
-/* Asks the second-level cache for the line there. */
-DEVICE void ask_cache(const float *line) { asm volatile("prefetch.global.L2 [%0];" ::"l"(line)); }
-
-/* ---- products ------------------------------------------------------------------------------ */
-/* leading, stride: bytes, multiples of 16, below 2^18. Adding bytes / 16 moves the first core. */
+/* An operand in shared memory without swizzle, in cores of 8 rows x 16 bytes: its first core, the
+ * bytes from a core to the one 8 halves further along k (`leading`), and to the one 8 rows further
+ * (`stride`). A filter tap is another first core, at any multiple of 16 bytes (PTX ISA,
+ * "Asynchronous warpgroup level matrix instructions", "Strides"). */
 DEVICE unsigned long long matrix_descriptor(unsigned address, int leading) {
     const unsigned low = (address & 0x3FFFF) >> 4 | unsigned(leading) >> 4 << 16;
     return static_cast<unsigned long long>(unsigned(128) >> 4) << 32 | low;
@@ -231,23 +185,16 @@ DEVICE unsigned long long matrix_descriptor(unsigned address, int leading) {
 DEVICE unsigned long long descriptor_at(unsigned long long descriptor, int cores) {
     return descriptor >> 32 << 32 | (unsigned(descriptor) + cores);
 }
-/* Before the first product after registers of it were touched. */
-DEVICE void wgmma_fence() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
 DEVICE void wgmma_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
-/* Waits until at most PENDING committed groups are under way. */
-template <int PENDING> DEVICE void wgmma_wait() {
-    asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(PENDING) : "memory");
-}
 
 /* ---- rounding ------------------------------------------------------------------------------ */
-/* To 11 significant bits, halves away from zero; NaN and infinity stay. */
+/* To 11 bits, halves away from zero; NaN and infinity stay. */
 DEVICE float round_tf32_away(float x) {
     unsigned bits;
     asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(bits) : "f"(x));
     return __uint_as_float(bits);
 }
-/* Two floats, of at most 11 significant bits or to be rounded to even, as two halves; low first. */
-DEVICE unsigned pack_halves(float low, float high) {
+DEVICE unsigned pack_halves(float low, float high) { /* Rounded to even; low first. */
     unsigned pair;
     asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
     return pair;
@@ -264,14 +211,11 @@ DEVICE unsigned pack_halves_away(float low, float high) {
     asm("cvt.rz.f16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(b), "f"(a));
     return pair;
 }
-/* The larger magnitude; NaN if there is one. */
-DEVICE float max_magnitude(float largest, float x) {
-    float result;
-    asm("max.NaN.f32 %0, %1, %2;" : "=f"(result) : "f"(largest), "f"(fabsf(x)));
-    return result;
+DEVICE float max_magnitude(float largest, float x) { /* NaN if there is one. */
+    asm("max.NaN.f32 %0, %0, %1;" : "+f"(largest) : "f"(fabsf(x)));
+    return largest;
 }
-/* The larger finite magnitude: NaN and infinity do not count. */
-DEVICE float finite_magnitude(float largest, float x) {
+DEVICE float finite_magnitude(float largest, float x) { /* NaN and infinity do not count. */
     return fabsf(x) <= FLOAT_MAX ? fmaxf(largest, fabsf(x)) : largest;
 }
 
@@ -280,16 +224,14 @@ DEVICE float finite_magnitude(float largest, float x) {
 DEVICE bool carrier_fails(float largest, float least = CARRIER_MIN) {
     return !(largest <= CARRIER_MAX) || (largest < least && largest > 0.0f);
 }
-/* The power of two that brings a finite magnitude to [2^exponent, 2^(exponent + 1)); 1 for zero.
- * At most 2^126, so that its inverse is normal: what is less than 2^-118 is then a whole multiple
- * of 2^-23, which halves hold. exponent: 7 for an output channel's weights, 8 for a failed
- * segment's activations. */
+/* The power of two that brings a finite magnitude to [2^exponent, 2^(exponent + 1)); 1 for zero. At
+ * most 2^126, so that its inverse is normal: what is less than 2^-118 is then a whole multiple of
+ * 2^-23, which halves hold. */
 DEVICE float scale_to(int exponent, float largest) {
     const int biased = int(__float_as_uint(largest) >> 23);
     if (largest == 0.0f) return 1.0f;
     return __uint_as_float(unsigned(min(254 + exponent - biased, 253)) << 23);
 }
-
 DEVICE float inverse_scale(float x) { return __uint_as_float((254u << 23) - __float_as_uint(x)); }
 /* What sums of products of scaled operands are multiplied by: a power of two; 2^127 for more, where
  * one product of the largest operands has left float's range, as infinity would make NaN of a sum
@@ -297,12 +239,8 @@ DEVICE float inverse_scale(float x) { return __uint_as_float((254u << 23) - __fl
 DEVICE float unscale(float weights, float activations) {
     return fminf(inverse_scale(weights) * inverse_scale(activations), 1.7014118e38f /* 2^127 */);
 }
-
-constexpr int IN_CHANNELS = 64, STAGE_GROUPS = 8, PITCH = 128, PLANE = 128;
-constexpr int PARTS = 1, VECTOR = 4, KERNEL_Z = 3, KERNEL_X = 3, DILATION_Z = 1, UNROLL_TAPS = 9;
-constexpr int TILE_PIXELS = 128, CHANNEL_BLOCKS = 2, BOX_X = 126, CONSUMERS = 2, PRODUCERS = 1;
-constexpr int STAGES = 4, PRODUCER_REGISTERS = 120, CONSUMER_REGISTERS = 192, PREFETCH = 0;
-
+constexpr int STAGE_GROUPS = 8, PLANE = 128, VECTOR = 4, KERNEL_Z = 3;
+constexpr int KERNEL_X = 3, TILE_PIXELS = 128, CHANNEL_BLOCKS = 2, CONSUMERS = 2, STAGES = 4;
 #define SUMS(i) "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3])
 DEVICE void wgmma(float (&d)[64], unsigned long long a, unsigned long long b, int accumulate) {
     asm volatile("{\n\t.reg .pred p;\n\tsetp.ne.b32 p, %66, 0;\n\t"
@@ -316,61 +254,50 @@ DEVICE void wgmma(float (&d)[64], unsigned long long a, unsigned long long b, in
                    SUMS(32), SUMS(36), SUMS(40), SUMS(44), SUMS(48), SUMS(52), SUMS(56), SUMS(60)
                  : "l"(a), "l"(b), "r"(accumulate));
 }
-struct Box { /* A box's first pixel, in the output, and the output's sizes. */
-    int n, z, x, width;
-    int y, height;
-};
-struct BoxPixels {
+/* A box's first pixel, in the output, and the output's sizes. */
+struct Box { int n, z, left, width; };
+struct Pixels {
     Box box;
-    DEVICE Place place(int pixel) const { return Place{box.n, 0, box.z, box.x + pixel}; }
+    int warp = threadIdx.x % WARPGROUP / 32;
+    DEVICE Place place_at(int pixel) const { return Place{box.n, 0, box.z, pixel}; }
+    DEVICE Place place(int i) const { return place_at(i); }
 };
 
-/* Where the producers of the ring find a box of the input, and where its pixels go.
- *
- * A stage is [STAGE_GROUPS][PLANE pixels][8 halves], channels in groups of 8. A pixel of the input
- * box, counted from its corner, lies at staged_pixel(row, x): one array for each phase of the
- * strides, so that neighbours along an output row are neighbours there and a filter tap is an
- * offset. It is zero outside the image. Work is dealt out in items: 8 channels of CHUNK pixels, one
- * warp, every load before the first store; VECTOR neighbours along x are read at once. */
+/* A stage is [STAGE_GROUPS][PLANE pixels][8 halves], channels in groups of 8, zeros outside the
+ * image. It is dealt out in items: 8 channels of CHUNK pixels, one warp, every load before the
+ * first store; VECTOR neighbours along x are read at once. */
 
 constexpr int PART_CELLS = STAGE_GROUPS * PLANE; /* of a stage: 8 channels of a pixel each */
-DEVICE int staged_pixel(int row, int x) { return row * PITCH + x; }
-/* The same of a pixel by its number in the box. */
-DEVICE int staged_pixel(int pixel) { return staged_pixel(0, pixel); }
+/* Where a pixel of the input box lies, by its number. */
+DEVICE int staged_pixel(int pixel) { return pixel; }
 /* The pixel of a chunk that this lane takes as number p of its four. */
 DEVICE int chunk_pixel(int p) { return p / VECTOR * (32 * VECTOR) + threadIdx.x % 32 * VECTOR; }
-/* The input under a segment: its box's corner in the first slice, which may lie outside. */
-struct Source {
-    const float *origin; /* of the group's channel 0 */
-    int z, y, x;
-    DEVICE Source(const Arguments &a, const Box &box, int group) {
-        z = box.z; y = 0; x = box.x;
-        origin = a.input + box.n * a.input_stride.n + group * IN_CHANNELS * a.input_stride.c +
-                 z * a.input_stride.h + x;
-    }
-    /* Where a slice has a channel of the box's pixel; false outside the image. */
-    DEVICE bool locate(const Arguments &a, int slice, int channel, int pixel,
-                       const float *&at) const {
-        const int column = pixel;
-        at = origin + slice * a.input_stride.h + channel * a.input_stride.c + column;
-        return unsigned(z + slice) < unsigned(a.in_z) && unsigned(x + column) < unsigned(a.in_x);
-    }
-};
-/* An element that nobody writes. */
+/* Where a slice of the input under a segment has a channel of the box's pixel; false outside the
+ * image. */
+DEVICE bool locate(const Arguments &a, const Box &box, int slice, int channel, int pixel,
+                   const float *&at) {
+    const int z = box.z + slice;
+    at = a.input + box.n * a.input_stride.n +
+         channel * a.input_stride.c +
+         z * a.input_stride.h + pixel;
+    return unsigned(z) < unsigned(a.in_z) && unsigned(pixel) < unsigned(a.in_x);
+}
 DEVICE float read_only(const float *from) { return __ldg(from); }
 constexpr int ITEMS = STAGE_GROUPS; /* of a slice */
 struct Fetched {
     float value[4][8]; /* [pixel of this lane's][channel] */
 };
 /* Item `item` of a segment: of its first slice they are 0 .. ITEMS - 1. */
-DEVICE void fetch_item(const Arguments &a, const Source &from, int item, Fetched &to) {
+DEVICE void fetch_item(const Arguments &a, const Box &box, int item, Fetched &to) {
     const int group = item % STAGE_GROUPS, slice = item / ITEMS, pixel = chunk_pixel(0);
     const float *at;
-    const bool inside = from.locate(a, slice, group * 8, pixel, at);
+    const bool inside = locate(a, box, slice, group * 8, pixel, at);
     UNROLLED for (int c = 0; c < 8; c++) {
         const float *here = at + c * a.input_stride.c;
-        if (inside && threadIdx.x % 8 == 0 && from.z + slice + 1 < a.in_z)
-            ask_cache(here + a.input_stride.h);
+        const int next = box.z + slice + 1;
+        if (inside && threadIdx.x % 8 == 0 && next < a.in_z)
+            asm volatile("prefetch.global.L2 [%0];" ::"l"(
+                here + a.input_stride.h));
         const float4 read = inside ? __ldlu(reinterpret_cast<const float4 *>(here))
                                     : make_float4(0, 0, 0, 0); /* not read again */
         to.value[0][c] = read.x, to.value[1][c] = read.y;
@@ -385,13 +312,11 @@ template <bool EXACT> DEVICE uint4 carry(float (&value)[8], float scale, float &
         float &low = value[2 * i], &high = value[2 * i + 1];
         largest = EXACT ? finite_magnitude(finite_magnitude(largest, low), high)
                         : max_magnitude(max_magnitude(largest, low), high);
-        pair[i] = EXACT ? pack_halves(round_tf32_away(low * scale),
-                                      round_tf32_away(high * scale))
-                        : pack_halves_away(low, high);
+        pair[i] = EXACT ? pack_halves(round_tf32_away(low * scale), round_tf32_away(high * scale))
+            : pack_halves_away(low, high);
     }
     return make_uint4(pair[0], pair[1], pair[2], pair[3]);
 }
-
 DEVICE void exchange(bool yes, uint4 &a, uint4 &b) {
     const uint4 was = a;
     a = yes ? b : a; b = yes ? was : b;
@@ -414,15 +339,11 @@ DEVICE void store_item(uint4 *stage, int item, Fetched &from, float scale, float
     }
 }
 
-using Pixels = BoxPixels;
-
 /* The tile of `wgmma` with channels as rows (M) and pixels as columns (N).
  *
  * A warpgroup holds 64 CHANNEL_BLOCKS channels of TILE_PIXELS pixels. Of each block, warp w has
- * channels 16 w .. + 15; lane l of it has l / 4 and l / 4 + 8, and of every 8 pixels the pair
- * 2 (l % 4), + 1. A reduction over channels goes over the lane's own, then halves what a lane keeps
- * over the eight lanes that share its pixels, then crosses the warps through shared memory, where
- * thread t picks up pixels t, t + 128, .. as its own. */
+ * channels 16 w .. + 15; lane l of it has l / 4 and l / 4 + 8, and of every 8 pixels the pair 2 (l
+ * % 4), + 1. */
 
 struct ColumnTile {
     static constexpr int PIXELS = TILE_PIXELS / 4, CHANNELS = 2 * CHANNEL_BLOCKS;
@@ -438,14 +359,9 @@ struct ColumnTile {
     DEVICE int channel(int j) const { return row(j); }
     DEVICE Place place(int p) const { return pixels.place(column(p)); }
     DEVICE real per_channel(int j) const { return operands[row(j)]; }
-    static DEVICE long long offset(Place at, Stride s) {
-        return at.n * s.n + at.d * s.d + at.h * s.h + at.w * s.w;
-    }
 };
 
-/* conv_wgmma_ring.cuh, channels as rows of the products: outputs that leave in whole sectors.
- *
- * Memory takes a sector (32 bytes) that is written in two parts at the price of several whole ones,
+/* Memory takes a sector (32 bytes) that is written in two parts at the price of several whole ones,
  * and a line of pixels, as a rule, begins in the middle of one. So where one tile's line goes on in
  * the next tile's, the first leaves its last pixels, less than a sector, for the second, and every
  * sector is written once. On the way a warp turns eight channels around in shared memory of its
@@ -456,9 +372,27 @@ struct ColumnTile {
 constexpr int SECTOR = 8; /* values */
 constexpr int WINDOW = 32, WINDOWS = TILE_PIXELS / WINDOW;
 constexpr int LINE = WINDOW + SECTOR; /* from line to line: four lie in banks of their own */
-constexpr int LAST_TILE = 0; /* of a row */
 constexpr int CARRY_FLOATS = TILE_N * SECTOR, CARRY_BARRIERS = CONSUMERS * 2 * CHANNEL_BLOCKS * 4;
 constexpr int CONSUMER_FLOATS = 4 * 8 * LINE; /* in shared memory */
+constexpr int TAPS = KERNEL_Z * KERNEL_X;
+/* Of a tap's weights, 8 halves each, and one: a warp packs a channel's taps to different banks. */
+constexpr int TAP_ROWS = STAGE_GROUPS * TILE_N + 1;
+constexpr int REACH_Z = KERNEL_Z - 1 + 1; /* slices that an output row needs */
+constexpr int PRODUCER_WARPS = 4, THREADS = (1 + CONSUMERS) * WARPGROUP;
+/* Numbers of barriers: 1 .. CONSUMERS are a tile's own. */
+constexpr int PACKED = 1 + CONSUMERS, STAGED = PACKED + 1, TURNS = STAGED + 1;
+/* Tiles read some pixels beyond a stage, which are dropped: after the last there are weights. */
+struct Shared {
+    uint4 ring[STAGES][PART_CELLS], weights[TAPS * TAP_ROWS];
+    float2 scale_bias[TILE_N]; /* what a channel's sums are multiplied by, and what is added */
+    float operands[1][TILE_N];
+    float consumer[CONSUMERS][CONSUMER_FLOATS];
+    float carried[CARRY_FLOATS]; /* from each tile for the next */
+    unsigned long long full[STAGES], empty[STAGES]; /* barriers */
+    unsigned long long passed[CARRY_BARRIERS];
+    float weight_scale[TILE_N];
+    float largest[STAGES + 1][PRODUCER_WARPS]; /* of a segment, that a warp met */
+};
 /* Neighbours in one store: written in C, they come apart. */
 DEVICE void store_four(float *to, float4 from) {
     asm volatile("st.global.v4.f32 [%0], {%1, %2, %3, %4};" ::"l"(to), "f"(from.x), "f"(from.y),
@@ -478,7 +412,6 @@ DEVICE void put_pair(float *to, float x, float y, int wanted) {
                  "f"(x), "f"(y), "r"(wanted)
                  : "memory");
 }
-
 struct Tile : ColumnTile {
     int consumer;
     float *lines;     /* [8][LINE], of this warp */
@@ -499,7 +432,7 @@ struct Tile : ColumnTile {
     float *next_at[2];
     float4 part[2];
     float2 by; /* of the channel that is being put */
-    template <class S> DEVICE void open(S &shared, int number) {
+    DEVICE void open(Shared &shared, int number) {
         thread = threadIdx.x % WARPGROUP;
         consumer = number; tiles = number - CONSUMERS;
         lines = shared.consumer[number] + thread / 32 * 8 * LINE;
@@ -521,15 +454,14 @@ struct Tile : ColumnTile {
         if (p % 8 == 7) close_window(to, s, p / 8, j);
     }
     /* How many pixels the tile has whose first is `from` of its box. */
-    DEVICE int pixels_at(int from) const {
-        const Box &box = pixels.box;
-        return max(0, min(TILE_PIXELS, min(BOX_X, box.width - box.x) - from));
+    DEVICE int pixels_at() const {
+        const int width = pixels.box.width;
+        return max(0, min(TILE_PIXELS, width));
     }
     /* Whether a tile's line goes on where that of the tile `from` of `row` ends. */
-    DEVICE bool goes_on(int from, int row, const Stride &s) const {
-        if (row < 0 || pixels_at(from) < SECTOR) return false;
-        return row + 1 < rows && pixels.box.width <= BOX_X && s.h == pixels.box.width &&
-            pixels_at(0) >= SECTOR;
+    DEVICE bool goes_on(int row, const Stride &s) const {
+        if (row < 0 || pixels_at() < SECTOR) return false;
+        return row + 1 < rows && s.h == pixels.box.width;
     }
     /* Values of the sector that a line begins in, before its first. */
     static DEVICE int before(const float *line) {
@@ -547,9 +479,9 @@ struct Tile : ColumnTile {
             begins[e] = before(next_at[e]);
             next_at[e] += lane % 8 * 4 - begins[e];
         }
-        here = pixels_at(0);
-        joins = goes_on(LAST_TILE, at_row - 1, s);
-        joined = goes_on(0, at_row, s);
+        here = pixels_at();
+        joins = goes_on(at_row - 1, s);
+        joined = goes_on(at_row, s);
     }
     /* Where a line's last sector begins that it does not fill. */
     DEVICE int end_of(int begin) const { return (begin + here) / SECTOR * SECTOR; }
@@ -570,8 +502,8 @@ struct Tile : ColumnTile {
     }
     /* All of a window's values are there. */
     DEVICE void close_window(float *to, const Stride &s, int window, int j) {
-        if (window > 0 || j > 0)
-            store_window(s, (window + WINDOWS - 1) % WINDOWS, window > 0 ? j : j - 1);
+        if (window > 0) store_window(s, window - 1, j);
+        else if (j > 0) store_window(s, WINDOWS - 1, j - 1);
         if (window == 0) bring(j);
         __syncwarp();
         /* What is left of the line stays in the last window that has any of it. */
@@ -616,49 +548,12 @@ struct Tile : ColumnTile {
         return passed + 8 * (((by + output) * CHANNELS + j) * 4 + thread / 32);
     }
 };
-
-constexpr int TILE_BLOCKS = CHANNEL_BLOCKS, BLOCK_SUMS = TILE_PIXELS / 2; /* of Tile::d */
-/* One tap. slice: address of the stage's pixel that the tile's first meets under this tap; row:
- * where its weights begin. */
-DEVICE void multiply_tap(float (&sums)[TILE_BLOCKS][BLOCK_SUMS], unsigned slice, unsigned weights,
-                         int row, int accumulate) {
-    const unsigned long long a = matrix_descriptor(weights, TILE_N * 16);
-    const unsigned long long b = matrix_descriptor(slice, PLANE * 16);
-    UNROLLED for (int k = 0; k < STAGE_GROUPS / 2; k++)
-        UNROLLED for (int block = 0; block < CHANNEL_BLOCKS; block++)
-            wgmma(sums[block], descriptor_at(a, row + 2 * k * TILE_N + block * 64),
-                  descriptor_at(b, 2 * k * PLANE), accumulate || k);
-}
-
 __device__ real channel_operand(int k, int c, const Arguments &a) {
     if (k == 0) return load(a.load0 + c * a.load0_stride.c);
     return real(0);
 }
-
-constexpr int TAPS = KERNEL_Z * KERNEL_X;
-/* Of a tap's weights, 8 halves each: one more than there are, so that a warp that packs the taps of
- * a channel does not store them all to the same banks. */
-constexpr int TAP_ROWS = STAGE_GROUPS * TILE_N + 1;
-constexpr int REACH_Z = KERNEL_Z - 1 + 1; /* slices that an output row needs */
-constexpr int PRODUCER_WARPS = 4, THREADS = (PRODUCERS + CONSUMERS) * WARPGROUP;
-/* Taps whose products are through before those of the last group: the filter's first slice can then
- * be given back. */
+/* Taps of the first group of products, after which the filter's first slice can be given back. */
 constexpr int FIRST_TAPS = KERNEL_X;
-/* Numbers of barriers: 1 .. CONSUMERS are a tile's own. */
-constexpr int PACKED = 1 + CONSUMERS, STAGED = PACKED + 1, TURNS = STAGED + 1;
-/* Tiles read some pixels beyond a stage, which are dropped: after the last there are weights. */
-struct Shared {
-    uint4 ring[STAGES][PARTS][PART_CELLS];
-    uint4 weights[PARTS][TAPS * TAP_ROWS];
-    float2 scale_bias[TILE_N]; /* what a channel's sums are multiplied by, and what is added */
-    float operands[CHANNEL_OPERANDS][TILE_N];
-    float consumer[CONSUMERS][CONSUMER_FLOATS];
-    float carried[CARRY_FLOATS]; /* from each tile for the next */
-    unsigned long long full[STAGES], empty[STAGES]; /* barriers */
-    unsigned long long passed[CARRY_BARRIERS];
-    float weight_scale[TILE_N];
-    float largest[STAGES + 1][PRODUCER_WARPS]; /* of a segment, that a warp met */
-};
 DEVICE float warp_max(float x) { /* Of a warp's positive values; NaN if there is one. */
     return __uint_as_float(__reduce_max_sync(~0U, __float_as_uint(x)));
 }
@@ -680,9 +575,9 @@ struct Work {
         number = staged = 0; scale = CARRIER_SCALE; exact = false;
     }
     DEVICE bool open(const Arguments &a) {
-        const int units_z = int(a.out_z), boxes_x = int(a.boxes_x), number = unit / units_z;
-        box.n = number / boxes_x; box.z = unit - number * units_z; box.y = 0;
-        box.x = number % boxes_x * BOX_X; box.width = int(a.out_x);
+        const int units_z = int(a.out_z), number = unit / units_z;
+        box.n = number;
+        box.z = unit - number * units_z; box.width = int(a.out_x);
         rows = min(end - unit, units_z - box.z);
         slices = rows - 1 + REACH_Z;
         return unit < end;
@@ -708,15 +603,12 @@ struct Work {
  * registers: all blocks read the same weights, and to read them twice takes microseconds. */
 constexpr int CELLS = STAGE_GROUPS * TAPS, CHANNEL_LANES = 16;
 constexpr int SHARE = (CELLS + CHANNEL_LANES - 1) / CHANNEL_LANES, HELD = SHARE;
-
-DEVICE void read_cell(const Arguments &a, int channel, bool present, int cell, float (&weight)[8]) {
-    present = present && cell < CELLS;
+DEVICE void read_cell(const Arguments &a, int slot, int cell, float (&weight)[8]) {
+    const bool present = cell < CELLS;
     UNROLLED for (int c = 0; c < 8; c++) {
         const int input = cell / TAPS * 8 + c, tap = cell % TAPS;
-        weight[c] = present
-                        ? read_only(a.weight + channel * a.weight_stride.n +
-                                    (input * TAPS + tap))
-                        : 0.0f;
+        const float *from = a.weight + slot * a.weight_stride.n + (input * TAPS + tap);
+        weight[c] = present ? read_only(from) : 0.0f;
     }
 }
 /* By the consumers, while producers fill the ring: sixteen lanes find a channel's largest finite
@@ -726,26 +618,23 @@ DEVICE void pack_weights(const Arguments &a, Shared &shared) {
     ROLLED for (int slot = thread / CHANNEL_LANES; slot < TILE_N;
          slot += CONSUMERS * WARPGROUP / CHANNEL_LANES) {
         float weight[HELD][8], largest = 0.0f;
-#pragma unroll HELD
-        for (int k = 0; k < SHARE; k++) {
-            read_cell(a, slot, true, k * CHANNEL_LANES + lane, weight[k % HELD]);
+        UNROLLED for (int k = 0; k < SHARE; k++) {
+            read_cell(a, slot, k * CHANNEL_LANES + lane, weight[k % HELD]);
             UNROLLED for (int c = 0; c < 8; c++)
                 largest = finite_magnitude(largest, weight[k % HELD][c]);
         }
         UNROLLED for (int lanes = 1; lanes < CHANNEL_LANES; lanes *= 2)
             largest = fmaxf(largest, __shfl_xor_sync(~0U, largest, lanes));
         const float scale = scale_to(7, largest);
-#pragma unroll HELD
-        for (int k = 0; k < SHARE; k++) {
+        UNROLLED for (int k = 0; k < SHARE; k++) {
             const int cell = k * CHANNEL_LANES + lane;
             const uint4 upper = carry<true>(weight[k % HELD], scale, largest);
-            uint4 *to = shared.weights[0] + cell % TAPS * TAP_ROWS + cell / TAPS * TILE_N + slot;
+            uint4 *to = shared.weights + cell % TAPS * TAP_ROWS + cell / TAPS * TILE_N + slot;
             if (cell < CELLS) *to = upper;
         }
         if (lane == 0) {
             shared.weight_scale[slot] = scale;
-            shared.scale_bias[slot].x = 1.0f;
-            shared.scale_bias[slot].y = load(a.bias + slot * a.bias_stride.c);
+            shared.scale_bias[slot] = make_float2(1.0f, load(a.bias + slot * a.bias_stride.c));
         }
         for (int k = lane; k < CHANNEL_OPERANDS; k += CHANNEL_LANES)
             shared.operands[k][slot] = channel_operand(k, slot, a);
@@ -759,20 +648,18 @@ DEVICE void pack_weights(const Arguments &a, Shared &shared) {
 DEVICE void produce(const Arguments &a, Shared &shared) {
     const int warp = threadIdx.x / 32;
     for (Work work(a); work.open(a); work.next(shared)) {
-        const Source from(a, work.box, 0);
         const int end = work.slices * ITEMS;
         float largest = 0.0f;
         Fetched item;
-#pragma unroll PREFETCH + 1
-        for (int i = warp; i < end; i += PRODUCER_WARPS) {
+        ROLLED for (int i = warp; i < end; i += PRODUCER_WARPS) {
             const int number = work.staged + i / ITEMS, slot = number % STAGES;
-            fetch_item(a, from, i, item);
-            if (i % ITEMS < PRODUCER_WARPS) /* the warp's first of the slice */
+            fetch_item(a, work.box, i, item);
+            if (i % ITEMS < PRODUCER_WARPS /* the warp's first of the slice */)
                 mbarrier_wait(shared_address(&shared.empty[slot]), number / STAGES & 1 ^ 1);
             if (work.exact)
-                store_item<true>(shared.ring[slot][0], i % ITEMS, item, work.scale, largest);
-            else store_item<false>(shared.ring[slot][0], i % ITEMS, item, CARRIER_SCALE, largest);
-            if (i % ITEMS >= ITEMS - PRODUCER_WARPS) { /* its last */
+                store_item<true>(shared.ring[slot], i % ITEMS, item, work.scale, largest);
+            else store_item<false>(shared.ring[slot], i % ITEMS, item, CARRIER_SCALE, largest);
+            if (i % ITEMS >= ITEMS - PRODUCER_WARPS /* its last */) {
                 fence_proxy_async();
                 largest = warp_max(largest);
                 __syncwarp();
@@ -803,25 +690,28 @@ struct Ring {
         }
     }
 };
-
-using Sums = float[TILE_BLOCKS][BLOCK_SUMS]; /* as a tile's */
-/* Where a tile finds its first pixel's input under a tap. ring: of that pixel in slot 0; slot: of
- * the tile's first slice. */
-DEVICE unsigned tap_input(unsigned ring, int slot, int tap) {
-    const int z = tap / KERNEL_X, x = tap % KERNEL_X;
-    int at = slot + z;
-    at -= at >= STAGES ? STAGES : 0;
-    return ring + (at * PART_CELLS + staged_pixel(0, x)) * 16;
-}
-/* The products of a tile: in two groups, or, where there are many, UNROLL_TAPS taps a group. From
- * its fence to its commit a group has no loop and no loop's end: across either, ptxas makes every
+constexpr int BLOCKS = CHANNEL_BLOCKS; /* of 64 rows of the products */
+constexpr int BLOCK_SUMS = TILE_PIXELS / 2;
+using Sums = float[BLOCKS][BLOCK_SUMS]; /* as a tile's */
+/* The products of a tile with `taps` taps from `first` on, as one group; with all, as two. ring:
+ * address of its first pixel in slot 0; slot: of its first slice. From its fence to its commit a
+ * group has no loop and no loop's end, and `taps` is a constant: across either, ptxas makes every
  * product wait for the one before. */
 DEVICE void multiply(Sums &sums, unsigned ring, unsigned weights, int slot) {
-    wgmma_fence();
-#pragma unroll UNROLL_TAPS
-    for (int i = 0; i < UNROLL_TAPS; i++) {
+    UNROLLED for (int i = 0; i < 9; i++) {
         if (i == FIRST_TAPS) wgmma_commit();
-        multiply_tap(sums, tap_input(ring, slot, i), weights, i * TAP_ROWS, i > 0);
+        const int x = i % KERNEL_X;
+        int stage = slot + i / KERNEL_X;
+        stage -= stage >= STAGES ? STAGES : 0;
+        const int at = stage * PART_CELLS + staged_pixel(x), row = i * TAP_ROWS;
+        const auto pixels = matrix_descriptor(ring + at * 16, PLANE * 16);
+        const auto channels = matrix_descriptor(weights, TILE_N * 16);
+        UNROLLED for (int k = 0; k < STAGE_GROUPS / 2; k++)
+            UNROLLED for (int block = 0; block < BLOCKS; block++) {
+                const bool more = i > 0 || k > 0;
+                wgmma(sums[block], descriptor_at(channels, row + 2 * k * TILE_N + block * 64),
+                      descriptor_at(pixels, 2 * k * PLANE), more);
+            }
     }
     wgmma_commit();
 }
@@ -858,11 +748,13 @@ DEVICE void consume(const Arguments &a, Shared &shared) {
             /* Unknown anew for every tile: or else the compiler keeps a descriptor of each product
              * across all tiles, and has no registers left. */
             asm volatile("" : "+r"(weights));
-            multiply(tile.d, at, weights, first % STAGES);
+            const int slot = first % STAGES;
+            asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
+            multiply(tile.d, at, weights, slot);
             barrier_arrive(TURNS + next, 2 * WARPGROUP);
-            wgmma_wait<1>();
-            ring.give_back(shared, min(first + DILATION_Z, following));
-            wgmma_wait<0>();
+            asm volatile("wgmma.wait_group.sync.aligned 1;" ::: "memory"); /* the first group */
+            ring.give_back(shared, min(first + 1, following));
+            asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
             ring.give_back(shared, min(first + REACH_Z, following));
             tile.pixels.box.z = work.box.z + row;
             tile.start(row, work.rows);
@@ -873,7 +765,6 @@ DEVICE void consume(const Arguments &a, Shared &shared) {
     }
 }
 
-/* ---- the kernel ---------------------------------------------------------------------------- */
 __global__ void __launch_bounds__(THREADS, 1)
     segue_conv_wgmma_ring(const __grid_constant__ Arguments a) {
     extern __shared__ __align__(128) unsigned char memory[];
@@ -886,10 +777,10 @@ __global__ void __launch_bounds__(THREADS, 1)
         mbarrier_init(shared_address(&shared.passed[i]), 1);
     __syncthreads();
     if (threadIdx.x < WARPGROUP) {
-        setmaxnreg_dec<PRODUCER_REGISTERS>();
+        asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(120));
         produce(a, shared);
     } else {
-        setmaxnreg_inc<CONSUMER_REGISTERS>();
+        asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(192));
         pack_weights(a, shared);
         consume(a, shared);
     }
@@ -912,53 +803,42 @@ struct Arguments {
     float *__restrict__ store0; Stride store0_stride;
 };
 
-/* Convolution by `mma.sync` with its tail, the plain way: an implicit product of gathered pixels
- * (M) by channels (N), for any shape, stride, padding, dilation, groups and strides, from sm_80 on.
- *
- * A block makes BLOCK_PIXELS output pixels, counted through all images, by up to TILE_N channels of
- * one group. k runs over [input channel][tap], SLICE at a time: while one slice is multiplied out
- * of shared memory, the next is on its way to registers. Four neighbouring k of a pixel, or of a
- * channel, are one vector there. Lane l multiplies vector l % 4: its first two words in one product
- * and its last two in the next, for the order of k is free. */
+/* The plain way, from sm_80 on: an implicit product, by `mma.sync`, of gathered pixels (M) by
+ * channels (N). A block makes BLOCK_PIXELS output pixels, counted through all images. k runs over
+ * [input channel][tap], SLICE at a time: while one slice is multiplied out of shared memory, the
+ * next is on its way to registers. Four neighbouring k of a pixel, or of a channel, are one vector
+ * there. Lane l multiplies vector l % 4: its first two words in one product and its last two in the
+ * next, for the order of k is free. */
 
 DEVICE void store(float *to, real x) { *to = float(x); }
-
-/* Matrix products by warps, `mma.sync` (PTX ISA 9.7.14). */
-
-/* sums += a * b of one 16 x 8 tile: rows of a by columns of b. Lane l holds a's rows l / 4 (a0, a2)
- * and l / 4 + 8 (a1, a3), b's column l / 4, of k the words l % 4 (a0, a1, b0) and l % 4 + 4, and
- * sums of row l / 4 by columns 2 (l % 4), + 1, then of row l / 4 + 8. */
+/* sums += a * b of one 16 x 8 tile (PTX ISA 9.7.14). Lane l holds a's rows l / 4 (a0, a2) and l / 4
+ * + 8 (a1, a3), b's column l / 4, of k the words l % 4 (a0, a1, b0) and l % 4 + 4. */
 DEVICE void mma_tf32(float sums[4], unsigned a0, unsigned a1, unsigned a2, unsigned a3, unsigned b0,
                      unsigned b1) {
     asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 "
-                 "{%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
-                 : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
-                 : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
+        "{%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+        : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
+        : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
 }
-/* Bits of a float such that its upper 19, all that tf32 products look at, are the float rounded to
- * 11 significant bits, halves away from zero. NaN and infinities stay what they are. */
+/* A float's bits, rounded to the 11 significant ones that tf32 products look at, halves away from
+ * zero. */
 DEVICE unsigned tf32_away(unsigned bits) {
     const float x = __uint_as_float(bits);
     return x == x ? bits + 0x1000u : bits;
 }
-
-constexpr int GROUP_INPUTS = 64, KERNEL_H = 3, KERNEL_W = 3, WARPS = 8, ROW_BLOCKS = 2;
-constexpr int BLOCKS = 1, THREADS = WARPS * 32, BLOCK_PIXELS = WARPS * ROW_BLOCKS * 16;
-constexpr int TAPS = KERNEL_H * KERNEL_W, K = GROUP_INPUTS * TAPS;
-constexpr int SLICE = 16, SLICES = (K + SLICE - 1) / SLICE;
-struct Pixels { /* A warp's pixels: where they lie was found when they were gathered. */
+constexpr int KERNEL_H = 3, KERNEL_W = 3, WARPS = 8;
+constexpr int ROW_BLOCKS = 2, THREADS = WARPS * 32, BLOCK_PIXELS = WARPS * ROW_BLOCKS * 16;
+constexpr int TAPS = KERNEL_H * KERNEL_W, K = 64 * TAPS;
+constexpr int SLICE = 16, SLICES = (K + SLICE - 1) / SLICE, PIXEL_VECTORS = SLICE / 4;
+constexpr int CHANNEL_VECTORS = (SLICE / 4 * TILE_N + THREADS - 1) / THREADS;
+struct Pixels { /* of a warp */
     const Place *places; /* in shared memory; n < 0: there is none */
     DEVICE bool valid(int row) const { return places[row].n >= 0; }
     DEVICE Place place(int row) const { return places[row]; }
 };
-
-/* The tile of `wgmma` and of `mma.sync` with pixels as rows (M) and channels as columns (N).
- *
- * A warp holds ROW_BLOCKS blocks of 16 pixels, all TILE_N channels of each. Of a block, lane l
- * holds rows l / 4 and l / 4 + 8, and of every 8 channels the pair 2 (l % 4), + 1: four lanes, a
- * quad, share a pixel. With two blocks or more, a reduction over channels halves what a lane keeps
- * at each exchange, so that in the end every lane owns pixels of its own, none twice. */
-
+/* A warp's tile of `wgmma` or `mma.sync`: ROW_BLOCKS blocks of 16 pixels (rows) by TILE_N channels
+ * (columns). Of a block, lane l holds rows l / 4 and l / 4 + 8, and of every 8 channels the pair 2
+ * (l % 4), + 1: four lanes, a quad, share a pixel. */
 struct RowTile {
     static constexpr int PIXELS = 2 * ROW_BLOCKS, CHANNELS = TILE_N / 4;
     real d[ROW_BLOCKS][TILE_N / 2]; /* as the instructions lay it out */
@@ -976,21 +856,11 @@ struct RowTile {
     DEVICE bool valid(int p) const { return pixels.valid(row(p)); }
     DEVICE Place place(int p) const { return pixels.place(row(p)); }
     DEVICE real per_channel(int j) const { return operands[column(j)]; }
-    template <class T> DEVICE void put_alone(T *to, Stride s, int p, int j, real value) const {
+    template <class T> DEVICE void put(T *to, Stride s, int p, int j, real value) {
         if (valid(p)) store(to + offset(place(p), s) + channel(j) * s.c, value);
     }
-    static DEVICE long long offset(Place at, Stride s) {
-        return at.n * s.n + at.d * s.d + at.h * s.h + at.w * s.w;
-    }
 };
-
-struct Tile : RowTile {
-    /* Lanes of one store have eight neighbouring pixels of four channels: whole sectors. */
-    template <class T> DEVICE void put(T *to, Stride s, int p, int j, real value) const {
-        put_alone(to, s, p, j, value);
-    }
-};
-
+struct Tile : RowTile {};
 __device__ real channel_operand(int c, const Arguments &a) {
     return load(a.load0 + c * a.load0_stride.c);
 }
@@ -1004,59 +874,34 @@ struct Shared {
     float2 scale_bias[TILE_N];
     real operands[CHANNEL_OPERANDS][TILE_N];
 };
-
-constexpr int PIXEL_VECTORS = SLICE / 4;
-constexpr int CHANNEL_VECTORS = (SLICE / 4 * TILE_N + THREADS - 1) / THREADS;
+/* By a thread, of a slice: vectors of its pixel, and of neighbouring channels. */
 struct Fetched { real pixel[PIXEL_VECTORS][4], channel[CHANNEL_VECTORS][4]; };
-
-/* ---- places -------------------------------------------------------------------------------- */
 DEVICE int next_index(long long &number, long long size) {
     const long long whole = number;
     number /= size;
     return int(whole - number * size);
 }
-/* Pixel `number` of those that are kept, at step `walked` of those that are not. */
-DEVICE Place place_at(long long number, const Arguments &a) {
-    Place at;
-    at.w = next_index(number, a.size_w);
-    at.h = next_index(number, a.size_h); at.d = 0; at.n = int(number);
-    return at;
-}
-
 DEVICE Tap tap_at(int k, const Arguments &a) {
     const int c = k / TAPS, w = k % KERNEL_W, h = k / KERNEL_W % KERNEL_H;
-    const Place at = {0, 0, h, w};
     Tap tap;
-    tap.input = c * a.input_stride.c + Tile::offset(at, a.input_stride);
-    tap.weight = c * a.weight_stride.c + Tile::offset(Place{0, 0, h, w}, a.weight_stride);
+    tap.input = c * a.input_stride.c + offset(Place{0, 0, h, w}, a.input_stride);
+    tap.weight = c * a.weight_stride.c + offset(Place{0, 0, h, w}, a.weight_stride);
     return tap;
 }
-
-/* ---- a slice ------------------------------------------------------------------------------- */
-/* Padding, absent channels, and k beyond the last come as zeros. */
-DEVICE void fetch(Fetched &to, const Tap (&taps)[SLICE], const float *input, const float *weight,
-                  const Arguments &a) {
-    UNROLLED for (int i = 0; i < PIXEL_VECTORS * 4; i++) {
-        const Tap &tap = taps[i];
-        to.pixel[i / 4][i % 4] = load(input + tap.input);
-    }
+/* What is absent comes as zeros. */
+DEVICE void fetch(Fetched &to, const Tap (&taps)[SLICE], const float *input, const Arguments &a) {
+    UNROLLED for (int i = 0; i < PIXEL_VECTORS * 4; i++)
+        to.pixel[i / 4][i % 4] = load(input + taps[i].input);
     UNROLLED for (int i = 0; i < CHANNEL_VECTORS * 4; i++) {
         const int channel = (i / 4 * THREADS + threadIdx.x) / 4;
         const Tap &tap = taps[threadIdx.x % 4 * 4 + i % 4];
-        to.channel[i / 4][i % 4] = load(weight + channel * a.weight_stride.n + tap.weight);
+        to.channel[i / 4][i % 4] = load(a.weight + channel * a.weight_stride.n + tap.weight);
     }
 }
-
 DEVICE unsigned word_of(real x) { return tf32_away(__float_as_uint(x)); }
 DEVICE uint4 vector_of(const real (&x)[4]) {
     return make_uint4(word_of(x[0]), word_of(x[1]), word_of(x[2]), word_of(x[3]));
 }
-/* Both products of vectors of k: rows `upper` and `lower` of pixels by a column of channels. */
-DEVICE void multiply_vectors(float *sums, const uint4 &upper, const uint4 &lower, const uint4 &by) {
-    mma_tf32(sums, upper.x, lower.x, upper.y, lower.y, by.x, by.y);
-    mma_tf32(sums, upper.z, lower.z, upper.w, lower.w, by.z, by.w);
-}
-
 DEVICE void multiply(Tile &tile, const Shared &shared, int buffer) {
     const uint4 *pixels = shared.pixels[buffer][tile.lane % 4] + tile.lane / 4 +
                           threadIdx.x / 32 * ROW_BLOCKS * 16;
@@ -1064,48 +909,16 @@ DEVICE void multiply(Tile &tile, const Shared &shared, int buffer) {
     uint4 rows[2 * ROW_BLOCKS];
     UNROLLED for (int i = 0; i < 2 * ROW_BLOCKS; i++) rows[i] = pixels[i * 8];
     UNROLLED for (int n = 0; n < TILE_N / 8; n++) {
-        uint4 by = channels[n * 8];
-        UNROLLED for (int b = 0; b < ROW_BLOCKS; b++)
-            multiply_vectors(&tile.d[b][n * 4], rows[2 * b], rows[2 * b + 1], by);
-    }
-}
-
-/* ---- the kernel ---------------------------------------------------------------------------- */
-/* All products of the block's pixels at one step of the walk. */
-DEVICE void contract(Tile &tile, Shared &shared, const Arguments &a) {
-    const int mine = threadIdx.x % BLOCK_PIXELS;
-    const long long number = static_cast<long long>(blockIdx.x) * BLOCK_PIXELS + mine;
-    Place place = place_at(min(number, a.pixels - 1), a);
-    /* Of the pixel's inputs; may lie outside the image. */
-    const Place first = {place.n, place.d, place.h, place.w};
-    const float *input = a.input + Tile::offset(first, a.input_stride);
-    const float *weight = a.weight;
-    place.n = number < a.pixels ? place.n : -1;
-    __syncthreads(); /* the step before is done with shared memory */
-    shared.places[mine] = place;
-    if (threadIdx.x < SLICE) shared.taps[0][threadIdx.x] = tap_at(threadIdx.x, a);
-    __syncthreads();
-    Fetched fetched;
-    fetch(fetched, shared.taps[0], input, weight, a);
-    UNROLLED for (int i = 0; i < ROW_BLOCKS * TILE_N / 2; i++)
-        tile.d[i / (TILE_N / 2)][i % (TILE_N / 2)] = 0;
-    ROLLED for (int slice = 0; slice < SLICES; slice++) {
-        const int buffer = slice % 2;
-        UNROLLED for (int v = 0; v < PIXEL_VECTORS; v++)
-            shared.pixels[buffer][v] [mine] = vector_of(fetched.pixel[v]);
-        UNROLLED for (int v = 0; v < CHANNEL_VECTORS; v++) {
-            const int channel = (v * THREADS + threadIdx.x) / 4;
-            shared.channels[buffer][threadIdx.x % 4][channel] = vector_of(fetched.channel[v]);
+        const uint4 by = channels[n * 8];
+        UNROLLED for (int b = 0; b < ROW_BLOCKS; b++) {
+            const uint4 &upper = rows[2 * b], &lower = rows[2 * b + 1];
+            mma_tf32(&tile.d[b][n * 4], upper.x, lower.x, upper.y, lower.y, by.x, by.y);
+            mma_tf32(&tile.d[b][n * 4], upper.z, lower.z, upper.w, lower.w, by.z, by.w);
         }
-        if (threadIdx.x < SLICE)
-            shared.taps[buffer ^ 1][threadIdx.x] = tap_at((slice + 1) * SLICE + threadIdx.x, a);
-        __syncthreads();
-        if (slice + 1 < SLICES) fetch(fetched, shared.taps[buffer ^ 1], input, weight, a);
-        multiply(tile, shared, buffer);
     }
 }
 
-__global__ void __launch_bounds__(THREADS, BLOCKS)
+__global__ void __launch_bounds__(THREADS, 1)
     segue_implicit_gemm(const __grid_constant__ Arguments a) {
     extern __shared__ uint4 memory[];
     Shared &shared = *reinterpret_cast<Shared *>(memory);
@@ -1117,8 +930,39 @@ __global__ void __launch_bounds__(THREADS, BLOCKS)
         shared.scale_bias[slot] = make_float2(1.0f, load(a.bias + slot * a.bias_stride.c));
         shared.operands[0][slot] = channel_operand(slot, a);
     }
+    const int mine = threadIdx.x % BLOCK_PIXELS;
+    const long long number = static_cast<long long>(blockIdx.x) * BLOCK_PIXELS + mine;
     Tail<Tile, Arguments> tail;
-    contract(tile, shared, a);
+    long long kept = min(number, a.pixels - 1);
+    Place place;
+    place.w = next_index(kept, a.size_w);
+    place.h = next_index(kept, a.size_h); place.d = 0; place.n = int(kept);
+    /* Of the pixel's inputs; may lie outside the image. */
+    const Place first = {place.n, place.d, place.h, place.w};
+    const float *input = a.input + offset(first, a.input_stride);
+    place.n = number < a.pixels ? place.n : -1;
+    __syncthreads(); /* what was in shared memory is read */
+    shared.places[mine] = place;
+    if (threadIdx.x < SLICE) shared.taps[0][threadIdx.x] = tap_at(threadIdx.x, a);
+    __syncthreads();
+    Fetched fetched;
+    fetch(fetched, shared.taps[0], input, a);
+    UNROLLED for (int i = 0; i < ROW_BLOCKS * TILE_N / 2; i++)
+        tile.d[i / (TILE_N / 2)][i % (TILE_N / 2)] = 0;
+    ROLLED for (int slice = 0; slice < SLICES; slice++) {
+        const int buffer = slice % 2;
+        UNROLLED for (int v = 0; v < PIXEL_VECTORS; v++)
+            shared.pixels[buffer][v][mine] = vector_of(fetched.pixel[v]);
+        UNROLLED for (int v = 0; v < CHANNEL_VECTORS; v++) {
+            const int channel = (v * THREADS + threadIdx.x) / 4;
+            shared.channels[buffer][threadIdx.x % 4][channel] = vector_of(fetched.channel[v]);
+        }
+        if (threadIdx.x < SLICE)
+            shared.taps[buffer ^ 1][threadIdx.x] = tap_at((slice + 1) * SLICE + threadIdx.x, a);
+        __syncthreads();
+        if (slice + 1 < SLICES) fetch(fetched, shared.taps[buffer ^ 1], input, a);
+        multiply(tile, shared, buffer);
+    }
     tail.step(tile, a);
 }
 } // namespace implicit_gemm
@@ -1144,7 +988,6 @@ template <class A> static bool prepare(void (*kernel)(A), int threads, int share
     }
     return known[device] == 2;
 }
-
 template <class A>
 static const char *launch(void (*kernel)(A), const A &a, long long blocks, int threads, int shared,
                    cudaStream_t stream) {

@@ -223,10 +223,10 @@ def test_gallery(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 LINES = {
-    "conv2d_scale_min": 1161,
-    "conv2d_min_tanh_tanh": 1107,
-    "conv2d_min_add_mul": 1349,
-    "conv3d_min_softmax": 1741,
+    "conv2d_scale_min": 1014,
+    "conv2d_min_tanh_tanh": 963,
+    "conv2d_min_add_mul": 1192,
+    "conv3d_min_softmax": 1461,
 }
 
 
