@@ -164,11 +164,11 @@ class Unit:
     def __init__(self, text: str, name: str, folder: Path, source: str = "") -> None:
         """source: the same as a file of its own, whose title tells the plans."""
         self.text, self.name, self.title = text, name, source[: source.find("*/")]
-        source, library = folder / "unit.cpp", folder / "unit.so"
-        source.write_text(for_host(text), encoding="utf-8")
+        unit, library = folder / "unit.cpp", folder / "unit.so"
+        unit.write_text(for_host(text), encoding="utf-8")
         command = [
             "g++", "-std=c++17", "-Wall", "-Wextra", "-Werror", "-Wno-unused-function", "-shared",
-            "-fPIC", f"-I{HERE / 'stub'}", str(source), "-o", str(library),
+            "-fPIC", f"-I{HERE / 'stub'}", str(unit), "-o", str(library),
         ]  # fmt: skip
         built = subprocess.run(command, capture_output=True, text=True, check=False)
         assert built.returncode == 0, built.stderr
