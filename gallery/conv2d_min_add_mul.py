@@ -239,8 +239,8 @@ DEVICE float inverse_scale(float x) { return __uint_as_float((254u << 23) - __fl
 DEVICE float unscale(float weights, float activations) {
     return fminf(inverse_scale(weights) * inverse_scale(activations), 1.7014118e38f /* 2^127 */);
 }
-constexpr int STAGE_GROUPS = 8, PLANE = 128, VECTOR = 4, KERNEL_Z = 3;
-constexpr int KERNEL_X = 3, TILE_PIXELS = 128, CHANNEL_BLOCKS = 2, CONSUMERS = 2, STAGES = 4;
+constexpr int STAGE_GROUPS = 8, PLANE = 128, VECTOR = 4, KERNEL_Z = 3, KERNEL_X = 3;
+constexpr int TILE_PIXELS = 128, CHANNEL_BLOCKS = 2, BOX_X = 126, CONSUMERS = 2, STAGES = 4;
 #define SUMS(i) "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3])
 DEVICE void wgmma(float (&d)[64], unsigned long long a, unsigned long long b, int accumulate) {
     asm volatile("{\n\t.reg .pred p;\n\tsetp.ne.b32 p, %66, 0;\n\t"
@@ -259,7 +259,7 @@ struct Box { int n, z, left, width; };
 struct Pixels {
     Box box;
     int warp = threadIdx.x % WARPGROUP / 32;
-    DEVICE Place place_at(int pixel) const { return Place{box.n, 0, box.z, pixel}; }
+    DEVICE Place place_at(int pixel) const { return Place{box.n, 0, box.z, box.left + pixel}; }
     DEVICE Place place(int i) const { return place_at(i); }
 };
 
@@ -276,11 +276,9 @@ DEVICE int chunk_pixel(int p) { return p / VECTOR * (32 * VECTOR) + threadIdx.x 
  * image. */
 DEVICE bool locate(const Arguments &a, const Box &box, int slice, int channel, int pixel,
                    const float *&at) {
-    const int z = box.z + slice;
-    at = a.input + box.n * a.input_stride.n +
-         channel * a.input_stride.c +
-         z * a.input_stride.h + pixel;
-    return unsigned(z) < unsigned(a.in_z) && unsigned(pixel) < unsigned(a.in_x);
+    const int z = box.z + slice, x = box.left + pixel;
+    at = a.input + box.n * a.input_stride.n + channel * a.input_stride.c + z * a.input_stride.h + x;
+    return unsigned(z) < unsigned(a.in_z) && unsigned(x) < unsigned(a.in_x);
 }
 DEVICE float read_only(const float *from) { return __ldg(from); }
 constexpr int ITEMS = STAGE_GROUPS; /* of a slice */
@@ -455,13 +453,13 @@ struct Tile : ColumnTile {
     }
     /* How many pixels the tile has whose first is `from` of its box. */
     DEVICE int pixels_at() const {
-        const int width = pixels.box.width;
-        return max(0, min(TILE_PIXELS, width));
+        const Box &box = pixels.box;
+        return max(0, min(TILE_PIXELS, min(BOX_X, box.width - box.left)));
     }
     /* Whether a tile's line goes on where that of the tile `from` of `row` ends. */
     DEVICE bool goes_on(int row, const Stride &s) const {
         if (row < 0 || pixels_at() < SECTOR) return false;
-        return row + 1 < rows && s.h == pixels.box.width;
+        return row + 1 < rows && pixels.box.width <= BOX_X && s.h == pixels.box.width;
     }
     /* Values of the sector that a line begins in, before its first. */
     static DEVICE int before(const float *line) {
@@ -575,9 +573,9 @@ struct Work {
         number = staged = 0; scale = CARRIER_SCALE; exact = false;
     }
     DEVICE bool open(const Arguments &a) {
-        const int units_z = int(a.out_z), number = unit / units_z;
-        box.n = number;
-        box.z = unit - number * units_z; box.width = int(a.out_x);
+        const int units_z = int(a.out_z), boxes_x = int(a.boxes_x), number = unit / units_z;
+        box.n = number / boxes_x; box.z = unit - number * units_z;
+        box.left = number % boxes_x * BOX_X; box.width = int(a.out_x);
         rows = min(end - unit, units_z - box.z);
         slices = rows - 1 + REACH_Z;
         return unit < end;

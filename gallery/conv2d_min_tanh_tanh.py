@@ -258,8 +258,8 @@ DEVICE float inverse_scale(float x) { return __uint_as_float((254u << 23) - __fl
 DEVICE float unscale(float weights, float activations) {
     return fminf(inverse_scale(weights) * inverse_scale(activations), 1.7014118e38f /* 2^127 */);
 }
-constexpr int STAGE_GROUPS = 2, PLANE = 256, VECTOR = 4;
-constexpr int KERNEL_Z = 3, KERNEL_X = 3, ROW_BLOCKS = 4, CONSUMERS = 2, PRODUCERS = 2, STAGES = 16;
+constexpr int STAGE_GROUPS = 2, PLANE = 256, VECTOR = 4, KERNEL_Z = 3;
+constexpr int KERNEL_X = 3, ROW_BLOCKS = 4, BOX_X = 254, CONSUMERS = 2, PRODUCERS = 2, STAGES = 16;
 #define SUMS(i) "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3])
 DEVICE void wgmma(float (&d)[32], unsigned long long a, unsigned long long b, int accumulate) {
     asm volatile("{\n\t.reg .pred p;\n\tsetp.ne.b32 p, %34, 0;\n\t"
@@ -279,8 +279,8 @@ struct Pixels {
     DEVICE int pixel(int row) const {
         return ((warp * 2 + row % 16 / 8) * ROW_BLOCKS + row / 16) * 8 + row % 8;
     }
-    DEVICE bool covers(int pixel) const { return pixel < box.width; }
-    DEVICE Place place_at(int pixel) const { return Place{box.n, 0, box.z, pixel}; }
+    DEVICE bool covers(int pixel) const { return pixel < BOX_X && box.left + pixel < box.width; }
+    DEVICE Place place_at(int pixel) const { return Place{box.n, 0, box.z, box.left + pixel}; }
     /* i: of the products' columns, or rows. */
     DEVICE bool valid(int i) const { return covers(pixel(i)); }
     DEVICE Place place(int i) const { return place_at(pixel(i)); }
@@ -303,11 +303,9 @@ DEVICE int chunk_pixel(int chunk, int p) {
  * image. */
 DEVICE bool locate(const Arguments &a, const Box &box, int slice, int channel, int pixel,
                    const float *&at) {
-    const int z = box.z + slice;
-    at = a.input + box.n * a.input_stride.n +
-         channel * a.input_stride.c +
-         z * a.input_stride.h + pixel;
-    return unsigned(z) < unsigned(a.in_z) && unsigned(pixel) < unsigned(a.in_x);
+    const int z = box.z + slice, x = box.left + pixel;
+    at = a.input + box.n * a.input_stride.n + channel * a.input_stride.c + z * a.input_stride.h + x;
+    return unsigned(z) < unsigned(a.in_z) && unsigned(x) < unsigned(a.in_x);
 }
 DEVICE float read_only(const float *from) { return __ldg(from); }
 constexpr int ITEMS = STAGE_GROUPS * CHUNKS; /* of a slice */
@@ -402,9 +400,9 @@ struct Work {
         number = staged = 0; scale = CARRIER_SCALE; exact = false;
     }
     DEVICE bool open(const Arguments &a) {
-        const int units_z = int(a.out_z), number = unit / units_z;
-        box.n = number;
-        box.z = unit - number * units_z; box.width = int(a.out_x);
+        const int units_z = int(a.out_z), boxes_x = int(a.boxes_x), number = unit / units_z;
+        box.n = number / boxes_x; box.z = unit - number * units_z;
+        box.left = number % boxes_x * BOX_X; box.width = int(a.out_x);
         rows = min(end - unit, units_z - box.z);
         slices = rows - 1 + REACH_Z;
         return unit < end;

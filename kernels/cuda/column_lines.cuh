@@ -119,9 +119,8 @@ struct Tile : ColumnTile {
 
     /* How many pixels the tile has whose first is `from` of its box. */
     __device__ __forceinline__ int pixels_at(int from) const {
-        const int width = pixels.box.width;
-        const int there = ONE_BOX ? width : min(BOX_X, width - pixels.box.left);
-        return max(0, min(TILE_PIXELS, there - from));
+        const Box &box = pixels.box;
+        return max(0, min(TILE_PIXELS, min(BOX_X, box.width - box.left) - from));
     }
     /* Whether a tile's line goes on where that of the tile `from` of `row` ends. */
     __device__ __forceinline__ bool goes_on(int from, int row, const Stride &s) const {
@@ -129,7 +128,7 @@ struct Tile : ColumnTile {
             return false;
         if (ROW_TILES > 1 && from < LAST_TILE)
             return pixels_at(from + TILE_PIXELS) >= SECTOR;
-        return row + 1 < rows && (ONE_BOX || pixels.box.width <= BOX_X) &&
+        return row + 1 < rows && pixels.box.width <= BOX_X &&
                (RING_DEPTH ? s.d : s.h) == pixels.box.width &&
                (ROW_TILES == 1 || pixels_at(0) >= SECTOR);
     }

@@ -73,12 +73,12 @@ struct Work {
     }
     __device__ __forceinline__ bool open(const Arguments &a) {
         const int units_z = WALKS ? 1 : static_cast<int>(a.out_z);
-        const int boxes_x = ONE_BOX ? 1 : static_cast<int>(a.boxes_x);
+        const int boxes_x = static_cast<int>(a.boxes_x);
         const int boxes_y = RING_DEPTH ? static_cast<int>(a.boxes_y) : 1;
         const int number = unit / units_z;
         box.n = number / boxes_x / boxes_y;
         box.z = unit - number * units_z;
-        box.left = ONE_BOX ? 0 : number % boxes_x * BOX_X;
+        box.left = number % boxes_x * BOX_X;
         if (RING_DEPTH) {
             box.top = number / boxes_x % boxes_y * BOX_Y;
             box.height = static_cast<int>(a.out_y);

@@ -2,9 +2,7 @@
  * through the ring along z, which is height, and then there is no y, or depth.
  *
  * With RING_DEPTH, y is height. A box is BOX_Y x BOX_X pixels, a tile's pixels run along the rows
- * of the stage, PITCH a row, and the last few of a row are made and dropped.
- *
- * Constants: ONE_BOX (a row of the output is one box). */
+ * of the stage, PITCH a row, and the last few of a row are made and dropped. */
 
 /* Of channels, the block's. */
 __device__ __forceinline__ int channel_group() {
@@ -30,7 +28,7 @@ struct Pixels {
     __device__ __forceinline__ bool covers(int pixel) const {
         const int row = BOX_Y == 1 ? 0 : (first() + pixel) / PITCH;
         const int column = first() + pixel - row * PITCH;
-        return (ONE_BOX || column < BOX_X) && box.left + column < box.width &&
+        return column < BOX_X && box.left + column < box.width &&
                (!RING_DEPTH || (row < BOX_Y && box.top + row < box.height));
     }
     __device__ __forceinline__ Place place_at(int pixel) const {

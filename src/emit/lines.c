@@ -61,9 +61,7 @@ static void drop_titles(lines *all) {
         int behind = behind_section(all, i, &held);
         bool ends = behind >= all->count || !sg_lines_is_title(&all->line[behind]);
         joined = ends && joined == 0 ? 0 : joined;
-        if (is_of_namespace(all, i)) {
-            joined = 0;
-        } else if (held <= FEW || held < joined) {
+        if (!is_of_namespace(all, i) && (held <= FEW || held < joined)) {
             joined += held;
             take_out(all, i, i + 1);
         } else {

@@ -73,7 +73,7 @@ TEST(paragraphs_are_filled_and_lists_are_not) {
 
 TEST(titles_of_short_sections_go) {
     static const char title[] = "/* ---- more --------------------------------------------- */";
-    char code[512], expected[512], lines[512] = "";
+    char code[1024], expected[1024], lines[512] = "";
     snprintf(code, sizeof code, "x++;\n\n%s\ny++;\n", title);
     expect_code(code, "x++;\ny++;\n");
     for (int i = 0; i < 30; i++)

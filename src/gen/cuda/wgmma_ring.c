@@ -56,23 +56,6 @@ static void write_filter(const sg_wgmma_ring *ring, sg_text *text) {
     sg_cuda_write_constants(constants, sizeof constants / sizeof *constants, text);
 }
 
-/* Neighbours along x that outputs are stored by; 0: they are not. */
-static int64_t stored_neighbours(const sg_problem *problem, const sg_wgmma_ring *ring) {
-    int64_t neighbours = ring->out_lines > 0 ? 1 + ring->out_pairs : ring->out_vector;
-    for (int i = 0; i < problem->output_count; i++) {
-        if (sg_wgmma_ring_lines(&problem->outputs[i]))
-            return neighbours;
-    }
-    return 0;
-}
-
-/* Whether neighbours are read or stored together that would lie in two boxes of a row. */
-static bool row_is_one_box(const sg_problem *problem, const sg_wgmma_ring *ring) {
-    int64_t stored = stored_neighbours(problem, ring);
-    return (ring->vector < 8 && ring->box_x * ring->stride[SG_RING_X] % ring->vector != 0) ||
-           (stored > 0 && ring->box_x % stored != 0);
-}
-
 /* Whether the weights of one output channel follow each other as [input channel][tap]. */
 static bool weights_in_order(const sg_problem *problem) {
     const sg_convolution *convolution = &problem->convolution;
@@ -103,7 +86,6 @@ static void write_tile(const sg_problem *problem, const sg_cuda_target *target,
         {"CHANNEL_BLOCKS", ring->tile_slots / 64},
         {"BOX_Y", ring->box_y},
         {"BOX_X", ring->box_x},
-        {"ONE_BOX", row_is_one_box(problem, ring)},
         {"RING_DEPTH", ring->depth},
         {"ROW_TILES", ring->row_tiles},
         {"OUT_VECTOR", ring->out_vector},
@@ -149,14 +131,14 @@ static void assume(const sg_problem *problem, const sg_wgmma_ring *ring,
     else
         sg_cuda_assume_vectors(arguments, &convolution->input, false, SG_ROLE_W, ring->vector,
                                sg_cuda_in_size(problem, 2));
-    if (row_is_one_box(problem, ring))
+    if (ring->vector < 8 && ring->box_x * ring->stride[SG_RING_X] % ring->vector != 0)
         sg_cuda_assume(arguments, "a row is one box", "a.boxes_x <= 1");
     for (int i = 0; i < problem->output_count && ring->channel_lines; i++) {
         const sg_operand *output = &problem->outputs[i];
         if (sg_wgmma_ring_lines(output))
             sg_cuda_assume_vectors(arguments, output, true, SG_ROLE_C, 8, NULL);
     }
-    int64_t neighbours = stored_neighbours(problem, ring);
+    int64_t neighbours = ring->out_lines > 0 ? 1 + ring->out_pairs : ring->out_vector;
     for (int i = 0; i < problem->output_count && neighbours > 0; i++) {
         const sg_operand *output = &problem->outputs[i];
         if (!sg_wgmma_ring_lines(output))
@@ -165,6 +147,8 @@ static void assume(const sg_problem *problem, const sg_wgmma_ring *ring,
                        sg_cuda_stride(problem, output, true, SG_ROLE_W, arguments->arena));
         sg_cuda_assume_vectors(arguments, output, true, SG_ROLE_W, neighbours,
                                sg_cuda_size(problem, SG_ROLE_W, arguments->arena));
+        if (ring->box_x % neighbours != 0)
+            sg_cuda_assume(arguments, "a row is one box", "a.boxes_x <= 1");
     }
     sg_cuda_assume(arguments, "rows are counted in 31 bits", "a.units < 2147483648");
 }
