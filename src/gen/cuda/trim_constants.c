@@ -70,17 +70,16 @@ static int find_mentions(const constants *c, int name, mention found[USES_MAX]) 
     return count;
 }
 
+static bool is_letter(char c) {
+    return c && strchr(letters, c);
+}
+
 /* How often a word stands in the text, comments included. */
 static int count_words(const sg_trim_unit *unit, int spelling) {
-    const char *word = unit->spellings[spelling];
-    size_t length = (size_t)unit->spelling_lengths[spelling];
-    int count = 0;
-    for (const char *at = unit->text; *at;) {
-        size_t found = strspn(at, letters);
-        if (found == length && memcmp(at, word, length) == 0)
-            count++;
-        at += found ? found : 1;
-    }
+    int length = unit->spelling_lengths[spelling], count = 0;
+    const char *word = sg_arena_text(unit->arena, unit->spellings[spelling], (size_t)length);
+    for (const char *at = unit->text; word && (at = strstr(at, word)) != NULL; at += length)
+        count += (at == unit->text || !is_letter(at[-1])) && !is_letter(at[length]);
     return count;
 }
 
