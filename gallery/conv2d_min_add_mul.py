@@ -4,10 +4,10 @@ ModelNew takes the place of Model in conv2d_min_add_mul.py: the same constructor
 forward() and results, for any batch and image size.
 
 Fused:      conv2d, minimum, add, mul (conv2d_minimum_add_mul)
-Floor:      300 GFLOP and 1.58e+03 MB a call for float32[128, 64, 128, 128]; 0.370 ms at the 824
+Floor:      300 GFLOP and 1.58e+03 MB a call for float32[128, 64, 128, 128]; 0.371 ms at the 809
             TFLOP/s of half products and 4.3 TB/s that one NVIDIA H200 reached
-Measured:   0.546 ms, segue.optimize; 4.38 ms, PyTorch; 1.59 ms, torch.compile at its best (NVIDIA
-            H200, PyTorch 2.11.0+cu130, Segue a16ddab)
+Measured:   0.553 ms, segue.optimize; 4.40 ms, PyTorch; 1.60 ms, torch.compile at its best (NVIDIA
+            H200, PyTorch 2.11.0+cu130, Segue 7e5076b)
 Numbers:    class tf32: operands rounded to 11 bits, halves away from zero; float32 sums
 Needs:      PyTorch 2.0, nvcc of CUDA 11.8, a GPU from sm_80 on; CUDA 12.0 for the fast path on an
             H100 or H200

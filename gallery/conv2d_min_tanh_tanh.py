@@ -4,10 +4,10 @@ ModelNew takes the place of Model in conv2d_min_tanh_tanh.py: the same construct
 forward() and results, for any batch and image size.
 
 Fused:      conv2d, min, tanh, tanh (conv2d_min_tanh_tanh)
-Floor:      152 GFLOP and 570 MB a call for float32[128, 16, 256, 256]; 0.185 ms at the 824 TFLOP/s
+Floor:      152 GFLOP and 570 MB a call for float32[128, 16, 256, 256]; 0.188 ms at the 809 TFLOP/s
             of half products and 4.3 TB/s that one NVIDIA H200 reached
-Measured:   0.325 ms, segue.optimize; 5.62 ms, PyTorch; 2.30 ms, torch.compile at its best (NVIDIA
-            H200, PyTorch 2.11.0+cu130, Segue a16ddab)
+Measured:   0.328 ms, segue.optimize; 5.62 ms, PyTorch; 2.29 ms, torch.compile at its best (NVIDIA
+            H200, PyTorch 2.11.0+cu130, Segue 7e5076b)
 Numbers:    class tf32_even: operands rounded to 11 bits, halves to even; float32 sums
 Needs:      PyTorch 2.0, nvcc of CUDA 11.8, a GPU from sm_80 on; CUDA 12.0 for the fast path on an
             H100 or H200

@@ -4,10 +4,10 @@ ModelNew takes the place of Model in conv2d_scale_min.py: the same constructor, 
 forward() and results, for any batch and image size.
 
 Fused:      conv2d, mul, min (conv2d_mul_min)
-Floor:      609 GFLOP and 1.09e+03 MB a call for float32[64, 64, 256, 256]; 0.739 ms at the 824
+Floor:      609 GFLOP and 1.09e+03 MB a call for float32[64, 64, 256, 256]; 0.753 ms at the 809
             TFLOP/s of half products and 4.3 TB/s that one NVIDIA H200 reached
-Measured:   0.790 ms, segue.optimize; 7.33 ms, PyTorch; 2.68 ms, torch.compile at its best (NVIDIA
-            H200, PyTorch 2.11.0+cu130, Segue a16ddab)
+Measured:   0.800 ms, segue.optimize; 7.33 ms, PyTorch; 2.70 ms, torch.compile at its best (NVIDIA
+            H200, PyTorch 2.11.0+cu130, Segue 7e5076b)
 Numbers:    class tf32: operands rounded to 11 bits, halves away from zero; float32 sums
 Needs:      PyTorch 2.0, nvcc of CUDA 11.8, a GPU from sm_80 on; CUDA 12.0 for the fast path on an
             H100 or H200

@@ -4,10 +4,10 @@ ModelNew takes the place of Model in conv3d_min_softmax.py: the same constructor
 forward() and results, for any batch and image size.
 
 Fused:      conv3d, min, softmax (conv3d_min_softmax)
-Floor:      9.85 GFLOP and 48.8 MB a call for float32[128, 3, 24, 32, 32]; 0.036 ms at the 824
+Floor:      9.85 GFLOP and 48.8 MB a call for float32[128, 3, 24, 32, 32]; 0.037 ms at the 809
             TFLOP/s of half products and 4.3 TB/s that one NVIDIA H200 reached
-Measured:   0.062 ms, segue.optimize; 0.93 ms, PyTorch; 0.70 ms, torch.compile at its best (NVIDIA
-            H200, PyTorch 2.11.0+cu130, Segue a16ddab)
+Measured:   0.061 ms, segue.optimize; 0.93 ms, PyTorch; 0.70 ms, torch.compile at its best (NVIDIA
+            H200, PyTorch 2.11.0+cu130, Segue 7e5076b)
 Numbers:    class fp32: as exact as float32 products and sums
 Needs:      PyTorch 2.0, nvcc of CUDA 11.8, a GPU from sm_80 on; CUDA 12.0 for the fast path on an
             H100 or H200
