@@ -224,7 +224,13 @@ DEVICE unsigned long long matrix_descriptor(unsigned address, int leading, int s
 DEVICE unsigned long long descriptor_at(unsigned long long descriptor, int cores) {
     return descriptor >> 32 << 32 | (unsigned(descriptor) + cores);
 }
+/* Before the first product after registers of it were touched. */
+DEVICE void wgmma_fence() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
 DEVICE void wgmma_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
+/* Waits until at most PENDING committed groups are under way. */
+template <int PENDING> DEVICE void wgmma_wait() {
+    asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(PENDING) : "memory");
+}
 DEVICE unsigned pack_halves(float low, float high) { /* Rounded to even; low first. */
     unsigned pair;
     asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
@@ -566,12 +572,12 @@ DEVICE void consume(const Arguments &a, Shared &shared) {
              * across all tiles, and has no registers left. */
             asm volatile("" : "+r"(weights));
             const int slot = first % STAGES;
-            asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
+            wgmma_fence();
             multiply(tile.d, at, weights, slot);
             barrier_arrive(TURNS + next, 2 * WARPGROUP);
-            asm volatile("wgmma.wait_group.sync.aligned 1;" ::: "memory"); /* the first group */
+            wgmma_wait<1>(); /* the first group */
             ring.give_back(shared, min(first + 1, following));
-            asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
+            wgmma_wait<0>();
             ring.give_back(shared, min(first + REACH_Z, following));
             tile.pixels.box.z = work.box.z + row;
             tail.step(tile, a);

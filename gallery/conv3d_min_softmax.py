@@ -188,6 +188,7 @@ struct Arguments {
  * walk. */
 
 constexpr float CARRIER_MAX = 65504.0f;  /* of scaled values: beyond it, fp16 has infinity */
+constexpr float CARRIER_MIN = 0.015625f; /* of a segment's largest, scaled: less is made anew */
 /* The same of activations that are two halves of one scale, of which the lower, too, is a multiple
  * of 2^-24: so they are off by at most 2^-28 of a segment's largest. */
 constexpr float SPLIT_SCALE = 256.0f, SPLIT_MIN = 8.0f;
@@ -213,6 +214,8 @@ DEVICE void barrier_sync(int number, int threads) { /* Among `threads` threads o
 DEVICE void barrier_arrive(int number, int threads) { /* The same for threads that do not wait. */
     asm volatile("bar.arrive %0, %1;" ::"r"(number), "r"(threads) : "memory");
 }
+/* Makes this thread's writes to shared memory visible to products, after a barrier. */
+DEVICE void fence_proxy_async() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
 /* An operand in shared memory without swizzle, in cores of 8 rows x 16 bytes: its first core, the
  * bytes from a core to the one 8 halves further along k (`leading`), and to the one 8 rows further
  * (`stride`). A filter tap is another first core, at any multiple of 16 bytes (PTX ISA,
@@ -225,6 +228,9 @@ DEVICE unsigned long long matrix_descriptor(unsigned address, int leading) {
 DEVICE unsigned long long descriptor_at(unsigned long long descriptor, int cores) {
     return descriptor >> 32 << 32 | (unsigned(descriptor) + cores);
 }
+/* Before the first product after registers of it were touched. */
+DEVICE void wgmma_fence() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
+DEVICE void wgmma_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
 /* Waits until at most PENDING committed groups are under way. */
 DEVICE void wgmma_wait() { asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(0) : "memory"); }
 
@@ -259,6 +265,10 @@ DEVICE unsigned short nonzero_half(float x) {
 }
 
 /* ---- scales: powers of two ----------------------------------------------------------------- */
+/* Whether a segment whose scaled operands' largest magnitude is this one must be made anew. */
+DEVICE bool carrier_fails(float largest, float least = CARRIER_MIN) {
+    return !(largest <= CARRIER_MAX) || (largest < least && largest > 0.0f);
+}
 /* The power of two that brings a finite magnitude to [2^exponent, 2^(exponent + 1)); 1 for zero. At
  * most 2^126, so that its inverse is normal: what is less than 2^-118 is then a whole multiple of
  * 2^-23, which halves hold. */
@@ -692,7 +702,7 @@ DEVICE void pack_weights(const Arguments &a, Shared &shared) {
         UNROLLED for (int kd = 0; kd < TURN; kd++)
             store_weight(to + row_in(kd, o) * 16, value[kd] * scale);
     }
-    asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); /* products see what was written */
+    fence_proxy_async();
     barrier_sync(1, CONSUMER_THREADS);
 }
 
@@ -799,13 +809,13 @@ template <int FIRST, bool ADDS = false, int N>
 DEVICE void multiply(float (&sums)[N], Operands &operands, const Weights &weights) {
     operands.pin();
     pin(sums);
-    asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
+    wgmma_fence();
     UNROLLED for (int i = 0; i < 3 * STEPS; i++) { /* hi * lo, lo * hi, hi * hi */
         const int k = i % STEPS, lower = i / STEPS;
         wgmma(sums, operands.of[lower == 1][k],
               descriptor_at(weights[lower == 0][k], FIRST * TILE_N), ADDS || i > 0);
     }
-    asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
+    wgmma_commit();
 }
 
 struct Consumer {
@@ -955,8 +965,7 @@ DEVICE int first_failed(const Shared &shared, int next, int end) {
         const int job = next + thread_index() % 32;
         const float largest =
             job < end ? __uint_as_float(shared.magnitude[job % ROUND]) * SPLIT_SCALE : 0.0f;
-        const unsigned failed = __ballot_sync(
-            ~0U, !(largest <= CARRIER_MAX) || (largest < SPLIT_MIN && largest > 0.0f));
+        const unsigned failed = __ballot_sync(~0U, carrier_fails(largest, SPLIT_MIN));
         if (failed != 0) return next + __ffs(failed) - 1;
     }
     return end;

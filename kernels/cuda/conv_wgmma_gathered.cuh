@@ -278,14 +278,14 @@ __device__ __forceinline__ void multiply(float (&sums)[N], Operands &operands,
                                          const Weights &weights) {
     operands.pin();
     pin(sums);
-    asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
+    wgmma_fence();
 #pragma unroll
     for (int i = 0; i < (PARTS == 2 ? 3 : 1) * STEPS; i++) { /* hi * lo, lo * hi, hi * hi */
         const int k = i % STEPS, lower = PARTS == 2 ? i / STEPS : 2;
         wgmma(sums, operands.of[lower == 1][k],
               descriptor_at(weights[lower == 0][k], FIRST * TILE_N), ADDS || i > 0);
     }
-    asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
+    wgmma_commit();
 }
 
 /* Of operands: with two, the next slice's come behind this one's products. */

@@ -371,31 +371,31 @@ __device__ __forceinline__ void consume(const Arguments &a, Shared &shared) {
             if (PARTS == 1) {
 #pragma unroll 1
                 for (int tap = 0; tap < TAPS; tap += UNROLL_TAPS) {
-                    asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
+                    wgmma_fence();
                     multiply(tile.d, at, weights, slot, tap, UNROLL_TAPS);
                 }
             } else {
-                asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
+                wgmma_fence();
                 if (SPANS > 1)
                     multiply(others, at, weights, slot, 0, SPAN_TAPS);
 #pragma unroll 1
                 for (int span = 1; span < SPANS - 1; span++) {
-                    asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
+                    wgmma_fence();
                     multiply(tile.d, at, weights, slot, span * SPAN_TAPS, SPAN_TAPS);
-                    asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
+                    wgmma_wait<0>();
                     add_sums(others, tile.d);
                 }
                 if (SPANS > 2)
-                    asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
+                    wgmma_fence();
                 multiply(tile.d, at, weights, slot, FIRST_TAPS, TAPS - FIRST_TAPS);
             }
             if (TAKES_TURNS)
                 barrier_arrive(TURNS + next, 2 * WARPGROUP);
             if (FIRST_TAPS >= KERNEL_Y * KERNEL_X && FIRST_TAPS < TAPS) {
-                asm volatile("wgmma.wait_group.sync.aligned 1;" ::: "memory"); /* the first group */
+                wgmma_wait<1>(); /* the first group */
                 ring.give_back(shared, min(first + DILATION_Z, following));
             }
-            asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
+            wgmma_wait<0>();
             if (SPANS > 1)
                 add_sums(tile.d, others);
             ring.give_back(shared, min(first + REACH_Z, following));

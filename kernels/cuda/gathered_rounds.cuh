@@ -41,8 +41,7 @@ __device__ __forceinline__ int first_failed(const Shared &shared, int next, int 
         const int job = next + thread_index() % 32;
         const float largest =
             job < end ? __uint_as_float(shared.magnitude[job % ROUND]) * STAGE_SCALE : 0.0f;
-        const unsigned failed = __ballot_sync(
-            ~0U, !(largest <= CARRIER_MAX) || (largest < STAGE_MIN && largest > 0.0f));
+        const unsigned failed = __ballot_sync(~0U, carrier_fails(largest, STAGE_MIN));
         if (failed != 0)
             return next + __ffs(failed) - 1;
     }

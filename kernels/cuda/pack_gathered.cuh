@@ -134,6 +134,6 @@ __device__ __forceinline__ void pack_weights(const Arguments &a, Shared &shared)
                     store_weight(to + (i * 4 * WEIGHT_ROWS + row_in(kd, o)) * 16,
                                  value[i][kd] * scale);
     }
-    asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); /* products see what was written */
+    fence_proxy_async();
     barrier_sync(PACKED, CONSUMER_THREADS);
 }

@@ -37,30 +37,27 @@ static bool is_head(const lines *all, int i) {
            behind < all->count && all->line[behind].kind == LINE_EMPTY;
 }
 
-/* Behind what stands under the title at line i; *held: its lines, but for empty ones. */
-static int behind_section(const lines *all, int i, int *held) {
-    int behind = i + 1;
-    *held = 0;
+/* Lines that stand under the title at line i, but for empty ones. */
+static int count_section(const lines *all, int i) {
+    int behind = i + 1, held = 0;
     while (behind < all->count && !sg_lines_is_title(&all->line[behind]) &&
            !begins(all->line[behind].text, "} // namespace") &&
            !begins(all->line[behind].text, "namespace ") && !is_head(all, behind))
-        *held += all->line[behind++].kind != LINE_EMPTY;
-    return behind;
+        held += all->line[behind++].kind != LINE_EMPTY;
+    return held;
 }
 
 /* Titles of short sections go, and with them that of the section before, where most of what stands
  * under it would then be of others. */
 static void drop_titles(lines *all) {
     enum { FEW = 24 };
-    int joined = 0, held; /* lines under titles that went, down to the next that stays */
+    int joined = 0; /* lines under titles that went, down to the next that stays */
     for (int i = all->count - 1; i >= 0; i--) {
         if (begins(all->line[i].text, "} // namespace"))
             joined = 0;
         if (!sg_lines_is_title(&all->line[i]))
             continue;
-        int behind = behind_section(all, i, &held);
-        bool ends = behind >= all->count || !sg_lines_is_title(&all->line[behind]);
-        joined = ends && joined == 0 ? 0 : joined;
+        int held = count_section(all, i);
         if (!is_of_namespace(all, i) && (held <= FEW || held < joined)) {
             joined += held;
             take_out(all, i, i + 1);

@@ -97,10 +97,6 @@ BODIES = {
 STATEMENTS = {
     "griddepcontrol": "(void)0",
     "setmaxnreg": "(void)0",
-    "fence.proxy.async": "(void)0",
-    "wgmma.fence": "(void)0",
-    "wgmma.commit_group": "(void)0",
-    "wgmma.wait_group": "(void)0",
     "prefetch.global": "(void)0",
     "cp.async.commit_group": "(void)0",
     "cp.async.wait_group": "(void)0",

@@ -223,10 +223,10 @@ def test_gallery(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 LINES = {
-    "conv2d_scale_min": 1014,
-    "conv2d_min_tanh_tanh": 961,
-    "conv2d_min_add_mul": 1190,
-    "conv3d_min_softmax": 1461,
+    "conv2d_scale_min": 1020,
+    "conv2d_min_tanh_tanh": 967,
+    "conv2d_min_add_mul": 1196,
+    "conv3d_min_softmax": 1470,
 }
 
 

@@ -30,8 +30,6 @@ static bool is_edited(const sg_trim_unit *unit, int start, int end) {
 
 /* ---- constants ----------------------------------------------------------------------------- */
 
-static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_";
-
 typedef struct mention {
     int start, end; /* bytes */
     bool pragma;    /* in a directive "#pragma unroll" */
@@ -70,16 +68,12 @@ static int find_mentions(const constants *c, int name, mention found[USES_MAX]) 
     return count;
 }
 
-static bool is_letter(char c) {
-    return c && strchr(letters, c);
-}
-
 /* How often a word stands in the text, comments included. */
 static int count_words(const sg_trim_unit *unit, int spelling) {
     int length = unit->spelling_lengths[spelling], count = 0;
     const char *word = sg_arena_text(unit->arena, unit->spellings[spelling], (size_t)length);
     for (const char *at = unit->text; word && (at = strstr(at, word)) != NULL; at += length)
-        count += (at == unit->text || !is_letter(at[-1])) && !is_letter(at[length]);
+        count += (at == unit->text || !sg_trim_is_letter(at[-1])) && !sg_trim_is_letter(at[length]);
     return count;
 }
 
@@ -136,8 +130,7 @@ static int turns_of(const constants *c, const char *text, int length) {
     if (length > 0 && (int)strspn(text, "0123456789") == length && length < 9)
         for (int i = 0; i < length; i++)
             number = 10 * number + text[i] - '0';
-    else if (length > 0 && (int)strspn(text, letters) == length && spelling >= 0 &&
-             c->facts.values[spelling].type == SG_TRIM_WHOLE)
+    else if (length > 0 && spelling >= 0 && c->facts.values[spelling].type == SG_TRIM_WHOLE)
         number = (int)c->facts.values[spelling].number;
     return number;
 }

@@ -48,7 +48,7 @@ bool sg_trim_next_word(const sg_trim_unit *unit, const sg_trim_token *line, int 
     const char *text = unit->text;
     for (int from = *at; from < line->end; from++) {
         int end = from;
-        while (end < line->end && (isalnum((unsigned char)text[end]) || text[end] == '_'))
+        while (end < line->end && sg_trim_is_letter(text[end]))
             end++;
         if (end == from)
             continue;
@@ -97,10 +97,6 @@ static int spell(sg_trim_unit *unit, const char *text, int length) {
     unit->first[unit->spelling_count] = unit->last[unit->spelling_count] = -1;
     unit->slots[slot] = ++unit->spelling_count;
     return unit->spelling_count - 1;
-}
-
-static bool is_letter(char c) {
-    return isalnum((unsigned char)c) || c == '_';
 }
 
 /* Behind a comment that begins at `at`, or `at`. */
@@ -163,15 +159,15 @@ static sg_trim_kind scan(const char *text, int at, int *length) {
     }
     if (isdigit((unsigned char)*from) || (*from == '.' && isdigit((unsigned char)from[1]))) {
         int i = 1;
-        while (is_letter(from[i]) || from[i] == '.' ||
+        while (sg_trim_is_letter(from[i]) || from[i] == '.' ||
                ((from[i] == '+' || from[i] == '-') && strchr("eEpP", from[i - 1]) &&
                 (strchr("pP", from[i - 1]) || !(from[0] == '0' && from[1] == 'x'))))
             i++;
         *length = i;
         return SG_TRIM_NUMBER;
     }
-    if (is_letter(*from)) {
-        while (is_letter(from[*length]))
+    if (sg_trim_is_letter(*from)) {
+        while (sg_trim_is_letter(from[*length]))
             ++*length;
         return SG_TRIM_WORD;
     }

@@ -6,6 +6,7 @@
 #ifndef SEGUE_GEN_CUDA_TRIM_TEXT_H
 #define SEGUE_GEN_CUDA_TRIM_TEXT_H
 
+#include <ctype.h>
 #include <stdbool.h>
 
 #include "base/arena.h"
@@ -93,6 +94,10 @@ typedef struct sg_trim_unit {
  * or where memory ran out (arena->failed). */
 bool sg_trim_read(sg_trim_unit *unit, sg_arena *arena, const char *text);
 
+/* Of a word or a number. */
+static inline bool sg_trim_is_letter(char c) {
+    return isalnum((unsigned char)c) || c == '_';
+}
 static inline bool sg_trim_is(const sg_trim_unit *unit, int token, int spelling) {
     return token >= 0 && token < unit->token_count && unit->tokens[token].spelling == spelling;
 }
